@@ -1,0 +1,184 @@
+"""What a user can set, as frozen objects that check their values once, at the door."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_local_ncc.geometry import Grid
+
+Weights = Literal["box", "gaussian"]
+Radius = int | tuple[int, ...] | str
+
+BANDS = ("ncc",)
+
+
+def check_radius(radius: object, ndim: int) -> tuple[int, ...]:
+    """Give the window radius of each axis.
+
+    Parameters
+    ----------
+    radius : int or sequence of int
+        One radius for every axis, or one per axis, in pixels.
+    ndim : int
+        Number of axes of the images.
+
+    Returns
+    -------
+    tuple of int
+        One radius >= 0 per axis; 0 means that the axis is independent.
+
+    Raises
+    ------
+    ValueError
+        If a radius is negative or not a whole number, if their number is not `ndim`,
+        or if no axis is left to compare along.
+    """
+    values: tuple[object, ...]
+    if isinstance(radius, Iterable) and not isinstance(radius, str):
+        values = tuple(radius)
+    else:
+        values = (radius,) * ndim
+    if len(values) != ndim:
+        raise ValueError(
+            f"radius has {len(values)} values {values} but the images have {ndim} axes; "
+            "give one number, or one per axis"
+        )
+    whole = tuple(_whole(value) for value in values)
+    if min(whole, default=0) < 0:
+        raise ValueError(f"radius must be a whole number >= 0 on every axis, got {radius!r}")
+    if not any(whole):
+        raise ValueError(
+            "radius is 0 on every axis, so a window holds one pixel and no correlation; "
+            "give at least one axis a radius of 1"
+        )
+    return whole
+
+
+def _whole(value: object) -> int:
+    """Return a whole number >= 0 as an int, and -1 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return -1
+    number = float(value)
+    return int(number) if number >= 0 and number.is_integer() else -1
+
+
+def check_weights(weights: str) -> Weights:
+    """Return `weights` if it names a window shape, else raise ValueError."""
+    for name in get_args(Weights):
+        if weights == name:
+            return name
+    raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
+
+
+def check_limits(min_std: object, min_valid: object) -> None:
+    """Raise ValueError unless `min_std` >= 0 and 0 <= `min_valid` <= 1."""
+    if not (isinstance(min_std, numbers.Real) and 0 <= float(min_std) < math.inf):
+        raise ValueError(f"min_std must be a number >= 0 (intensity units), got {min_std!r}")
+    if not (isinstance(min_valid, numbers.Real) and 0 <= float(min_valid) <= 1):
+        raise ValueError(
+            f"min_valid must lie in [0, 1] (share of the window's weight), got {min_valid!r}"
+        )
+
+
+def check_real(dtype: np.dtype[Any], name: str) -> None:
+    """Raise TypeError unless `dtype` is bool, integer or real floating point."""
+    if dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} holds {dtype} values; local NCC needs real numbers "
+            "(for complex images, take the magnitude or the real part first)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NCCParameters:
+    """How a local-NCC map is computed.
+
+    Parameters
+    ----------
+    radius : int, tuple of int, or str, default 4
+        Window radius. An int holds for every spatial axis, in pixels of the fixed
+        image; a tuple gives every axis its own (0 = independent); a string such as
+        ``"0.5 um"`` is a physical length, resolved with the spacing of each spatial
+        axis to at least 1 pixel.
+    weights : {"box", "gaussian"}, default "box"
+        Shape of the window. Gaussian: sigma = radius / 3, cut off at the radius.
+    min_std : float, default 0.0
+        A window whose standard deviation is at or below this (intensity units) in
+        either image is undefined. 0 means the rounding bound of the computation.
+    min_valid : float, default 0.5
+        Least share of the window's weight inside the image that must be valid.
+    bands : tuple of str, default ("ncc",)
+        What to compute; see `BANDS`.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    """
+
+    radius: Radius = 4
+    weights: Weights = "box"
+    min_std: float = 0.0
+    min_valid: float = 0.5
+    bands: tuple[str, ...] = ("ncc",)
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights)
+        check_limits(self.min_std, self.min_valid)
+        object.__setattr__(self, "radius", _check_radius_form(self.radius))
+        object.__setattr__(self, "bands", _check_bands(self.bands))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some values changed, checked anew."""
+        return replace(self, **changes)
+
+    def radius_on(self, grid: Grid) -> tuple[int, ...]:
+        """Resolve the radius to whole pixels per axis of `grid`.
+
+        Parameters
+        ----------
+        grid : Grid
+            The fixed image's grid.
+
+        Returns
+        -------
+        tuple of int
+            One radius per axis of `grid`; 0 on its independent axes.
+
+        Raises
+        ------
+        ValueError
+            If a physical radius meets a grid without physical units, or a tuple does
+            not have one value per axis.
+        """
+        if isinstance(self.radius, str):
+            lengths = grid.lengths_in_pixels(self.radius)
+            values = tuple(max(1, round(length)) if length else 0 for length in lengths)
+        elif isinstance(self.radius, int):
+            values = tuple(self.radius if spatial else 0 for spatial in grid.spatial)
+        else:
+            values = self.radius
+        return check_radius(values, grid.ndim)
+
+
+def _check_radius_form(radius: object) -> Radius:
+    if isinstance(radius, str):
+        return int(radius) if radius.strip().isdecimal() else radius
+    if isinstance(radius, (tuple, list)):
+        return check_radius(radius, len(radius))
+    return check_radius(radius, 1)[0]
+
+
+def _check_bands(bands: str | tuple[str, ...]) -> tuple[str, ...]:
+    names = (bands,) if isinstance(bands, str) else tuple(bands)
+    unknown = [name for name in names if name not in BANDS]
+    if unknown or not names:
+        raise ValueError(f"bands must be some of {BANDS}, got {names}")
+    return names
