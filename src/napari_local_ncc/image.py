@@ -1,0 +1,106 @@
+"""An image that knows where it lies: lazy pixels on a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc.geometry import Grid
+from napari_local_ncc.parameters import check_real
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+PLANE_CHUNK = 768  # not a power of two: padded rows of 2**k bytes alias in the cache
+VOLUME_CHUNK = 96
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpatialImage:
+    """Scalar pixels, lazily, with their grid.
+
+    Parameters
+    ----------
+    data : dask array
+        Real-valued samples: bool, integer or floating. NaN and inf are "no sample".
+    grid : Grid
+        Where the samples lie; the same shape.
+    name : str
+        What to call the image in messages.
+
+    Raises
+    ------
+    TypeError
+        If the samples are complex or no numbers.
+    ValueError
+        If `data` and `grid` differ in shape.
+    """
+
+    data: da.Array
+    grid: Grid
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        check_real(self.data.dtype, self.name)
+        if tuple(self.data.shape) != self.grid.shape:
+            raise ValueError(
+                f"{self.name}: data has shape {self.data.shape} but its grid {self.grid.shape}"
+            )
+
+    @classmethod
+    def from_array(cls, array: ArrayLike | da.Array, name: str = "image", **fields: Any) -> Self:
+        """Wrap an array; without `spacing` or `units` its world is the pixel grid.
+
+        Parameters
+        ----------
+        array : array_like or dask array
+            The samples.
+        name : str
+            What to call the image in messages.
+        **fields
+            `spacing`, `origin`, `units`, `axis_labels`, `spatial` of `Grid.from_spacing`.
+
+        Returns
+        -------
+        SpatialImage
+            The image.
+        """
+        samples = array if isinstance(array, da.Array) else np.asanyarray(array)
+        check_real(samples.dtype, name)
+        grid = Grid.from_spacing(samples.shape, **fields)
+        if not isinstance(samples, da.Array):
+            samples = da.from_array(samples, chunks=map_chunks(grid), name=False)
+        return cls(samples, grid, name)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+    def with_spatial_ndim(self, ndim: int | None) -> Self:
+        """Take only the last `ndim` axes as space; ``None`` changes nothing."""
+        return self.replace(grid=self.grid.with_spatial_ndim(ndim))
+
+    def where(self, mask: da.Array) -> Self:
+        """Return the image with NaN where `mask` is False."""
+        floating = np.result_type(self.data.dtype, np.float32).type
+        return self.replace(data=da.where(mask, self.data.astype(floating), floating(np.nan)))
+
+    def frame(self, index: Sequence[int]) -> Self:
+        """Return the spatial image at one position along the independent axes."""
+        return self.replace(data=self.data[tuple(index)], grid=self.grid.space())
+
+
+def as_spatial_image(image: SpatialImage | ArrayLike | da.Array, name: str) -> SpatialImage:
+    """Return a `SpatialImage` as it is, and wrap anything else as pixels."""
+    return image if isinstance(image, SpatialImage) else SpatialImage.from_array(image, name)
+
+
+def map_chunks(grid: Grid) -> tuple[int, ...]:
+    """Return the chunk edges that a map on `grid` is computed in."""
+    edge = VOLUME_CHUNK if grid.spatial_ndim > 2 else PLANE_CHUNK
+    return tuple(min(n, edge) if s else 1 for n, s in zip(grid.shape, grid.spatial, strict=True))
