@@ -1,0 +1,111 @@
+"""Local NCC as separable sums of products: the readable form of the definition.
+
+It serves any array namespace with an `ndimage` of its own (SciPy, CuPy) and is the
+oracle that the fused kernels are tested against.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+def ncc_by_filters(
+    fixed: Any,
+    moving: Any,
+    mask: Any = None,
+    *,
+    radius: tuple[int, ...],
+    weights: str,
+    min_std: float,
+    min_valid: float,
+    xp: ModuleType = np,
+    ndimage: ModuleType = scipy.ndimage,
+) -> Any:
+    """Compute the local NCC from five separable window sums.
+
+    Parameters
+    ----------
+    fixed, moving : array
+        Images of one shape, any real dtype.
+    mask : bool array of that shape, optional
+        True where samples may be used.
+    radius : tuple of int
+        Window radius per axis in pixels; 0 = independent axis.
+    weights : {"box", "gaussian"}
+        Window weights; Gaussian with sigma = radius / 3, cut off at the radius.
+    min_std : float
+        Undefined where either standard deviation is at or below this.
+    min_valid : float
+        Least valid share of the window's weight inside the image.
+    xp, ndimage : module
+        The array namespace and its ndimage, e.g. `cupy` and `cupyx.scipy.ndimage`.
+
+    Returns
+    -------
+    array of float32
+        NCC in [-1, 1], same shape, NaN where undefined.
+
+    Notes
+    -----
+    The sums are direct, not running: what leaves a window leaves no trace. Both images
+    are centred on their own mean, since ncc ignores offsets and E[x^2] - E[x]^2 cancels
+    on large ones.
+    """
+
+    def window_sum(samples: Any, taps_of: Any = None) -> Any:
+        for axis, r in enumerate(radius):
+            if r:
+                taps = xp.asarray((taps_of or window_taps)(r, weights))
+                samples = ndimage.correlate1d(samples, taps, axis, mode="constant", cval=0.0)
+        return samples
+
+    a, b = (image.astype(np.float64) for image in (fixed, moving))
+    valid = xp.isfinite(a) & xp.isfinite(b)
+    if mask is not None:
+        valid &= mask
+    a, scale_a = _centred(a, valid, xp)
+    b, scale_b = _centred(b, valid, xp)
+
+    weight = window_sum(valid.astype(np.float64))
+    inside = window_sum(xp.ones(a.shape))
+    count = window_sum(valid.astype(np.float64), lambda r, _: np.ones(2 * r + 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_a, mean_b, mean_aa, mean_bb, mean_ab = (
+            window_sum(samples) / weight for samples in (a, b, a * a, b * b, a * b)
+        )
+        var_a = mean_aa - mean_a * mean_a
+        var_b = mean_bb - mean_b * mean_b
+        taps = prod(2 * r + 1 for r in radius)
+        defined = valid & (weight >= min_valid * inside * (1 - EPSILON * taps)) & (count > 2.5)
+        for var, mean_square, scale in ((var_a, mean_aa, scale_a), (var_b, mean_bb, scale_b)):
+            rounding = 4 * EPSILON * (sum(radius) + 4) * mean_square
+            defined &= var > xp.maximum(rounding, (min_std / scale) ** 2)
+        ncc = (mean_ab - mean_a * mean_b) / xp.sqrt(var_a * var_b)
+    return xp.where(defined, xp.clip(ncc, -1.0, 1.0), np.nan).astype(np.float32)
+
+
+def window_taps(radius: int, weights: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the 2 * radius + 1 window weights along one axis, the largest being 1."""
+    if weights == "box":
+        return np.ones(2 * radius + 1)
+    offset = np.arange(-radius, radius + 1)
+    return np.exp(-0.5 * (3.0 * offset / radius) ** 2)
+
+
+def _centred(image: Any, valid: Any, xp: ModuleType) -> tuple[Any, float]:
+    image = xp.where(valid, image, 0.0)
+    # A power of two costs no digits and keeps the squares of any finite number finite.
+    _, exponent = np.frexp(float(xp.abs(image).max()))
+    scale = float(np.ldexp(1.0, int(exponent)))
+    image = image / scale
+    mean = image.sum() / xp.maximum(valid.sum(), 1)
+    return xp.where(valid, image - mean, 0.0), scale

@@ -1,0 +1,135 @@
+"""Local normalized cross-correlation of arrays, whole or in chunks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc._filters import ncc_by_filters
+from napari_local_ncc.parameters import (
+    check_limits,
+    check_radius,
+    check_real,
+    check_weights,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike
+
+
+def local_ncc(
+    fixed: ArrayLike | da.Array,
+    moving: ArrayLike | da.Array,
+    *,
+    radius: int | Sequence[int] = 4,
+    weights: str = "box",
+    mask: ArrayLike | da.Array | None = None,
+    min_std: float = 0.0,
+    min_valid: float = 0.5,
+) -> Any:
+    """Compute the normalized cross-correlation in a window around every pixel.
+
+    Parameters
+    ----------
+    fixed, moving : array_like or dask array, shape (...)
+        Two images of the same shape, of any real dtype. NaN and inf are invalid samples.
+    radius : int or sequence of int, default 4
+        Window radius r in pixels, for all axes or one per axis; the window is 2 r + 1
+        pixels wide. An axis of radius 0 is independent (time, channel).
+    weights : {"box", "gaussian"}, default "box"
+        Window weights. Gaussian: sigma = radius / 3, cut off at the radius.
+    mask : array_like or dask array of bool, shape (...), optional
+        True where samples may be used.
+    min_std : float, default 0.0
+        Noise floor in intensity units: undefined where the standard deviation of either
+        window is at or below it. 0 means the rounding bound of the computation.
+    min_valid : float, default 0.5
+        Least share of the window's weight inside the image that must be valid.
+
+    Returns
+    -------
+    array of float32, shape (...)
+        ``cov(a, b) / (std(a) std(b))`` over the valid samples of the window, in [-1, 1].
+        A NumPy array for NumPy input, a lazy dask array where either input is one.
+        NaN where undefined: the centre sample is invalid, too few samples are valid
+        (`min_valid`, or fewer than 3), or a window is flat (`min_std`).
+
+    Raises
+    ------
+    TypeError
+        If an image is complex or not numeric.
+    ValueError
+        If shapes differ, an image is empty, or a parameter is out of range.
+
+    Notes
+    -----
+    Windows are clipped at the border of the image: no pixels are invented. This is
+    Pearson's r in a moving window; see J. P. Lewis, "Fast normalized cross-correlation",
+    Vision Interface (1995), for the sums.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import local_ncc
+    >>> ramp = np.arange(25.0).reshape(5, 5)
+    >>> float(local_ncc(ramp, 3 - 2 * ramp, radius=1)[2, 2])
+    -1.0
+    """
+    images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
+    lazy = any(isinstance(image, da.Array) for image in images.values())
+    arrays = [
+        image if isinstance(image, da.Array) else np.asanyarray(image) for image in images.values()
+    ]
+    _check_arrays(dict(zip(images, arrays, strict=True)))
+    check_limits(min_std, min_valid)
+    block = partial(
+        ncc_by_filters,
+        radius=check_radius(radius, arrays[0].ndim),
+        weights=check_weights(weights),
+        min_std=float(min_std),
+        min_valid=float(min_valid),
+    )
+    return _by_chunks(block, arrays) if lazy else block(*arrays)
+
+
+def _check_arrays(arrays: dict[str, Any]) -> None:
+    shape = arrays["fixed"].shape
+    for name, array in arrays.items():
+        if array.shape != shape:
+            raise ValueError(
+                f"fixed has shape {shape} but {name} has shape {array.shape}; "
+                "local_ncc compares arrays of one shape "
+                "(confidence_map pairs images of different grids)"
+            )
+        if name != "mask":
+            check_real(array.dtype, name)
+        elif array.dtype != bool:
+            raise TypeError(f"mask must be boolean (True = use), got {array.dtype}")
+    if not shape or 0 in shape:
+        raise ValueError(f"the images are empty or have no axes: their shape is {shape}")
+
+
+def _by_chunks(block: Callable[..., Any], arrays: list[Any]) -> da.Array:
+    first = next(array for array in arrays if isinstance(array, da.Array))
+    chunks = arrays[0].chunks if isinstance(arrays[0], da.Array) else first.chunks
+    aligned = [
+        array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks)
+        for array in arrays
+    ]
+    # An axis of n samples has no neighbours farther away than n - 1.
+    radius = block.keywords["radius"]  # type: ignore[attr-defined]  # a partial
+    depth = {axis: min(r, first.shape[axis] - 1) for axis, r in enumerate(radius)}
+    return da.map_overlap(
+        block,
+        *aligned,
+        depth=depth,
+        boundary="none",
+        dtype=np.float32,
+        meta=np.empty((0,) * first.ndim, np.float32),
+        align_arrays=False,
+    )

@@ -1,0 +1,205 @@
+"""Laws of local NCC, and agreement with the definition and with other programs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_local_ncc import local_ncc
+from oracle import brute_force_ncc
+
+TOLERANCE = 1e-6
+REFERENCE_MAPS = (
+    "refmap_dev_itk_pd_t1.npz",
+    "refmap_dev_known_t1_rigid_crop.npz",
+    "refmap_dev_mitosis_c1_t0_t1.npz",
+)
+DTYPES = ("bool", "u1", "i1", "u2", ">i2", "u4", "i8", "f2", "f4", ">f4", "f8")
+
+
+def assert_same(result, reference, tolerance=TOLERANCE):
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(reference))
+    np.testing.assert_allclose(result, reference, rtol=0, atol=tolerance)
+
+
+@st.composite
+def pairs(draw, max_dims=3, max_side=9):
+    """Draw two images, a radius, a mask or none, and a chunking."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=max_dims, min_side=1, max_side=max_side))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dtypes = draw(st.tuples(st.sampled_from(DTYPES), st.sampled_from(DTYPES)))
+    images = []
+    for dtype in dtypes:
+        image = rng.integers(0, draw(st.sampled_from([2, 5, 120])), shape).astype(dtype)
+        if image.dtype.kind == "f" and draw(st.booleans()):
+            image[rng.random(shape) < 0.2] = rng.choice([np.nan, np.inf, -np.inf])
+        images.append(image)
+    radius = draw(
+        st.tuples(*[st.integers(0, 4)] * len(shape)).filter(any) | st.integers(1, max_side + 3)
+    )
+    mask = rng.random(shape) < 0.7 if draw(st.booleans()) else None
+    chunks = tuple(draw(st.integers(1, n)) for n in shape)
+    options = {
+        "radius": radius,
+        "weights": draw(st.sampled_from(["box", "gaussian"])),
+        "min_valid": draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
+    }
+    return (*images, mask, options, chunks)
+
+
+@given(pairs())
+def test_agrees_with_the_definition(pair):
+    fixed, moving, mask, options, _ = pair
+    result = local_ncc(fixed, moving, mask=mask, **options)
+    assert result.dtype == np.float32
+    assert_same(result, brute_force_ncc(fixed, moving, mask, **options))
+
+
+@given(pairs(max_side=14))
+def test_chunked_equals_whole(pair):
+    fixed, moving, mask, options, chunks = pair
+    whole = local_ncc(fixed, moving, mask=mask, **options)
+    lazy = local_ncc(da.from_array(fixed, chunks), moving, mask=mask, **options)
+    assert isinstance(lazy, da.Array)
+    assert_same(lazy.compute(scheduler="sync"), whole)
+
+
+@given(pairs())
+def test_symmetric_and_bounded(pair):
+    fixed, moving, mask, options, _ = pair
+    result = local_ncc(fixed, moving, mask=mask, **options)
+    assert_same(result, local_ncc(moving, fixed, mask=mask, **options))
+    assert (np.abs(result[~np.isnan(result)]) <= 1).all()
+
+
+@given(
+    pairs(max_dims=2),
+    st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3),
+    st.integers(-(10**6), 10**6),
+)
+def test_gain_and_offset_change_nothing_but_the_sign(pair, gain, offset):
+    fixed, moving, mask, options, _ = pair
+    fixed, moving = fixed.astype(np.float64), moving.astype(np.float64)
+    before = local_ncc(fixed, moving, mask=mask, **options)
+    after = local_ncc(fixed, moving * gain + offset, mask=mask, **options)
+    assert_same(after * np.sign(gain), before)
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+def test_an_image_is_one_with_itself_and_minus_one_with_its_negative(rng, weights):
+    image = rng.normal(size=(30, 40))
+    np.testing.assert_allclose(local_ncc(image, image, weights=weights), 1)
+    np.testing.assert_allclose(local_ncc(image, 3 - image, weights=weights), -1)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1, 1e4, 1e6])
+@pytest.mark.parametrize("offset", [0, 1e6])
+def test_flat_windows_are_undefined_at_any_scale_and_offset(rng, scale, offset):
+    image = rng.normal(size=(30, 30))
+    flat = image.copy()
+    flat[8:22, 8:22] = 0.1
+    result = local_ncc(image, flat * scale + offset * scale, radius=3)
+    undefined = np.zeros(image.shape, bool)
+    undefined[11:19, 11:19] = True
+    np.testing.assert_array_equal(np.isnan(result), undefined)
+
+
+def test_min_std_is_in_intensity_units(rng):
+    noise = rng.normal(size=(40, 40))
+    assert np.isfinite(local_ncc(noise, 1000 * noise, min_std=0.2)).all()
+    assert np.isnan(local_ncc(noise, 1000 * noise, min_std=5.0)).all()
+
+
+def test_independent_axes_are_independent(rng):
+    fixed, moving = rng.normal(size=(2, 3, 12, 13))
+    whole = local_ncc(fixed, moving, radius=(0, 2, 2))
+    for k in range(3):
+        assert_same(whole[k], local_ncc(fixed[k], moving[k], radius=2))
+
+
+def test_masked_samples_have_no_influence(rng):
+    fixed, moving = rng.normal(size=(2, 20, 20))
+    mask = rng.random((20, 20)) < 0.8
+    spoiled = np.where(mask, moving, 1e6)
+    result = local_ncc(fixed, moving, mask=mask)
+    assert_same(local_ncc(fixed, spoiled, mask=mask), result)
+    assert_same(local_ncc(fixed, np.where(mask, moving, np.nan)), result)
+
+
+def test_views_and_read_only_arrays_are_taken_as_they_are(rng):
+    image = rng.normal(size=(20, 40, 2))
+    fixed, moving = image[::-1, ::2, 0], image[::-1, ::2, 1].astype(">f4")
+    fixed.flags.writeable = moving.flags.writeable = False
+    assert_same(local_ncc(fixed, moving), local_ncc(fixed.copy(), moving.astype("f4")))
+
+
+def test_a_lazy_map_can_be_sent_to_another_process(rng):
+    fixed, moving = da.from_array(rng.normal(size=(2, 20, 20)), chunks=7)
+    lazy = local_ncc(fixed, moving)
+    assert_same(pickle.loads(pickle.dumps(lazy)).compute(), lazy.compute())
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("file", REFERENCE_MAPS)
+@pytest.mark.parametrize("chunks", [None, 37])
+def test_reference_maps_of_other_programs(shared_data, file, chunks):
+    data = np.load(shared_data / "expected" / file)
+    maps = [key for key in data.files if key.startswith("ncc_R")]
+    assert maps
+    for key in maps:
+        fixed = data["a"] if chunks is None else da.from_array(data["a"], chunks)
+        assert_same(np.asarray(local_ncc(fixed, data["b"], radius=int(key[5:]))), data[key])
+
+
+@pytest.mark.realdata
+def test_derived_cases_of_dipy(shared_data):
+    table = json.loads((shared_data / "expected" / "dipy_crosscorr.json").read_text())
+    assert "signed r = -1" in table["cases"][1]["derived"]
+    for shape in ((20, 20), (20, 20, 20)):
+        ramp = np.arange(np.prod(shape)).reshape(shape) / (np.prod(shape) - 1)
+        for radius in (1, 3, 6):
+            result = local_ncc(ramp, ramp[(slice(None, None, -1),) * len(shape)], radius=radius)
+            np.testing.assert_allclose(result, -1, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"moving": np.zeros((5, 4))}, ["(4, 5)", "(5, 4)"]),
+        ({"moving": np.zeros(5)}, ["(4, 5)", "(5,)"]),
+        ({"fixed": np.zeros((0, 3)), "moving": np.zeros((0, 3))}, ["empty", "(0, 3)"]),
+        ({"radius": -1}, ["radius", "-1"]),
+        ({"radius": 1.5}, ["radius", "1.5"]),
+        ({"radius": "three"}, ["radius", "three"]),
+        ({"radius": float("nan")}, ["radius", "nan"]),
+        ({"radius": 0}, ["radius", "0"]),
+        ({"radius": (1, 2, 3)}, ["3 values", "2 axes"]),
+        ({"weights": "round"}, ["weights", "round", "gaussian"]),
+        ({"min_std": -1}, ["min_std", "-1"]),
+        ({"min_valid": 2}, ["min_valid", "2"]),
+        ({"mask": np.ones((4, 4), bool)}, ["mask", "(4, 4)"]),
+    ],
+)
+def test_bad_values_are_named(change, words):
+    arguments = {"fixed": np.zeros((4, 5)), "moving": np.zeros((4, 5))} | change
+    with pytest.raises(ValueError) as error:
+        local_ncc(arguments.pop("fixed"), arguments.pop("moving"), **arguments)
+    assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize("dtype", [complex, object, "U3", "datetime64[s]"])
+def test_what_is_no_real_number_is_refused(dtype):
+    with pytest.raises(TypeError, match="real numbers"):
+        local_ncc(np.zeros((4, 4)), np.zeros((4, 4)).astype(dtype))
+
+
+def test_a_mask_of_numbers_is_refused():
+    with pytest.raises(TypeError, match="boolean"):
+        local_ncc(np.eye(4), np.eye(4), mask=np.ones((4, 4), int))
