@@ -1,0 +1,158 @@
+"""Bring two images to the same axes: independent ones index by index, space in one unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.image import SpatialImage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two images with the same independent axes, each with its own spatial grid.
+
+    Parameters
+    ----------
+    fixed, moving : SpatialImage
+        Of the same independent axes and number of spatial axes; the world coordinates
+        of `moving` are in the units of `fixed`.
+    """
+
+    fixed: SpatialImage
+    moving: SpatialImage
+
+
+def pair_images(fixed: SpatialImage, moving: SpatialImage) -> Pair:
+    """Pair two images so that every frame of one has a partner in the other.
+
+    Independent axes (time, channel, ...) are matched by label, or by position where
+    both images have the same number of them. An image that lacks such an axis, or has
+    one frame along it, is compared with every frame of the other.
+
+    Parameters
+    ----------
+    fixed, moving : SpatialImage
+        The images.
+
+    Returns
+    -------
+    Pair
+        The images on common axes.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of spatial axes differ, the independent axes do not match, or
+        their units measure different things.
+    """
+    if fixed.grid.spatial_ndim != moving.grid.spatial_ndim:
+        raise ValueError(
+            f"fixed ({fixed.name}) has {fixed.grid.spatial_ndim} spatial axes {_axes(fixed)} but "
+            f"moving ({moving.name}) has {moving.grid.spatial_ndim} {_axes(moving)}; choose images "
+            "of equal dimension, one plane, or 2-D windows to compare plane by plane"
+        )
+    units = moving.grid.units[: len(moving.grid.series_shape)] + fixed.grid.space().units
+    moving = moving.replace(grid=moving.grid.in_units(units))
+    series = _common_series(fixed, moving)
+    return Pair(_on_series(fixed, series), _on_series(moving, series))
+
+
+def overlap_share(fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64]) -> float:
+    """Estimate which share of the fixed pixels lies inside the moving image.
+
+    Parameters
+    ----------
+    fixed, moving : Grid
+        Spatial grids in the same units.
+    fixed_to_moving : ndarray, shape (ndim + 1, ndim + 1)
+        Transform of fixed world to moving world.
+
+    Returns
+    -------
+    float
+        Share in [0, 1], from a lattice of at most 64 samples per axis.
+    """
+    lattice = [np.unique(np.linspace(0, n - 1, min(n, 64)).round()) for n in fixed.shape]
+    pixels = np.stack(np.meshgrid(*lattice, indexing="ij"), axis=-1)
+    to_moving = invert_affine(moving.pixel_to_world) @ fixed_to_moving @ fixed.pixel_to_world
+    partners = apply_affine(to_moving, pixels)
+    last = np.array(moving.shape) - 1
+    return float(np.all((partners >= -1e-6) & (partners <= last + 1e-6), axis=-1).mean())
+
+
+def _axes(image: SpatialImage) -> str:
+    return str(image.grid.space().axis_labels)
+
+
+def _series_labels(grid: Grid) -> tuple[str, ...]:
+    return grid.axis_labels[: len(grid.series_shape)]
+
+
+def _common_series(fixed: SpatialImage, moving: SpatialImage) -> Grid | None:
+    """Return the independent axes of the result, or None where there are none."""
+    ours, theirs = _series_labels(fixed.grid), _series_labels(moving.grid)
+    if len(ours) == len(theirs) and _are_positional(ours, theirs):
+        moving = moving.replace(grid=_relabel(moving.grid, ours))
+        theirs = ours
+    longer, shorter = (fixed, moving) if len(ours) >= len(theirs) else (moving, fixed)
+    if not set(_series_labels(shorter.grid)) <= set(_series_labels(longer.grid)):
+        raise ValueError(
+            f"the independent axes do not match: fixed has {ours}, moving has {theirs}; "
+            "select one index of the axes that the other image lacks"
+        )
+    axes = [_longer_axis(label, longer, shorter) for label in _series_labels(longer.grid)]
+    if not axes:
+        return None
+    series = axes[-1]
+    for axis in reversed(axes[:-1]):
+        series = series.prepend(axis)
+    return series
+
+
+def _are_positional(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Say whether labels carry no meaning of their own, as napari's "-3"."""
+    return any(label.lstrip("-").isdigit() for label in (*ours, *theirs))
+
+
+def _relabel(grid: Grid, labels: Sequence[str]) -> Grid:
+    return grid.replace(axis_labels=tuple(labels) + grid.space().axis_labels)
+
+
+def _longer_axis(label: str, image: SpatialImage, other: SpatialImage) -> Grid:
+    axis = image.grid.take([image.grid.axis_labels.index(label)])
+    if label not in _series_labels(other.grid):
+        return axis
+    partner = other.grid.take([other.grid.axis_labels.index(label)])
+    lengths = {axis.shape[0], partner.shape[0]}
+    if len(lengths) == 2 and 1 not in lengths:
+        raise ValueError(
+            f"{image.name} has {axis.shape[0]} samples along {label!r} but {other.name} has "
+            f"{partner.shape[0]}; give both the same number, or one of them a single one"
+        )
+    return axis if axis.shape[0] >= partner.shape[0] else partner
+
+
+def _on_series(image: SpatialImage, series: Grid | None) -> SpatialImage:
+    if series is None:
+        return image
+    own = _series_labels(image.grid)
+    if len(own) == series.ndim and _are_positional(own, series.axis_labels):
+        own = series.axis_labels
+    order = [own.index(label) for label in series.axis_labels if label in own]
+    data = da.transpose(image.data, [*order, *range(len(own), image.data.ndim)])
+    missing = tuple(np.newaxis if label not in own else slice(None) for label in series.axis_labels)
+    space = image.grid.space()
+    grid = space.prepend(series)
+    data = da.broadcast_to(data[missing], grid.shape)
+    return image.replace(data=data, grid=grid)

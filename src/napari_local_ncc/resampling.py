@@ -1,0 +1,165 @@
+"""Sample a moving image on the fixed grid, lazily; outside it there is no sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+from dask_image.ndinterp import affine_transform
+
+from napari_local_ncc.geometry import invert_affine, whole_pixel_offset
+from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
+from napari_local_ncc.pairing import pair_images
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.registration import Registration
+
+
+def resample(
+    moving: SpatialImage,
+    grid: Grid,
+    registration: Registration | None = None,
+    *,
+    order: int = 1,
+) -> SpatialImage:
+    """Sample an image on another grid.
+
+    Where the transform makes the samples of both grids coincide (identity or a shift by
+    whole pixels), pixels are taken as they are. Elsewhere they are interpolated once.
+
+    Parameters
+    ----------
+    moving : SpatialImage
+        The image, with the same independent axes as `grid` and in its units; see
+        `napari_local_ncc.pairing.pair_images`.
+    grid : Grid
+        Where to sample: the fixed image's grid.
+    registration : Registration, optional
+        Transform of fixed world to moving world. Default: the identity.
+    order : {0, 1}, default 1
+        Nearest neighbour (masks, labels) or linear interpolation.
+
+    Returns
+    -------
+    SpatialImage
+        Lazy samples on `grid`, NaN outside the moving image and next to its invalid
+        samples; its own dtype where nothing is outside and nothing is interpolated.
+    """
+    matrices = _matrices(grid, registration)
+    space, moving_space = grid.space(), moving.grid.space()
+    frames = []
+    for index in np.ndindex(grid.series_shape):
+        fixed_px_to_moving_px = (
+            invert_affine(moving_space.pixel_to_world) @ matrices[index] @ space.pixel_to_world
+        )
+        frames.append(_sample_frame(moving.data[index], fixed_px_to_moving_px, space, order))
+    data = frames[0] if not grid.series_shape else da.stack(frames).reshape(grid.shape)
+    return moving.replace(data=data.rechunk(map_chunks(grid)), grid=grid)
+
+
+def mask_on(
+    mask: SpatialImage | ArrayLike | da.Array, image: SpatialImage, name: str = "mask"
+) -> da.Array:
+    """Bring a mask onto an image's grid.
+
+    Parameters
+    ----------
+    mask : SpatialImage or array_like
+        Non-zero where samples may be used. A plain array must have the image's shape.
+    image : SpatialImage
+        The image it belongs to.
+    name : str
+        What to call the mask in messages.
+
+    Returns
+    -------
+    dask array of bool
+        True where samples may be used; False outside the mask's own grid.
+
+    Raises
+    ------
+    ValueError
+        If a plain array has another shape, or the grids cannot be paired.
+    """
+    if not isinstance(mask, SpatialImage):
+        plain = as_spatial_image(mask, name)
+        if plain.grid.shape != image.grid.shape:
+            raise ValueError(
+                f"{name} has shape {plain.grid.shape} but {image.name} has {image.grid.shape}"
+            )
+        mask = plain.replace(grid=image.grid)
+    pair = pair_images(image, mask)
+    if pair.fixed.grid.shape != image.grid.shape:
+        raise ValueError(
+            f"{name} has the axes {mask.grid.axis_labels} of shape {mask.grid.shape}, more than "
+            f"{image.name} with {image.grid.axis_labels} of shape {image.grid.shape}"
+        )
+    return resample(pair.moving, pair.fixed.grid, order=0).data > 0
+
+
+def _matrices(grid: Grid, registration: Registration | None) -> NDArray[np.float64]:
+    ndim = grid.spatial_ndim
+    matrix = np.eye(ndim + 1) if registration is None else registration.matrix
+    return np.broadcast_to(matrix, (*grid.series_shape, ndim + 1, ndim + 1))
+
+
+def _sample_frame(
+    data: da.Array, to_moving: NDArray[np.float64], space: Grid, order: int
+) -> da.Array:
+    offset = whole_pixel_offset(to_moving, space.shape)
+    if offset is not None:
+        return _shift_by_pixels(data, offset, space.shape)
+    dtype = np.result_type(data.dtype, np.float32)
+    # "nearest" and a test of our own, since rounding puts border samples outside.
+    sampled = affine_transform(
+        data.astype(dtype),
+        to_moving,
+        order=order,
+        output_shape=space.shape,
+        output_chunks=map_chunks(space),
+        mode="nearest",
+    )
+    return sampled.map_blocks(
+        _blank_outside,
+        to_moving=to_moving,
+        shape=data.shape,
+        dtype=dtype,
+        meta=np.empty((0,) * space.ndim, dtype),
+    )
+
+
+def _shift_by_pixels(data: da.Array, offset: tuple[int, ...], shape: tuple[int, ...]) -> da.Array:
+    """Return data[p + offset] for every p of `shape`, NaN where there is no such sample."""
+    starts = [min(max(o, 0), n) for o, n in zip(offset, data.shape, strict=True)]
+    stops = [min(max(o + size, 0), n) for o, size, n in zip(offset, shape, data.shape, strict=True)]
+    inside = data[tuple(slice(a, max(a, b)) for a, b in zip(starts, stops, strict=True))]
+    if inside.shape == tuple(shape):
+        return inside
+    floating = inside.astype(np.result_type(data.dtype, np.float32))
+    if 0 in inside.shape:
+        return da.full(shape, np.nan, dtype=floating.dtype)
+    before = [a - o for a, o in zip(starts, offset, strict=True)]
+    padding = [(b, size - b - n) for b, size, n in zip(before, shape, inside.shape, strict=True)]
+    return da.pad(floating, padding, mode="constant", constant_values=np.nan)
+
+
+def _blank_outside(
+    block: NDArray[Any],
+    to_moving: NDArray[np.float64],
+    shape: tuple[int, ...],
+    block_info: Any = None,
+) -> NDArray[Any]:
+    """Set to NaN what lies more than rounding outside an image of `shape`."""
+    places = block_info[None]["array-location"]
+    pixels = np.ogrid[tuple(slice(start, stop) for start, stop in places)]
+    outside = np.zeros(block.shape, bool)
+    for row, n in zip(to_moving[:-1], shape, strict=True):
+        partner = sum((m * p for m, p in zip(row[:-1], pixels, strict=True)), start=row[-1])
+        outside |= (partner < -1e-6) | (partner > n - 1 + 1e-6)
+    return np.where(outside, np.nan, block)
