@@ -233,7 +233,7 @@ class Grid:
         """Say which part of the world the grid covers, axis by axis."""
         low, high = self.corners().min(axis=0), self.corners().max(axis=0)
         return ", ".join(
-            f"{label} {a:g} to {b:g} {unit}"
+            f"{axis_name(label)} {a:g} to {b:g} {unit_symbol(unit)}"
             for label, a, b, unit in zip(self.axis_labels, low, high, self.units, strict=True)
         )
 
@@ -319,6 +319,11 @@ def unit_name(unit: object) -> str:
     return "micrometer" if str(parsed) == "micron" else str(parsed)
 
 
+def axis_name(label: str) -> str:
+    """Return what to call an axis in a text: napari's unnamed "-1" is x, "-2" y, "-3" z."""
+    return {"-1": "x", "-2": "y", "-3": "z"}.get(label, label)
+
+
 def unit_symbol(unit: str) -> str:
     """Return the short form of a unit name: ``"µm"`` for ``"micrometer"``."""
     return "px" if unit == PIXEL else f"{_registry().Unit(unit):~P}"
@@ -370,7 +375,9 @@ def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:
         )
     if not np.isfinite(affine).all() or not np.array_equal(affine[-1], np.eye(ndim + 1)[-1]):
         raise ValueError(f"not a finite homogeneous affine matrix:\n{affine}")
-    if np.linalg.matrix_rank(affine[:-1, :-1] / np.abs(affine[:-1, :-1]).max(axis=0)) < ndim:
+    linear = affine[:-1, :-1]
+    lengths = np.linalg.norm(linear, axis=0)
+    if not lengths.all() or np.linalg.matrix_rank(linear / lengths) < ndim:
         raise ValueError(f"the affine cannot be inverted:\n{affine}")
     affine.flags.writeable = False
     return affine

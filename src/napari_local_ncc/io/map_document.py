@@ -1,0 +1,47 @@
+"""What a map file says beside its pixels, so that the map can be rebuilt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from napari_local_ncc.geometry import Grid
+from napari_local_ncc.io.stored import ReadError
+from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.pipeline import ConfidenceMap
+from napari_local_ncc.registration import Registration
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+KEY = "napari-local-ncc"  # of the attribute, annotation or namespace that holds the document
+
+
+def describe(confidence_map: ConfidenceMap) -> dict[str, Any]:
+    """Return all of a map but its pixels as plain JSON values."""
+    registration = confidence_map.registration
+    return {
+        "band_names": list(confidence_map.band_names),
+        "grid": confidence_map.grid.to_dict(),
+        "parameters": asdict(confidence_map.parameters),
+        "registration": None if registration is None else registration.to_dict(),
+        "provenance": confidence_map.provenance,
+    }
+
+
+def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
+    """Rebuild the map that `describe` described."""
+    registration = document["registration"]
+    return ConfidenceMap(
+        bands,
+        tuple(document["band_names"]),
+        Grid.from_dict(document["grid"]),
+        NCCParameters(**document["parameters"]),
+        None if registration is None else Registration.from_dict(registration),
+        document["provenance"],
+    )
+
+
+def missing_document() -> ReadError:
+    """Return the error to raise for a file without a document."""
+    return ReadError(f"it holds no map written by {KEY}; open it as an image instead")

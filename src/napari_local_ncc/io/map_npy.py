@@ -1,0 +1,47 @@
+"""Maps as ``.npy``, any axes, with a JSON file beside it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.geometry import Grid
+from napari_local_ncc.image import map_chunks
+from napari_local_ncc.io.map_document import describe, missing_document, restore
+from napari_local_ncc.io.npy import npy_array
+from napari_local_ncc.io.stored import lazy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.pipeline import ConfidenceMap
+
+
+@contextmanager
+def create_npy(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.float32]]:
+    """Make a memory-mapped ``.npy`` of the bands array to write tiles into."""
+    shape = confidence_map.bands.shape
+    pixels: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    yield pixels
+    pixels.flush()  # type: ignore[attr-defined]  # a memmap
+    sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2))
+
+
+def read_npy_map(path: Path) -> ConfidenceMap:
+    """Open a map written as ``.npy``, lazily."""
+    if not sidecar(path).exists():
+        raise missing_document()
+    document = json.loads(sidecar(path).read_text())
+    chunks = (1, *map_chunks(Grid.from_dict(document["grid"])))
+    return restore(document, lazy(npy_array(path), chunks))
+
+
+def sidecar(path: Path) -> Path:
+    """Return the path of the JSON file that belongs to a ``.npy``."""
+    return path.with_name(path.name + ".json")

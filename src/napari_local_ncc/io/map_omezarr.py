@@ -1,0 +1,131 @@
+"""Maps as OME-Zarr 0.5: bands as channels, and a pyramid."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from dask.array.core import normalize_chunks, slices_from_chunks
+from skimage.measure import block_reduce
+from yaozarrs import v05
+from yaozarrs.write.v05 import prepare_image
+
+from napari_local_ncc.geometry import PIXEL
+from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
+from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
+from napari_local_ncc.io.stored import lazy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.pipeline import ConfidenceMap
+
+SMALLEST_PLANE = 512  # px: a pyramid ends below it
+CORRELATION_WINDOW = v05.OmeroWindow(start=-1, min=-1, end=1, max=1)
+
+
+@contextmanager
+def create_omezarr(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
+    """Make an OME-Zarr group to write tiles into; its pyramid is built when it closes."""
+    layout = OmeLayout.of(confidence_map)
+    factors = _pyramid(layout)
+    _, arrays = prepare_image(
+        path,
+        _metadata(layout, factors, path.name),
+        [(_reduced(layout.shape, level), np.float32) for level in factors],
+        extra_attributes={KEY: describe(confidence_map)},
+        chunks=layout.stored(confidence_map.bands.chunksize),
+        writer="zarr",
+    )
+    levels = list(arrays.values())
+    yield OmeTarget(levels[0], layout)
+    for fine, coarse in itertools.pairwise(levels):
+        _reduce(fine, coarse)
+
+
+def read_omezarr_map(path: Path) -> ConfidenceMap:
+    """Open a map written as OME-Zarr, lazily."""
+    group = zarr.open_group(path.absolute(), mode="r")
+    if KEY not in group.attrs:
+        raise missing_document()
+    document: Any = group.attrs[KEY]
+    layout = OmeLayout.of_document(document)
+    pixels = group["0"]
+    return restore(document, layout.bands(lazy(pixels, pixels.chunks)))
+
+
+def _pyramid(layout: OmeLayout) -> list[tuple[int, ...]]:
+    """Return by how much every level is reduced along every stored axis."""
+    reducible = layout.per_axis(layout.grid.spatial, band_value=False)
+    reducible[-2:] = (True, True)  # the plane, even where a row or column is no space
+    levels = [(1,) * len(layout.shape)]
+    while max(_reduced(layout.shape, levels[-1])[-2:]) >= SMALLEST_PLANE:
+        halved = (
+            2 * f if reduce and n > f else f
+            for n, f, reduce in zip(layout.shape, levels[-1], reducible, strict=True)
+        )
+        levels.append(tuple(halved))
+    return levels
+
+
+def _reduced(shape: tuple[int, ...], factors: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+
+
+def _metadata(layout: OmeLayout, factors: list[tuple[int, ...]], name: str) -> v05.Image:
+    units = layout.per_axis(layout.grid.units, PIXEL)
+    spacing = np.array(layout.per_axis(layout.grid.spacing, 1.0))
+    origin = np.array(layout.per_axis(layout.grid.origin, 0.0))
+    axes: list[Any] = [
+        {"name": axis.name, "type": axis.kind, "unit": None if unit == PIXEL else unit}
+        for axis, unit in zip(layout.axes, units, strict=True)
+    ]
+    datasets = [
+        v05.Dataset(
+            path=str(level),
+            coordinateTransformations=[
+                v05.ScaleTransformation(scale=list(spacing * factor)),
+                # a coarse pixel's centre is the middle of those it averages
+                v05.TranslationTransformation(
+                    translation=list(origin + spacing * (np.array(factor) - 1) / 2)
+                ),
+            ],
+        )
+        for level, factor in enumerate(factors)
+    ]
+    multiscale = v05.Multiscale(name=name, axes=axes, datasets=datasets, type="mean of defined")
+    return v05.Image(multiscales=[multiscale], omero=_rendering(layout))
+
+
+def _rendering(layout: OmeLayout) -> v05.Omero | None:
+    if not any(axis.kind == "channel" for axis in layout.axes):
+        return None
+    return v05.Omero(
+        channels=[
+            v05.OmeroChannel(window=CORRELATION_WINDOW, label=label, color="FFFFFF", active=True)
+            for label in layout.channel_names
+        ]
+    )
+
+
+def _reduce(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> None:
+    """Fill a level with the means of the level before, chunk by chunk."""
+    factors = _reduced(fine.shape, coarse.shape)
+    for location in slices_from_chunks(normalize_chunks(coarse.chunks, coarse.shape)):
+        source = tuple(
+            slice(part.start * f, part.stop * f) for part, f in zip(location, factors, strict=True)
+        )
+        coarse[location] = block_reduce(fine[source], factors, _mean_of_defined, cval=np.nan)
+
+
+def _mean_of_defined(samples: NDArray[np.float32], axis: tuple[int, ...]) -> NDArray[np.float32]:
+    defined = ~np.isnan(samples)
+    total = np.where(defined, samples, 0).sum(axis)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: undefined, as it should be
+        return (total / defined.sum(axis)).astype(np.float32)

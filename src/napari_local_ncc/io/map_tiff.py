@@ -1,0 +1,91 @@
+"""Maps as OME-TIFF: bands as channels, everything else as an annotation."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from napari_local_ncc.geometry import PIXEL, unit_symbol
+from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
+from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
+from napari_local_ncc.io.stored import lazy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.pipeline import ConfidenceMap
+
+
+@contextmanager
+def create_ometiff(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
+    """Make a memory-mapped OME-TIFF to write tiles into."""
+    layout = OmeLayout.of(confidence_map)
+    metadata = {
+        "axes": "".join(_letters(layout)),
+        "Channel": {"Name": layout.channel_names},
+        "CommentAnnotation": {"Namespace": KEY, "Value": json.dumps(describe(confidence_map))},
+        **_physical_sizes(layout),
+    }
+    pixels = tifffile.memmap(
+        path,
+        shape=layout.shape,
+        dtype=np.float32,
+        ome=True,
+        photometric="minisblack",
+        metadata=metadata,
+    )
+    yield OmeTarget(pixels, layout)
+    pixels.flush()
+
+
+def read_ometiff_map(path: Path) -> ConfidenceMap:
+    """Open a map written as OME-TIFF, lazily."""
+    with tifffile.TiffFile(path) as tif:
+        document = _document(tif)
+    layout = OmeLayout.of_document(document)
+    pixels = FileArray.at(open_ometiff_map, path, 0, layout.shape, np.dtype(np.float32))
+    return restore(document, layout.bands(lazy(pixels, layout.chunks)))
+
+
+def open_ometiff_map(path: str, level: int = 0) -> NDArray[np.float32]:
+    """Memory-map the stored array; tifffile alone would leave out axes of length 1."""
+    with tifffile.TiffFile(path) as tif:
+        shape = OmeLayout.of_document(_document(tif)).shape
+        pixels: NDArray[np.float32] = tif.series[0].asarray(out="memmap")
+        return pixels.reshape(shape)
+
+
+def _document(tif: tifffile.TiffFile) -> dict[str, Any]:
+    root = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
+    for annotation in root.findall(".//{*}CommentAnnotation"):
+        if annotation.get("Namespace") == KEY:
+            document: dict[str, Any] = json.loads(annotation.findtext("{*}Value", ""))
+            return document
+    raise missing_document()
+
+
+def _letters(layout: OmeLayout) -> list[str]:
+    kinds = [axis.kind for axis in layout.axes]
+    space = iter("ZYX"[-kinds.count("space") :])
+    letters = {"time": "T", "channel": "C", "custom": "C"}
+    return [letters.get(kind) or next(space) for kind in kinds]
+
+
+def _physical_sizes(layout: OmeLayout) -> dict[str, Any]:
+    sizes: dict[str, Any] = {}
+    spacings = layout.per_axis(layout.grid.spacing, 1.0)
+    units = layout.per_axis(layout.grid.units, PIXEL)
+    for letter, spacing, unit in zip(_letters(layout), spacings, units, strict=True):
+        name = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
+        if letter != "C" and unit != PIXEL:
+            sizes |= {name: float(spacing), f"{name}Unit": unit_symbol(unit)}
+    return sizes

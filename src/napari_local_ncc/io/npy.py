@@ -1,0 +1,50 @@
+"""NumPy's own files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.stored import StoredImage, check_level, numbered_axes, stored_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAGIC = b"\x93NUMPY"
+
+
+def read_npy(path: Path, level: int) -> StoredImage:
+    """Memory-map a ``.npy`` file; it has one level and names no axes."""
+    check_level(level, 1)
+    source = npy_array(path)
+    return stored_image(source, numbered_axes(source.ndim))
+
+
+def npy_array(path: Path) -> FileArray:
+    """Refer to the array of a ``.npy`` file, complete or ValueError."""
+    shape, dtype = _header(path)
+    if not dtype.hasobject:  # objects are never unpickled; `check_real` will reject them
+        open_npy(str(path))  # raises if the file is cut off
+    return FileArray.at(open_npy, path, 0, shape, dtype)
+
+
+def open_npy(path: str, level: int = 0) -> NDArray[Any]:
+    """Memory-map the array of a file."""
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    return shape, dtype

@@ -1,0 +1,189 @@
+"""From the axes of a file to a `SpatialImage`: what every reader has in common."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc.geometry import INDEPENDENT_LABELS, PIXEL, Grid, unit_name
+from napari_local_ncc.image import SpatialImage, map_chunks
+from napari_local_ncc.luminance import luminance
+from napari_local_ncc.parameters import check_real
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+READABLE = "TIFF (plain, ImageJ, OME), OME-Zarr 0.4 and 0.5, Zarr arrays, .npy, PNG, JPEG, BMP"
+COLOUR = "colour samples"
+MOST_SAMPLES = 2**24  # read at once, where the file's own chunks leave the choice
+
+
+class ReadError(ValueError):
+    """A file that cannot be read as asked; the message says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a stored array.
+
+    Parameters
+    ----------
+    label : str
+        Its name; `COLOUR` for the samples of a colour.
+    spatial : bool
+        Whether it is space.
+    spacing, origin : float
+        World distance of two samples; world position of the first one.
+    unit : str
+        Unit of both, by its full name.
+    """
+
+    label: str
+    spatial: bool
+    spacing: float = 1.0
+    origin: float = 0.0
+    unit: str = PIXEL
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredImage:
+    """Lazy samples as a file holds them: axes in any order, colours not yet merged."""
+
+    data: da.Array
+    axes: tuple[Axis, ...]
+
+    def select(self, select: Mapping[str, int]) -> StoredImage:
+        """Take one index of each axis that `select` names, ignoring case.
+
+        Raises
+        ------
+        ReadError
+            If there is no such axis or index.
+        """
+        lengths = dict(zip(self.labels, self.data.shape, strict=True))
+        index: list[int | slice] = [slice(None)] * len(self.axes)
+        for label, position in select.items():
+            if not 0 <= position < lengths.get(label.lower(), 0):
+                axes = ", ".join(f"{name} ({n})" for name, n in lengths.items())
+                raise ReadError(
+                    f"cannot select {label}={position}; the axes and their lengths are {axes}, "
+                    "and indices count from 0"
+                )
+            index[self.labels.index(label.lower())] = position
+        kept = [axis for axis, i in zip(self.axes, index, strict=True) if isinstance(i, slice)]
+        return StoredImage(self.data[tuple(index)], tuple(kept))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Lower-case labels; colours answer to "c" where no other axis does."""
+        labels = [axis.label.lower() for axis in self.axes]
+        return tuple("c" if label == COLOUR and "c" not in labels else label for label in labels)
+
+    def without_colour(self) -> StoredImage:
+        """Merge colour samples into their luminance."""
+        colours = [k for k, axis in enumerate(self.axes) if axis.label == COLOUR]
+        if not colours:
+            return self
+        k = colours[0]
+        return StoredImage(luminance(self.data, k), self.axes[:k] + self.axes[k + 1 :])
+
+    def ordered(self) -> StoredImage:
+        """Put independent axes first, and drop those of length 1 before the last two."""
+        order = space_last(self.axes)
+        lengths = self.data.shape
+        kept = [k for place, k in enumerate(order) if lengths[k] > 1 or place >= len(order) - 2]
+        data = self.data[tuple(slice(None) if k in kept else 0 for k in range(len(order)))]
+        data = data.transpose([sorted(kept).index(k) for k in kept])
+        return StoredImage(data, tuple(self.axes[k] for k in kept))
+
+    def image(self, name: str) -> SpatialImage:
+        """Return the samples on their grid, in native byte order."""
+        check_real(self.data.dtype, name)
+        grid = Grid.from_spacing(
+            self.data.shape,
+            [axis.spacing for axis in self.axes],
+            [axis.origin for axis in self.axes],
+            units=tuple(axis.unit for axis in self.axes),
+            axis_labels=tuple(axis.label for axis in self.axes),
+            spatial=tuple(axis.spatial for axis in self.axes),
+        )
+        return SpatialImage(self.data.astype(self.data.dtype.newbyteorder("=")), grid, name)
+
+
+def stored_image(
+    source: Any, axes: Sequence[Axis], native_chunks: Sequence[int] | None = None
+) -> StoredImage:
+    """Wrap an array-like of a file lazily, in chunks that suit the file and the map.
+
+    Parameters
+    ----------
+    source : array_like
+        Has shape and dtype, and gives NumPy arrays for slices.
+    axes : sequence of Axis
+        One per axis of `source`.
+    native_chunks : sequence of int, optional
+        What the file must read at once, per axis. Default: any sample alone.
+    """
+    native = [1] * len(axes) if native_chunks is None else list(native_chunks)
+    return StoredImage(lazy(source, reading_chunks(source.shape, axes, native)), tuple(axes))
+
+
+def lazy(source: Any, chunks: Sequence[int]) -> da.Array:
+    """Wrap an array-like, without reading it or taking its name for what is in it."""
+    meta = np.empty((0,) * len(chunks), source.dtype)
+    return da.from_array(source, chunks=tuple(chunks), name=False, meta=meta)
+
+
+def reading_chunks(
+    shape: Sequence[int], axes: Sequence[Axis], native: Sequence[int]
+) -> tuple[int, ...]:
+    """Return whole multiples of the file's chunks, near those a map is computed in."""
+    if not all(shape):
+        raise ReadError(f"the image is empty: its shape is {tuple(shape)}")
+    order = space_last(axes)
+    grid = Grid(tuple(shape[k] for k in order), spatial=tuple(axes[k].spatial for k in order))
+    edges = dict(zip(order, map_chunks(grid), strict=True))
+    chunks = [
+        n if axis.label == COLOUR else min(n, least)
+        for n, least, axis in zip(shape, native, axes, strict=True)
+    ]
+    for k in reversed(order):
+        room = MOST_SAMPLES * chunks[k] // math.prod(chunks)
+        span = min(edges[k], room)
+        whole = span // native[k] * native[k] if span < shape[k] else shape[k]
+        chunks[k] = max(chunks[k], whole)
+    return tuple(chunks)
+
+
+def space_last(axes: Sequence[Axis]) -> list[int]:
+    """Return the order of axes in which the spatial ones come last."""
+    return sorted(range(len(axes)), key=lambda k: axes[k].spatial)
+
+
+def calibrated(size: object, unit: object) -> tuple[float, str]:
+    """Return a pixel size and its unit; 1 pixel where the file gives nothing usable."""
+    try:
+        spacing, name = float(str(size)), unit_name(unit)
+    except ValueError:
+        return 1.0, PIXEL
+    return (spacing, name) if 0 < spacing < math.inf and name != PIXEL else (1.0, PIXEL)
+
+
+def named_axes(labels: Sequence[str]) -> list[Axis]:
+    """Return uncalibrated axes; what is space is told by the labels."""
+    return [Axis(label, label.lower() not in INDEPENDENT_LABELS) for label in labels]
+
+
+def numbered_axes(ndim: int) -> list[Axis]:
+    """Return the spatial axes of an array that names none, labelled as in napari."""
+    return named_axes([str(k) for k in range(-ndim, 0)])
+
+
+def check_level(level: int, count: int) -> None:
+    """Raise ReadError unless there is a resolution `level`."""
+    if not 0 <= level < count:
+        raise ReadError(f"there is no level {level}; its levels are 0 to {count - 1}")

@@ -1,0 +1,231 @@
+"""Maps to files, completely or not at all, and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from napari_local_ncc.execution import Tile, compute_tiles
+from napari_local_ncc.io.map_npy import create_npy, read_npy_map
+from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
+from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
+from napari_local_ncc.io.stored import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from contextlib import AbstractContextManager
+
+    from napari_local_ncc.pipeline import ConfidenceMap
+
+
+@dataclass(frozen=True, slots=True)
+class MapFormat:
+    """How one kind of map file is made and read.
+
+    Parameters
+    ----------
+    create : callable
+        ``(map, path)`` to a context that takes tiles by item assignment and completes
+        the file when it closes without an error.
+    read : callable
+        Path to map.
+    is_mapped : bool
+        Whether the file is written through memory, where a full disk is a crash.
+    """
+
+    create: Callable[[ConfidenceMap, Path], AbstractContextManager[Any]]
+    read: Callable[[Path], ConfidenceMap]
+    is_mapped: bool = True
+
+
+OME_ZARR = MapFormat(create_omezarr, read_omezarr_map, is_mapped=False)
+OME_TIFF = MapFormat(create_ometiff, read_ometiff_map)
+NPY = MapFormat(create_npy, read_npy_map)
+FORMATS = {".zarr": OME_ZARR, ".tif": OME_TIFF, ".tiff": OME_TIFF, ".npy": NPY}
+
+
+def write_map(
+    confidence_map: ConfidenceMap, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Compute a map and write it to a file.
+
+    Parameters
+    ----------
+    confidence_map : ConfidenceMap
+        What to write, with its grid, parameters, registration and provenance.
+    path : path_like
+        Where to. The ending tells the format: ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5
+        with a pyramid, bands as channels), ``.ome.tif``, ``.tif`` or ``.tiff``
+        (OME-TIFF), ``.npy`` (with a ``.npy.json`` beside it).
+    overwrite : bool, default False
+        Whether to replace an existing file, once the new one is complete.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    FileExistsError
+        If there is such a file already.
+    ValueError
+        If the ending is unknown, or its format has no place for the map's axes.
+    OSError
+        If the folder does not exist or cannot be written to.
+    """
+    for _ in iter_write_map(confidence_map, path, overwrite=overwrite):
+        pass
+    return Path(path)
+
+
+def iter_write_map(
+    confidence_map: ConfidenceMap,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> Generator[Tile, None, None]:
+    """Do the work of `write_map` tile by tile.
+
+    Parameters
+    ----------
+    confidence_map, path, overwrite
+        As for `write_map`.
+    workers : int, optional
+        Number of threads; default: one per core.
+
+    Yields
+    ------
+    Tile
+        Every tile of the bands once it is written. The file is complete when the
+        generator is exhausted; closing it before leaves what was there.
+    """
+    target = check_output(path, overwrite)
+    _check_space(target, confidence_map.bands.nbytes)
+    with _replacing(target) as partial:
+        yield from _write_tiles(confidence_map, partial, workers)
+
+
+def _write_tiles(confidence_map: ConfidenceMap, path: Path, workers: int | None) -> Iterator[Tile]:
+    tiles = compute_tiles(confidence_map.bands, workers=workers)
+    with _format(path).create(confidence_map, path) as pixels, closing(tiles):
+        for tile in tiles:
+            pixels[tile.location] = tile.data
+            yield tile
+
+
+def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
+    """Open a map that `write_map` wrote.
+
+    Parameters
+    ----------
+    path : path_like
+        The file.
+
+    Returns
+    -------
+    ConfidenceMap
+        The map; its bands are read when computed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a map.
+    """
+    source = Path(path)
+    read = _format(source).read
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file {source}")
+    try:
+        return read(source)
+    except Exception as error:  # a broken file makes the format libraries raise anything
+        raise ReadError(f"cannot read the map {source}: {error}") from error
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Return `path` if a map can be written there.
+
+    Parameters
+    ----------
+    path : path_like
+        Where a map shall be written.
+    overwrite : bool
+        Whether it may replace what is there.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    ValueError
+        If the ending is unknown.
+    FileExistsError
+        If it exists and `overwrite` is False, or if it is a folder but no Zarr.
+    FileNotFoundError, PermissionError
+        If its folder does not exist or cannot be written to.
+    """
+    target = Path(path)
+    _format(target)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists; choose another name, or overwrite it (--overwrite, overwrite=True)")
+    if target.is_dir() and any(target.iterdir()) and not _is_zarr(target):
+        raise FileExistsError(f"{target} is a folder with other things in it; choose another name")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent}; create it first")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"the folder {target.parent} cannot be written to")
+    return target
+
+
+def _format(path: Path) -> MapFormat:
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise ValueError(
+            f"{path.name} has no ending of a map: give .ome.zarr, .ome.tif, .tif or .npy"
+        ) from None
+
+
+def _check_space(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if _format(target).is_mapped and free < needed:
+        raise OSError(
+            f"{target} needs {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free"
+        )
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a path to write to; what is written moves to `target` when all went well."""
+    folder = Path(mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    try:
+        yield folder / target.name
+        for finished in list(folder.iterdir()):
+            _move(finished, target.with_name(finished.name), folder / f"replaced {finished.name}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(finished: Path, final: Path, aside: Path) -> None:
+    if final.is_dir() or (finished.is_dir() and final.exists()):
+        final.rename(aside)  # unlike a file, a folder cannot be replaced in one step
+    try:
+        finished.replace(final)
+    except BaseException:
+        if aside.exists() and not final.exists():
+            aside.rename(final)
+        raise

@@ -1,0 +1,62 @@
+"""Colour to one intensity: what is compared when an image comes as RGB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from numpy.typing import NDArray
+
+GREEN_WEIGHT, BLUE_WEIGHT = 0.7154, 0.0721  # of skimage.color.rgb2gray; red has the rest, 0.2125
+
+
+def luminance(data: da.Array, channel_axis: int = -1) -> da.Array:
+    """Turn colour samples into one luminance, on the scale of the samples.
+
+    Parameters
+    ----------
+    data : dask array
+        Samples of any real dtype. Along `channel_axis`: grey; grey and alpha; red,
+        green and blue; or these with alpha.
+    channel_axis : int, default -1
+        Axis of the samples.
+
+    Returns
+    -------
+    dask array, float32
+        ``0.2125 R + 0.7154 G + 0.0721 B``, without `channel_axis`; exactly v where all
+        three are v. NaN where there is an alpha and it is 0.
+
+    Raises
+    ------
+    ValueError
+        If there are no or more than four samples.
+    """
+    axis = channel_axis % data.ndim
+    if not 1 <= data.shape[axis] <= 4:
+        raise ValueError(
+            f"a colour has 1 to 4 samples, but axis {axis} has {data.shape[axis]}; "
+            "select one channel instead"
+        )
+    return data.rechunk({axis: -1}).map_blocks(
+        _block_luminance,
+        channel_axis=axis,
+        drop_axis=axis,
+        dtype=np.float32,
+        meta=np.empty((0,) * (data.ndim - 1), np.float32),
+    )
+
+
+def _block_luminance(block: NDArray[Any], channel_axis: int) -> NDArray[np.float32]:
+    samples = np.moveaxis(block, channel_axis, 0)
+    grey = samples[0].astype(np.float32)
+    if len(samples) >= 3:
+        # as differences from red, so that equal samples give their value without rounding
+        green, blue = (sample.astype(np.float32) - grey for sample in samples[1:3])
+        grey += np.float32(GREEN_WEIGHT) * green + np.float32(BLUE_WEIGHT) * blue
+    if len(samples) in (2, 4):
+        grey[samples[-1] == 0] = np.nan
+    return grey
