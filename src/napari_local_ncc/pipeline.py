@@ -1,0 +1,137 @@
+"""The one way from two images to a map: pair, resample, compare."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
+from napari_local_ncc.ncc import local_ncc
+from napari_local_ncc.pairing import Pair, overlap_share, pair_images
+from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.resampling import mask_on, resample
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from numpy.typing import ArrayLike
+
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.registration import Registration
+
+DEFAULTS = NCCParameters()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConfidenceMap:
+    """Bands of a comparison of two images, on the fixed image's grid.
+
+    Parameters
+    ----------
+    bands : dask array of float32, shape (len(band_names), *grid.shape)
+        The values, lazy; NaN where undefined.
+    band_names : tuple of str
+        What each band is.
+    grid : Grid
+        Where the samples lie.
+    parameters : NCCParameters
+        What they were computed with.
+    registration : Registration or None
+        The transform that was applied to the moving image.
+    provenance : dict
+        Plain JSON values: names, grids, parameters, transform and software version.
+    """
+
+    bands: da.Array
+    band_names: tuple[str, ...]
+    grid: Grid
+    parameters: NCCParameters
+    registration: Registration | None
+    provenance: dict[str, Any]
+
+    def __getitem__(self, band: str) -> da.Array:
+        """Return one band by its name, shape `grid.shape`."""
+        if band not in self.band_names:
+            raise KeyError(f"no band {band!r}; the map has {self.band_names}")
+        return self.bands[self.band_names.index(band)]
+
+
+def confidence_map(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    parameters: NCCParameters = DEFAULTS,
+    registration: Registration | None = None,
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+) -> ConfidenceMap:
+    """Compare two images window by window on the fixed image's grid.
+
+    Parameters
+    ----------
+    fixed, moving : SpatialImage or array_like
+        The images; for plain arrays the world is the pixel grid and every axis is space.
+        An image without a time or channel axis is compared with every frame of the other.
+    parameters : NCCParameters
+        Window and limits.
+    registration : Registration, optional
+        Transform to apply to `moving`, from `register`. Default: already aligned.
+    mask : SpatialImage or array_like, optional
+        Non-zero where samples may be used; a plain array has the fixed image's shape.
+
+    Returns
+    -------
+    ConfidenceMap
+        Lazy: nothing is computed before its bands are.
+
+    Raises
+    ------
+    TypeError
+        If an image is complex or not numeric.
+    ValueError
+        If the images cannot be paired or do not overlap, or a radius does not fit.
+    """
+    fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
+    pair = pair_images(fixed, moving)
+    grid = pair.fixed.grid
+    check_overlap(pair, registration)
+    chunks = map_chunks(grid)
+    ncc = local_ncc(
+        pair.fixed.data.rechunk(chunks),
+        resample(pair.moving, grid, registration).data,
+        radius=parameters.radius_on(grid),
+        weights=parameters.weights,
+        mask=None if mask is None else mask_on(mask, pair.fixed),
+        min_std=parameters.min_std,
+        min_valid=parameters.min_valid,
+    )
+    provenance = {
+        "software": f"napari-local-ncc {version('napari-local-ncc')}",
+        "fixed": {"name": fixed.name, "grid": fixed.grid.to_dict()},
+        "moving": {"name": moving.name, "grid": moving.grid.to_dict()},
+        "parameters": asdict(parameters),
+        "registration": None if registration is None else registration.to_dict(),
+    }
+    return ConfidenceMap(ncc[np.newaxis], ("ncc",), grid, parameters, registration, provenance)
+
+
+def check_overlap(pair: Pair, registration: Registration | None = None) -> float:
+    """Return the share of fixed pixels inside the moving image, at its best frame.
+
+    Raises
+    ------
+    ValueError
+        If no pixel of `fixed` lies inside `moving` in any frame; both extents are named.
+    """
+    fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
+    size = fixed.ndim + 1
+    matrices = np.eye(size) if registration is None else registration.matrix
+    share = max(overlap_share(fixed, moving, m) for m in matrices.reshape(-1, size, size))
+    if share == 0:
+        raise ValueError(
+            f"the images do not overlap: fixed ({pair.fixed.name}) covers {fixed.extent_text()}; "
+            f"moving ({pair.moving.name}) covers {moving.extent_text()}"
+            + ("" if registration is None else " before the registration moved it")
+        )
+    return share

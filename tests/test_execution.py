@@ -1,0 +1,71 @@
+"""Tiles as they land: complete, cancelled, failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_local_ncc.execution import compute_tiles
+
+
+def test_the_tiles_make_up_the_whole(rng):
+    data = rng.normal(size=(50, 70))
+    lazy = da.from_array(data, chunks=(20, 30)) * 2
+    result, done = np.full(data.shape, np.nan), []
+    for tile in compute_tiles(lazy):
+        result[tile.location] = tile.data
+        done.append((tile.done, tile.total))
+    np.testing.assert_array_equal(result, data * 2)
+    assert done == [(k, 9) for k in range(1, 10)]
+
+
+def test_closing_cancels_and_leaves_no_thread():
+    computed = []
+
+    def slow(block):
+        time.sleep(0.01)
+        computed.append(1)
+        return block
+
+    lazy = da.zeros((400, 4), chunks=(1, 4)).map_blocks(slow, dtype=float)
+    computed.clear()
+    tiles = compute_tiles(lazy, workers=2)
+    next(tiles)
+    tiles.close()
+    count = len(computed)
+    assert count < 50
+    time.sleep(0.1)
+    assert len(computed) == count
+    assert not [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
+
+
+def test_an_error_reaches_the_caller():
+    def fail(block, block_info=None):
+        if block_info[0]["chunk-location"] == (3,):
+            raise OSError("disk on fire")
+        return block
+
+    lazy = da.zeros(10, chunks=1).map_blocks(fail, dtype=float, meta=np.zeros(0))
+    with pytest.raises(OSError, match="disk on fire"):
+        list(compute_tiles(lazy))
+
+
+def test_a_slow_consumer_bounds_the_memory():
+    alive = []
+
+    def make(block):
+        alive.append(1)
+        return block
+
+    lazy = da.zeros(300, chunks=1).map_blocks(make, dtype=float, meta=np.zeros(0))
+    alive.clear()
+    tiles = compute_tiles(lazy, workers=2)
+    for k in range(20):
+        next(tiles)
+        time.sleep(0.005)
+        assert len(alive) < k + 30
+    tiles.close()
