@@ -1,0 +1,299 @@
+"""The command line: `local-ncc`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+from rich.progress import TimeRemainingColumn
+
+from napari_local_ncc.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.registration import Registration
+    from napari_local_ncc.summary import Summary
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Add --debug to see the traceback of an error.",
+)
+
+BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError, typer.TyperException)
+INTERRUPTED = 130
+R = TypeVar("R")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Words after the command's name; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if not debug:
+        # tifffile logs what it also raises; the user is told once.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    words = [word for word in words if word != "--debug"]
+    try:
+        code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
+    except typer.Abort:
+        code = INTERRUPTED
+    except BAD_INPUT as error:
+        if debug:
+            raise
+        told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        _say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
+        code = 2
+    if code == INTERRUPTED:  # typer returns it on Ctrl-C
+        _say("local-ncc: interrupted; no output was written")
+    return int(code)
+
+
+@app.callback()
+def about() -> None:
+    """Local normalized cross-correlation of two images, per pixel."""
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
+        "local-ncc-demo"
+    ),
+    overwrite: Annotated[bool, typer.Option(help="Replace results of an earlier run.")] = False,
+) -> None:
+    """Register and compare two real images that come with the package."""
+    from napari_local_ncc.io import check_output
+    from napari_local_ncc.pipeline import confidence_map
+    from napari_local_ncc.plots import check_figure, comparison_figure
+    from napari_local_ncc.registration import iter_register
+    from napari_local_ncc.resampling import resample
+    from napari_local_ncc.sample_data import brain_slice
+
+    output.mkdir(parents=True, exist_ok=True)
+    figure_path, map_path = output / "figure.png", output / "ncc.ome.zarr"
+    check_output(map_path, overwrite)
+    check_figure(figure_path, overwrite)
+    pair = brain_slice()
+    registration = follow(iter_register(pair.fixed, pair.moving))
+    before = confidence_map(pair.fixed, pair.moving)
+    after = confidence_map(pair.fixed, pair.moving, registration=registration)
+    summary = follow(_write(after, map_path, overwrite=overwrite, workers=None))
+
+    registered = resample(pair.moving, pair.fixed.grid, registration)
+    figure = comparison_figure(
+        {"fixed": pair.fixed, "moving": pair.moving, "moving, registered": registered},
+        {"NCC before": _band(before), "NCC after registration": _band(after)},
+    )
+    figure.savefig(figure_path, dpi=150)
+    print(f"fixed    {_describe(pair.fixed)}")
+    print(f"moving   {_describe(pair.moving)}")
+    _report(registration, summary, before=_summary(before))
+    print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
+    print(f"map      {map_path}\nfigure   {figure_path}")
+
+
+@app.command("map")
+def map_(
+    fixed: Annotated[str, typer.Argument(help="Image that defines the grid.")],
+    moving: Annotated[str, typer.Argument(help="Image to compare with it.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Result: .ome.zarr, .ome.tif, .tif or .npy.")
+    ],
+    register: Annotated[
+        str, typer.Option(metavar="MODEL", help="Register moving first: none or translation.")
+    ] = "none",
+    radius: Annotated[
+        str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
+    ] = "4",
+    weights: Annotated[str, typer.Option(help="Window weights: box or gaussian.")] = "box",
+    ndim: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="Axes of a window; 2 takes a stack plane by plane."),
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where samples may be used.")
+    ] = None,
+    min_std: Annotated[float, typer.Option(help="Windows this flat are undefined.")] = 0.0,
+    min_valid: Annotated[float, typer.Option(help="Least valid share of a window.")] = 0.5,
+    select_fixed: Annotated[
+        str | None, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
+    ] = None,
+    select_moving: Annotated[
+        str | None, typer.Option(metavar="c=1", help="Pick indices of axes of moving.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; default: one per core.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a figure here (.png, .pdf, .svg).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Compare two image files and write the map of their local NCC."""
+    from napari_local_ncc.io import check_output, read_image
+    from napari_local_ncc.parameters import NCCParameters
+    from napari_local_ncc.pipeline import confidence_map
+    from napari_local_ncc.plots import check_figure
+    from napari_local_ncc.registration import iter_register
+
+    check_output(output, overwrite)
+    if plot is not None:
+        check_figure(plot, overwrite)
+    parameters = NCCParameters(_radius(radius), weights, min_std, min_valid)  # type: ignore[arg-type]  # it checks
+    a = read_image(fixed, select=_selection(select_fixed)).with_spatial_ndim(ndim)
+    b = read_image(moving, select=_selection(select_moving)).with_spatial_ndim(ndim)
+    allowed = None if mask is None else read_image(mask).with_spatial_ndim(ndim)
+    registration = follow(iter_register(a, b, model=register, mask=allowed))
+    applied = None if register == "none" else registration
+    result = confidence_map(a, b, parameters=parameters, registration=applied, mask=allowed)
+    summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
+
+    print(f"fixed    {_describe(a)}\nmoving   {_describe(b)}")
+    print(f"window   {_window(result)}")
+    _report(applied, summary)
+    print(f"map      {output}")
+    if plot is not None:
+        _plot(plot, a, b, output)
+        print(f"figure   {plot}")
+
+
+def follow(steps: Generator[Progress, None, R]) -> R:
+    """Show the progress of a computation on standard error and return its result."""
+    console = Console(stderr=True)
+    columns = (*ProgressBar.get_default_columns()[:-1], TimeRemainingColumn())
+    with ProgressBar(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=None)
+        said = ""
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            bar.update(
+                task, description=progress.step, completed=progress.done, total=progress.total
+            )
+            if not console.is_terminal and progress.step != said:
+                said = progress.step
+                _say(f"{said}: {progress.total} parts")
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _write(
+    result: ConfidenceMap, path: Path, *, overwrite: bool, workers: int | None
+) -> Generator[Progress, None, Summary]:
+    """Write a map tile by tile and sum up its NCC band on the way."""
+    from napari_local_ncc.io import iter_write_map
+    from napari_local_ncc.summary import Tally
+
+    tally = Tally()
+    band = result.band_names.index("ncc")
+    with closing(iter_write_map(result, path, overwrite=overwrite, workers=workers)) as tiles:
+        for tile in tiles:
+            tally.add(tile.data[band])
+            yield Progress("compare", tile.done, tile.total)
+    return tally.summary
+
+
+def _summary(result: ConfidenceMap) -> Summary:
+    from napari_local_ncc.execution import compute_tiles
+    from napari_local_ncc.summary import Tally
+
+    tally = Tally()
+    for tile in compute_tiles(result["ncc"]):
+        tally.add(tile.data)
+    return tally.summary
+
+
+def _report(
+    registration: Registration | None, summary: Summary, before: Summary | None = None
+) -> None:
+    from napari_local_ncc.summary import describe_registration
+
+    if registration is not None:
+        print(f"register {describe_registration(registration)}")
+    if before is not None:
+        print(f"before   {before}")
+    print(f"{'ncc' if before is None else 'after':8} {summary}")
+
+
+def _describe(image: SpatialImage) -> str:
+    from napari_local_ncc.geometry import axis_name, unit_symbol
+
+    grid = image.grid
+    size = " x ".join(str(n) for n in grid.shape)
+    axes = " ".join(axis_name(label) for label in grid.axis_labels)
+    spacing = ", ".join(
+        f"{step:g} {unit_symbol(unit)}" for step, unit in zip(grid.spacing, grid.units, strict=True)
+    )
+    return f"{image.name}: {size} ({axes}), {image.data.dtype}, spacing {spacing}"
+
+
+def _window(result: ConfidenceMap) -> str:
+    radius = result.parameters.radius_on(result.grid)
+    side = " x ".join(str(2 * r + 1) for r in radius)
+    return f"{side} px ({result.parameters.weights})"
+
+
+def _radius(text: str) -> int | tuple[int, ...] | str:
+    """Read "4", "0,4,4" or "0.5um"."""
+    parts = text.split(",")
+    if not all(part.strip().lstrip("+-").isdecimal() for part in parts):
+        return text
+    values = tuple(int(part) for part in parts)
+    return values if len(values) > 1 else values[0]
+
+
+def _selection(text: str | None) -> dict[str, int]:
+    """Read "c=0,t=3"."""
+    chosen = {}
+    for item in (text or "").split(","):
+        label, _, index = item.partition("=")
+        if item.strip() and not index.strip().lstrip("-").isdecimal():
+            raise ValueError(f"cannot read the selection {text!r}; write it like c=0,t=3")
+        if item.strip():
+            chosen[label.strip()] = int(index)
+    return chosen
+
+
+def _band(result: ConfidenceMap) -> SpatialImage:
+    from napari_local_ncc.image import SpatialImage
+
+    return SpatialImage(result["ncc"], result.grid, "ncc")
+
+
+def _plot(path: Path, fixed: SpatialImage, moving: SpatialImage, map_path: Path) -> None:
+    """Draw the pair and the map, which is read back: it is not computed again."""
+    from napari_local_ncc.io import read_map
+    from napari_local_ncc.plots import comparison_figure
+
+    written = _band(read_map(map_path))
+    figure = comparison_figure({"fixed": fixed, "moving": moving}, {"local NCC": written})
+    figure.savefig(path, dpi=150)

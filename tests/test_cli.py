@@ -1,0 +1,187 @@
+"""The command line: the main job on files, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.io import imsave
+
+from napari_local_ncc import local_ncc, read_map
+from napari_local_ncc.cli import main
+
+
+@pytest.fixture
+def pair(tmp_path, rng):
+    """Two npy images of which one is the other, displaced by (3, -5)."""
+    field = rng.normal(size=(90, 100)).cumsum(axis=0)
+    np.save(tmp_path / "fixed.npy", field[10:74, 10:84])
+    np.save(tmp_path / "moving.npy", field[7:71, 15:89])
+    return tmp_path / "fixed.npy", tmp_path / "moving.npy"
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_the_demo_shows_what_it_says(tmp_path, capsys):
+    assert run("demo", "-o", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "shift y -7.2" in printed
+    assert (tmp_path / "out" / "figure.png").stat().st_size > 50_000
+    ncc = np.asarray(read_map(tmp_path / "out" / "ncc.ome.zarr")["ncc"])
+    assert np.nanmedian(ncc) > 0.9
+    assert f"after    median {np.nanmedian(ncc):.3f}" in printed
+    assert run("demo", "-o", tmp_path / "out") == 2
+    assert "exists" in capsys.readouterr().err
+    assert run("demo", "-o", tmp_path / "out", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("ending", [".ome.zarr", ".ome.tif", ".tif", ".npy"])
+def test_map_registers_and_writes(tmp_path, pair, capsys, ending):
+    output = tmp_path / f"out{ending}"
+    assert run("map", *pair, "-o", output, "--register", "translation", "--radius", 3) == 0
+    printed = capsys.readouterr()
+    assert "y 3.000 px, x -5.000 px" in printed.out
+    assert str(output) in printed.out
+    written = read_map(output)
+    ncc = np.asarray(written["ncc"])
+    assert ncc.shape == (64, 74)
+    np.testing.assert_allclose(ncc[np.isfinite(ncc)], 1, atol=1e-6)
+    assert written.parameters.radius == 3
+    np.testing.assert_allclose(written.registration.translation, (3, -5))
+
+
+def test_map_without_registration_is_local_ncc(tmp_path, pair):
+    assert run("map", *pair, "-o", tmp_path / "out.npy", "--weights", "gaussian") == 0
+    expected = local_ncc(*map(np.load, pair), weights="gaussian")
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy").squeeze(), expected)
+
+
+def test_png_and_tiff_in_physical_units(tmp_path, rng, capsys):
+    image = rng.integers(0, 255, (50, 60), dtype=np.uint8)
+    imsave(tmp_path / "a.png", image, check_contrast=False)
+    tifffile.imwrite(
+        tmp_path / "b.ome.tif",
+        np.stack([image, image[::-1]]),
+        metadata={"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5},
+    )
+    words = ("--select-fixed", "c=0", "--select-moving", "c=0", "--radius", "1um")
+    output = tmp_path / "o.npy"
+    assert run("map", tmp_path / "b.ome.tif", tmp_path / "b.ome.tif", "-o", output, *words) == 0
+    assert "window   5 x 5 px" in capsys.readouterr().out
+    plot = tmp_path / "p.png"
+    words = ("-o", tmp_path / "o2.npy", "--plot", plot)
+    assert run("map", tmp_path / "a.png", tmp_path / "a.png", *words) == 0
+    assert plot.stat().st_size > 10_000
+
+
+def test_ndim_takes_a_stack_plane_by_plane(tmp_path, rng):
+    stack = rng.normal(size=(2, 4, 20, 20))
+    for name, data in zip("ab", stack, strict=True):
+        np.save(tmp_path / f"{name}.npy", data)
+    words = ("-o", tmp_path / "o.npy", "--ndim", 2, "--radius", 2)
+    assert run("map", tmp_path / "a.npy", tmp_path / "b.npy", *words) == 0
+    np.testing.assert_allclose(
+        np.load(tmp_path / "o.npy").squeeze(), local_ncc(*stack, radius=(0, 2, 2))
+    )
+
+
+def test_mask_restricts_the_samples(tmp_path, pair):
+    mask = np.zeros((64, 74), np.uint8)
+    mask[10:40, 20:60] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    output = tmp_path / "o.npy"
+    words = ("--mask", tmp_path / "mask.npy", "--min-valid", 0)
+    assert run("map", *pair, "-o", output, *words) == 0
+    np.testing.assert_array_equal(np.isfinite(np.load(output).squeeze()), mask > 0)
+
+
+def bad_inputs(folder):
+    (folder / "text.tif").write_text("this is no image")
+    np.save(folder / "one.npy", np.zeros((8, 8)))
+    np.save(folder / "deep.npy", np.zeros((3, 8, 8)))
+    np.save(folder / "empty.npy", np.zeros((0, 8)))
+    np.save(folder / "complex.npy", np.zeros((8, 8), complex))
+    np.save(folder / "object.npy", np.array([[{}]], object), allow_pickle=True)
+    (folder / "there.npy").write_bytes(b"precious")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("map nothing.npy one.npy -o o.npy", "nothing.npy"),
+        ("map text.tif one.npy -o o.npy", "text.tif"),
+        ("map one.npy deep.npy -o o.npy", "spatial axes"),
+        ("map empty.npy empty.npy -o o.npy", "empty"),
+        ("map complex.npy one.npy -o o.npy", "complex128"),
+        ("map object.npy one.npy -o o.npy", "object"),
+        ("map one.npy one.npy -o there.npy", "exists"),
+        ("map one.npy one.npy -o o.jpg", "o.jpg"),
+        ("map one.npy one.npy -o no/o.npy", "folder"),
+        ("map one.npy one.npy -o o.npy --radius -1", "-1"),
+        ("map one.npy one.npy -o o.npy --radius wide", "wide"),
+        ("map one.npy one.npy -o o.npy --radius 1um", "no physical pixel size"),
+        ("map one.npy one.npy -o o.npy --weights round", "round"),
+        ("map one.npy one.npy -o o.npy --min-valid 3", "min_valid"),
+        ("map one.npy one.npy -o o.npy --register warp", "warp"),
+        ("map one.npy one.npy -o o.npy --register translation", "constant"),
+        ("map one.npy one.npy -o o.npy --select-fixed c=0", "c"),
+        ("map one.npy one.npy -o o.npy --select-fixed c", "c=0,t=3"),
+        ("map one.npy one.npy -o o.npy --plot p.xyz", "p.xyz"),
+        ("map one.npy one.npy", "--output"),
+        ("map one.npy", "MOVING"),
+        ("map one.npy one.npy -o o.npy --radiux 3", "--radiux"),
+        ("fly", "fly"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, words, message):
+    bad_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert run(*words.split()) == 2
+    printed = capsys.readouterr()
+    lines = printed.err.strip().splitlines()
+    assert lines[-1].startswith("local-ncc: ")
+    assert message.lower() in lines[-1].lower()
+    assert not [line for line in lines if "Traceback" in line]
+    assert printed.out == ""
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "there.npy").read_bytes() == b"precious"
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run("map", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "o.npy", "--debug")
+
+
+def test_help_names_the_commands(capsys):
+    assert run("--help") == 0
+    printed = capsys.readouterr().out
+    assert "demo" in printed
+    assert "map" in printed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_an_interrupted_run_leaves_nothing(tmp_path):
+    image = np.random.default_rng(0).normal(size=(6000, 6000)).astype("f4")
+    np.save(tmp_path / "a.npy", image)
+    words = ["map", "a.npy", "a.npy", "-o", "o.ome.zarr", "--radius", "40"]
+    code = "import sys; from napari_local_ncc.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("o.ome.zarr*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
