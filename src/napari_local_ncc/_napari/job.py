@@ -1,0 +1,130 @@
+"""One run of the plugin: what was asked for, and the way to the answer, off the GUI thread."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.execution import compute_tiles
+from napari_local_ncc.pairing import pair_images
+from napari_local_ncc.pipeline import confidence_map
+from napari_local_ncc.progress import Progress
+from napari_local_ncc.registration import iter_register
+from napari_local_ncc.resampling import resample
+from napari_local_ncc.summary import Summary, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.parameters import NCCParameters
+    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.registration import Registration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What the user asked for, taken from the widget when Run was pressed.
+
+    Parameters
+    ----------
+    fixed, moving : SpatialImage
+        The two layers.
+    mask : SpatialImage or None
+        Non-zero where samples may be used.
+    model : str
+        Registration model; "none" where the layers are aligned.
+    parameters : NCCParameters
+        Window and limits.
+    add_registered : bool
+        Whether the registered moving image is wanted too.
+    placement : dict
+        How to put a layer exactly where the fixed layer lies.
+    """
+
+    fixed: SpatialImage
+    moving: SpatialImage
+    mask: SpatialImage | None
+    model: str
+    parameters: NCCParameters
+    add_registered: bool
+    placement: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What a job gave.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    map : ConfidenceMap
+        The lazy map: grid, registration, provenance.
+    ncc : ndarray of float32
+        Its computed values.
+    registered : ndarray or None
+        The moving image on the fixed grid, if it was asked for.
+    summary : Summary
+        The map in numbers.
+    """
+
+    job: Job
+    map: ConfidenceMap
+    ncc: NDArray[np.float32]
+    registered: NDArray[Any] | None
+    summary: Summary
+
+    @property
+    def grid(self) -> Grid:
+        """Where the results lie."""
+        return self.map.grid
+
+
+def run_job(job: Job) -> Generator[Progress, None, Outcome]:
+    """Register, resample and compare, yielding progress; closing the generator cancels."""
+    registration = None
+    if job.model != "none":
+        registration = yield from iter_register(
+            job.fixed, job.moving, model=job.model, mask=job.mask
+        )
+    result = confidence_map(
+        job.fixed,
+        job.moving,
+        parameters=job.parameters,
+        registration=registration,
+        mask=job.mask,
+    )
+    tally = Tally()
+    ncc = yield from _compute(result["ncc"], "compare", tally)
+    registered = None
+    if job.add_registered:
+        lazy = _registered(job, result.grid, registration)
+        registered = yield from _compute(lazy, "resample")
+    return Outcome(job, result, ncc, registered, tally.summary)
+
+
+def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.Array:
+    return resample(pair_images(job.fixed, job.moving).moving, grid, registration).data
+
+
+def _compute(
+    array: da.Array, step: str, tally: Tally | None = None
+) -> Generator[Progress, None, NDArray[Any]]:
+    """Compute an array tile by tile into memory."""
+    values = np.empty(array.shape, array.dtype)
+    yield Progress(step, 0, array.npartitions)
+    with closing(compute_tiles(array)) as tiles:
+        for tile in tiles:
+            values[tile.location] = tile.data
+            if tally is not None:
+                tally.add(tile.data)
+            yield Progress(step, tile.done, tile.total)
+    return values
