@@ -17,6 +17,7 @@ from napari_local_ncc.resampling import resample
 from napari_local_ncc.summary import Summary, Tally
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Generator
 
     import dask.array as da
@@ -88,6 +89,19 @@ class Outcome:
         return self.map.grid
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """What went wrong in a job.
+
+    Parameters
+    ----------
+    error : Exception
+        As it was raised.
+    """
+
+    error: Exception
+
+
 def run_job(job: Job) -> Generator[Progress, None, Outcome]:
     """Register, resample and compare, yielding progress; closing the generator cancels."""
     registration = None
@@ -109,6 +123,31 @@ def run_job(job: Job) -> Generator[Progress, None, Outcome]:
         lazy = _registered(job, result.grid, registration)
         registered = yield from _compute(lazy, "resample")
     return Outcome(job, result, ncc, registered, tally.summary)
+
+
+def attempt(
+    job: Job, cancelled: threading.Event
+) -> Generator[Progress, None, Outcome | Failure | None]:
+    """Run a job for a worker thread: nothing is raised there, and nothing left running.
+
+    Returns
+    -------
+    Outcome, Failure or None
+        What the job gave, what went wrong, or None where it was cancelled. A failure is
+        returned since napari 0.9.2 stumbles over a worker's own error signal.
+    """
+    steps = run_job(job)
+    try:
+        while not cancelled.is_set():
+            yield next(steps)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    except Exception as error:  # delivered to the GUI thread, which says or raises it
+        return Failure(error)
+    finally:
+        steps.close()
+    return None
 
 
 def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.Array:

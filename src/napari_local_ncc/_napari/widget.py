@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import (
@@ -17,9 +18,9 @@ from magicgui.widgets import (
 )
 from napari.layers import Image, Labels
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error
 
-from napari_local_ncc._napari.job import Job, run_job
+from napari_local_ncc._napari.job import Failure, Job, Outcome, attempt
 from napari_local_ncc._napari.layers import (
     add_ncc_layer,
     add_registered_layer,
@@ -32,11 +33,10 @@ from napari_local_ncc.summary import describe_registration
 
 if TYPE_CHECKING:
     import napari
-    from napari.qt.threading import GeneratorWorker
 
-    from napari_local_ncc._napari.job import Outcome
     from napari_local_ncc.progress import Progress
 
+BAD_INPUT = (ValueError, TypeError, MemoryError, OSError)
 STEPS = {"register": "Registering", "compare": "Comparing", "resample": "Resampling"}
 
 
@@ -51,7 +51,7 @@ class LocalNCCWidget(Container):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._worker: GeneratorWorker | None = None
+        self._cancelled = threading.Event()
         inputs = Container(widgets=_inputs(), labels=True)
         inputs.margins = (0, 0, 0, 0)
         super().__init__(widgets=[inputs, _buttons(), *_reports()], labels=False)
@@ -91,21 +91,15 @@ class LocalNCCWidget(Container):
         except (ValueError, TypeError) as error:
             self._fail(error)
             return
-        self._worker = create_worker(
-            run_job,
-            job,
-            _start_thread=False,
-            _connect={
-                "yielded": self._show_progress,
-                "returned": self._deliver,
-                "errored": self._fail,
-                "aborted": self._say_cancelled,
-                "finished": self._finish,
-            },
-        )
         self._set_running(True)
         self["message"].value = "Starting"
-        self._worker.start()
+        self._cancelled.clear()
+        create_worker(
+            attempt,
+            job,
+            self._cancelled,
+            _connect={"yielded": self._show_progress, "returned": self._receive},
+        )
 
     def _collect(self) -> Job:
         fixed, moving, mask = (self[name].value for name in ("fixed", "moving", "mask"))
@@ -130,6 +124,17 @@ class LocalNCCWidget(Container):
         bar.max, bar.value = max(progress.total, 1), progress.done
         self["message"].value = f"{STEPS[progress.step]}: {progress.done} of {progress.total}"
 
+    def _receive(self, result: Outcome | Failure | None) -> None:
+        self._set_running(False)
+        if result is None:
+            self["message"].value = "Cancelled; nothing was added."
+        elif isinstance(result, Outcome):
+            self._deliver(result)
+        elif isinstance(result.error, BAD_INPUT):
+            self._fail(result.error)
+        else:
+            raise result.error  # a defect of ours: napari shows it with its traceback
+
     def _deliver(self, outcome: Outcome) -> None:
         if outcome.registered is not None:
             add_registered_layer(self._viewer, outcome)
@@ -146,16 +151,7 @@ class LocalNCCWidget(Container):
         show_error(text)
 
     def _cancel(self) -> None:
-        if self._worker is not None:
-            self._worker.quit()
-
-    def _say_cancelled(self) -> None:
-        self["message"].value = "Cancelled; nothing was added."
-        show_info("Local NCC was cancelled; nothing was added.")
-
-    def _finish(self) -> None:
-        self._worker = None
-        self._set_running(False)
+        self._cancelled.set()
 
     def _set_running(self, running: bool) -> None:
         self["run"].enabled = not running

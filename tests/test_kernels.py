@@ -1,0 +1,328 @@
+"""The fused kernel: agreement with the definition, exactness where sums cancel, and laws."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_local_ncc import _kernels, _moments
+from oracle import brute_force_ncc
+
+TOLERANCE = 1e-6
+DTYPES = ("?", "u1", "i1", "u2", ">i2", "u4", "i8", "u8", "f2", ">f4", "f4", "f8", ">f8", "g")
+
+
+def kernel(fixed, moving, mask=None, *, radius=3, **options):
+    radius = (radius,) * fixed.ndim if np.isscalar(radius) else radius
+    options = {"weights": "box", "min_std": 0.0, "min_valid": 0.5} | options
+    return _kernels.ncc_tile(fixed, moving, mask, radius=radius, **options)
+
+
+def assert_same(result, reference, tolerance=TOLERANCE):
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(reference))
+    np.testing.assert_allclose(result, reference, rtol=0, atol=tolerance)
+
+
+def assert_exact(fixed, moving, mask=None, *, radius=3, at=None, **options):
+    """Compare with the definition; in a large image, on 12 x 12 pixels from each `at`."""
+    result = kernel(fixed, moving, mask, radius=radius, **options)
+    for corner in at or [(0,) * fixed.ndim]:
+        part = tuple(slice(i, i + 12) for i in corner) if at else (slice(None),) * fixed.ndim
+        around = tuple(
+            slice(max((s.start or 0) - radius, 0), min((s.stop or n) + radius, n))
+            for s, n in zip(part, fixed.shape, strict=True)
+        )
+        inner = tuple(
+            slice((s.start or 0) - c.start, (s.stop or n) - c.start)
+            for s, c, n in zip(part, around, fixed.shape, strict=True)
+        )
+        known = None if mask is None else mask[around]
+        wanted = brute_force_ncc(fixed[around], moving[around], known, radius=radius, **options)
+        assert_same(result[part], wanted[inner])
+    return result
+
+
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(_kernels, "PLANE_TILE", (1, 5, 7))
+    monkeypatch.setattr(_kernels, "VOLUME_TILE", (3, 4, 5))
+    monkeypatch.setattr(_kernels, "block_width", lambda side: 3)
+
+
+@st.composite
+def images(draw):
+    """Draw two images of any layout, a mask or none, and options."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    ndim = draw(st.integers(1, 5))
+    shape = tuple(rng.integers(1, [40, 14, 9, 6, 5][ndim - 1], ndim))
+    radius = [int(r) for r in rng.integers(0, 5, ndim)]
+    for axis in rng.permutation(ndim)[3:]:
+        radius[axis] = 0
+    pair = [_any_layout(draw, rng, shape, draw(st.sampled_from(DTYPES))) for _ in range(2)]
+    mask = rng.random(shape) < 0.7 if draw(st.booleans()) else None
+    options = {
+        "radius": tuple(radius),
+        "weights": draw(st.sampled_from(["box", "gaussian"])),
+        "min_valid": draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
+    }
+    return (*pair, mask, options)
+
+
+def _any_layout(draw, rng, shape, dtype):
+    step = draw(st.sampled_from([1, 2, -1]))
+    order = draw(st.permutations(range(len(shape))))
+    stored = [shape[axis] * abs(step) for axis in order]
+    image = rng.integers(0, draw(st.sampled_from([2, 5, 120])), stored).astype(dtype)
+    if image.dtype.kind == "f" and draw(st.booleans()):
+        image[rng.random(stored) < 0.15] = rng.choice([np.nan, np.inf, -np.inf])
+    image = image[(slice(None, None, step),) * len(shape)].transpose(np.argsort(order))
+    image.flags.writeable = False
+    return image
+
+
+@given(images())
+def test_agrees_with_the_definition(drawn):
+    fixed, moving, mask, options = drawn
+    result = kernel(fixed, moving, mask, **options)
+    assert result.dtype == np.float32
+    assert result.shape == fixed.shape
+    assert_same(result, brute_force_ncc(fixed, moving, mask, **options))
+
+
+@given(images())
+def test_tiles_leave_no_seams(drawn):
+    fixed, moving, mask, options = drawn
+    whole = kernel(fixed, moving, mask, **options)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        small_tiles(monkeypatch)
+        assert_same(kernel(fixed, moving, mask, **options), whole)
+
+
+@given(images(), st.data())
+def test_any_cut_gives_the_same(drawn, data):
+    fixed, moving, mask, options = drawn
+    whole = kernel(fixed, moving, mask, **options)
+    axis = data.draw(st.integers(0, fixed.ndim - 1))
+    cut, r = data.draw(st.integers(0, fixed.shape[axis])), options["radius"][axis]
+
+    def along(array, start, stop):
+        return None if array is None else array[(slice(None),) * axis + (slice(start, stop),)]
+
+    for start, stop in ((0, cut), (cut, fixed.shape[axis])):
+        low, high = max(start - r, 0), stop + r
+        part = kernel(*(along(array, low, high) for array in (fixed, moving, mask)), **options)
+        assert_same(along(part, start - low, stop - low), along(whole, start, stop))
+
+
+@given(images())
+def test_symmetric_and_bounded(drawn):
+    fixed, moving, mask, options = drawn
+    result = kernel(fixed, moving, mask, **options)
+    assert_same(result, kernel(moving, fixed, mask, **options))
+    assert (np.abs(result[~np.isnan(result)]) <= 1).all()
+
+
+@given(images())
+def test_equivariant_under_transposition(drawn):
+    fixed, moving, mask, options = drawn
+    transposed = kernel(
+        fixed.T, moving.T, None if mask is None else mask.T,
+        **options | {"radius": options["radius"][::-1]},
+    )  # fmt: skip
+    assert_same(transposed.T, kernel(fixed, moving, mask, **options))
+
+
+def test_what_is_masked_does_not_matter(rng):
+    fixed, moving = rng.normal(size=(2, 30, 40))
+    mask = rng.random((30, 40)) < 0.6
+    masked = kernel(fixed, moving, mask)
+    fixed[~mask] = rng.choice([1e300, -9999.0, np.nan, np.inf], (~mask).sum())
+    np.testing.assert_array_equal(kernel(fixed, moving, mask), masked)
+    fixed[~mask] = np.nan
+    np.testing.assert_array_equal(kernel(fixed, moving), masked)
+
+
+def test_self_is_one(rng):
+    image = rng.normal(size=(40, 40))
+    np.testing.assert_allclose(kernel(image, image), 1, atol=TOLERANCE)
+    np.testing.assert_allclose(kernel(image, 5 - 2 * image), -1, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("gain", [1e-300, 1e-30, 1e-6, 1e6, 1e30, 1e300])
+def test_scale_changes_nothing(rng, gain):
+    fixed, moving = rng.normal(size=(2, 40, 40))
+    assert_same(kernel(gain * fixed, moving), kernel(fixed, moving))
+    assert_same(kernel(gain * fixed, gain * moving), kernel(fixed, moving))
+
+
+def test_full_range_of_float32(rng):
+    fixed, moving = (rng.uniform(-1, 1, (2, 40, 40)) * np.finfo(np.float32).max).astype(np.float32)
+    assert_same(kernel(fixed, moving), kernel(fixed / 1e30, moving / 1e30))
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+@pytest.mark.parametrize("shape", [(60, 300), (6, 20, 140)])
+@pytest.mark.parametrize(
+    ("dtype", "offset", "noise"),
+    [
+        ("u1", 128, 20),
+        ("u1", 200, 1),
+        ("u2", 60000, 3),
+        ("u2", 60000, 500),
+        ("f4", 1e4, 1),
+        ("f8", 1e6, 1),
+        ("f8", 1e6, 1e-6),
+        ("f8", 1e12, 1),
+        ("i8", 2**62, 1e5),
+        ("u8", 2**63, 1e5),
+    ],
+)
+def test_offset(rng, dtype, offset, noise, shape, weights):
+    fixed = rng.normal(0, noise, shape)
+    moving = fixed + rng.normal(0, noise, shape)
+    if dtype in ("i8", "u8"):  # NumPy integers, as a float would round before the sum
+        pair = [np.dtype(dtype).type(offset) + x.astype(dtype) for x in (fixed, moving)]
+    else:
+        pair = [(x + offset).astype(dtype) for x in (fixed, moving)]
+    assert_exact(*pair, weights=weights, at=[(0,) * len(shape), (2,) * (len(shape) - 1) + (125,)])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("dim", [1.0, 1e-3])
+def test_bright_pixel_leaves_no_trace(rng, dim, dtype):
+    fixed, moving = dim * rng.random((2, 200, 300))
+    fixed[100, 150] = moving[100, 153] = 1e6
+    near = [(92, 140), (92, 152), (104, 140), (104, 155), (150, 150), (100, 280)]
+    assert_exact(fixed.astype(dtype), moving.astype(dtype), at=near)
+
+
+def test_many_bright_pixels(rng):
+    fixed, moving = 1e-3 * rng.random((2, 40, 200))
+    fixed[rng.random(fixed.shape) < 0.02] = 1e6
+    assert_exact(fixed, moving, at=[(0, 0), (14, 90)])
+
+
+def test_steep_gradient_under_small_noise(rng):
+    ramp = np.add.outer(1e3 * np.arange(100), 777 * np.arange(200))
+    fixed, moving = ramp + 1e-3 * rng.normal(size=(2, 100, 200))
+    assert_exact(fixed, moving, at=[(0, 0), (50, 100)])
+    assert_exact(fixed, moving - ramp, at=[(0, 0), (50, 100)])
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-4, 1e-7])
+def test_noise_on_both_sides_of_a_step(rng, noise):
+    step = np.where(np.arange(200) < 100, 0.0, 1e6)
+    fixed, moving = step + noise * rng.normal(size=(2, 60, 200))
+    assert_exact(fixed, moving, at=[(20, 40), (20, 94), (20, 150)])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_long_rows_and_columns_do_not_drift(rng, axis):
+    fixed, moving = rng.random((2, 20_000, 300))
+    if axis:
+        fixed, moving = fixed.T, moving.T
+    assert_exact(fixed, moving + fixed, at=[(0, 0), (144, 144), tuple(n - 12 for n in fixed.shape)])
+
+
+def test_a_row_of_a_million(rng):
+    fixed = rng.random((1, 1_000_000)) + 1e4
+    moving = fixed + rng.random(fixed.shape)
+    at = [(0, 0), (0, 524_280), (0, 999_988)]
+    in_plane = assert_exact(fixed, moving, at=at)
+    np.testing.assert_array_equal(kernel(fixed[0], moving[0]), in_plane[0])
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8"])
+def test_flat_areas_are_undefined(rng, dtype, weights):
+    fixed, moving = (100 * rng.random((2, 120, 200))).astype(dtype)
+    fixed[:60] = 0
+    fixed[60:, 100:] = 255 if dtype == "u1" else 65535
+    fixed[90:95, 150:155] = 1  # structure within the saturated area
+    result = assert_exact(fixed, moving, weights=weights, at=[(54, 94), (84, 144), (20, 20)])
+    assert np.isnan(result[:57]).all()
+    assert np.isnan(result[64:80, 104:]).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6, 1e6 + 0.1, -1e-300, 1e300])
+def test_constant_is_undefined(rng, value):
+    flat, other = np.full((20, 150), value), rng.random((20, 150))
+    for weights in ("box", "gaussian"):
+        assert np.isnan(kernel(flat, other, weights=weights)).all()
+        assert np.isnan(kernel(other, flat, weights=weights)).all()
+        assert np.isnan(kernel(flat, flat, weights=weights)).all()
+
+
+def test_last_bit_is_structure(rng):
+    fixed = np.where(rng.random((20, 20)) < 0.5, 1e6, np.nextafter(1e6, 2e6))
+    assert_exact(fixed, rng.random((20, 20)))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4", "f8"])
+def test_min_std_is_in_intensity_units(rng, dtype):
+    fixed, moving = (100 + 10 * rng.normal(size=(2, 40, 60)) * np.linspace(0, 2, 60)).astype(dtype)
+    result = assert_exact(fixed, moving, min_std=10.0, at=[(10, 20), (28, 30)])
+    assert 0.2 < np.isnan(result).mean() < 0.8
+
+
+def test_std_equal_to_min_std_is_undefined():
+    board = np.indices((20, 20)).sum(axis=0) % 2 * 4.0
+    middle = (slice(3, -3),) * 2
+    std = np.std(board[:7, :7])
+    assert np.isnan(kernel(board, board, min_std=float(std))[middle]).any()
+    assert not np.isnan(kernel(board, board, min_std=float(std) * 0.999)[middle]).any()
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+@pytest.mark.parametrize("radius", [1, 8, 20])
+def test_missing_samples(rng, dtype, weights, radius):
+    fixed, moving = (1e4 + 10 * rng.normal(size=(2, 100, 150))).astype(dtype)
+    mask = rng.random(fixed.shape) < 0.7
+    mask[40:60, 60:90] = False
+    if dtype != "u2":
+        fixed[rng.random(fixed.shape) < 0.1] = np.nan
+    for min_valid in (0.0, 0.5, 1.0):
+        at = [(0, 0), (36, 50)]
+        options = {"radius": radius, "weights": weights, "min_valid": min_valid}
+        assert_exact(fixed, moving, mask, at=at, **options)
+
+
+def test_nothing_valid(rng):
+    image = rng.random((20, 30))
+    assert np.isnan(kernel(image, np.full_like(image, np.nan))).all()
+    assert np.isnan(kernel(image, image, np.zeros(image.shape, bool))).all()
+
+
+def test_windows_along_no_axis_and_along_four(rng):
+    image = rng.random((3, 4, 5, 6))
+    assert np.isnan(kernel(image, image, radius=0)).all()
+    assert kernel(image[:0, 0], image[:0, 0]).shape == (0, 5, 6)
+    with pytest.raises(ValueError, match=r"at most 3 axes, got radius \(1, 1, 1, 1\)"):
+        kernel(image, image, radius=1)
+
+
+def test_memory_is_that_of_a_tile():
+    fixed, moving = np.random.default_rng(0).random((2, 4096, 2048), np.float32)
+    kernel(fixed[:64], moving[:64])
+    tracemalloc.start()
+    result = kernel(fixed, moving)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - result.nbytes < 2e6  # 3 % of an image of 4096 x 4096
+
+
+def test_compiles_without_a_place_for_the_cache(monkeypatch):
+    njit = numba.njit
+
+    def nowhere_to_cache(*args, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*args, **options)
+
+    monkeypatch.setattr(numba, "njit", nowhere_to_cache)
+    assert _moments.cached(lambda x: x + 1)(1) == 2

@@ -1,0 +1,117 @@
+"""What the package promises from outside: manifest, imports, a wheel that works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from npe2 import PluginManifest
+
+import napari_local_ncc
+
+HEAVY = ("napari", "qtpy", "PyQt6", "PySide6", "matplotlib", "numba", "SimpleITK", "magicgui")
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    manifest = PluginManifest.from_distribution("napari-local-ncc")
+    manifest.validate_imports()
+    return manifest
+
+
+def test_the_manifest_at_the_top_is_the_packaged_one(repository, manifest):
+    packaged = repository / "src" / "napari_local_ncc" / "napari.yaml"
+    assert (repository / "napari.yaml").read_text() == packaged.read_text()
+    assert manifest.name == "napari-local-ncc"
+
+
+def test_the_widget_is_in_the_menus_that_napari_knows(manifest):
+    from napari._app_model.constants import MenuId
+
+    assert [widget.display_name for widget in manifest.contributions.widgets] == ["Local NCC"]
+    assert {str(MenuId.LAYERS_REGISTER), str(MenuId.LAYERS_MEASURE)} == set(
+        manifest.contributions.menus
+    )
+
+
+def test_every_sample_opens_as_a_pair(manifest):
+    samples = manifest.contributions.sample_data
+    assert len(samples) >= 3
+    for sample in samples:
+        (fixed, where, kind), (moving, _, _) = sample.open()
+        assert kind == "image"
+        assert fixed.shape[-2:] == moving.shape[-2:]
+        assert len(where["axis_labels"]) == fixed.ndim
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys; before = set(sys.modules); import napari_local_ncc; "
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_library_never_loads_napari():
+    modules = "napari_local_ncc.cli, napari_local_ncc.io, napari_local_ncc.plots"
+    names = "local_ncc, register, confidence_map, read_image, write_map, read_map"
+    code = (
+        f"import sys, {modules}; from napari_local_ncc import {names}; "
+        "print([m for m in ('napari', 'qtpy', 'magicgui') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    assert {
+        "local_ncc",
+        "register",
+        "confidence_map",
+        "read_image",
+        "read_map",
+        "write_map",
+        "Grid",
+        "SpatialImage",
+        "Registration",
+        "ConfidenceMap",
+        "NCCParameters",
+    } == set(napari_local_ncc.__all__)
+    for name in napari_local_ncc.__all__:
+        assert getattr(napari_local_ncc, name).__doc__
+    with pytest.raises(AttributeError, match="fog"):
+        _ = napari_local_ncc.fog
+
+
+def test_the_command_is_installed():
+    found = subprocess.run(
+        [sys.executable, "-m", "napari_local_ncc", "--help"], capture_output=True, text=True
+    )
+    assert found.returncode == 0
+    assert "demo" in found.stdout
+
+
+@pytest.mark.network
+def test_a_wheel_in_a_clean_environment_works(repository, tmp_path):
+    """Build the wheel, install it without napari, and run the main job from it."""
+
+    def run(*words, **options):
+        subprocess.run([str(word) for word in words], check=True, cwd=tmp_path, **options)
+
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    scripts = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    pip = (scripts / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-deps", "-w", tmp_path, repository)
+    (wheel,) = tmp_path.glob("napari_local_ncc-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "napari_local_ncc/napari.yaml" in names
+    assert "napari_local_ncc/py.typed" in names
+    assert "napari_local_ncc/data/brain_pd_fixed.ome.tif" in names
+    run(*pip, "install", f"{wheel}[plot]")
+    run(scripts / "npe2", "validate", "napari-local-ncc")
+    run(scripts / "local-ncc", "demo", "-o", "demo")
+    assert (tmp_path / "demo" / "ncc.ome.zarr" / "zarr.json").exists()
+    assert (tmp_path / "demo" / "figure.png").exists()

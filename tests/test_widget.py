@@ -1,0 +1,283 @@
+"""The widget in a real viewer: clicked, cancelled, given bad input."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+
+from napari_local_ncc import local_ncc
+from napari_local_ncc._napari import layers, widget
+from napari_local_ncc._napari.layers import METADATA
+
+PLUGIN = "napari-local-ncc"
+FIELDS = ("fixed", "moving", "registration", "radius", "weights", "mask", "run", "cancel")
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer):
+    """The widget as the Plugins menu opens it."""
+    _, docked = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
+    return docked
+
+
+@pytest.fixture
+def click(qtbot):
+    def click(dock, name):
+        dock[name].native.click()
+
+    return click
+
+
+@pytest.fixture
+def run(qtbot, click):
+    """Press Run and wait for the end."""
+
+    def run(dock):
+        click(dock, "run")
+        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+
+    return run
+
+
+@pytest.fixture
+def said():
+    """The notifications of this test."""
+    notification_manager.records.clear()
+    return lambda: [(str(n.severity), n.message) for n in notification_manager.records]
+
+
+def test_all_fields_are_found_by_name(dock):
+    for name in FIELDS:
+        assert dock[name].name == name
+
+
+def test_it_runs_with_the_registered_layer(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    fixed, moving = viewer.layers
+    assert (dock["fixed"].value, dock["moving"].value) == (fixed, moving)
+    dock["registration"].value = "translation"
+    dock["radius"].value = 3
+    dock["add_registered"].value = True
+    run(dock)
+    registered, ncc = viewer.layers[2:]
+    assert ncc.name == "NCC fixed vs moving"
+    assert registered.name == "moving on fixed"
+    assert np.nanmedian(ncc.data) > 0.9
+    np.testing.assert_allclose(
+        ncc.data, local_ncc(fixed.data, registered.data, radius=3), atol=1e-6
+    )
+    assert ncc.colorbar.visible
+    assert ncc.contrast_limits == [-1, 1]
+    assert "shift y -7.20 mm" in dock["message"].value.replace("-7.201", "-7.20")
+    provenance = ncc.metadata[METADATA]
+    assert provenance["parameters"]["radius"] == 3
+    np.testing.assert_allclose(provenance["registration"]["matrix"][0][2], -7.2, atol=0.05)
+
+
+def test_the_map_lies_exactly_on_the_fixed_layer(viewer, dock, run, rng):
+    fixed = viewer.add_image(
+        rng.normal(size=(4, 30, 40)),
+        scale=(3, 0.5, 0.25),
+        translate=(1, 2, 3),
+        rotate=[[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]],
+        shear=[0, 0, 0.2],
+        affine=np.diag([1, 2, 2, 1]),
+        units=("s", "um", "um"),
+        axis_labels=("t", "y", "x"),
+        name="a",
+    )
+    viewer.add_image(fixed.data + rng.normal(size=(4, 30, 40)), name="b", **layers.placement(fixed))
+    run(dock)
+    ncc = viewer.layers[-1]
+    assert ncc.units == fixed.units
+    assert ncc.axis_labels == fixed.axis_labels
+    for point in rng.normal(size=(5, 3)) * 20:
+        np.testing.assert_allclose(
+            ncc.data_to_world(point), fixed.data_to_world(point), rtol=0, atol=1e-9
+        )
+    b = viewer.layers["b"].data
+    np.testing.assert_allclose(ncc.data, local_ncc(fixed.data, b, radius=(0, 4, 4)), atol=1e-6)
+
+
+def test_a_series_against_a_static_reference(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "series")
+    dock["registration"].value = "translation"
+    run(dock)
+    ncc = viewer.layers[-1]
+    assert ncc.data.shape == viewer.layers["drifting series"].data.shape
+    assert ncc.axis_labels == ("t", "y", "x")
+    assert np.nanmedian(ncc.data[5]) > 0.9
+    height, width = ncc.data.shape[1:]
+    changed = ncc.data[-1, height // 2 - 10 : height // 2 + 10, width // 2 - 10 : width // 2 + 10]
+    assert np.nanmedian(changed) < 0.3
+
+
+def test_a_volume_is_compared_in_3d(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "volumes")
+    assert dock["window"].value == 3
+    dock["registration"].value = "translation"
+    run(dock)
+    ncc = viewer.layers[-1]
+    np.testing.assert_allclose(ncc.scale, (3, 2, 2))
+    provenance = ncc.metadata[METADATA]
+    np.testing.assert_allclose(
+        np.array(provenance["registration"]["matrix"])[:3, 3],
+        (0.7 * 3, -1.6 * 2, 2.3 * 2),
+        atol=0.1,
+    )
+
+
+def test_undefined_has_a_colour_of_its_own(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    run(dock)
+    colormap = viewer.layers[-1].colormap
+    drawn = colormap.map(np.linspace(0, 1, 201))[:, :3]
+    undefined = colormap.map(np.array([np.nan]))[0, :3]
+    assert np.linalg.norm(drawn - undefined, axis=1).min() > 0.25
+    brightness = drawn @ [0.2126, 0.7152, 0.0722]
+    assert brightness[100] < 0.1
+    assert min(brightness[0], brightness[-1]) > 0.6
+
+
+def test_a_labels_layer_is_a_mask(viewer, dock, run, rng):
+    data = rng.normal(size=(2, 40, 40))
+    viewer.add_image(data[0], name="a")
+    viewer.add_image(data[1], name="b")
+    labels = np.zeros((40, 40), int)
+    labels[10:30, 10:30] = 2
+    dock["mask"].value = viewer.add_labels(labels)
+    run(dock)
+    np.testing.assert_allclose(
+        viewer.layers[-1].data, local_ncc(data[0], data[1], mask=labels > 0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["rgb", "multiscale", "float16", "bool"])
+def test_layers_of_every_kind(viewer, dock, run, rng, kind):
+    grey = rng.integers(0, 255, (64, 64), dtype=np.uint8)
+    data = {
+        "rgb": np.dstack([grey] * 3),
+        "multiscale": [grey, grey[::2, ::2]],
+        "float16": grey.astype("f2"),
+        "bool": grey > 100,
+    }[kind]
+    viewer.add_image(data, rgb=kind == "rgb", multiscale=kind == "multiscale", name="a")
+    viewer.add_image(grey[::-1], name="b")
+    run(dock)
+    plain = data[0] if kind == "multiscale" else data[..., 0] if kind == "rgb" else data
+    np.testing.assert_allclose(viewer.layers[-1].data, local_ncc(plain, grey[::-1]), atol=1e-6)
+
+
+def test_the_second_layer_is_chosen_as_moving_and_choices_are_kept(viewer, dock, rng):
+    a, b, c = (viewer.add_image(rng.normal(size=(9, 9)), name=n) for n in "abc")
+    assert (dock["fixed"].value, dock["moving"].value) == (a, b)
+    dock["moving"].value = c
+    viewer.add_image(rng.normal(size=(9, 9)), name="d")
+    assert (dock["fixed"].value, dock["moving"].value) == (a, c)
+    viewer.layers.remove(c)
+    assert dock["moving"].value is not a
+
+
+def test_no_second_layer_is_said(viewer, dock, click, said, rng):
+    click(dock, "run")
+    viewer.add_image(rng.normal(size=(9, 9)))
+    click(dock, "run")
+    assert [severity for severity, _ in said()] == ["error", "error"]
+    assert all("Two different image layers" in message for _, message in said())
+    assert len(viewer.layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "options", "words"),
+    [
+        (np.eye(9), np.eye(9), {"translate": (100, 0)}, "do not overlap"),
+        (np.zeros((5, 9, 9)), np.zeros((4, 9, 9)), {}, "5 samples"),
+        (np.zeros((9, 9)), np.zeros((9, 9)), {"axis_labels": ("y", "t")}, "transpose"),
+        (np.eye(9), np.eye(9), {"units": ("s", "s")}, "spatial axes"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_once(
+    viewer, dock, run, said, fixed, moving, options, words
+):
+    viewer.add_image(fixed, name="a")
+    viewer.add_image(moving, name="b", **options)
+    run(dock)
+    messages = [message for severity, message in said() if severity == "error"]
+    assert len(messages) == 1
+    assert words in messages[0]
+    assert "Traceback" not in messages[0]
+    assert len(viewer.layers) == 2
+    assert words in dock["message"].value
+
+
+def computing_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
+
+
+def big_pair(viewer, rng):
+    series = rng.normal(size=(60, 400, 400)).astype("f4")
+    labels = {"axis_labels": ("t", "y", "x")}
+    viewer.add_image(series, name="a", **labels)
+    viewer.add_image(series + 1, name="b", **labels)
+
+
+def test_cancel_adds_nothing_and_a_new_run_works(viewer, dock, click, qtbot, run, rng, said):
+    big_pair(viewer, rng)
+    click(dock, "run")
+    qtbot.waitUntil(lambda: "1 of" in dock["message"].value, timeout=30_000)
+    assert dock["cancel"].enabled
+    assert not dock["run"].enabled
+    click(dock, "cancel")
+    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=10_000)
+    assert len(viewer.layers) == 2
+    assert "Cancelled" in dock["message"].value
+    assert not computing_threads()
+    assert said() == []
+    viewer.layers.clear()
+    viewer.open_sample(PLUGIN, "slices")
+    run(dock)
+    assert len(viewer.layers) == 3
+
+
+def test_a_layer_removed_while_running_harms_nothing(viewer, dock, click, qtbot, rng, said):
+    big_pair(viewer, rng)
+    click(dock, "run")
+    qtbot.waitUntil(lambda: "Comparing" in dock["message"].value, timeout=30_000)
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["NCC a vs b"]
+    assert said() == []
+
+
+def test_closing_the_widget_while_running_harms_nothing(viewer, dock, click, qtbot, rng):
+    big_pair(viewer, rng)
+    click(dock, "run")
+    qtbot.waitUntil(lambda: "Comparing" in dock["message"].value, timeout=30_000)
+    viewer.window.remove_dock_widget("all")
+    qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
+
+
+def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot, rng):
+    from qtpy.QtCore import QTimer
+
+    big_pair(viewer, rng)
+    ticks = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(dock["message"].value))
+    timer.start(10)
+    click(dock, "run")
+    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+    timer.stop()
+    assert len({tick for tick in ticks if tick.startswith("Comparing")}) > 10
+
+
+def test_the_widget_module_does_no_mathematics():
+    assert not hasattr(widget, "np")
