@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 
 import pytest
 from npe2 import PluginManifest
@@ -38,9 +39,11 @@ def test_the_widget_is_in_the_menus_that_napari_knows(manifest):
 
 def test_every_sample_opens_as_a_pair(manifest):
     samples = manifest.contributions.sample_data
+    commands = {command.id: command.python_name for command in manifest.contributions.commands}
     assert len(samples) >= 3
     for sample in samples:
-        (fixed, where, kind), (moving, _, _) = sample.open()
+        module, _, function = commands[sample.command].partition(":")
+        (fixed, where, kind), (moving, _, _) = getattr(import_module(module), function)()
         assert kind == "image"
         assert fixed.shape[-2:] == moving.shape[-2:]
         assert len(where["axis_labels"]) == fixed.ndim
