@@ -1,0 +1,179 @@
+"""One door to every registration engine: from images in the world to arrays and back."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_local_ncc.geometry import CHANNEL_LABELS, Grid, apply_affine, invert_affine
+from napari_local_ncc.image import SpatialImage, as_spatial_image
+from napari_local_ncc.pairing import Pair, Unitless, pair_images
+from napari_local_ncc.progress import Progress
+from napari_local_ncc.registration._result import Registration
+from napari_local_ncc.registration.translation import Translation, estimate_translation
+from napari_local_ncc.resampling import mask_on, resample
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import dask.array as da
+    from numpy.typing import ArrayLike, NDArray
+
+Model = Literal["none", "translation"]
+MODELS: tuple[Model, ...] = ("none", "translation")
+
+
+def register(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    model: str = "translation",
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+) -> Registration:
+    """Find the transform that brings `moving` onto `fixed`.
+
+    Parameters
+    ----------
+    fixed, moving : SpatialImage or array_like
+        The images. For plain arrays the world is the pixel grid and every axis is space.
+    model : {"none", "translation"}, default "translation"
+        Kind of transform. A series gets one transform per time point; channels share it
+        (it is estimated on their mean).
+    mask, moving_mask : SpatialImage or array_like, optional
+        Where (non-zero) samples of `fixed` and of `moving` may be used. A plain array has
+        its image's shape and lies on its grid.
+    unitless : {"numbers", "pixels"}, optional
+        What the coordinates of an image without physical units mean beside one that has
+        them; see `napari_local_ncc.pairing.pair_images`.
+
+    Returns
+    -------
+    Registration
+        Maps fixed world to moving world; the identity where nothing scores better.
+
+    Raises
+    ------
+    ValueError
+        If the model is unknown, the images cannot be paired, do not overlap, or have no
+        structure to register.
+    """
+    steps = iter_register(
+        fixed, moving, model=model, mask=mask, moving_mask=moving_mask, unitless=unitless
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            registration: Registration = end.value
+            return registration
+
+
+def iter_register(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    model: str = "translation",
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+) -> Generator[Progress, None, Registration]:
+    """Do the same as `register` frame by frame, yielding progress before each.
+
+    Yields
+    ------
+    Progress
+        Frames done and to do. Closing the generator cancels.
+
+    Returns
+    -------
+    Registration
+        The value that ends the generator.
+    """
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {MODELS}, got {model!r}")
+    fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
+    pair = pair_images(
+        _masked(fixed, mask, "mask"),
+        _masked(moving, moving_mask, "moving_mask"),
+        unitless=unitless,
+    )
+    grid = pair.fixed.grid
+    if model == "none":
+        nothing = np.full(grid.series_shape, np.nan)
+        identity = np.broadcast_to(_shift(grid.space(), 0.0), (*grid.series_shape, *_square(grid)))
+        return Registration(model, identity, grid, nothing, nothing, nothing)
+
+    matrix = np.empty((*grid.series_shape, *_square(grid)))
+    quality = np.empty((*grid.series_shape, 3))
+    times = _channels_together(grid)
+    for done, indices in enumerate(times):
+        yield Progress("register", done, len(times))
+        found, start = _translate(pair, indices)
+        for index in indices:
+            matrix[index] = _shift(grid.space(), found.offset - start)
+            quality[index] = found.ncc_before, found.ncc_after, found.overlap
+    return Registration(model, matrix, grid, *np.moveaxis(quality, -1, 0))
+
+
+def _square(grid: Grid) -> tuple[int, int]:
+    return (grid.spatial_ndim + 1, grid.spatial_ndim + 1)
+
+
+def _masked(
+    image: SpatialImage, mask: SpatialImage | ArrayLike | da.Array | None, name: str
+) -> SpatialImage:
+    """Return the image with NaN where a mask is zero or absent."""
+    return image if mask is None else image.where(mask_on(mask, image, name))
+
+
+def _channels_together(grid: Grid) -> list[list[tuple[int, ...]]]:
+    """Return the series indices, those that differ only by channel in one list."""
+    labels = grid.axis_labels[: len(grid.series_shape)]
+
+    def time(index: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(
+            k for k, label in zip(index, labels, strict=True) if label.lower() not in CHANNEL_LABELS
+        )
+
+    indices = sorted(np.ndindex(grid.series_shape), key=time)
+    return [list(group) for _, group in groupby(indices, key=time)]
+
+
+def _translate(
+    pair: Pair, indices: list[tuple[int, ...]]
+) -> tuple[Translation, NDArray[np.float64]]:
+    """Estimate one translation for some frames, in pixels of the fixed grid."""
+    fixed = np.mean([np.asarray(pair.fixed.data[index]) for index in indices], axis=0)
+    lattice, start = _moving_lattice(pair)
+    frames = [np.asarray(resample(pair.moving.frame(index), lattice).data) for index in indices]
+    return estimate_translation(fixed, np.mean(frames, axis=0), start=start.tolist()), start
+
+
+def _moving_lattice(pair: Pair) -> tuple[Grid, NDArray[np.float64]]:
+    """Return a grid of fixed's pixels that covers all of moving, and where fixed lies on it.
+
+    Where both have the same pixels but for an offset, it is moving's own grid: nothing is
+    interpolated, even where the offset is no whole number of pixels.
+    """
+    fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
+    to_moving = invert_affine(moving.pixel_to_world) @ fixed.pixel_to_world
+    if np.allclose(to_moving[:-1, :-1], np.eye(fixed.ndim), rtol=0, atol=1e-9):
+        return moving, to_moving[:-1, -1]
+    corners = apply_affine(invert_affine(fixed.pixel_to_world), moving.corners())
+    first = np.floor(corners.min(axis=0) + 1e-6)
+    size = np.ceil(corners.max(axis=0) - 1e-6) - first + 1
+    place = fixed.pixel_to_world.copy()
+    place[:-1, -1] = apply_affine(fixed.pixel_to_world, first)
+    return fixed.replace(shape=tuple(size.astype(int)), pixel_to_world=place), -first
+
+
+def _shift(space: Grid, pixels: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return the world matrix of a displacement in pixels of `space`."""
+    matrix = np.eye(space.ndim + 1)
+    steps = np.broadcast_to(pixels, (space.ndim,))
+    matrix[:-1, -1] = space.pixel_to_world[:-1, :-1] @ steps
+    return matrix

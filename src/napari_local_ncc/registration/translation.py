@@ -1,0 +1,118 @@
+"""Translation between two arrays: correlation surfaces propose, the NCC of the overlap decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_local_ncc.registration._candidates import search
+from napari_local_ncc.registration._overlap import Pair, standardised
+from napari_local_ncc.registration._refinement import polished, snapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Vector = NDArray[np.float64]
+    Samples = NDArray[np.floating]
+    Usable = NDArray[np.bool_] | slice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Translation:
+    """A shift between two images, and what it does to their similarity.
+
+    Attributes
+    ----------
+    offset : ndarray of float64, shape (ndim,)
+        In px: pixel ``p`` of fixed shows what pixel ``p + offset`` of moving shows.
+    ncc_before : float
+        Global NCC over the valid overlap if nothing is done (``offset = start``), in
+        [-1, 1]; NaN where that overlap is too small or flat.
+    ncc_after : float
+        The same at ``offset``. Moving is interpolated linearly where that is fractional.
+    overlap : float
+        Share of fixed's valid samples that have a valid partner at ``offset``, in [0, 1].
+    """
+
+    offset: Vector
+    ncc_before: float
+    ncc_after: float
+    overlap: float
+
+
+def estimate_translation(
+    fixed: ArrayLike,
+    moving: ArrayLike,
+    *,
+    fixed_valid: ArrayLike | None = None,
+    moving_valid: ArrayLike | None = None,
+    start: Sequence[float] | Vector | None = None,
+    min_overlap: float = 0.1,
+) -> Translation:
+    """Estimate the shift that maximises the NCC of two images over their valid overlap.
+
+    Whole-pixel candidates come from phase correlation [1]_ and from the NCC at every
+    shift [2]_, on a reduced level if the images are large. Each is judged by the NCC of
+    the overlap it really yields, so neither wrap-around nor a sliver of overlap can win;
+    the best is refined to sub-pixel accuracy at full resolution [3]_ [4]_.
+
+    The NCC is signed: images of inverted contrast need another metric (mutual
+    information). Nothing is said about whether the best shift is a good one: that is what
+    `ncc_after` is for.
+
+    Parameters
+    ----------
+    fixed, moving : array_like, shape (...)
+        Real images with equally many axes; their shapes may differ. NaN and infinite
+        samples are invalid.
+    fixed_valid, moving_valid : array_like of bool, optional
+        Samples to use (True) of each image, in its shape. Default: all.
+    start : sequence of float, shape (ndim,), optional
+        The offset (px) that holds if nothing is done. Default: 0. At equal NCC the shift
+        nearest to it wins; if no shift raises the NCC it is returned as it is.
+    min_overlap : float, optional
+        Least overlap of a candidate, as a share of the smaller image's valid samples.
+
+    Returns
+    -------
+    Translation
+        The offset in px, the NCC before and after, and the overlap.
+
+    Raises
+    ------
+    ValueError
+        If the images differ in dimension, are not real, constant or (almost) all invalid,
+        or if no shift leaves an overlap that can be judged.
+
+    References
+    ----------
+    .. [1] Guizar-Sicairos et al., Optics Letters 33, 156 (2008), doi:10.1364/OL.33.000156
+    .. [2] Padfield, IEEE TIP 21, 2706 (2012), doi:10.1109/TIP.2011.2181402
+    .. [3] Evangelidis & Psarakis, IEEE TPAMI 30, 1858 (2008), doi:10.1109/TPAMI.2008.113
+    .. [4] Baker & Matthews, IJCV 56, 221 (2004), doi:10.1023/B:VISI.0000011205.11775.fd
+    """
+    images = (
+        standardised(fixed, fixed_valid, "fixed"),
+        standardised(moving, moving_valid, "moving"),
+    )
+    pair = Pair(*images, min_overlap)
+    origin = np.zeros(pair.ndim) if start is None else np.array(start, np.float64)
+    if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
+        raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
+    before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
+    for candidate in search(pair, origin):
+        offset = snapped(pair, polished(pair, candidate))
+        after = pair.ncc(offset)
+        if after > before or (np.isnan(before) and not np.isnan(after)):
+            return Translation(offset, before, after, pair.share(offset))
+    if np.isnan(before):
+        raise ValueError(
+            f"no shift of moving {images[1].values.shape} over fixed {images[0].values.shape} "
+            f"leaves {pair.least:.0f} valid samples in common that are not constant; "
+            "relax the masks or lower min_overlap"
+        )
+    return Translation(origin, before, before, pair.share(origin))

@@ -1,0 +1,168 @@
+"""`register`: from images in the world to a transform of worlds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.io import imread
+
+from napari_local_ncc import Registration, SpatialImage, read_image, register
+from napari_local_ncc.registration import iter_register
+
+
+def texture(shape, seed=0):
+    return scipy.ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.5)
+
+
+@pytest.mark.realdata
+def test_itk_shift_is_exact(shared_data):
+    folder = shared_data / "cases" / "itk_brain2d"
+    case = json.loads((shared_data / "expected" / "itk_examples.json").read_text())["cases"][0]
+    fixed = read_image(folder / "BrainProtonDensitySliceBorder20.png")
+    moving = read_image(folder / "BrainProtonDensitySliceShifted13x17y.png")
+    found = register(fixed, moving)
+    assert found.translation.tolist() == case["true"][::-1]
+    assert found.ncc_before < found.ncc_after
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("frame", "step"), [("04", 0.4), ("08", 0.8), ("10", 1.0), ("25", 25.0), ("50", 50.0)]
+)
+def test_pyvale_subpixel_shifts(shared_data, frame, step):
+    folder = shared_data / "cases" / "dic_pyvale_rigid"
+    fixed = read_image(folder / "rigid_cam0_frame00.tiff")
+    moving = read_image(folder / f"rigid_cam0_frame{frame}.tiff")
+    np.testing.assert_allclose(register(fixed, moving).translation, (-step, step), atol=0.02)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["X75Y75", "X-130Y130", "X130Y130"])
+def test_padfield_masked_pairs_are_exact(shared_data, name):
+    folder = shared_data / "cases" / "skimage_padfield_masked"
+    table = json.loads(
+        (shared_data / "expected" / "skimage_phase_cross_correlation.json").read_text()
+    )
+    x, y = next(
+        case["expected_shift_xy"] for case in table["cases"] if name in str(case.get("files"))
+    )
+    fixed, moving = (imread(folder / f"{kind}{name}.png") for kind in ("Original", "Transformed"))
+    found = register(fixed, moving, mask=fixed != 0, moving_mask=moving != 0)
+    # The table gives the shift to apply to moving; ours leads from fixed to moving.
+    assert found.translation.tolist() == [-y, -x]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("case", ["known_pd_2d", "known_t1_3d"])
+def test_known_translations_in_physical_units(shared_data, case):
+    folder = shared_data / "cases" / case
+    truth = json.loads((folder / "truth.json").read_text())
+    spacing = truth["spacing_zyx"]
+    unit = {"spacing": spacing, "units": ("mm",) * len(spacing)}
+    fixed = SpatialImage.from_array(np.load(folder / "fixed_translation.npy"), **unit)
+    moving = SpatialImage.from_array(np.load(folder / "moving.npy"), **unit)
+    found = register(fixed, moving).translation / spacing
+    np.testing.assert_allclose(found, truth["cases"]["translation"]["b"], atol=0.05)
+
+
+@given(
+    st.tuples(*[st.integers(-12, 12)] * 2),
+    st.sampled_from([0.5, 1.0, 2.0]),
+    st.tuples(*[st.floats(-9, 9)] * 2),
+)
+def test_the_shift_is_in_world_coordinates(step, spacing, origin):
+    world = texture((90, 90))
+    fixed = SpatialImage.from_array(world[20:70, 20:70], spacing=spacing)
+    a, b = step
+    moving = SpatialImage.from_array(
+        world[20 + a : 70 + a, 20 + b : 70 + b], spacing=spacing, origin=origin
+    )
+    found = register(fixed, moving)
+    expected = np.array(origin) - np.multiply(step, spacing)
+    np.testing.assert_allclose(found.translation, expected, atol=1e-9)
+    np.testing.assert_allclose(found.transform_points([[1.0, 2.0]]), [expected + (1, 2)])
+
+
+def test_images_of_other_pixel_size_and_place_are_registered():
+    world = scipy.ndimage.gaussian_filter(texture((200, 200)), 2)
+    fixed = SpatialImage.from_array(world[20:150, 30:160], origin=(20, 30))
+    moving = SpatialImage.from_array(world[::2, ::2], spacing=2.0, origin=(107.0, -53.0))
+    found = register(fixed, moving)
+    np.testing.assert_allclose(found.translation, (107, -53), atol=0.05)
+
+
+def test_a_series_is_registered_frame_by_frame():
+    frame = texture((60, 60))
+    drift = np.array([(0, 0), (2, -3), (4, 5)])
+    series = np.stack([np.roll(frame, step, axis=(0, 1)) for step in drift])
+    moving = SpatialImage.from_array(
+        series, spacing=(5, 0.5, 0.5), units=("s", "um", "um"), axis_labels=("t", "y", "x")
+    )
+    fixed = SpatialImage.from_array(frame, spacing=0.5, units=("um", "um"))
+    found = register(fixed, moving)
+    np.testing.assert_allclose(found.translation, drift * 0.5)
+    points = found.transform_points([[0.0, 1, 1], [5.2, 1, 1], [99.0, 1, 1]])
+    np.testing.assert_allclose(points, [[0, 1, 1], [5.2, 2, -0.5], [99, 3, 3.5]])
+    steps = list(iter_register(fixed, moving))
+    assert [(s.done, s.total) for s in steps] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_channels_share_one_transform():
+    frame = texture((2, 60, 60))
+    unit = {"axis_labels": ("c", "y", "x")}
+    fixed = SpatialImage.from_array(frame, **unit)
+    moving = SpatialImage.from_array(np.roll(frame, (3, -4), axis=(1, 2)), **unit)
+    found = register(fixed, moving)
+    np.testing.assert_allclose(found.translation, [(3, -4), (3, -4)])
+    assert len(list(iter_register(fixed, moving))) == 1
+
+
+def test_a_rotated_world_gets_the_shift_along_its_own_axes():
+    frame = texture((80, 80))
+    fixed = SpatialImage.from_array(frame[10:60, 10:60])
+    turned = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    fixed = fixed.replace(grid=fixed.grid.replace(pixel_to_world=turned))
+    moving = fixed.replace(data=SpatialImage.from_array(frame[13:63, 8:58]).data)
+    found = register(fixed, moving)
+    np.testing.assert_allclose(found.translation, turned[:2, :2] @ (-3, 2))
+
+
+def test_none_is_the_identity():
+    found = register(np.eye(9), np.eye(9), model="none")
+    np.testing.assert_array_equal(found.matrix, np.eye(3))
+    assert np.isnan(found.ncc_after)
+
+
+def test_it_survives_json():
+    found = register(texture((40, 40)), texture((40, 40)))
+    again = Registration.from_dict(json.loads(json.dumps(found.to_dict())))
+    np.testing.assert_array_equal(again.matrix, found.matrix)
+    assert again.ncc_after == found.ncc_after
+    assert again.grid.to_dict() == found.grid.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": "warp"}, "model must be one of"),
+        ({"moving": np.ones((40, 40))}, "constant"),
+        ({"moving": np.full((40, 40), np.nan)}, "valid"),
+        ({"mask": np.zeros((40, 40))}, "valid"),
+        ({"mask": np.ones((4, 4))}, "mask has shape"),
+        ({"moving": texture((9, 40, 40))}, "spatial axes"),
+    ],
+)
+def test_what_cannot_be_registered_is_named(change, words):
+    arguments = {"fixed": texture((40, 40)), "moving": texture((40, 40))} | change
+    with pytest.raises(ValueError, match=words):
+        register(arguments.pop("fixed"), arguments.pop("moving"), **arguments)
+
+
+def test_points_of_another_dimension_are_named():
+    with pytest.raises(ValueError, match="one value per axis"):
+        register(np.eye(9), np.eye(9), model="none").transform_points([1.0, 2, 3])
