@@ -138,10 +138,24 @@ def map_(
     min_std: Annotated[float, typer.Option(help="Windows this flat are undefined.")] = 0.0,
     min_valid: Annotated[float, typer.Option(help="Least valid share of a window.")] = 0.5,
     select_fixed: Annotated[
-        str | None, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
-    ] = None,
+        str, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
+    ] = "",
     select_moving: Annotated[
-        str | None, typer.Option(metavar="c=1", help="Pick indices of axes of moving.")
+        str, typer.Option(metavar="c=1", help="Pick indices of axes of moving.")
+    ] = "",
+    level: Annotated[
+        int, typer.Option(min=0, help="Level of a pyramid to compare; 0 is the finest.")
+    ] = 0,
+    interpolation: Annotated[
+        str, typer.Option(help="How moving is sampled: linear or cubic.")
+    ] = "linear",
+    unitless: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEANING",
+            help="What an image without units means beside one that has them: "
+            "pixels (the other's pixels) or numbers (in the other's units).",
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; default: one per core.")
@@ -153,25 +167,39 @@ def map_(
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
     from napari_local_ncc.io import check_output, read_image
-    from napari_local_ncc.parameters import NCCParameters
+    from napari_local_ncc.image import parse_selection
+    from napari_local_ncc.pairing import check_unitless
+    from napari_local_ncc.parameters import NCCParameters, check_interpolation, check_weights
     from napari_local_ncc.pipeline import confidence_map
     from napari_local_ncc.plots import check_figure
     from napari_local_ncc.registration import iter_register
+    from napari_local_ncc.summary import describe_pairing
 
     check_output(output, overwrite)
     if plot is not None:
         check_figure(plot, overwrite)
-    parameters = NCCParameters(_radius(radius), weights, min_std, min_valid)  # type: ignore[arg-type]  # it checks
-    a = read_image(fixed, select=_selection(select_fixed)).with_spatial_ndim(ndim)
-    b = read_image(moving, select=_selection(select_moving)).with_spatial_ndim(ndim)
-    allowed = None if mask is None else read_image(mask).with_spatial_ndim(ndim)
-    registration = follow(iter_register(a, b, model=register, mask=allowed))
-    applied = None if register == "none" else registration
-    result = confidence_map(a, b, parameters=parameters, registration=applied, mask=allowed)
-    summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
+    parameters = NCCParameters(
+        radius=_radius(radius),
+        weights=check_weights(weights),
+        min_std=min_std,
+        min_valid=min_valid,
+        interpolation=check_interpolation(interpolation),
+    )
 
-    print(f"fixed    {_describe(a)}\nmoving   {_describe(b)}")
-    print(f"window   {_window(result)}")
+    def read(path: str, selection: str = "", level: int = 0) -> SpatialImage:
+        image = read_image(path, select=parse_selection(selection), level=level)
+        return image.with_spatial_ndim(ndim)
+
+    a, b = read(fixed, select_fixed, level), read(moving, select_moving, level)
+    allowed = None if mask is None else read(mask)
+    meaning = None if unitless is None else check_unitless(unitless)
+    print(f"compare  {describe_pairing(a, b, parameters, meaning)}", flush=True)
+    found = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
+    applied = None if register == "none" else found
+    result = confidence_map(
+        a, b, parameters=parameters, registration=applied, mask=allowed, unitless=meaning
+    )
+    summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
     _report(applied, summary)
     print(f"map      {output}")
     if plot is not None:
@@ -256,12 +284,6 @@ def _describe(image: SpatialImage) -> str:
     return f"{image.name}: {size} ({axes}), {image.data.dtype}, spacing {spacing}"
 
 
-def _window(result: ConfidenceMap) -> str:
-    radius = result.parameters.radius_on(result.grid)
-    side = " x ".join(str(2 * r + 1) for r in radius)
-    return f"{side} px ({result.parameters.weights})"
-
-
 def _radius(text: str) -> int | tuple[int, ...] | str:
     """Read "4", "0,4,4" or "0.5um"."""
     parts = text.split(",")
@@ -269,18 +291,6 @@ def _radius(text: str) -> int | tuple[int, ...] | str:
         return text
     values = tuple(int(part) for part in parts)
     return values if len(values) > 1 else values[0]
-
-
-def _selection(text: str | None) -> dict[str, int]:
-    """Read "c=0,t=3"."""
-    chosen = {}
-    for item in (text or "").split(","):
-        label, _, index = item.partition("=")
-        if item.strip() and not index.strip().lstrip("-").isdecimal():
-            raise ValueError(f"cannot read the selection {text!r}; write it like c=0,t=3")
-        if item.strip():
-            chosen[label.strip()] = int(index)
-    return chosen
 
 
 def _band(result: ConfidenceMap) -> SpatialImage:

@@ -208,6 +208,14 @@ class Grid:
             axes.spatial + self.spatial,
         )
 
+    def crop(self, box: Sequence[slice]) -> Grid:
+        """Return the grid of a box of its pixels, one slice per axis."""
+        place = self.pixel_to_world.copy()
+        starts = [part.start or 0 for part in box]
+        place[:-1, -1] = apply_affine(self.pixel_to_world, starts)
+        shape = tuple(len(range(n)[part]) for n, part in zip(self.shape, box, strict=True))
+        return self.replace(shape=shape, pixel_to_world=place)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the grid as plain JSON values."""
         return {

@@ -12,7 +12,7 @@ from napari_local_ncc.geometry import Grid
 from napari_local_ncc.parameters import check_real
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -85,6 +85,37 @@ class SpatialImage:
         """Take only the last `ndim` axes as space; ``None`` changes nothing."""
         return self.replace(grid=self.grid.with_spatial_ndim(ndim))
 
+    def select(self, chosen: Mapping[str, int]) -> Self:
+        """Take one index of some axes, named by their labels.
+
+        Parameters
+        ----------
+        chosen : mapping of str to int
+            Index by axis label, upper or lower case.
+
+        Returns
+        -------
+        SpatialImage
+            The image without these axes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis or index.
+        """
+        labels = [label.lower() for label in self.grid.axis_labels]
+        index: list[slice | int] = [slice(None)] * self.grid.ndim
+        for label, position in chosen.items():
+            axes = ", ".join(f"{a}: {n}" for a, n in zip(labels, self.grid.shape, strict=True))
+            if label.lower() not in labels:
+                raise ValueError(f"{self.name} has no axis {label!r}; its axes are {axes}")
+            axis = labels.index(label.lower())
+            if not -self.grid.shape[axis] <= position < self.grid.shape[axis]:
+                raise ValueError(f"{self.name} has no index {label}={position}; its axes are {axes}")
+            index[axis] = position
+        kept = [axis for axis, part in enumerate(index) if isinstance(part, slice)]
+        return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept))
+
     def where(self, mask: da.Array) -> Self:
         """Return the image with NaN where `mask` is False."""
         floating = np.result_type(self.data.dtype, np.float32).type
@@ -93,6 +124,24 @@ class SpatialImage:
     def frame(self, index: Sequence[int]) -> Self:
         """Return the spatial image at one position along the independent axes."""
         return self.replace(data=self.data[tuple(index)], grid=self.grid.space())
+
+
+def parse_selection(text: str) -> dict[str, int]:
+    """Read a selection such as ``"c=0, t=3"``; an empty text selects nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is not written like that.
+    """
+    chosen = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        label, _, index = item.partition("=")
+        try:
+            chosen[label.strip()] = int(index)
+        except ValueError:
+            raise ValueError(f"cannot read the selection {text!r}; write it like c=0,t=3") from None
+    return chosen
 
 
 def as_spatial_image(image: SpatialImage | ArrayLike | da.Array, name: str) -> SpatialImage:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
+from napari_local_ncc.geometry import PIXEL, Grid, apply_affine, invert_affine
+from napari_local_ncc.image import map_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,12 @@ class Pair:
     moving: SpatialImage
 
 
-def pair_images(fixed: SpatialImage, moving: SpatialImage) -> Pair:
+Unitless = Literal["numbers", "pixels"]
+
+
+def pair_images(
+    fixed: SpatialImage, moving: SpatialImage, *, unitless: Unitless | None = None
+) -> Pair:
     """Pair two images so that every frame of one has a partner in the other.
 
     Independent axes (time, channel, ...) are matched by label, or by position where
@@ -44,6 +50,10 @@ def pair_images(fixed: SpatialImage, moving: SpatialImage) -> Pair:
     ----------
     fixed, moving : SpatialImage
         The images.
+    unitless : {"numbers", "pixels"}, optional
+        What to do where one image has physical units and the other has none: read its
+        numbers in the other's units ("numbers", what napari shows), or lay its pixels on
+        the other's pixels ("pixels"). Default: refuse to guess.
 
     Returns
     -------
@@ -53,8 +63,9 @@ def pair_images(fixed: SpatialImage, moving: SpatialImage) -> Pair:
     Raises
     ------
     ValueError
-        If the numbers of spatial axes differ, the independent axes do not match, or
-        their units measure different things.
+        If the numbers of spatial axes differ, the independent axes do not match, their
+        units measure different things, or only one has physical units and `unitless`
+        does not say what that means.
     """
     if fixed.grid.spatial_ndim != moving.grid.spatial_ndim:
         raise ValueError(
@@ -62,10 +73,57 @@ def pair_images(fixed: SpatialImage, moving: SpatialImage) -> Pair:
             f"moving ({moving.name}) has {moving.grid.spatial_ndim} {_axes(moving)}; choose images "
             "of equal dimension, one plane, or 2-D windows to compare plane by plane"
         )
-    units = moving.grid.units[: len(moving.grid.series_shape)] + fixed.grid.space().units
-    moving = moving.replace(grid=moving.grid.in_units(units))
+    fixed, moving = _in_common_units(fixed, moving, unitless)
     series = _common_series(fixed, moving)
     return Pair(_on_series(fixed, series), _on_series(moving, series))
+
+
+def check_unitless(unitless: str) -> Unitless:
+    """Return `unitless` if it is known, else raise ValueError."""
+    for name in get_args(Unitless):
+        if unitless == name:
+            return name
+    raise ValueError(f"unitless must be one of {get_args(Unitless)}, got {unitless!r}")
+
+
+def _in_common_units(
+    fixed: SpatialImage, moving: SpatialImage, unitless: Unitless | None
+) -> tuple[SpatialImage, SpatialImage]:
+    """Give both images the same spatial units: fixed's, or moving's where fixed has none."""
+    bare = [image for image in (fixed, moving) if PIXEL in image.grid.space().units]
+    if len(bare) == 1:
+        other = moving if bare[0] is fixed else fixed
+        read = _unitless_in(bare[0], other, unitless)
+        fixed, moving = (read, moving) if bare[0] is fixed else (fixed, read)
+    units = moving.grid.units[: len(moving.grid.series_shape)] + fixed.grid.space().units
+    return fixed, moving.replace(grid=moving.grid.in_units(units))
+
+
+def _unitless_in(
+    image: SpatialImage, other: SpatialImage, unitless: Unitless | None
+) -> SpatialImage:
+    """Place an image without physical units in the world of one that has them."""
+    grid, space = image.grid, other.grid.space()
+    first = len(grid.series_shape)
+    as_numbers = grid.replace(units=grid.units[:first] + space.units)
+    on_pixels = _with_space(as_numbers, space.pixel_to_world)
+    if np.allclose(as_numbers.pixel_to_world, on_pixels.pixel_to_world, rtol=1e-9, atol=0):
+        return image.replace(grid=as_numbers)
+    if unitless is None:
+        raise ValueError(
+            f"{other.name} has pixels of {space.spacing.tolist()} {space.units[-1]} but {image.name} "
+            "has no physical units; say what its coordinates mean, by unitless='pixels' "
+            f"(--unitless pixels: its pixels are those of {other.name}) or unitless='numbers' "
+            f"(--unitless numbers: they are in {space.units[-1]})"
+        )
+    return image.replace(grid=as_numbers if unitless == "numbers" else on_pixels)
+
+
+def _with_space(grid: Grid, space_to_world: NDArray[np.float64]) -> Grid:
+    first = len(grid.series_shape)
+    matrix = grid.pixel_to_world.copy()
+    matrix[first:, first:] = space_to_world
+    return grid.replace(pixel_to_world=matrix)
 
 
 def overlap_share(fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64]) -> float:
@@ -89,6 +147,40 @@ def overlap_share(fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64
     partners = apply_affine(to_moving, pixels)
     last = np.array(moving.shape) - 1
     return float(np.all((partners >= -1e-6) & (partners <= last + 1e-6), axis=-1).mean())
+
+
+def overlap_box(
+    fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64], margin: Sequence[int]
+) -> tuple[slice, ...]:
+    """Return the box of fixed pixels outside which no window holds a moving sample.
+
+    Parameters
+    ----------
+    fixed, moving : Grid
+        Spatial grids in the same units.
+    fixed_to_moving : ndarray, shape (..., ndim + 1, ndim + 1)
+        Transforms of fixed world to moving world; the box holds for all of them.
+    margin : sequence of int
+        Window radius per axis; the box grows by it, and to whole chunks of a map.
+
+    Returns
+    -------
+    tuple of slice
+        One per axis, within the fixed grid; empty where nothing overlaps.
+    """
+    to_fixed = (
+        invert_affine(fixed.pixel_to_world) @ np.linalg.inv(fixed_to_moving) @ moving.pixel_to_world
+    )
+    last = np.array(moving.shape) - 1
+    ends = np.stack(np.meshgrid(*[(0, n) for n in last], indexing="ij"), axis=-1)
+    corners = [apply_affine(m, ends) for m in to_fixed.reshape(-1, *to_fixed.shape[-2:])]
+    places = np.concatenate([c.reshape(-1, fixed.ndim) for c in corners])
+    low = np.floor(places.min(axis=0) - 1e-6) - margin
+    high = np.ceil(places.max(axis=0) + 1e-6) + margin + 1
+    return tuple(
+        slice(int(max(a // edge * edge, 0)), int(max(min(-(-b // edge) * edge, n), 0)))
+        for a, b, n, edge in zip(low, high, fixed.shape, map_chunks(fixed), strict=True)
+    )
 
 
 def _axes(image: SpatialImage) -> str:

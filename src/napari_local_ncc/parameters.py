@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry import Grid
 
 Weights = Literal["box", "gaussian"]
+Interpolation = Literal["linear", "cubic"]
 Radius = int | tuple[int, ...] | str
 
 BANDS = ("ncc",)
@@ -77,6 +78,16 @@ def check_weights(weights: str) -> Weights:
     raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
 
 
+def check_interpolation(interpolation: str) -> Interpolation:
+    """Return `interpolation` if it is known, else raise ValueError."""
+    for name in get_args(Interpolation):
+        if interpolation == name:
+            return name
+    raise ValueError(
+        f"interpolation must be one of {get_args(Interpolation)}, got {interpolation!r}"
+    )
+
+
 def check_limits(min_std: object, min_valid: object) -> None:
     """Raise ValueError unless `min_std` >= 0 and 0 <= `min_valid` <= 1."""
     if not (isinstance(min_std, numbers.Real) and 0 <= float(min_std) < math.inf):
@@ -116,6 +127,9 @@ class NCCParameters:
         Least share of the window's weight inside the image that must be valid.
     bands : tuple of str, default ("ncc",)
         What to compute; see `BANDS`.
+    interpolation : {"linear", "cubic"}, default "linear"
+        How the moving image is sampled where its samples do not coincide with the fixed
+        image's. Cubic keeps more of the finest structure, and costs more.
 
     Raises
     ------
@@ -128,9 +142,11 @@ class NCCParameters:
     min_std: float = 0.0
     min_valid: float = 0.5
     bands: tuple[str, ...] = ("ncc",)
+    interpolation: Interpolation = "linear"
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
+        check_interpolation(self.interpolation)
         check_limits(self.min_std, self.min_valid)
         object.__setattr__(self, "radius", _check_radius_form(self.radius))
         object.__setattr__(self, "bands", _check_bands(self.bands))

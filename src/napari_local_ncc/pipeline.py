@@ -6,19 +6,20 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 
 from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.ncc import local_ncc
-from napari_local_ncc.pairing import Pair, overlap_share, pair_images
+from napari_local_ncc.pairing import Pair, overlap_box, overlap_share, pair_images
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.resampling import mask_on, resample
 
 if TYPE_CHECKING:
-    import dask.array as da
     from numpy.typing import ArrayLike
 
     from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.registration import Registration
 
 DEFAULTS = NCCParameters()
@@ -65,6 +66,7 @@ def confidence_map(
     parameters: NCCParameters = DEFAULTS,
     registration: Registration | None = None,
     mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
 ) -> ConfidenceMap:
     """Compare two images window by window on the fixed image's grid.
 
@@ -79,6 +81,9 @@ def confidence_map(
         Transform to apply to `moving`, from `register`. Default: already aligned.
     mask : SpatialImage or array_like, optional
         Non-zero where samples may be used; a plain array has the fixed image's shape.
+    unitless : {"numbers", "pixels"}, optional
+        What the coordinates of an image without physical units mean beside one that has
+        them; see `napari_local_ncc.pairing.pair_images`.
 
     Returns
     -------
@@ -93,16 +98,20 @@ def confidence_map(
         If the images cannot be paired or do not overlap, or a radius does not fit.
     """
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
-    pair = pair_images(fixed, moving)
+    pair = pair_images(fixed, moving, unitless=unitless)
     grid = pair.fixed.grid
     check_overlap(pair, registration)
-    chunks = map_chunks(grid)
+    radius = parameters.radius_on(grid)
+    box = _overlap_box(pair, registration, radius)
+    registered = resample(
+        pair.moving, grid.crop(box), registration, interpolation=parameters.interpolation
+    )
     ncc = local_ncc(
-        pair.fixed.data.rechunk(chunks),
-        resample(pair.moving, grid, registration).data,
-        radius=parameters.radius_on(grid),
+        pair.fixed.data[box].rechunk(registered.data.chunks),
+        registered.data,
+        radius=radius,
         weights=parameters.weights,
-        mask=None if mask is None else mask_on(mask, pair.fixed),
+        mask=None if mask is None else mask_on(mask, pair.fixed)[box],
         min_std=parameters.min_std,
         min_valid=parameters.min_valid,
     )
@@ -113,7 +122,29 @@ def confidence_map(
         "parameters": asdict(parameters),
         "registration": None if registration is None else registration.to_dict(),
     }
-    return ConfidenceMap(ncc[np.newaxis], ("ncc",), grid, parameters, registration, provenance)
+    bands = _uncropped(ncc, box, grid)[np.newaxis]
+    return ConfidenceMap(bands, ("ncc",), grid, parameters, registration, provenance)
+
+
+def _overlap_box(
+    pair: Pair, registration: Registration | None, radius: tuple[int, ...]
+) -> tuple[slice, ...]:
+    """Return the box of the fixed grid that is worth computing, along all of its axes."""
+    fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
+    matrix = np.eye(fixed.ndim + 1) if registration is None else registration.matrix
+    series = pair.fixed.grid.series_shape
+    return tuple(slice(0, n) for n in series) + overlap_box(
+        fixed, moving, matrix, radius[len(series) :]
+    )
+
+
+def _uncropped(ncc: da.Array, box: tuple[slice, ...], grid: Grid) -> da.Array:
+    """Put the box back into its place, undefined around it."""
+    if ncc.shape == grid.shape:
+        return ncc
+    margins = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
+    padded = da.pad(ncc, margins, mode="constant", constant_values=np.float32(np.nan))
+    return padded.rechunk(map_chunks(grid))
 
 
 def check_overlap(pair: Pair, registration: Registration | None = None) -> float:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.geometry import axis_name, unit_symbol
+from napari_local_ncc.geometry import (
+    PIXEL,
+    axis_name,
+    invert_affine,
+    unit_symbol,
+    whole_pixel_offset,
+)
+from napari_local_ncc.pairing import pair_images
+from napari_local_ncc.pipeline import check_overlap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.pairing import Unitless
+    from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.registration import Registration
 
 BINS = 20_000
@@ -63,6 +76,88 @@ class Tally:
         ranks = np.searchsorted(np.cumsum(self._counts), np.array([0.25, 0.5, 0.75]) * defined)
         lower, median, upper = (float(rank + 0.5) * 2 / BINS - 1 for rank in ranks)
         return Summary(lower, median, upper, defined / self._pixels)
+
+
+def describe_pairing(
+    fixed: SpatialImage,
+    moving: SpatialImage,
+    parameters: NCCParameters,
+    unitless: Unitless | None = None,
+) -> str:
+    """Say in one line what will be compared, and what is assumed, before it is computed.
+
+    Parameters
+    ----------
+    fixed, moving, parameters, unitless
+        As for `napari_local_ncc.confidence_map`.
+
+    Returns
+    -------
+    str
+        Sizes and pixel sizes, whether moving is resampled, the overlap, the window in
+        pixels and in units, what the axes are taken for, and the size of the result.
+
+    Raises
+    ------
+    ValueError
+        If the images cannot be paired.
+    """
+    pair = pair_images(fixed, moving, unitless=unitless)
+    grid, space = pair.fixed.grid, pair.fixed.grid.space()
+    share = check_overlap(pair)
+    to_moving = invert_affine(pair.moving.grid.space().pixel_to_world) @ space.pixel_to_world
+    aligned = whole_pixel_offset(to_moving, space.shape) is not None
+    return "; ".join(
+        [
+            f"fixed {_size(fixed.grid)}, moving {_size(moving.grid)}",
+            *_unit_notes(fixed, moving, unitless),
+            "pixels coincide" if aligned else "moving is resampled",
+            f"overlap {share:.0%}",
+            f"window {_window(parameters.radius_on(grid), grid)}",
+            *_frames(grid),
+            f"output {4 * math.prod(grid.shape) / 1e6:.3g} MB",
+        ]
+    )
+
+
+def _size(grid: Grid) -> str:
+    spacing = grid.space().spacing
+    steps = spacing[:1] if np.allclose(spacing, spacing[0], rtol=1e-6) else spacing
+    size = "x".join(str(n) for n in grid.shape)
+    return f"{size} at {'x'.join(f'{s:g}' for s in steps)} {unit_symbol(grid.units[-1])}"
+
+
+def _unit_notes(
+    fixed: SpatialImage, moving: SpatialImage, unitless: Unitless | None
+) -> list[str]:
+    bare = [
+        name
+        for name, image in (("fixed", fixed), ("moving", moving))
+        if PIXEL in image.grid.space().units
+    ]
+    if len(bare) != 1:
+        return []
+    other = moving if bare[0] == "fixed" else fixed
+    unit = unit_symbol(other.grid.units[-1])
+    if unitless == "pixels":
+        return [f"{bare[0]} has no units, its pixels are taken for the other's"]
+    return [f"{bare[0]} has no units, its numbers are read as {unit}"]
+
+
+def _window(radius: tuple[int, ...], grid: Grid) -> str:
+    sides = [2 * r + 1 for r, spatial in zip(radius, grid.spatial, strict=True) if spatial]
+    text = "x".join(str(side) for side in sides) + " px"
+    if grid.units[-1] == PIXEL:
+        return text
+    lengths = [f"{n * step:.3g}" for n, step in zip(sides, grid.space().spacing, strict=True)]
+    shown = lengths[:1] if len(set(lengths)) == 1 else lengths
+    return f"{text} = {'x'.join(shown)} {unit_symbol(grid.units[-1])}"
+
+
+def _frames(grid: Grid) -> list[str]:
+    counts = zip(grid.series_shape, grid.axis_labels, strict=False)
+    frames = " x ".join(f"{n} along {axis_name(label)}" for n, label in counts)
+    return [f"each of {frames} on its own"] if frames else []
 
 
 def describe_registration(registration: Registration) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from dask.array.core import normalize_chunks, slices_from_chunks
-from skimage.measure import block_reduce
 from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
 
@@ -17,16 +16,14 @@ from napari_local_ncc.geometry import PIXEL
 from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.stored import lazy
+from napari_local_ncc.pyramid import SMALLEST_PLANE, reduce_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from napari_local_ncc.pipeline import ConfidenceMap
 
-SMALLEST_PLANE = 512  # px: a pyramid ends below it
 CORRELATION_WINDOW = v05.OmeroWindow(start=-1, min=-1, end=1, max=1)
 
 
@@ -121,11 +118,4 @@ def _reduce(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> None:
         source = tuple(
             slice(part.start * f, part.stop * f) for part, f in zip(location, factors, strict=True)
         )
-        coarse[location] = block_reduce(fine[source], factors, _mean_of_defined, cval=np.nan)
-
-
-def _mean_of_defined(samples: NDArray[np.float32], axis: tuple[int, ...]) -> NDArray[np.float32]:
-    defined = ~np.isnan(samples)
-    total = np.where(defined, samples, 0).sum(axis)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: undefined, as it should be
-        return (total / defined.sum(axis)).astype(np.float32)
+        coarse[location] = reduce_by(fine[source], factors)
