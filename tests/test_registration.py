@@ -85,7 +85,7 @@ def test_the_shift_is_in_world_coordinates(step, spacing, origin):
     found = register(fixed, moving)
     expected = np.array(origin) - np.multiply(step, spacing)
     np.testing.assert_allclose(found.translation, expected, atol=1e-9)
-    np.testing.assert_allclose(found.transform_points([[1.0, 2.0]]), [expected + (1, 2)])
+    np.testing.assert_allclose(found.transform_points([[1.0, 2.0]]), [np.add(expected, (1, 2))])
 
 
 def test_images_of_other_pixel_size_and_place_are_registered():

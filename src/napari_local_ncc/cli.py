@@ -166,8 +166,8 @@ def map_(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
-    from napari_local_ncc.io import check_output, read_image
     from napari_local_ncc.image import parse_selection
+    from napari_local_ncc.io import check_output, read_image
     from napari_local_ncc.pairing import check_unitless
     from napari_local_ncc.parameters import NCCParameters, check_interpolation, check_weights
     from napari_local_ncc.pipeline import confidence_map

@@ -61,7 +61,7 @@ class Grid:
             raise ValueError(f"the image is empty: its shape is {shape}")
         labels = tuple(self.axis_labels) or tuple(str(k) for k in range(-ndim, 0))
         units = tuple(unit_name(unit) for unit in self.units or (PIXEL,) * ndim)
-        spatial = tuple(self.spatial) or tuple(map(_is_spatial, labels, units))
+        spatial = tuple(self.spatial) or tuple(map(is_spatial, labels, units))
         for name, values in (("units", units), ("axis_labels", labels), ("spatial", spatial)):
             if len(values) != ndim:
                 raise ValueError(f"{name} has {len(values)} entries {values} for {ndim} axes")
@@ -296,7 +296,8 @@ class Grid:
         )
 
 
-def _is_spatial(label: str, unit: str) -> bool:
+def is_spatial(label: str, unit: str) -> bool:
+    """Say whether an axis is space, by its label and its unit: no time, channel or page."""
     return label.lower() not in INDEPENDENT_LABELS and not _registry().Unit(
         unit
     ).is_compatible_with("second")

@@ -111,7 +111,9 @@ class SpatialImage:
                 raise ValueError(f"{self.name} has no axis {label!r}; its axes are {axes}")
             axis = labels.index(label.lower())
             if not -self.grid.shape[axis] <= position < self.grid.shape[axis]:
-                raise ValueError(f"{self.name} has no index {label}={position}; its axes are {axes}")
+                raise ValueError(
+                    f"{self.name} has no index {label}={position}; its axes are {axes}"
+                )
             index[axis] = position
         kept = [axis for axis, part in enumerate(index) if isinstance(part, slice)]
         return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept))

@@ -127,9 +127,7 @@ def _size(grid: Grid) -> str:
     return f"{size} at {'x'.join(f'{s:g}' for s in steps)} {unit_symbol(grid.units[-1])}"
 
 
-def _unit_notes(
-    fixed: SpatialImage, moving: SpatialImage, unitless: Unitless | None
-) -> list[str]:
+def _unit_notes(fixed: SpatialImage, moving: SpatialImage, unitless: Unitless | None) -> list[str]:
     bare = [
         name
         for name, image in (("fixed", fixed), ("moving", moving))

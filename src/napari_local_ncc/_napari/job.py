@@ -12,6 +12,7 @@ from napari_local_ncc.execution import compute_tiles
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.pipeline import confidence_map
 from napari_local_ncc.progress import Progress
+from napari_local_ncc.pyramid import pyramid
 from napari_local_ncc.registration import iter_register
 from napari_local_ncc.resampling import resample
 from napari_local_ncc.summary import Summary, Tally
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.pipeline import ConfidenceMap
     from napari_local_ncc.registration import Registration
@@ -47,7 +49,11 @@ class Job:
     add_registered : bool
         Whether the registered moving image is wanted too.
     placement : dict
-        How to put a layer exactly where the fixed layer lies.
+        How to put a layer exactly where the fixed image lies.
+    unitless : {"numbers", "pixels"}
+        What the coordinates of a layer without units mean beside one that has them.
+    multiscale : bool
+        Whether the result is to be a pyramid, as the fixed layer is.
     """
 
     fixed: SpatialImage
@@ -57,6 +63,8 @@ class Job:
     parameters: NCCParameters
     add_registered: bool
     placement: dict[str, Any]
+    unitless: Unitless
+    multiscale: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +77,8 @@ class Outcome:
         What was asked for.
     map : ConfidenceMap
         The lazy map: grid, registration, provenance.
-    ncc : ndarray of float32
-        Its computed values.
+    levels : list of ndarray of float32
+        Its computed values, and coarser copies if a pyramid was asked for.
     registered : ndarray or None
         The moving image on the fixed grid, if it was asked for.
     summary : Summary
@@ -79,7 +87,7 @@ class Outcome:
 
     job: Job
     map: ConfidenceMap
-    ncc: NDArray[np.float32]
+    levels: list[NDArray[np.float32]]
     registered: NDArray[Any] | None
     summary: Summary
 
@@ -107,7 +115,7 @@ def run_job(job: Job) -> Generator[Progress, None, Outcome]:
     registration = None
     if job.model != "none":
         registration = yield from iter_register(
-            job.fixed, job.moving, model=job.model, mask=job.mask
+            job.fixed, job.moving, model=job.model, mask=job.mask, unitless=job.unitless
         )
     result = confidence_map(
         job.fixed,
@@ -115,6 +123,7 @@ def run_job(job: Job) -> Generator[Progress, None, Outcome]:
         parameters=job.parameters,
         registration=registration,
         mask=job.mask,
+        unitless=job.unitless,
     )
     tally = Tally()
     ncc = yield from _compute(result["ncc"], "compare", tally)
@@ -122,7 +131,8 @@ def run_job(job: Job) -> Generator[Progress, None, Outcome]:
     if job.add_registered:
         lazy = _registered(job, result.grid, registration)
         registered = yield from _compute(lazy, "resample")
-    return Outcome(job, result, ncc, registered, tally.summary)
+    levels = pyramid(ncc, result.grid.spatial) if job.multiscale else [ncc]
+    return Outcome(job, result, levels, registered, tally.summary)
 
 
 def attempt(
@@ -151,7 +161,9 @@ def attempt(
 
 
 def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.Array:
-    return resample(pair_images(job.fixed, job.moving).moving, grid, registration).data
+    moving = pair_images(job.fixed, job.moving, unitless=job.unitless).moving
+    interpolation = job.parameters.interpolation
+    return resample(moving, grid, registration, interpolation=interpolation).data
 
 
 def _compute(

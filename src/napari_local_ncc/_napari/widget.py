@@ -10,13 +10,14 @@ from magicgui.widgets import (
     ComboBox,
     Container,
     Label,
+    LineEdit,
     ProgressBar,
     PushButton,
     SpinBox,
     Widget,
     create_widget,
 )
-from napari.layers import Image, Labels
+from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 
@@ -25,11 +26,15 @@ from napari_local_ncc._napari.layers import (
     add_ncc_layer,
     add_registered_layer,
     default_window_ndim,
+    has_units,
+    mask_image,
     placement,
+    placement_on,
     spatial_image,
 )
+from napari_local_ncc.image import parse_selection
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.summary import describe_registration
+from napari_local_ncc.summary import describe_pairing, describe_registration
 
 if TYPE_CHECKING:
     import napari
@@ -54,10 +59,14 @@ class LocalNCCWidget(Container):
         self._cancelled = threading.Event()
         inputs = Container(widgets=_inputs(), labels=True)
         inputs.margins = (0, 0, 0, 0)
-        super().__init__(widgets=[inputs, _buttons(), *_reports()], labels=False)
-        self["message"].native.setWordWrap(True)
-        self["fixed"].changed.connect(self._offer_window_ndim)
-        self["moving"].changed.connect(self._offer_window_ndim)
+        super().__init__(
+            widgets=[inputs, Label(name="plan"), _buttons(), *_reports()], labels=False
+        )
+        for label in ("plan", "message"):
+            self[label].native.setWordWrap(True)
+        for layer in ("fixed", "moving"):
+            self[layer].changed.connect(self._offer_choices)
+        inputs.changed.connect(self._show_plan)
         self["run"].changed.connect(self._start)
         self["cancel"].changed.connect(self._cancel)
         self.native.destroyed.connect(self._cancel)
@@ -77,18 +86,33 @@ class LocalNCCWidget(Container):
         others = [layer for layer in self["moving"].choices if layer is not self["fixed"].value]
         if others and self["moving"].value is self["fixed"].value:
             self["moving"].value = others[0]
-        self._offer_window_ndim()
+        self._offer_choices()
 
-    def _offer_window_ndim(self, *_: Any) -> None:
-        fixed, moving = self["fixed"].value, self["moving"].value
-        deep = fixed is not None and moving is not None and max(fixed.ndim, moving.ndim) > 2
+    def _offer_choices(self, *_: Any) -> None:
+        """Show the fields that matter for the two layers, and what would be done."""
+        layers = [self[name].value for name in ("fixed", "moving")]
+        both = all(layer is not None for layer in layers)
+        deep = both and max(layer.ndim for layer in layers) > 2
         self["window"].visible = deep
-        self["window"].value = default_window_ndim(fixed, moving) if deep else 2
+        self["window"].value = default_window_ndim(*layers) if deep else 2
+        for name, layer in zip(("fixed_pick", "moving_pick"), layers, strict=True):
+            self[name].visible = both and (layer.ndim > 2 or layer.rgb)
+        self["level"].visible = both and any(layer.multiscale for layer in layers)
+        self["unitless"].visible = both and has_units(layers[0]) != has_units(layers[1])
+        self._show_plan()
+
+    def _show_plan(self, *_: Any) -> None:
+        try:
+            job = self._collect()
+            plan = describe_pairing(job.fixed, job.moving, job.parameters, job.unitless)
+        except BAD_INPUT as error:
+            plan = str(error)
+        self["plan"].value = plan
 
     def _start(self) -> None:
         try:
             job = self._collect()
-        except (ValueError, TypeError) as error:
+        except BAD_INPUT as error:
             self._fail(error)
             return
         self._set_running(True)
@@ -103,20 +127,29 @@ class LocalNCCWidget(Container):
 
     def _collect(self) -> Job:
         fixed, moving, mask = (self[name].value for name in ("fixed", "moving", "mask"))
-        if fixed is None or moving is None or fixed is moving:
+        picks = [parse_selection(self[name].value) for name in ("fixed_pick", "moving_pick")]
+        if fixed is None or moving is None or (fixed is moving and picks[0] == picks[1]):
             raise ValueError(
                 "Two different image layers are needed: one fixed, one moving. "
                 "File > Open Sample > Local NCC has some."
             )
-        ndim = self["window"].value
+        ndim, level = self["window"].value, self["level"].value
+        image = spatial_image(fixed, ndim, chosen=picks[0], level=level)
+        whole = not picks[0] and level == 0
         return Job(
-            fixed=spatial_image(fixed, ndim),
-            moving=spatial_image(moving, ndim),
-            mask=None if mask is None else spatial_image(mask, ndim),
+            fixed=image,
+            moving=spatial_image(moving, ndim, chosen=picks[1], level=level),
+            mask=None if mask is None else mask_image(mask, fixed, image.grid.spatial_ndim),
             model=self["registration"].value,
-            parameters=NCCParameters(self["radius"].value, self["weights"].value),
+            parameters=NCCParameters(
+                radius=self["radius"].value,
+                weights=self["weights"].value,
+                interpolation=self["interpolation"].value,
+            ),
             add_registered=self["add_registered"].value,
-            placement=placement(fixed),
+            placement=placement(fixed) if whole else placement_on(image.grid),
+            unitless=self["unitless"].value,
+            multiscale=fixed.multiscale,
         )
 
     def _show_progress(self, progress: Progress) -> None:
@@ -200,11 +233,32 @@ def _inputs() -> list[Widget]:
         ),
         create_widget(
             name="mask",
-            annotation=Labels,
+            annotation=Layer,
             options={
                 "nullable": True,
-                "tooltip": "Labels where samples may be used; none: everywhere.",
+                "tooltip": "Labels, shapes, or an image that is > 0 where samples may be used.",
             },
+        ),
+        ComboBox(
+            name="interpolation",
+            choices=["linear", "cubic"],
+            tooltip="How moving is sampled where its pixels do not coincide with fixed's. "
+            "Cubic keeps more of the finest structure.",
+        ),
+        ComboBox(
+            name="unitless",
+            label="missing units",
+            choices=[("as shown in the viewer", "numbers"), ("same pixels", "pixels")],
+            tooltip="One layer has no physical units: are its coordinates the numbers that "
+            "the viewer shows, or are its pixels the other layer's pixels?",
+        ),
+        _pick("fixed_pick", "pick of fixed"),
+        _pick("moving_pick", "pick of moving"),
+        SpinBox(
+            name="level",
+            label="resolution level",
+            max=20,
+            tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser.",
         ),
         CheckBox(
             name="add_registered",
@@ -213,6 +267,16 @@ def _inputs() -> list[Widget]:
             tooltip="Also add the moving image as it was compared.",
         ),
     ]
+
+
+def _pick(name: str, label: str) -> LineEdit:
+    edit = LineEdit(
+        name=name,
+        label=label,
+        tooltip="Take one channel or time point only: c=0, t=3. Empty: all of them.",
+    )
+    edit.native.setPlaceholderText("all; or c=0, t=3")
+    return edit
 
 
 def _buttons() -> Container:

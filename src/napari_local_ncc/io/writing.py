@@ -177,7 +177,9 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
     target = Path(path)
     _format(target)
     if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists; choose another name, or overwrite it (--overwrite, overwrite=True)")
+        raise FileExistsError(
+            f"{target} exists; choose another name, or overwrite it (--overwrite, overwrite=True)"
+        )
     if target.is_dir() and any(target.iterdir()) and not _is_zarr(target):
         raise FileExistsError(f"{target} is a folder with other things in it; choose another name")
     if not target.parent.is_dir():
