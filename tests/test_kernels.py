@@ -159,8 +159,9 @@ def test_scale_changes_nothing(rng, gain):
     assert_same(kernel(gain * fixed, gain * moving), kernel(fixed, moving))
 
 
-def test_full_range_of_float32(rng):
-    fixed, moving = (rng.uniform(-1, 1, (2, 40, 40)) * np.finfo(np.float32).max).astype(np.float32)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_full_range(rng, dtype):
+    fixed, moving = (rng.uniform(-1, 1, (2, 40, 40)) * np.finfo(dtype).max).astype(dtype)
     assert_same(kernel(fixed, moving), kernel(fixed / 1e30, moving / 1e30))
 
 

@@ -112,7 +112,7 @@ def _unitless_in(
     if unitless is None:
         raise ValueError(
             f"{other.name} has pixels of {space.spacing.tolist()} {space.units[-1]} but "
-            f"{image.name} has no physical units; say what its coordinates mean, by unitless='pixels' "
+            f"{image.name} has no physical units; say what they mean: unitless='pixels' "
             f"(--unitless pixels: its pixels are those of {other.name}) or unitless='numbers' "
             f"(--unitless numbers: they are in {space.units[-1]})"
         )
