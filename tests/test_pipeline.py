@@ -42,7 +42,7 @@ def rotated(angle, spacing, origin, shape):
 
 
 @given(
-    st.floats(-3, 3), st.floats(0.05, 0.2), st.floats(0.05, 0.2), st.tuples(*[st.floats(-1, 1)] * 2)
+    st.floats(-3, 3), st.floats(0.05, 0.2), st.floats(0.05, 0.1), st.tuples(*[st.floats(-1, 1)] * 2)
 )
 def test_one_world_sampled_on_two_grids_agrees(angle, spacing, other, origin):
     fixed = sampled(rotated(0, spacing, (0, 0), (60, 70)))
@@ -173,7 +173,7 @@ def test_the_registered_image_is_what_is_compared(rng):
     before = confidence_map(fixed, moving)["ncc"].compute()
     after = confidence_map(fixed, moving, registration=registration)["ncc"].compute()
     assert abs(np.nanmedian(before)) < 0.1
-    np.testing.assert_allclose(after[np.isfinite(after)], 1)
+    np.testing.assert_allclose(after[np.isfinite(after)], 1, atol=1e-6)
 
 
 def test_a_mask_lies_on_its_own_grid(rng):

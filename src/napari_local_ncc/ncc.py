@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc._filters import ncc_by_filters
 from napari_local_ncc.parameters import (
     check_limits,
     check_radius,
@@ -55,7 +54,8 @@ def local_ncc(
     -------
     array of float32, shape (...)
         ``cov(a, b) / (std(a) std(b))`` over the valid samples of the window, in [-1, 1].
-        A NumPy array for NumPy input, a lazy dask array where either input is one.
+        A NumPy array for NumPy input, a CuPy array for CuPy input, and a lazy dask array
+        where either input is one.
         NaN where undefined: the centre sample is invalid, too few samples are valid
         (`min_valid`, or fewer than 3), or a window is flat (`min_std`).
 
@@ -82,19 +82,38 @@ def local_ncc(
     """
     images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
     lazy = any(isinstance(image, da.Array) for image in images.values())
-    arrays = [
-        image if isinstance(image, da.Array) else np.asanyarray(image) for image in images.values()
+    arrays: list[Any] = [
+        image if isinstance(image, da.Array) or _is_cupy(image) else np.asanyarray(image)
+        for image in images.values()
     ]
     _check_arrays(dict(zip(images, arrays, strict=True)))
     check_limits(min_std, min_valid)
     block = partial(
-        ncc_by_filters,
+        _ncc_of_arrays,
         radius=check_radius(radius, arrays[0].ndim),
         weights=check_weights(weights),
         min_std=float(min_std),
         min_valid=float(min_valid),
     )
     return _by_chunks(block, arrays) if lazy else block(*arrays)
+
+
+def _is_cupy(array: object) -> bool:
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def _ncc_of_arrays(fixed: Any, moving: Any, mask: Any = None, **options: Any) -> Any:
+    """Send arrays to the implementation for their kind, which is loaded when first needed."""
+    if _is_cupy(fixed):
+        import cupy
+        import cupyx.scipy.ndimage
+
+        from napari_local_ncc._filters import ncc_by_filters
+
+        return ncc_by_filters(fixed, moving, mask, **options, xp=cupy, ndimage=cupyx.scipy.ndimage)
+    from napari_local_ncc._kernels import ncc_tile
+
+    return ncc_tile(fixed, moving, mask, **options)
 
 
 def _check_arrays(arrays: dict[str, Any]) -> None:
