@@ -132,6 +132,18 @@ def test_a_rotated_world_gets_the_shift_along_its_own_axes():
     np.testing.assert_allclose(found.translation, turned[:2, :2] @ (-3, 2))
 
 
+def test_the_least_overlap_can_be_chosen():
+    """A narrow overlap is believed if it is nearly perfect, or if it is asked for."""
+    world = texture((60, 200)) / 0.2
+    fixed, moving = world[:, :110], world[:, 90:]
+    np.testing.assert_allclose(register(fixed, moving).translation, (0, -90))
+    noisy = moving + np.random.default_rng(1).normal(0, 0.8, moving.shape)
+    found = register(fixed, noisy, min_overlap=0.1)
+    np.testing.assert_allclose(found.translation, (0, -90), atol=0.2)
+    assert found.ncc_after < 0.9
+    assert abs(register(fixed, noisy).translation[1]) < 80
+
+
 def test_none_is_the_identity():
     found = register(np.eye(9), np.eye(9), model="none")
     np.testing.assert_array_equal(found.matrix, np.eye(3))
@@ -150,6 +162,7 @@ def test_it_survives_json():
     ("change", "words"),
     [
         ({"model": "warp"}, "model must be one of"),
+        ({"min_overlap": 0}, "min_overlap"),
         ({"moving": np.ones((40, 40))}, "constant"),
         ({"moving": np.full((40, 40), np.nan)}, "valid"),
         ({"mask": np.zeros((40, 40))}, "valid"),

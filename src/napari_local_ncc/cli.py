@@ -227,7 +227,7 @@ def follow(steps: Generator[Progress, None, R]) -> R:
             )
             if not console.is_terminal and progress.step != said:
                 said = progress.step
-                _say(f"{said}: {progress.total} parts")
+                _say(said if progress.total == 1 else f"{said}: {progress.total} parts")
 
 
 def _say(message: str) -> None:
@@ -239,8 +239,11 @@ def _write(
 ) -> Generator[Progress, None, Summary]:
     """Write a map tile by tile and sum up its NCC band on the way."""
     from napari_local_ncc.io import iter_write_map
+    from napari_local_ncc.pipeline import load_kernel
     from napari_local_ncc.summary import Tally
 
+    yield Progress("load the kernel (a few seconds after an installation)", 0, 1)
+    load_kernel()
     tally = Tally()
     band = result.band_names.index("ncc")
     with closing(iter_write_map(result, path, overwrite=overwrite, workers=workers)) as tiles:

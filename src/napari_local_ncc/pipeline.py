@@ -126,6 +126,15 @@ def confidence_map(
     return ConfidenceMap(bands, ("ncc",), grid, parameters, registration, provenance)
 
 
+def load_kernel() -> None:
+    """Load the compiled kernel; the first time after an installation, compile it.
+
+    Any map does so by itself. Calling it before lets a program say what the user waits
+    for: a few seconds once, a fraction of one later.
+    """
+    local_ncc(np.eye(4), np.eye(4), radius=1)
+
+
 def _overlap_box(
     pair: Pair, registration: Registration | None, radius: tuple[int, ...]
 ) -> tuple[slice, ...]:

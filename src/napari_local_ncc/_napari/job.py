@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_local_ncc.execution import compute_tiles
 from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.pipeline import confidence_map
+from napari_local_ncc.pipeline import confidence_map, load_kernel
 from napari_local_ncc.progress import Progress
 from napari_local_ncc.pyramid import pyramid
 from napari_local_ncc.registration import iter_register
@@ -125,6 +125,8 @@ def run_job(job: Job) -> Generator[Progress, None, Outcome]:
         mask=job.mask,
         unitless=job.unitless,
     )
+    yield Progress("load", 0, 1)
+    load_kernel()
     tally = Tally()
     ncc = yield from _compute(result["ncc"], "compare", tally)
     registered = None

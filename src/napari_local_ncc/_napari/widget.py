@@ -42,7 +42,12 @@ if TYPE_CHECKING:
     from napari_local_ncc.progress import Progress
 
 BAD_INPUT = (ValueError, TypeError, MemoryError, OSError)
-STEPS = {"register": "Registering", "compare": "Comparing", "resample": "Resampling"}
+STEPS = {
+    "register": "Registering",
+    "load": "Loading the kernel (a few seconds after an installation)",
+    "compare": "Comparing",
+    "resample": "Resampling",
+}
 
 
 class LocalNCCWidget(Container):
@@ -155,7 +160,8 @@ class LocalNCCWidget(Container):
     def _show_progress(self, progress: Progress) -> None:
         bar = self["progress"]
         bar.max, bar.value = max(progress.total, 1), progress.done
-        self["message"].value = f"{STEPS[progress.step]}: {progress.done} of {progress.total}"
+        part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
+        self["message"].value = STEPS[progress.step] + part
 
     def _receive(self, result: Outcome | Failure | None) -> None:
         self._set_running(False)
@@ -208,8 +214,8 @@ def _inputs() -> list[Widget]:
         ComboBox(
             name="registration",
             choices=[("already aligned", "none"), ("translation", "translation")],
-            tooltip="How to move the moving image onto the fixed one first. "
-            "A series is registered frame by frame.",
+            tooltip="How to move the moving image onto the fixed one first; for images of "
+            "the same kind. A series is registered frame by frame.",
         ),
         ComboBox(
             name="window",

@@ -161,7 +161,12 @@ class Pair:
     @property
     def least(self) -> float:
         """The overlap, in samples, below which no NCC is believed."""
-        return max(MIN_SAMPLES, self.min_overlap * min(self.fixed.count, self.moving.count))
+        return max(MIN_SAMPLES, self.min_overlap * self.smaller)
+
+    @property
+    def smaller(self) -> int:
+        """Number of valid samples in the image that has fewer."""
+        return min(self.fixed.count, self.moving.count)
 
     def lattice(
         self, offset: Vector, limit: float, kernel: BSpline = LINEAR, slack: int = 0
@@ -207,6 +212,7 @@ class Pair:
         return 0 if whole is None else round(share * np.prod(whole.shape, dtype=float))
 
     def share(self, offset: Vector) -> float:
+        """Share of fixed's valid samples that have a valid partner."""
         return self.overlap(offset) / self.fixed.count
 
 

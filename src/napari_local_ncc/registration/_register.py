@@ -33,6 +33,7 @@ def register(
     mask: SpatialImage | ArrayLike | da.Array | None = None,
     moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
+    min_overlap: float = 0.3,
 ) -> Registration:
     """Find the transform that brings `moving` onto `fixed`.
 
@@ -49,6 +50,9 @@ def register(
     unitless : {"numbers", "pixels"}, optional
         What the coordinates of an image without physical units mean beside one that has
         them; see `napari_local_ncc.pairing.pair_images`.
+    min_overlap : float, default 0.3
+        Least overlap to consider, as a share of the smaller image's valid samples. Little
+        overlap can look alike by chance, above all in smooth images.
 
     Returns
     -------
@@ -62,7 +66,13 @@ def register(
         structure to register.
     """
     steps = iter_register(
-        fixed, moving, model=model, mask=mask, moving_mask=moving_mask, unitless=unitless
+        fixed,
+        moving,
+        model=model,
+        mask=mask,
+        moving_mask=moving_mask,
+        unitless=unitless,
+        min_overlap=min_overlap,
     )
     while True:
         try:
@@ -80,6 +90,7 @@ def iter_register(
     mask: SpatialImage | ArrayLike | da.Array | None = None,
     moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
+    min_overlap: float = 0.3,
 ) -> Generator[Progress, None, Registration]:
     """Do the same as `register` frame by frame, yielding progress before each.
 
@@ -93,6 +104,8 @@ def iter_register(
     Registration
         The value that ends the generator.
     """
+    if not 0 < min_overlap <= 1:
+        raise ValueError(f"min_overlap must lie in (0, 1], got {min_overlap!r}")
     if model not in MODELS:
         raise ValueError(f"model must be one of {MODELS}, got {model!r}")
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
@@ -112,7 +125,7 @@ def iter_register(
     times = _channels_together(grid)
     for done, indices in enumerate(times):
         yield Progress("register", done, len(times))
-        found, start = _translate(pair, indices)
+        found, start = _translate(pair, indices, min_overlap)
         for index in indices:
             matrix[index] = _shift(grid.space(), found.offset - start)
             quality[index] = found.ncc_before, found.ncc_after, found.overlap
@@ -144,13 +157,15 @@ def _channels_together(grid: Grid) -> list[list[tuple[int, ...]]]:
 
 
 def _translate(
-    pair: Pair, indices: list[tuple[int, ...]]
+    pair: Pair, indices: list[tuple[int, ...]], min_overlap: float
 ) -> tuple[Translation, NDArray[np.float64]]:
     """Estimate one translation for some frames, in pixels of the fixed grid."""
     fixed = np.mean([np.asarray(pair.fixed.data[index]) for index in indices], axis=0)
     lattice, start = _moving_lattice(pair)
     frames = [np.asarray(resample(pair.moving.frame(index), lattice).data) for index in indices]
-    return estimate_translation(fixed, np.mean(frames, axis=0), start=start.tolist()), start
+    moving = np.mean(frames, axis=0)
+    found = estimate_translation(fixed, moving, start=start.tolist(), min_overlap=min_overlap)
+    return found, start
 
 
 def _moving_lattice(pair: Pair) -> tuple[Grid, NDArray[np.float64]]:

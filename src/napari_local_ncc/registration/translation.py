@@ -12,13 +12,16 @@ from napari_local_ncc.registration._overlap import Pair, standardised
 from napari_local_ncc.registration._refinement import polished, snapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
     Samples = NDArray[np.floating]
     Usable = NDArray[np.bool_] | slice
+
+NARROWEST = 0.1  # share of the smaller image
+NEARLY_PERFECT = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +54,7 @@ def estimate_translation(
     fixed_valid: ArrayLike | None = None,
     moving_valid: ArrayLike | None = None,
     start: Sequence[float] | Vector | None = None,
-    min_overlap: float = 0.1,
+    min_overlap: float = 0.3,
 ) -> Translation:
     """Estimate the shift that maximises the NCC of two images over their valid overlap.
 
@@ -74,8 +77,10 @@ def estimate_translation(
     start : sequence of float, shape (ndim,), optional
         The offset (px) that holds if nothing is done. Default: 0. At equal NCC the shift
         nearest to it wins; if no shift raises the NCC it is returned as it is.
-    min_overlap : float, optional
-        Least overlap of a candidate, as a share of the smaller image's valid samples.
+    min_overlap : float, default 0.3
+        Least overlap of a candidate, as a share of the smaller image's valid samples. An
+        overlap down to 0.1 is taken too where its NCC is 0.9 or more: in less, smooth
+        images look alike by chance.
 
     Returns
     -------
@@ -99,15 +104,17 @@ def estimate_translation(
         standardised(fixed, fixed_valid, "fixed"),
         standardised(moving, moving_valid, "moving"),
     )
-    pair = Pair(*images, min_overlap)
+    pair = Pair(*images, min(NARROWEST, min_overlap))
     origin = np.zeros(pair.ndim) if start is None else np.array(start, np.float64)
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
         raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
     before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
-    for candidate in search(pair, origin):
-        offset = snapped(pair, polished(pair, candidate))
+    for offset in _offsets(pair, origin, min_overlap):
         after = pair.ncc(offset)
-        if after > before or (np.isnan(before) and not np.isnan(after)):
+        trusted = (
+            after >= NEARLY_PERFECT or pair.overlap(offset) >= 0.95 * min_overlap * pair.smaller
+        )
+        if trusted and (after > before or (np.isnan(before) and not np.isnan(after))):
             return Translation(offset, before, after, pair.share(offset))
     if np.isnan(before):
         raise ValueError(
@@ -116,3 +123,13 @@ def estimate_translation(
             "relax the masks or lower min_overlap"
         )
     return Translation(origin, before, before, pair.share(origin))
+
+
+def _offsets(pair: Pair, start: Vector, min_overlap: float) -> Iterator[Vector]:
+    """Yield refined candidates: of any overlap, and if none is trusted, of wide ones only."""
+    for candidate in search(pair, start):
+        yield snapped(pair, polished(pair, candidate))
+    if min_overlap > pair.min_overlap:
+        wide = Pair(pair.fixed, pair.moving, min_overlap)
+        for candidate in search(wide, start):
+            yield snapped(wide, polished(wide, candidate))
