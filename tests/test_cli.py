@@ -74,11 +74,24 @@ def test_png_and_tiff_in_physical_units(tmp_path, rng, capsys):
     words = ("--select-fixed", "c=0", "--select-moving", "c=0", "--radius", "1um")
     output = tmp_path / "o.npy"
     assert run("map", tmp_path / "b.ome.tif", tmp_path / "b.ome.tif", "-o", output, *words) == 0
-    assert "window   5 x 5 px" in capsys.readouterr().out
+    assert "window 5x5 px = 2.5 µm" in capsys.readouterr().out
     plot = tmp_path / "p.png"
     words = ("-o", tmp_path / "o2.npy", "--plot", plot)
     assert run("map", tmp_path / "a.png", tmp_path / "a.png", *words) == 0
     assert plot.stat().st_size > 10_000
+
+
+def test_missing_units_are_asked_for(tmp_path, rng, capsys):
+    image = rng.integers(0, 255, (50, 60), dtype=np.uint8)
+    imsave(tmp_path / "a.png", image, check_contrast=False)
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "b.ome.tif", image, metadata=metadata)
+    words = ("map", tmp_path / "a.png", tmp_path / "b.ome.tif", "-o", tmp_path / "o.npy")
+    assert run(*words) == 2
+    assert "--unitless pixels" in capsys.readouterr().err
+    assert run(*words, "--unitless", "pixels", "--interpolation", "cubic") == 0
+    assert "its pixels are taken for the other's" in capsys.readouterr().err
+    assert np.nanmin(np.load(tmp_path / "o.npy")) > 0.999
 
 
 def test_ndim_takes_a_stack_plane_by_plane(tmp_path, rng):
@@ -134,6 +147,9 @@ def bad_inputs(folder):
         ("map one.npy one.npy -o o.npy --select-fixed c=0", "c"),
         ("map one.npy one.npy -o o.npy --select-fixed c", "c=0,t=3"),
         ("map one.npy one.npy -o o.npy --plot p.xyz", "p.xyz"),
+        ("map one.npy one.npy -o o.npy --level 3", "level 3"),
+        ("map one.npy one.npy -o o.npy --interpolation sinc", "sinc"),
+        ("map one.npy one.npy -o o.npy --unitless maybe", "maybe"),
         ("map one.npy one.npy", "--output"),
         ("map one.npy", "MOVING"),
         ("map one.npy one.npy -o o.npy --radiux 3", "--radiux"),

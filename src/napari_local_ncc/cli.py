@@ -193,13 +193,15 @@ def map_(
     a, b = read(fixed, select_fixed, level), read(moving, select_moving, level)
     allowed = None if mask is None else read(mask)
     meaning = None if unitless is None else check_unitless(unitless)
-    print(f"compare  {describe_pairing(a, b, parameters, meaning)}", flush=True)
+    plan = describe_pairing(a, b, parameters, meaning)
+    _say(plan)
     found = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
     applied = None if register == "none" else found
     result = confidence_map(
         a, b, parameters=parameters, registration=applied, mask=allowed, unitless=meaning
     )
     summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
+    print(f"compare  {plan}")
     _report(applied, summary)
     print(f"map      {output}")
     if plot is not None:
