@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from concurrent.futures import CancelledError
 
 import dask.array as da
 import numpy as np
@@ -36,11 +38,41 @@ def test_closing_cancels_and_leaves_no_thread():
     tiles = compute_tiles(lazy, workers=2)
     next(tiles)
     tiles.close()
+    time.sleep(0.1)  # chunks that were being computed finish
     count = len(computed)
     assert count < 50
     time.sleep(0.1)
     assert len(computed) == count
     assert not [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
+
+
+def test_an_event_cancels_even_if_nobody_listens():
+    lazy = da.zeros(300, chunks=1)
+    cancelled = threading.Event()
+    tiles = compute_tiles(lazy, workers=2, cancelled=cancelled)
+    next(tiles)
+    cancelled.set()
+    deadline = time.monotonic() + 10
+    while dask_is_busy() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not dask_is_busy()
+    with pytest.raises(CancelledError):
+        list(tiles)
+
+
+def dask_is_busy():
+    """Say whether the thread that schedules still waits for something."""
+    scheduling = [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
+    frames = sys._current_frames()
+    return any("compute" in _names(frames.get(t.ident)) for t in scheduling)
+
+
+def _names(frame):
+    names = []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
 
 
 def test_an_error_reaches_the_caller():

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
+
+POLL = 0.1  # s between looks at whether a computation was cancelled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,28 +41,39 @@ class Tile:
     total: int
 
 
-class _CancelledError(Exception):
-    """Raised inside the scheduler's threads to end a computation nobody wants any more."""
-
-
 class _TileSink:
     """A store target that hands every finished chunk to a queue."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self.shape, self.dtype = shape, dtype
+    def __init__(self, array: da.Array, cancelled: threading.Event) -> None:
+        self.shape, self.dtype = array.shape, array.dtype
+        self._cancelled, self._ended = cancelled, threading.Event()
         # One waiting tile per thread: a slow consumer slows the computation, not fills memory.
-        self.queue: Queue[tuple[tuple[slice, ...], NDArray[Any]] | None] = Queue(
-            os.cpu_count() or 1
-        )
-        self.cancelled = threading.Event()
+        self._queue: Queue[tuple[tuple[slice, ...], NDArray[Any]]] = Queue(os.cpu_count() or 1)
 
     def __setitem__(self, location: tuple[slice, ...], data: NDArray[Any]) -> None:
-        if self.cancelled.is_set():
-            raise _CancelledError
-        self.queue.put((location, data))
+        while not (self._cancelled.is_set() or self._ended.is_set()):
+            with suppress(Full):
+                return self._queue.put((location, data), timeout=POLL)
+        raise CancelledError
+
+    def tiles(self, run: Future[None]) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+        """Yield what the running computation hands over, until it is done."""
+        while True:
+            done = run.done()
+            try:
+                yield self._queue.get(timeout=0 if done else POLL)
+            except Empty:
+                if done:
+                    return
+
+    def end(self) -> None:
+        """Refuse further chunks, which ends the computation."""
+        self._ended.set()
 
 
-def compute_tiles(array: da.Array, *, workers: int | None = None) -> Generator[Tile, None, None]:
+def compute_tiles(
+    array: da.Array, *, workers: int | None = None, cancelled: threading.Event | None = None
+) -> Generator[Tile, None, None]:
     """Compute a dask array and yield its chunks as they are finished.
 
     Parameters
@@ -68,6 +82,9 @@ def compute_tiles(array: da.Array, *, workers: int | None = None) -> Generator[T
         What to compute. Work that several chunks share is done once.
     workers : int, optional
         Number of threads; default: one per core.
+    cancelled : threading.Event, optional
+        Cancels when it is set, even where nobody will close the generator any more (as
+        when a program quits).
 
     Yields
     ------
@@ -77,32 +94,21 @@ def compute_tiles(array: da.Array, *, workers: int | None = None) -> Generator[T
 
     Raises
     ------
+    concurrent.futures.CancelledError
+        If `cancelled` was set.
     Exception
         Whatever the computation raises.
     """
-    sink = _TileSink(array.shape, array.dtype)
+    sink = _TileSink(array, cancelled or threading.Event())
     stored = da.store(array, sink, lock=False, compute=False)
     with ThreadPoolExecutor(1, thread_name_prefix="local-ncc") as scheduler:
-        run = scheduler.submit(_run, stored, sink, workers)
+        # callbacks=[]: napari's opportunistic cache registers global ones that break this.
+        run = scheduler.submit(
+            stored.compute, scheduler="threads", num_workers=workers, callbacks=[]
+        )
         try:
-            for done in range(array.npartitions):
-                item = sink.queue.get()
-                if item is None:  # ended early: by an error, which result() raises
-                    break
-                location, data = item
-                yield Tile(location, data, done + 1, array.npartitions)
+            for done, (location, data) in enumerate(sink.tiles(run), start=1):
+                yield Tile(location, data, done, array.npartitions)
             run.result()
         finally:
-            sink.cancelled.set()
-            while not run.done():  # free the threads that wait to hand over a tile
-                with suppress(Empty):
-                    sink.queue.get(timeout=0.02)
-
-
-def _run(stored: Any, sink: _TileSink, workers: int | None) -> None:
-    try:
-        # callbacks=[]: napari's opportunistic cache registers global ones that break this.
-        stored.compute(scheduler="threads", num_workers=workers, callbacks=[])
-    finally:
-        if not sink.cancelled.is_set():
-            sink.queue.put(None)
+            sink.end()

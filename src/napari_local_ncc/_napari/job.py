@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,8 +111,11 @@ class Failure:
     error: Exception
 
 
-def run_job(job: Job) -> Generator[Progress, None, Outcome]:
-    """Register, resample and compare, yielding progress; closing the generator cancels."""
+def run_job(job: Job, cancelled: threading.Event) -> Generator[Progress, None, Outcome]:
+    """Register, resample and compare, yielding progress.
+
+    Closing the generator cancels; so does setting `cancelled`, from any thread.
+    """
     registration = None
     if job.model != "none":
         registration = yield from iter_register(
@@ -128,11 +132,11 @@ def run_job(job: Job) -> Generator[Progress, None, Outcome]:
     yield Progress("load", 0, 1)
     load_kernel()
     tally = Tally()
-    ncc = yield from _compute(result["ncc"], "compare", tally)
+    ncc = yield from _compute(result["ncc"], "compare", cancelled, tally)
     registered = None
     if job.add_registered:
         lazy = _registered(job, result.grid, registration)
-        registered = yield from _compute(lazy, "resample")
+        registered = yield from _compute(lazy, "resample", cancelled)
     levels = pyramid(ncc, result.grid.spatial) if job.multiscale else [ncc]
     return Outcome(job, result, levels, registered, tally.summary)
 
@@ -148,13 +152,15 @@ def attempt(
         What the job gave, what went wrong, or None where it was cancelled. A failure is
         returned since napari 0.9.2 stumbles over a worker's own error signal.
     """
-    steps = run_job(job)
+    steps = run_job(job, cancelled)
     try:
         while not cancelled.is_set():
             yield next(steps)
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome
+    except CancelledError:
+        return None
     except Exception as error:  # delivered to the GUI thread, which says or raises it
         return Failure(error)
     finally:
@@ -169,12 +175,12 @@ def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.A
 
 
 def _compute(
-    array: da.Array, step: str, tally: Tally | None = None
+    array: da.Array, step: str, cancelled: threading.Event, tally: Tally | None = None
 ) -> Generator[Progress, None, NDArray[Any]]:
     """Compute an array tile by tile into memory."""
     values = np.empty(array.shape, array.dtype)
     yield Progress(step, 0, array.npartitions)
-    with closing(compute_tiles(array)) as tiles:
+    with closing(compute_tiles(array, cancelled=cancelled)) as tiles:
         for tile in tiles:
             values[tile.location] = tile.data
             if tally is not None:

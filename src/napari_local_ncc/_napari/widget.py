@@ -20,6 +20,7 @@ from magicgui.widgets import (
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QApplication
 
 from napari_local_ncc._napari.job import Failure, Job, Outcome, attempt
 from napari_local_ncc._napari.layers import (
@@ -39,6 +40,7 @@ from napari_local_ncc.summary import describe_pairing, describe_registration
 if TYPE_CHECKING:
     import napari
 
+    from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.progress import Progress
 
 BAD_INPUT = (ValueError, TypeError, MemoryError, OSError)
@@ -62,6 +64,7 @@ class LocalNCCWidget(Container):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
         self._cancelled = threading.Event()
+        self._is_gone = False
         inputs = Container(widgets=_inputs(), labels=True)
         inputs.margins = (0, 0, 0, 0)
         super().__init__(
@@ -74,7 +77,8 @@ class LocalNCCWidget(Container):
         inputs.changed.connect(self._show_plan)
         self["run"].changed.connect(self._start)
         self["cancel"].changed.connect(self._cancel)
-        self.native.destroyed.connect(self._cancel)
+        self.native.destroyed.connect(self._quit)
+        QApplication.instance().aboutToQuit.connect(self._quit)
         self._set_running(False)
         self.reset_choices()
 
@@ -108,8 +112,8 @@ class LocalNCCWidget(Container):
 
     def _show_plan(self, *_: Any) -> None:
         try:
-            job = self._collect()
-            plan = describe_pairing(job.fixed, job.moving, job.parameters, job.unitless)
+            fixed, moving = self._images()
+            plan = describe_pairing(fixed, moving, self._parameters(), self["unitless"].value)
         except BAD_INPUT as error:
             plan = str(error)
         self["plan"].value = plan
@@ -130,40 +134,57 @@ class LocalNCCWidget(Container):
             _connect={"yielded": self._show_progress, "returned": self._receive},
         )
 
-    def _collect(self) -> Job:
-        fixed, moving, mask = (self[name].value for name in ("fixed", "moving", "mask"))
-        picks = [parse_selection(self[name].value) for name in ("fixed_pick", "moving_pick")]
+    def _images(self) -> tuple[SpatialImage, SpatialImage]:
+        fixed, moving = self["fixed"].value, self["moving"].value
+        picks = self._picks()
         if fixed is None or moving is None or (fixed is moving and picks[0] == picks[1]):
             raise ValueError(
                 "Two different image layers are needed: one fixed, one moving. "
                 "File > Open Sample > Local NCC has some."
             )
         ndim, level = self["window"].value, self["level"].value
-        image = spatial_image(fixed, ndim, chosen=picks[0], level=level)
-        whole = not picks[0] and level == 0
+        return (
+            spatial_image(fixed, ndim, chosen=picks[0], level=level),
+            spatial_image(moving, ndim, chosen=picks[1], level=level),
+        )
+
+    def _picks(self) -> list[dict[str, int]]:
+        return [parse_selection(self[name].value) for name in ("fixed_pick", "moving_pick")]
+
+    def _parameters(self) -> NCCParameters:
+        return NCCParameters(
+            radius=self["radius"].value,
+            weights=self["weights"].value,
+            interpolation=self["interpolation"].value,
+        )
+
+    def _collect(self) -> Job:
+        fixed, moving = self._images()
+        layer, mask = self["fixed"].value, self["mask"].value
+        as_it_is = not self._picks()[0] and self["level"].value == 0
         return Job(
-            fixed=image,
-            moving=spatial_image(moving, ndim, chosen=picks[1], level=level),
-            mask=None if mask is None else mask_image(mask, fixed, image.grid.spatial_ndim),
+            fixed=fixed,
+            moving=moving,
+            mask=None if mask is None else mask_image(mask, layer, fixed.grid.spatial_ndim),
             model=self["registration"].value,
-            parameters=NCCParameters(
-                radius=self["radius"].value,
-                weights=self["weights"].value,
-                interpolation=self["interpolation"].value,
-            ),
+            parameters=self._parameters(),
             add_registered=self["add_registered"].value,
-            placement=placement(fixed) if whole else placement_on(image.grid),
+            placement=placement(layer) if as_it_is else placement_on(fixed.grid),
             unitless=self["unitless"].value,
-            multiscale=fixed.multiscale,
+            multiscale=layer.multiscale,
         )
 
     def _show_progress(self, progress: Progress) -> None:
+        if self._is_gone:
+            return
         bar = self["progress"]
         bar.max, bar.value = max(progress.total, 1), progress.done
         part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
         self["message"].value = STEPS[progress.step] + part
 
     def _receive(self, result: Outcome | Failure | None) -> None:
+        if self._is_gone:
+            return
         self._set_running(False)
         if result is None:
             self["message"].value = "Cancelled; nothing was added."
@@ -190,6 +211,11 @@ class LocalNCCWidget(Container):
         show_error(text)
 
     def _cancel(self) -> None:
+        self._cancelled.set()
+
+    def _quit(self) -> None:
+        """End what is running, and show nothing more: the widget is gone."""
+        self._is_gone = True
         self._cancelled.set()
 
     def _set_running(self, running: bool) -> None:
