@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -277,6 +279,39 @@ def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot,
     qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
     timer.stop()
     assert len({tick for tick in ticks if tick.startswith("Comparing")}) > 10
+
+
+QUIT_WHILE_RUNNING = """
+import napari, numpy as np
+from qtpy.QtCore import QTimer
+viewer = napari.Viewer()
+series = np.random.default_rng(0).normal(size=(60, 500, 500)).astype("f4")
+for name in "ab":
+    viewer.add_image(series, name=name, axis_labels=("t", "y", "x"))
+_, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+widget["radius"].value = 20
+widget["weights"].value = "gaussian"
+widget["run"].native.click()
+timer = QTimer()
+def close_when_running():
+    if "1 of" in widget["message"].value:
+        timer.stop()
+        viewer.close()
+timer.timeout.connect(close_when_running)
+timer.start(20)
+napari.run()
+print("left the event loop")
+"""
+
+
+def test_quitting_while_running_ends_the_process(viewer):
+    """Without an error, and without waiting for the rest of the map."""
+    found = subprocess.run(
+        [sys.executable, "-c", QUIT_WHILE_RUNNING], capture_output=True, text=True, timeout=90
+    )
+    assert "left the event loop" in found.stdout
+    assert "Error" not in found.stderr + found.stdout
+    assert found.returncode == 0
 
 
 def test_the_widget_module_does_no_mathematics():

@@ -5,23 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import (
-    CheckBox,
-    ComboBox,
-    Container,
-    Label,
-    LineEdit,
-    ProgressBar,
-    PushButton,
-    SpinBox,
-    Widget,
-    create_widget,
-)
-from napari.layers import Image, Layer
+from magicgui.widgets import Container
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QApplication
 
+from napari_local_ncc._napari.fields import buttons, inputs, plan, reports
 from napari_local_ncc._napari.job import Failure, Job, Outcome, attempt
 from napari_local_ncc._napari.layers import (
     add_ncc_layer,
@@ -65,16 +54,11 @@ class LocalNCCWidget(Container):
         self._viewer = viewer
         self._cancelled = threading.Event()
         self._is_gone = False
-        inputs = Container(widgets=_inputs(), labels=True)
-        inputs.margins = (0, 0, 0, 0)
-        super().__init__(
-            widgets=[inputs, Label(name="plan"), _buttons(), *_reports()], labels=False
-        )
-        for label in ("plan", "message"):
-            self[label].native.setWordWrap(True)
+        choices = inputs()
+        super().__init__(widgets=[choices, plan(), buttons(), *reports()], labels=False)
         for layer in ("fixed", "moving"):
             self[layer].changed.connect(self._offer_choices)
-        inputs.changed.connect(self._show_plan)
+        choices.changed.connect(self._show_plan)
         self["run"].changed.connect(self._start)
         self["cancel"].changed.connect(self._cancel)
         self.native.destroyed.connect(self._quit)
@@ -223,105 +207,3 @@ class LocalNCCWidget(Container):
         self["cancel"].enabled = running
         self["progress"].visible = running
         self["progress"].value = 0
-
-
-def _inputs() -> list[Widget]:
-    return [
-        create_widget(
-            name="fixed",
-            annotation=Image,
-            options={"tooltip": "The reference: the result lies on its pixels."},
-        ),
-        create_widget(
-            name="moving",
-            annotation=Image,
-            options={"tooltip": "The image to compare with it, brought onto its pixels."},
-        ),
-        ComboBox(
-            name="registration",
-            choices=[("already aligned", "none"), ("translation", "translation")],
-            tooltip="How to move the moving image onto the fixed one first; for images of "
-            "the same kind. A series is registered frame by frame.",
-        ),
-        ComboBox(
-            name="window",
-            choices=[("2-D, plane by plane", 2), ("3-D", 3)],
-            tooltip="2-D takes every plane or frame on its own; 3-D compares volumes.",
-        ),
-        SpinBox(
-            name="radius",
-            label="radius (px)",
-            value=4,
-            min=1,
-            max=10_000,
-            tooltip="The window is 2 x radius + 1 pixels wide. Small shows detail, "
-            "large is less noisy.",
-        ),
-        ComboBox(
-            name="weights",
-            choices=["box", "gaussian"],
-            tooltip="Box: all pixels of a window count the same. "
-            "Gaussian: the middle counts more (sigma = radius / 3).",
-        ),
-        create_widget(
-            name="mask",
-            annotation=Layer,
-            options={
-                "nullable": True,
-                "tooltip": "Labels, shapes, or an image that is > 0 where samples may be used.",
-            },
-        ),
-        ComboBox(
-            name="interpolation",
-            choices=["linear", "cubic"],
-            tooltip="How moving is sampled where its pixels do not coincide with fixed's. "
-            "Cubic keeps more of the finest structure.",
-        ),
-        ComboBox(
-            name="unitless",
-            label="missing units",
-            choices=[("as shown in the viewer", "numbers"), ("same pixels", "pixels")],
-            tooltip="One layer has no physical units: are its coordinates the numbers that "
-            "the viewer shows, or are its pixels the other layer's pixels?",
-        ),
-        _pick("fixed_pick", "pick of fixed"),
-        _pick("moving_pick", "pick of moving"),
-        SpinBox(
-            name="level",
-            label="resolution level",
-            max=20,
-            tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser.",
-        ),
-        CheckBox(
-            name="add_registered",
-            label="",
-            text="add registered moving layer",
-            tooltip="Also add the moving image as it was compared.",
-        ),
-    ]
-
-
-def _pick(name: str, label: str) -> LineEdit:
-    edit = LineEdit(
-        name=name,
-        label=label,
-        tooltip="Take one channel or time point only: c=0, t=3. Empty: all of them.",
-    )
-    edit.native.setPlaceholderText("all; or c=0, t=3")
-    return edit
-
-
-def _buttons() -> Container:
-    run = PushButton(
-        name="run",
-        text="Run",
-        tooltip="Add an NCC layer. High similarity is no proof that a registration is right.",
-    )
-    cancel = PushButton(name="cancel", text="Cancel", tooltip="Stop; nothing is added.")
-    buttons = Container(layout="horizontal", labels=False, widgets=[run, cancel])
-    buttons.margins = (0, 0, 0, 0)
-    return buttons
-
-
-def _reports() -> list[Widget]:
-    return [ProgressBar(name="progress"), Label(name="message")]

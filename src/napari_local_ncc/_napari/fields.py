@@ -1,0 +1,137 @@
+"""The fields of the dock widget: what can be chosen, and why one would."""
+
+from __future__ import annotations
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    Label,
+    LineEdit,
+    ProgressBar,
+    PushButton,
+    SpinBox,
+    Widget,
+    create_widget,
+)
+from napari.layers import Image, Layer
+
+
+def inputs() -> Container:
+    """Return what the user chooses."""
+    fields = [
+        create_widget(
+            name="fixed",
+            annotation=Image,
+            options={"tooltip": "The reference: the result lies on its pixels."},
+        ),
+        create_widget(
+            name="moving",
+            annotation=Image,
+            options={"tooltip": "The image to compare with it, brought onto its pixels."},
+        ),
+        ComboBox(
+            name="registration",
+            choices=[("already aligned", "none"), ("translation", "translation")],
+            tooltip="How to move the moving image onto the fixed one first; for images of "
+            "the same kind. A series is registered frame by frame.",
+        ),
+        ComboBox(
+            name="window",
+            choices=[("2-D, plane by plane", 2), ("3-D", 3)],
+            tooltip="2-D takes every plane or frame on its own; 3-D compares volumes.",
+        ),
+        SpinBox(
+            name="radius",
+            label="radius (px)",
+            value=4,
+            min=1,
+            max=10_000,
+            tooltip="The window is 2 x radius + 1 pixels wide. Small shows detail, "
+            "large is less noisy.",
+        ),
+        ComboBox(
+            name="weights",
+            choices=["box", "gaussian"],
+            tooltip="Box: all pixels of a window count the same. "
+            "Gaussian: the middle counts more (sigma = radius / 3).",
+        ),
+        create_widget(
+            name="mask",
+            annotation=Layer,
+            options={
+                "nullable": True,
+                "tooltip": "Labels, shapes, or an image that is > 0 where samples may be used.",
+            },
+        ),
+        ComboBox(
+            name="interpolation",
+            choices=["linear", "cubic"],
+            tooltip="How moving is sampled where its pixels do not coincide with fixed's. "
+            "Cubic keeps more of the finest structure.",
+        ),
+        ComboBox(
+            name="unitless",
+            label="missing units",
+            choices=[("as shown in the viewer", "numbers"), ("same pixels", "pixels")],
+            tooltip="One layer has no physical units: are its coordinates the numbers that "
+            "the viewer shows, or are its pixels the other layer's pixels?",
+        ),
+        _pick("fixed_pick", "pick of fixed"),
+        _pick("moving_pick", "pick of moving"),
+        SpinBox(
+            name="level",
+            label="resolution level",
+            max=20,
+            tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser.",
+        ),
+        CheckBox(
+            name="add_registered",
+            label="",
+            text="add registered moving layer",
+            tooltip="Also add the moving image as it was compared.",
+        ),
+    ]
+    return _tight(Container(widgets=fields, labels=True))
+
+
+def _pick(name: str, label: str) -> LineEdit:
+    edit = LineEdit(
+        name=name,
+        label=label,
+        tooltip="Take one channel or time point only: c=0, t=3. Empty: all of them.",
+    )
+    edit.native.setPlaceholderText("all; or c=0, t=3")
+    return edit
+
+
+def plan() -> Label:
+    """Return the line that says what will be done."""
+    return _wrapped("plan")
+
+
+def buttons() -> Container:
+    """Return Run and Cancel."""
+    run = PushButton(
+        name="run",
+        text="Run",
+        tooltip="Add an NCC layer. High similarity is no proof that a registration is right.",
+    )
+    cancel = PushButton(name="cancel", text="Cancel", tooltip="Stop; nothing is added.")
+    return _tight(Container(layout="horizontal", labels=False, widgets=[run, cancel]))
+
+
+def reports() -> list[Widget]:
+    """Return the progress bar and the line that says what was done."""
+    return [ProgressBar(name="progress"), _wrapped("message")]
+
+
+def _wrapped(name: str) -> Label:
+    label = Label(name=name)
+    label.native.setWordWrap(True)
+    return label
+
+
+def _tight(container: Container) -> Container:
+    container.margins = (0, 0, 0, 0)
+    return container
