@@ -57,6 +57,19 @@ def test_map_registers_and_writes(tmp_path, pair, capsys, ending):
     np.testing.assert_allclose(written.registration.translation, (3, -5))
 
 
+def test_a_transform_is_found_once_and_applied(tmp_path, pair, capsys):
+    transform = tmp_path / "t.json"
+    assert run("register", *pair, "-o", transform) == 0
+    assert "y 3.000 px, x -5.000 px" in capsys.readouterr().out
+    assert run("register", *pair, "-o", transform) == 2
+    assert run("register", *pair, "-o", tmp_path / "t.txt") == 2
+    assert run("map", *pair, "-o", tmp_path / "o.npy", "--transform", transform) == 0
+    np.testing.assert_allclose(np.nanmin(np.load(tmp_path / "o.npy")), 1, atol=1e-6)
+    words = ("--transform", transform, "--register", "translation")
+    assert run("map", *pair, "-o", tmp_path / "o2.npy", *words) == 2
+    assert "not both" in capsys.readouterr().err
+
+
 def test_map_without_registration_is_local_ncc(tmp_path, pair):
     assert run("map", *pair, "-o", tmp_path / "out.npy", "--weights", "gaussian") == 0
     expected = local_ncc(*map(np.load, pair), weights="gaussian")

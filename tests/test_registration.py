@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.io import imread
 
-from napari_local_ncc import Registration, SpatialImage, read_image, register
+from napari_local_ncc import (
+    Registration,
+    SpatialImage,
+    confidence_map,
+    read_image,
+    register,
+)
 from napari_local_ncc.registration import iter_register
 
 
@@ -174,6 +180,48 @@ def test_what_cannot_be_registered_is_named(change, words):
     arguments = {"fixed": texture((40, 40)), "moving": texture((40, 40))} | change
     with pytest.raises(ValueError, match=words):
         register(arguments.pop("fixed"), arguments.pop("moving"), **arguments)
+
+
+def test_inverse_and_composition_are_maps_of_points(rng):
+    frame = texture((60, 60))
+    there = register(frame, np.roll(frame, (3, -4), axis=(0, 1)))
+    points = rng.normal(size=(5, 2)) * 20
+    back = there.inverse().transform_points(there.transform_points(points))
+    np.testing.assert_allclose(back, points)
+    twice = there.compose(there)
+    np.testing.assert_allclose(
+        twice.transform_points(points), there.transform_points(there.transform_points(points))
+    )
+    assert np.isnan(twice.ncc_after)
+    in_um = there.grid.replace(units=("um", "um"))
+    with pytest.raises(ValueError, match="same units"):
+        there.compose(Registration("none", np.eye(3), in_um, np.nan, np.nan, np.nan))
+
+
+def test_a_saved_transform_is_the_transform(tmp_path):
+    found = register(texture((3, 40, 40)), texture((3, 40, 40), seed=1))
+    found.save(tmp_path / "t.json")
+    again = Registration.load(tmp_path / "t.json")
+    assert again.to_dict() == found.to_dict()
+    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": "x"}', "[1]", "\x00", '"x"'])
+def test_a_foreign_transform_file_is_named(tmp_path, text):
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"t\.json is no transform"):
+        Registration.load(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"t\.json"):
+        Registration.load(path)
+
+
+def test_a_transform_for_other_images_is_named():
+    found = register(np.eye(9), np.eye(9), model="none")
+    volume = np.zeros((9, 9, 9))
+    with pytest.raises(ValueError, match="2 axes"):
+        confidence_map(volume, volume, registration=found)
 
 
 def test_points_of_another_dimension_are_named():

@@ -124,6 +124,10 @@ def map_(
     register: Annotated[
         str, typer.Option(metavar="MODEL", help="Register moving first: none or translation.")
     ] = "none",
+    transform: Annotated[
+        str | None,
+        typer.Option(metavar="T.json", help="Apply a transform that `register` found."),
+    ] = None,
     radius: Annotated[
         str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
     ] = "4",
@@ -172,7 +176,7 @@ def map_(
     from napari_local_ncc.parameters import NCCParameters, check_interpolation, check_weights
     from napari_local_ncc.pipeline import confidence_map
     from napari_local_ncc.plots import check_figure
-    from napari_local_ncc.registration import iter_register
+    from napari_local_ncc.registration import Registration, iter_register
     from napari_local_ncc.summary import describe_pairing
 
     check_output(output, overwrite)
@@ -195,8 +199,12 @@ def map_(
     meaning = None if unitless is None else check_unitless(unitless)
     plan = describe_pairing(a, b, parameters, meaning)
     _say(plan)
+    if transform is not None and register != "none":
+        raise ValueError("give --register or --transform, not both")
     found = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
     applied = None if register == "none" else found
+    if transform is not None:
+        applied = Registration.load(transform)
     result = confidence_map(
         a, b, parameters=parameters, registration=applied, mask=allowed, unitless=meaning
     )
@@ -207,6 +215,35 @@ def map_(
     if plot is not None:
         _plot(plot, a, b, output)
         print(f"figure   {plot}")
+
+
+@app.command("register")
+def register_(
+    fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
+    moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Transform: a .json file.")],
+    model: Annotated[str, typer.Option(help="Kind of transform: translation.")] = "translation",
+    ndim: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where fixed may be used.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Find the transform that brings one image onto another, and save it."""
+    from napari_local_ncc.io import check_free, read_image
+    from napari_local_ncc.registration import iter_register
+    from napari_local_ncc.summary import describe_registration
+
+    if output.suffix.lower() != ".json":
+        raise ValueError(f"{output} must end in .json")
+    check_free(output, overwrite)
+    images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
+    allowed = None if mask is None else read_image(mask).with_spatial_ndim(ndim)
+    found = follow(iter_register(*images, model=model, mask=allowed))
+    found.save(output)
+    print(f"register {describe_registration(found)}\ntransform {output}")
 
 
 def follow(steps: Generator[Progress, None, R]) -> R:

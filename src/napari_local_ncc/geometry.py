@@ -393,7 +393,7 @@ def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:
 
 
 def invert_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the inverse of a homogeneous affine."""
+    """Return the inverse of a homogeneous affine, or of each in a stack (..., n + 1, n + 1)."""
     inverse: NDArray[np.float64] = np.linalg.inv(affine).astype(np.float64, copy=False)
     return inverse
 

@@ -100,6 +100,8 @@ def confidence_map(
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(fixed, moving, unitless=unitless)
     grid = pair.fixed.grid
+    if registration is not None:
+        _check_fits(registration, grid)
     check_overlap(pair, registration)
     radius = parameters.radius_on(grid)
     box = _overlap_box(pair, registration, radius)
@@ -124,6 +126,21 @@ def confidence_map(
     }
     bands = _uncropped(ncc, box, grid)[np.newaxis]
     return ConfidenceMap(bands, ("ncc",), grid, parameters, registration, provenance)
+
+
+def _check_fits(registration: Registration, grid: Grid) -> None:
+    """Raise ValueError unless a transform is for images such as those on `grid`."""
+    ours, theirs = grid.space(), registration.grid.space()
+    if (ours.ndim, ours.units) != (theirs.ndim, theirs.units):
+        raise ValueError(
+            f"the transform is for {theirs.ndim} axes in {theirs.units}, but fixed has "
+            f"{ours.ndim} in {ours.units}"
+        )
+    if registration.grid.series_shape not in ((), grid.series_shape):
+        raise ValueError(
+            f"the transform has {registration.grid.series_shape} frames, but the images have "
+            f"{grid.series_shape}"
+        )
 
 
 def load_kernel() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_local_ncc import colormap
 from napari_local_ncc.geometry import PIXEL, unit_symbol
+from napari_local_ncc.io import check_free
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +46,7 @@ def check_figure(path: Path, overwrite: bool) -> None:
     endings = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.lower().removeprefix(".") not in endings:
         raise ValueError(f"{path}: a figure's name must end in one of {', '.join(endings)}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name, or overwrite it (--overwrite)")
+    check_free(path, overwrite)
 
 
 def middle_plane(image: SpatialImage) -> tuple[NDArray[Any], Grid]:

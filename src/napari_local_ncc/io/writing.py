@@ -176,17 +176,22 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
     """
     target = Path(path)
     _format(target)
-    if target.exists() and not overwrite:
+    return check_free(target, overwrite)
+
+
+def check_free(path: Path, overwrite: bool) -> Path:
+    """Do the same as `check_output` for a file of any ending."""
+    if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{target} exists; choose another name, or overwrite it (--overwrite, overwrite=True)"
+            f"{path} exists; choose another name, or overwrite it (--overwrite, overwrite=True)"
         )
-    if target.is_dir() and any(target.iterdir()) and not _is_zarr(target):
-        raise FileExistsError(f"{target} is a folder with other things in it; choose another name")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {target.parent}; create it first")
-    if not os.access(target.parent, os.W_OK):
-        raise PermissionError(f"the folder {target.parent} cannot be written to")
-    return target
+    if path.is_dir() and any(path.iterdir()) and not _is_zarr(path):
+        raise FileExistsError(f"{path} is a folder with other things in it; choose another name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"the folder {path.parent} cannot be written to")
+    return path
 
 
 def _format(path: Path) -> MapFormat:

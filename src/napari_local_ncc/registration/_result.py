@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,7 +12,11 @@ import numpy as np
 from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from numpy.typing import ArrayLike, NDArray
+
+FORMAT = "napari-local-ncc transform"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +46,13 @@ class Registration:
     overlap: NDArray[np.float64]
 
     def __post_init__(self) -> None:
+        square = (self.grid.spatial_ndim + 1,) * 2
+        if np.shape(self.matrix) != self.grid.series_shape + square:
+            raise ValueError(
+                f"the matrix has shape {np.shape(self.matrix)}, but {self.grid.series_shape} "
+                f"frames of {self.grid.spatial_ndim} spatial axes need "
+                f"{self.grid.series_shape + square}"
+            )
         for name in ("matrix", "ncc_before", "ncc_after", "overlap"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
 
@@ -80,6 +93,78 @@ class Registration:
         matrix = self.matrix[tuple(np.moveaxis(frames, -1, 0))]
         spatial = np.einsum("...ij,...j->...i", matrix[..., :-1, :-1], world[..., series:])
         return np.concatenate([world[..., :series], spatial + matrix[..., :-1, -1]], axis=-1)
+
+    def inverse(self) -> Self:
+        """Return the transform of moving world to fixed world; its NCC is not known."""
+        return self._with_matrix(invert_affine(self.matrix))
+
+    def compose(self, after: Registration) -> Self:
+        """Return the transform that applies this one and then `after`; its NCC is not known.
+
+        Parameters
+        ----------
+        after : Registration
+            Maps this one's moving world on; a single transform, or one for each of the
+            same frames.
+
+        Raises
+        ------
+        ValueError
+            If the units or axes of the two do not match.
+        """
+        ours, theirs = self.grid, after.grid
+        if ours.space().units != theirs.space().units:
+            raise ValueError(
+                f"cannot compose a transform in {ours.space().units} with one in "
+                f"{theirs.space().units}; bring both to the same units"
+            )
+        if theirs.series_shape not in ((), ours.series_shape):
+            raise ValueError(
+                f"cannot compose transforms of {ours.series_shape} and {theirs.series_shape} frames"
+            )
+        return self._with_matrix(after.matrix @ self.matrix)
+
+    def _with_matrix(self, matrix: NDArray[np.float64]) -> Self:
+        unknown = np.full(self.grid.series_shape, np.nan)
+        return replace(self, matrix=matrix, ncc_before=unknown, ncc_after=unknown, overlap=unknown)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the transform as JSON, with its units and axes.
+
+        Parameters
+        ----------
+        path : path_like
+            The file; it is replaced in one step.
+        """
+        target = Path(path)
+        partial = target.with_name(f"{target.name}.partial")
+        document = {"format": FORMAT, "version": 1, **self.to_dict()}
+        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a transform that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not such a transform.
+        """
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            if document["format"] != FORMAT:
+                raise KeyError(document["format"])
+            return cls.from_dict(document)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is no file {path}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is no transform of local-ncc ({type(error).__name__}: {error}); "
+                "make one with: local-ncc register FIXED MOVING -o T.json"
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the registration as plain JSON values (undefined NCC as null)."""
