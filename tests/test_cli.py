@@ -73,7 +73,7 @@ def test_a_transform_is_found_once_and_applied(tmp_path, pair, capsys):
 def test_map_without_registration_is_local_ncc(tmp_path, pair):
     assert run("map", *pair, "-o", tmp_path / "out.npy", "--weights", "gaussian") == 0
     expected = local_ncc(*map(np.load, pair), weights="gaussian")
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy").squeeze(), expected)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected)
 
 
 def test_png_and_tiff_in_physical_units(tmp_path, rng, capsys):
@@ -113,9 +113,7 @@ def test_ndim_takes_a_stack_plane_by_plane(tmp_path, rng):
         np.save(tmp_path / f"{name}.npy", data)
     words = ("-o", tmp_path / "o.npy", "--ndim", 2, "--radius", 2)
     assert run("map", tmp_path / "a.npy", tmp_path / "b.npy", *words) == 0
-    np.testing.assert_allclose(
-        np.load(tmp_path / "o.npy").squeeze(), local_ncc(*stack, radius=(0, 2, 2))
-    )
+    np.testing.assert_allclose(np.load(tmp_path / "o.npy"), local_ncc(*stack, radius=(0, 2, 2)))
 
 
 def test_mask_restricts_the_samples(tmp_path, pair):
@@ -125,12 +123,13 @@ def test_mask_restricts_the_samples(tmp_path, pair):
     output = tmp_path / "o.npy"
     words = ("--mask", tmp_path / "mask.npy", "--min-valid", 0)
     assert run("map", *pair, "-o", output, *words) == 0
-    np.testing.assert_array_equal(np.isfinite(np.load(output).squeeze()), mask > 0)
+    np.testing.assert_array_equal(np.isfinite(np.load(output)), mask > 0)
 
 
 def bad_inputs(folder):
     (folder / "text.tif").write_text("this is no image")
     np.save(folder / "one.npy", np.zeros((8, 8)))
+    np.save(folder / "line.npy", np.arange(9.0))
     np.save(folder / "deep.npy", np.zeros((3, 8, 8)))
     np.save(folder / "empty.npy", np.zeros((0, 8)))
     np.save(folder / "complex.npy", np.zeros((8, 8), complex))
@@ -149,6 +148,12 @@ def bad_inputs(folder):
         ("map object.npy one.npy -o o.npy", "object"),
         ("map one.npy one.npy -o there.npy", "exists"),
         ("map one.npy one.npy -o o.jpg", "o.jpg"),
+        ("map one.npy there.npy -o there.npy --overwrite", "is the input"),
+        ("map one.npy one.npy -o o.npy --mask there.npy --plot there.npy", "must end in"),
+        ("register one.npy one.npy -o one.npy --overwrite", "must end in .json"),
+        ("map one.npy one.npy -o o.npy --radius 4.5", "4.5"),
+        ("map one.npy one.npy -o o.npy --radius 99999999999999999999", "1000000"),
+        ("map line.npy line.npy -o o.ome.tif --register translation", "write .npy instead"),
         ("map one.npy one.npy -o no/o.npy", "folder"),
         ("map one.npy one.npy -o o.npy --radius -1", "-1"),
         ("map one.npy one.npy -o o.npy --radius wide", "wide"),
@@ -160,7 +165,7 @@ def bad_inputs(folder):
         ("map one.npy one.npy -o o.npy --select-fixed c=0", "c"),
         ("map one.npy one.npy -o o.npy --select-fixed c", "c=0,t=3"),
         ("map one.npy one.npy -o o.npy --plot p.xyz", "p.xyz"),
-        ("map one.npy one.npy -o o.npy --level 3", "level 3"),
+        ("map one.npy one.npy -o o.npy --level-moving 3", "level 3"),
         ("map one.npy one.npy -o o.npy --interpolation sinc", "sinc"),
         ("map one.npy one.npy -o o.npy --unitless maybe", "maybe"),
         ("map one.npy one.npy", "--output"),

@@ -53,6 +53,16 @@ def test_series_axes_are_known_by_label_and_by_unit():
     assert Grid((2, 3, 4), units=("s", "um", "um")).spatial == (False, True, True)
     assert Grid((2, 3, 4), axis_labels=("z", "y", "x")).spatial_ndim == 3
     assert Grid((2, 3, 4)).with_spatial_ndim(2).series_shape == (2,)
+    pages_of_a_stack = Grid((2, 3, 4), axis_labels=("t", "y", "x"))
+    assert pages_of_a_stack.with_spatial_ndim(3).spatial_ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "radius"),
+    [("4", 4), (" 4 px", 4), ("0,4, 4", (0, 4, 4)), ("0.5um", "0.5um"), ("1e3 nm", "1e3 nm")],
+)
+def test_a_radius_is_read_as_people_write_it(text, radius):
+    assert NCCParameters(radius=text).radius == radius
 
 
 def test_axes_are_taken_apart_and_put_together():
@@ -113,7 +123,12 @@ def test_a_physical_radius_follows_each_axis_spacing():
         (lambda: Grid((3, 3), units=("um",)), "units has 1"),
         (lambda: Grid((3, 3), units=("um", "furlogs")), "furlogs"),
         (lambda: Grid((3, 3), axis_labels=("y", "c")), "transpose"),
-        (lambda: Grid((3, 3)).with_spatial_ndim(3), "3-D window"),
+        (lambda: Grid((3, 3)).with_spatial_ndim(3), "only 2"),
+        (lambda: Grid((3, 3, 3), axis_labels="cyx").with_spatial_ndim(3), "'c'"),
+        (lambda: Grid((3, 3), units=("s", "um")).with_spatial_ndim(2), "second"),
+        (lambda: NCCParameters(radius=10**7), "1000000"),
+        (lambda: NCCParameters(radius="4.5"), "4.5"),
+        (lambda: NCCParameters(interpolation="sinc"), "sinc"),
         (lambda: Grid((3, 3), units=("um", "um")).in_units(("s", "s")), "different things"),
         (lambda: NCCParameters(radius="1 um").radius_on(Grid((3, 3))), "no physical pixel size"),
         (lambda: NCCParameters(radius="1 s").radius_on(Grid((3, 3))), "not a length"),

@@ -161,7 +161,7 @@ def test_tiff_map_has_sizes_units_and_channel_names(tmp_path):
 def test_npy_map_is_plain_numpy_with_a_text_beside_it(tmp_path):
     written = make_map(Grid((4, 5)))
     write_map(written, tmp_path / "a.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), written.bands)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), written["ncc"])
     assert json.loads((tmp_path / "a.npy.json").read_text())["band_names"] == ["ncc"]
 
 

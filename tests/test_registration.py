@@ -19,6 +19,7 @@ from napari_local_ncc import (
     register,
 )
 from napari_local_ncc.registration import iter_register
+from napari_local_ncc.summary import describe_registration
 
 
 def texture(shape, seed=0):
@@ -116,6 +117,30 @@ def test_a_series_is_registered_frame_by_frame():
     np.testing.assert_allclose(points, [[0, 1, 1], [5.2, 2, -0.5], [99, 3, 3.5]])
     steps = list(iter_register(fixed, moving))
     assert [(s.done, s.total) for s in steps] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_a_blank_frame_moves_as_its_neighbour_and_is_named():
+    frame = texture((60, 60))
+    drift = [(0, 0), (2, -3), (4, 5)]
+    series = np.stack([np.roll(frame, step, axis=(0, 1)) for step in drift])
+    series[1] = 0
+    moving = SpatialImage.from_array(series, axis_labels=("t", "y", "x"))
+    found = register(SpatialImage.from_array(frame), moving)
+    np.testing.assert_allclose(found.translation, [(0, 0), (0, 0), (4, 5)])
+    np.testing.assert_array_equal(np.isnan(found.ncc_after), (False, True, False))
+    assert "could not be registered move as the nearest that could: 1" in describe_registration(
+        found
+    )
+    with pytest.raises(ValueError, match="constant"):
+        register(SpatialImage.from_array(frame), moving.replace(data=moving.data * 0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_is_not_moved(seed):
+    fixed, moving = np.random.default_rng(seed).normal(size=(2, 128, 128))
+    found = register(fixed, moving)
+    np.testing.assert_array_equal(found.translation, 0)
+    assert "no shift is reliably better" in describe_registration(found)
 
 
 def test_channels_share_one_transform():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 from rich.console import Console
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.pairing import Unitless
+    from napari_local_ncc.parameters import Interpolation
     from napari_local_ncc.pipeline import ConfidenceMap
     from napari_local_ncc.registration import Registration
     from napari_local_ncc.summary import Summary
@@ -56,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         # tifffile logs what it also raises; the user is told once.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     words = [word for word in words if word != "--debug"]
+    with suppress(ValueError):  # not in the main thread, where there are no signals
+        # A batch system's time-out ends a run as Ctrl-C does: without half a file.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
     except typer.Abort:
@@ -67,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
         code = 2
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
-        _say("local-ncc: interrupted; no output was written")
+        _say("local-ncc: interrupted; what was not complete is removed")
     return int(code)
 
 
@@ -147,8 +153,11 @@ def map_(
     select_moving: Annotated[
         str, typer.Option(metavar="c=1", help="Pick indices of axes of moving.")
     ] = "",
-    level: Annotated[
-        int, typer.Option(min=0, help="Level of a pyramid to compare; 0 is the finest.")
+    level_fixed: Annotated[
+        int, typer.Option(min=0, help="Level of fixed's pyramid; 0 is the finest.")
+    ] = 0,
+    level_moving: Annotated[
+        int, typer.Option(min=0, help="Level of moving's pyramid; 0 is the finest.")
     ] = 0,
     interpolation: Annotated[
         str, typer.Option(help="How moving is sampled: linear or cubic.")
@@ -171,40 +180,42 @@ def map_(
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
     from napari_local_ncc.image import parse_selection
-    from napari_local_ncc.io import check_output, read_image
-    from napari_local_ncc.pairing import check_unitless
-    from napari_local_ncc.parameters import NCCParameters, check_interpolation, check_weights
+    from napari_local_ncc.io import check_layout, check_output, read_image
+    from napari_local_ncc.pairing import pair_images
+    from napari_local_ncc.parameters import NCCParameters, check_weights
     from napari_local_ncc.pipeline import confidence_map
     from napari_local_ncc.plots import check_figure
-    from napari_local_ncc.registration import Registration, iter_register
+    from napari_local_ncc.registration import Registration, check_model, iter_register
     from napari_local_ncc.summary import describe_pairing
 
-    check_output(output, overwrite)
+    inputs = [fixed, moving, *([] if mask is None else [mask])]
+    check_output(output, overwrite, inputs)
     if plot is not None:
-        check_figure(plot, overwrite)
+        check_figure(plot, overwrite, inputs)
+    if transform is not None and register != "none":
+        raise ValueError("give --register or --transform, not both")
+    check_model(register)
+    meaning = cast("Unitless | None", unitless)  # pair_images checks it
     parameters = NCCParameters(
-        radius=_radius(radius),
+        radius=radius,
         weights=check_weights(weights),
         min_std=min_std,
         min_valid=min_valid,
-        interpolation=check_interpolation(interpolation),
+        interpolation=cast("Interpolation", interpolation),  # NCCParameters checks it
     )
-
-    def read(path: str, selection: str = "", level: int = 0) -> SpatialImage:
-        image = read_image(path, select=parse_selection(selection), level=level)
-        return image.with_spatial_ndim(ndim)
-
-    a, b = read(fixed, select_fixed, level), read(moving, select_moving, level)
-    allowed = None if mask is None else read(mask)
-    meaning = None if unitless is None else check_unitless(unitless)
-    plan = describe_pairing(a, b, parameters, meaning)
+    a = read_image(fixed, select=parse_selection(select_fixed), level=level_fixed)
+    b = read_image(moving, select=parse_selection(select_moving), level=level_moving)
+    a, b = a.with_spatial_ndim(ndim), b.with_spatial_ndim(ndim)
+    allowed = None
+    if mask is not None:
+        allowed = read_image(mask).select_known(parse_selection(select_fixed))
+        allowed = allowed.with_spatial_ndim(ndim)
+    plan = describe_pairing(a, b, parameters, meaning, model=register)
+    check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid)
     _say(plan)
-    if transform is not None and register != "none":
-        raise ValueError("give --register or --transform, not both")
-    found = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
-    applied = None if register == "none" else found
-    if transform is not None:
-        applied = Registration.load(transform)
+    applied = None if transform is None else Registration.load(transform)
+    if register != "none":
+        applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
     result = confidence_map(
         a, b, parameters=parameters, registration=applied, mask=allowed, unitless=meaning
     )
@@ -233,12 +244,13 @@ def register_(
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
     from napari_local_ncc.io import check_free, read_image
-    from napari_local_ncc.registration import iter_register
+    from napari_local_ncc.registration import check_model, iter_register
     from napari_local_ncc.summary import describe_registration
 
     if output.suffix.lower() != ".json":
         raise ValueError(f"{output} must end in .json")
-    check_free(output, overwrite)
+    check_free(output, overwrite, [fixed, moving])
+    check_model(model)
     images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
     allowed = None if mask is None else read_image(mask).with_spatial_ndim(ndim)
     found = follow(iter_register(*images, model=model, mask=allowed))
@@ -324,15 +336,6 @@ def _describe(image: SpatialImage) -> str:
         f"{step:g} {unit_symbol(unit)}" for step, unit in zip(grid.spacing, grid.units, strict=True)
     )
     return f"{image.name}: {size} ({axes}), {image.data.dtype}, spacing {spacing}"
-
-
-def _radius(text: str) -> int | tuple[int, ...] | str:
-    """Read "4", "0,4,4" or "0.5um"."""
-    parts = text.split(",")
-    if not all(part.strip().lstrip("+-").isdecimal() for part in parts):
-        return text
-    values = tuple(int(part) for part in parts)
-    return values if len(values) > 1 else values[0]
 
 
 def _band(result: ConfidenceMap) -> SpatialImage:

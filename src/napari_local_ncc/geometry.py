@@ -146,20 +146,24 @@ class Grid:
         return replace(self, **changes)
 
     def with_spatial_ndim(self, ndim: int | None) -> Self:
-        """Take only the last `ndim` axes as space; ``None`` changes nothing.
+        """Take the last `ndim` axes as space, whatever their names; ``None`` changes nothing.
 
         Raises
         ------
         ValueError
-            If the grid has fewer spatial axes than asked for.
+            If the grid has fewer axes, or one of these is a channel or has a unit of time.
         """
         if ndim is None:
             return self
-        if ndim > self.spatial_ndim:
-            raise ValueError(
-                f"a {ndim}-D window needs {ndim} spatial axes, but of the axes "
-                f"{self.axis_labels} only {self.spatial_ndim} are spatial"
-            )
+        last = list(zip(self.axis_labels, self.units, strict=True))[-ndim:]
+        for label, unit in last:
+            if label.lower() in CHANNEL_LABELS or not is_spatial("", unit):
+                raise ValueError(
+                    f"the axis {label!r} (unit {unit}) cannot be one of {ndim} spatial axes; "
+                    f"the axes are {self.axis_labels}"
+                )
+        if ndim > self.ndim:
+            raise ValueError(f"{ndim} spatial axes are wanted, but the image has only {self.ndim}")
         return self.replace(spatial=(False,) * (self.ndim - ndim) + (True,) * ndim)
 
     def space(self) -> Grid:

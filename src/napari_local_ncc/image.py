@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.geometry import Grid
-from napari_local_ncc.parameters import check_real
+from napari_local_ncc.parameters import as_samples, check_real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +47,11 @@ class SpatialImage:
 
     def __post_init__(self) -> None:
         check_real(self.data.dtype, self.name)
+        if np.isnan(self.data.shape).any():
+            raise ValueError(
+                f"{self.name} is a dask array of unknown chunk sizes; "
+                "call its compute_chunk_sizes() first"
+            )
         if tuple(self.data.shape) != self.grid.shape:
             raise ValueError(
                 f"{self.name}: data has shape {self.data.shape} but its grid {self.grid.shape}"
@@ -70,7 +75,7 @@ class SpatialImage:
         SpatialImage
             The image.
         """
-        samples = array if isinstance(array, da.Array) else np.asanyarray(array)
+        samples = array if isinstance(array, da.Array) else as_samples(array)
         check_real(samples.dtype, name)
         grid = Grid.from_spacing(samples.shape, **fields)
         if not isinstance(samples, da.Array):
@@ -117,6 +122,11 @@ class SpatialImage:
             index[axis] = position
         kept = [axis for axis, part in enumerate(index) if isinstance(part, slice)]
         return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept))
+
+    def select_known(self, chosen: Mapping[str, int]) -> Self:
+        """Do the same as `select` for those axes only that the image has."""
+        labels = {label.lower() for label in self.grid.axis_labels}
+        return self.select({k: index for k, index in chosen.items() if k.lower() in labels})
 
     def where(self, mask: da.Array) -> Self:
         """Return the image with NaN where `mask` is False."""

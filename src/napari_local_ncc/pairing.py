@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_local_ncc.geometry import PIXEL, Grid, apply_affine, invert_affine
 from napari_local_ncc.image import map_chunks
+from napari_local_ncc.parameters import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +43,9 @@ def pair_images(
 ) -> Pair:
     """Pair two images so that every frame of one has a partner in the other.
 
-    Independent axes (time, channel, ...) are matched by label, or by position where
-    both images have the same number of them. An image that lacks such an axis, or has
-    one frame along it, is compared with every frame of the other.
+    Axes are matched by label where both images use the same labels, else by position. An
+    image that lacks an independent axis, or has one frame along it, is compared with every
+    frame of the other.
 
     Parameters
     ----------
@@ -67,23 +68,28 @@ def pair_images(
         units measure different things, or only one has physical units and `unitless`
         does not say what that means.
     """
+    if unitless is not None:
+        check_choice("unitless", unitless, get_args(Unitless))
     if fixed.grid.spatial_ndim != moving.grid.spatial_ndim:
         raise ValueError(
             f"fixed ({fixed.name}) has {fixed.grid.spatial_ndim} spatial axes {_axes(fixed)} but "
             f"moving ({moving.name}) has {moving.grid.spatial_ndim} {_axes(moving)}; choose images "
             "of equal dimension, one plane, or 2-D windows to compare plane by plane"
         )
+    moving = _in_spatial_order_of(fixed, moving)
     fixed, moving = _in_common_units(fixed, moving, unitless)
     series = _common_series(fixed, moving)
     return Pair(_on_series(fixed, series), _on_series(moving, series))
 
 
-def check_unitless(unitless: str) -> Unitless:
-    """Return `unitless` if it is known, else raise ValueError."""
-    for name in get_args(Unitless):
-        if unitless == name:
-            return name
-    raise ValueError(f"unitless must be one of {get_args(Unitless)}, got {unitless!r}")
+def _in_spatial_order_of(fixed: SpatialImage, moving: SpatialImage) -> SpatialImage:
+    """Transpose moving where its spatial axes have fixed's names in another order."""
+    wanted, found = fixed.grid.space().axis_labels, moving.grid.space().axis_labels
+    if wanted == found or set(wanted) != set(found):
+        return moving
+    first = len(moving.grid.series_shape)
+    order = [*range(first), *(first + found.index(label) for label in wanted)]
+    return moving.replace(data=moving.data.transpose(order), grid=moving.grid.take(order))
 
 
 def _in_common_units(

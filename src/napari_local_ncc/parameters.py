@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
+
+import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_local_ncc.geometry import Grid
 
@@ -18,6 +21,8 @@ Interpolation = Literal["linear", "cubic"]
 Radius = int | tuple[int, ...] | str
 
 BANDS = ("ncc",)
+MAX_RADIUS = 10**6
+LENGTH = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?\s*[^\W\d].*", re.IGNORECASE)
 
 
 def check_radius(radius: object, ndim: int) -> tuple[int, ...]:
@@ -52,8 +57,10 @@ def check_radius(radius: object, ndim: int) -> tuple[int, ...]:
             "give one number, or one per axis"
         )
     whole = tuple(_whole(value) for value in values)
-    if min(whole, default=0) < 0:
-        raise ValueError(f"radius must be a whole number >= 0 on every axis, got {radius!r}")
+    if min(whole, default=0) < 0 or max(whole, default=0) > MAX_RADIUS:
+        raise ValueError(
+            f"radius must be a whole number from 0 to {MAX_RADIUS} on every axis, got {radius!r}"
+        )
     if not any(whole):
         raise ValueError(
             "radius is 0 on every axis, so a window holds one pixel and no correlation; "
@@ -70,22 +77,16 @@ def _whole(value: object) -> int:
     return int(number) if number >= 0 and number.is_integer() else -1
 
 
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of the `choices` of a parameter."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
 def check_weights(weights: str) -> Weights:
     """Return `weights` if it names a window shape, else raise ValueError."""
-    for name in get_args(Weights):
-        if weights == name:
-            return name
-    raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
-
-
-def check_interpolation(interpolation: str) -> Interpolation:
-    """Return `interpolation` if it is known, else raise ValueError."""
-    for name in get_args(Interpolation):
-        if interpolation == name:
-            return name
-    raise ValueError(
-        f"interpolation must be one of {get_args(Interpolation)}, got {interpolation!r}"
-    )
+    check_choice("weights", weights, get_args(Weights))
+    return cast("Weights", weights)
 
 
 def check_limits(min_std: object, min_valid: object) -> None:
@@ -105,6 +106,14 @@ def check_real(dtype: np.dtype[Any], name: str) -> None:
             f"{name} holds {dtype} values; local NCC needs real numbers "
             "(for complex images, take the magnitude or the real part first)"
         )
+
+
+def as_samples(array: ArrayLike) -> NDArray[Any]:
+    """Return a NumPy array; what a masked array hides becomes NaN, which is "no sample"."""
+    if isinstance(array, np.ma.MaskedArray):
+        floating = np.result_type(array.dtype, np.float32)
+        return np.ma.filled(array.astype(floating), np.nan)
+    return np.asanyarray(array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,7 @@ class NCCParameters:
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
-        check_interpolation(self.interpolation)
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_limits(self.min_std, self.min_valid)
         object.__setattr__(self, "radius", _check_radius_form(self.radius))
         object.__setattr__(self, "bands", _check_bands(self.bands))
@@ -186,9 +195,34 @@ class NCCParameters:
 
 def _check_radius_form(radius: object) -> Radius:
     if isinstance(radius, str):
-        return int(radius) if radius.strip().isdecimal() else radius
+        return parse_radius(radius)
     if isinstance(radius, (tuple, list)):
         return check_radius(radius, len(radius))
+    return _check_single(radius)
+
+
+def parse_radius(text: str) -> Radius:
+    """Read a radius as people write it: ``"4"``, ``"0, 4, 4"``, ``"4 px"``, ``"0.5 um"``.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    parts = [part.strip().removesuffix("px").strip() for part in text.split(",")]
+    try:
+        numbers = tuple(int(part) for part in parts)
+    except ValueError:
+        if not LENGTH.fullmatch(text.strip()):
+            raise ValueError(
+                f"cannot read the radius {text!r}; write whole pixels (4), one per axis (0,4,4), "
+                "or a length (0.5 um)"
+            ) from None
+        return text.strip()
+    return check_radius(numbers, len(numbers)) if len(numbers) > 1 else _check_single(numbers[0])
+
+
+def _check_single(radius: object) -> int:
     return check_radius(radius, 1)[0]
 
 

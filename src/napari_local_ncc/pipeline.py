@@ -13,7 +13,7 @@ from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.ncc import local_ncc
 from napari_local_ncc.pairing import Pair, overlap_box, overlap_share, pair_images
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.resampling import mask_on, resample
+from napari_local_ncc.resampling import mask_on, matrices_of, resample
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -104,7 +104,7 @@ def confidence_map(
         _check_fits(registration, grid)
     check_overlap(pair, registration)
     radius = parameters.radius_on(grid)
-    box = _overlap_box(pair, registration, radius)
+    box = _computed_box(pair, registration, radius)
     registered = resample(
         pair.moving, grid.crop(box), registration, interpolation=parameters.interpolation
     )
@@ -152,15 +152,15 @@ def load_kernel() -> None:
     local_ncc(np.eye(4), np.eye(4), radius=1)
 
 
-def _overlap_box(
+def _computed_box(
     pair: Pair, registration: Registration | None, radius: tuple[int, ...]
 ) -> tuple[slice, ...]:
     """Return the box of the fixed grid that is worth computing, along all of its axes."""
     fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
-    matrix = np.eye(fixed.ndim + 1) if registration is None else registration.matrix
     series = pair.fixed.grid.series_shape
+    matrices = matrices_of(registration, pair.fixed.grid)
     return tuple(slice(0, n) for n in series) + overlap_box(
-        fixed, moving, matrix, radius[len(series) :]
+        fixed, moving, matrices, radius[len(series) :]
     )
 
 
@@ -181,14 +181,19 @@ def check_overlap(pair: Pair, registration: Registration | None = None) -> float
     ValueError
         If no pixel of `fixed` lies inside `moving` in any frame; both extents are named.
     """
-    fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
-    size = fixed.ndim + 1
-    matrices = np.eye(size) if registration is None else registration.matrix
-    share = max(overlap_share(fixed, moving, m) for m in matrices.reshape(-1, size, size))
+    share = overlap_of(pair, registration)
     if share == 0:
+        fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
         raise ValueError(
             f"the images do not overlap: fixed ({pair.fixed.name}) covers {fixed.extent_text()}; "
             f"moving ({pair.moving.name}) covers {moving.extent_text()}"
             + ("" if registration is None else " before the registration moved it")
         )
     return share
+
+
+def overlap_of(pair: Pair, registration: Registration | None = None) -> float:
+    """Return the share of fixed pixels inside the moving image, at its best frame."""
+    fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
+    matrices = matrices_of(registration, pair.fixed.grid)
+    return max(overlap_share(fixed, moving, m) for m in matrices.reshape(-1, *matrices.shape[-2:]))

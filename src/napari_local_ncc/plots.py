@@ -11,6 +11,7 @@ from napari_local_ncc.geometry import PIXEL, unit_symbol
 from napari_local_ncc.io import check_free
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 PANEL_PIXELS = 1024
 
 
-def check_figure(path: Path, overwrite: bool) -> None:
+def check_figure(path: Path, overwrite: bool, inputs: Iterable[str] = ()) -> None:
     """Fail before the work, not after it, where a figure cannot be drawn.
 
     Raises
@@ -31,7 +32,7 @@ def check_figure(path: Path, overwrite: bool) -> None:
     ImportError
         If matplotlib is not installed.
     ValueError
-        If it cannot write files of this ending.
+        If it cannot write files of this ending, or the file is one of the `inputs`.
     FileExistsError
         If the file exists and must not be replaced.
     FileNotFoundError
@@ -46,7 +47,7 @@ def check_figure(path: Path, overwrite: bool) -> None:
     endings = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.lower().removeprefix(".") not in endings:
         raise ValueError(f"{path}: a figure's name must end in one of {', '.join(endings)}")
-    check_free(path, overwrite)
+    check_free(path, overwrite, inputs)
 
 
 def middle_plane(image: SpatialImage) -> tuple[NDArray[Any], Grid]:

@@ -59,7 +59,7 @@ def resample(
         and nothing is interpolated.
     """
     order = ORDERS[interpolation]
-    matrices = _matrices(grid, registration)
+    matrices = matrices_of(registration, grid)
     space, moving_space = grid.space(), moving.grid.space()
     frames = []
     for index in np.ndindex(grid.series_shape):
@@ -112,7 +112,8 @@ def mask_on(
     return resample(pair.moving, pair.fixed.grid, interpolation="nearest").data > 0
 
 
-def _matrices(grid: Grid, registration: Registration | None) -> NDArray[np.float64]:
+def matrices_of(registration: Registration | None, grid: Grid) -> NDArray[np.float64]:
+    """Return fixed world to moving world for every frame of `grid`, or the identity."""
     ndim = grid.spatial_ndim
     matrix = np.eye(ndim + 1) if registration is None else registration.matrix
     return np.broadcast_to(matrix, (*grid.series_shape, ndim + 1, ndim + 1))

@@ -16,7 +16,7 @@ from napari_local_ncc.geometry import (
     whole_pixel_offset,
 )
 from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.pipeline import check_overlap
+from napari_local_ncc.pipeline import check_overlap, overlap_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Summary:
 
     def __str__(self) -> str:
         """Say it in one line."""
+        if not self.defined:
+            return "no pixel is defined: every window is flat, masked, or outside one image"
         return (
             f"median {self.median:.3f}, quartiles {self.lower:.3f} to {self.upper:.3f}, "
             f"{self.defined:.1%} of pixels defined"
@@ -83,6 +85,8 @@ def describe_pairing(
     moving: SpatialImage,
     parameters: NCCParameters,
     unitless: Unitless | None = None,
+    *,
+    model: str = "none",
 ) -> str:
     """Say in one line what will be compared, and what is assumed, before it is computed.
 
@@ -90,6 +94,8 @@ def describe_pairing(
     ----------
     fixed, moving, parameters, unitless
         As for `napari_local_ncc.confidence_map`.
+    model : str, default "none"
+        As for `napari_local_ncc.register`, which will come first.
 
     Returns
     -------
@@ -104,15 +110,18 @@ def describe_pairing(
     """
     pair = pair_images(fixed, moving, unitless=unitless)
     grid, space = pair.fixed.grid, pair.fixed.grid.space()
-    share = check_overlap(pair)
+    share = check_overlap(pair) if model == "none" else overlap_of(pair)
     to_moving = invert_affine(pair.moving.grid.space().pixel_to_world) @ space.pixel_to_world
     aligned = whole_pixel_offset(to_moving, space.shape) is not None
+    if model == "none":
+        how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {share:.0%}"]
+    else:
+        how = [f"overlap {share:.0%} before the {model} is found, moving is then resampled"]
     return "; ".join(
         [
             f"fixed {_size(fixed.grid)}, moving {_size(moving.grid)}",
             *_unit_notes(fixed, moving, unitless),
-            "pixels coincide" if aligned else "moving is resampled",
-            f"overlap {share:.0%}",
+            *how,
             f"window {_window(parameters.radius_on(grid), grid)}",
             *_frames(grid),
             f"output {4 * math.prod(grid.shape) / 1e6:.3g} MB",
@@ -174,5 +183,28 @@ def describe_registration(registration: Registration) -> str:
         low, high = axis.min(), axis.max()
         span = f"{low:.3f}" if len(shifts) == 1 else f"{low:.3f} to {high:.3f}"
         parts.append(f"{axis_name(label)} {span} {unit_symbol(unit)}")
-    before, after = (float(np.mean(v)) for v in (registration.ncc_before, registration.ncc_after))
-    return f"shift {', '.join(parts)}; global NCC {before:.3f} before, {after:.3f} after"
+    before, after = (_mean(v) for v in (registration.ncc_before, registration.ncc_after))
+    text = f"shift {', '.join(parts)}; global NCC {before:.3f} before, {after:.3f} after"
+    return "; ".join([text, *_doubts(registration)])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else np.nan
+
+
+def _doubts(registration: Registration) -> list[str]:
+    """Say where a registration found nothing that it could rely on."""
+    failed = np.isnan(registration.ncc_after)
+    still = registration.ncc_after <= registration.ncc_before
+    if not registration.grid.series_shape:
+        return ["no shift is reliably better than none"] if still else []
+    return [
+        f"{text}: {', '.join(map(str, np.flatnonzero(frames)[:8]))}"
+        + (" ..." if frames.sum() > 8 else "")
+        for frames, text in (
+            (failed, "frames that could not be registered move as the nearest that could"),
+            (still, "frames where no shift is reliably better than none"),
+        )
+        if frames.any()
+    ]

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def create_npy(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.float32]]:
-    """Make a memory-mapped ``.npy`` of the bands array to write tiles into."""
-    shape = confidence_map.bands.shape
+    """Make a memory-mapped ``.npy`` to write tiles of the bands array into.
+
+    Its shape is that of the grid, with an axis of bands before it if there are several.
+    """
+    bands = confidence_map.bands
+    shape = bands.shape if len(bands) > 1 else bands.shape[1:]
     pixels: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    yield pixels
+    yield pixels.reshape(bands.shape)
     pixels.flush()  # type: ignore[attr-defined]  # a memmap
     sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2))
 
@@ -38,8 +42,11 @@ def read_npy_map(path: Path) -> ConfidenceMap:
     if not sidecar(path).exists():
         raise missing_document()
     document = json.loads(sidecar(path).read_text())
-    chunks = (1, *map_chunks(Grid.from_dict(document["grid"])))
-    return restore(document, lazy(npy_array(path), chunks))
+    pixels = npy_array(path)
+    chunks = map_chunks(Grid.from_dict(document["grid"]))
+    if len(document["band_names"]) == 1:
+        return restore(document, lazy(pixels, chunks)[np.newaxis])
+    return restore(document, lazy(pixels, (1, *chunks)))
 
 
 def sidecar(path: Path) -> Path:

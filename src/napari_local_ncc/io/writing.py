@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,18 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.execution import Tile, compute_tiles
+from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_npy import create_npy, read_npy_map
 from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
 from napari_local_ncc.io.stored import ReadError
+from napari_local_ncc.parameters import BANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from contextlib import AbstractContextManager
 
+    from napari_local_ncc.geometry import Grid
     from napari_local_ncc.pipeline import ConfidenceMap
 
 
@@ -46,6 +50,7 @@ class MapFormat:
 OME_ZARR = MapFormat(create_omezarr, read_omezarr_map, is_mapped=False)
 OME_TIFF = MapFormat(create_ometiff, read_ometiff_map)
 NPY = MapFormat(create_npy, read_npy_map)
+REMOVALS = 50
 FORMATS = {".zarr": OME_ZARR, ".tif": OME_TIFF, ".tiff": OME_TIFF, ".npy": NPY}
 
 
@@ -150,7 +155,9 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
         raise ReadError(f"cannot read the map {source}: {error}") from error
 
 
-def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
+def check_output(
+    path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> Path:
     """Return `path` if a map can be written there.
 
     Parameters
@@ -159,6 +166,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
         Where a map shall be written.
     overwrite : bool
         Whether it may replace what is there.
+    inputs : iterable of path_like
+        What the map is made from, which it must not replace.
 
     Returns
     -------
@@ -168,7 +177,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
     Raises
     ------
     ValueError
-        If the ending is unknown.
+        If the ending is unknown, or if it is or contains one of the inputs, or lies in one.
     FileExistsError
         If it exists and `overwrite` is False, or if it is a folder but no Zarr.
     FileNotFoundError, PermissionError
@@ -176,11 +185,15 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> Path:
     """
     target = Path(path)
     _format(target)
-    return check_free(target, overwrite)
+    return check_free(target, overwrite, inputs)
 
 
-def check_free(path: Path, overwrite: bool) -> Path:
+def check_free(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
     """Do the same as `check_output` for a file of any ending."""
+    place = path.resolve()
+    for source in (Path(source).resolve() for source in inputs):
+        if place == source or place in source.parents or source in place.parents:
+            raise ValueError(f"{path} is the input {source.name}; choose another name")
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists; choose another name, or overwrite it (--overwrite, overwrite=True)"
@@ -192,6 +205,12 @@ def check_free(path: Path, overwrite: bool) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"the folder {path.parent} cannot be written to")
     return path
+
+
+def check_layout(path: str | os.PathLike[str], grid: Grid) -> None:
+    """Raise ValueError where the format of `path` has no place for the axes of `grid`."""
+    if _format(Path(path)) is not NPY:
+        OmeLayout(grid, BANDS)
 
 
 def _format(path: Path) -> MapFormat:
@@ -224,7 +243,16 @@ def _replacing(target: Path) -> Iterator[Path]:
         for finished in list(folder.iterdir()):
             _move(finished, target.with_name(finished.name), folder / f"replaced {finished.name}")
     finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder into which zarr's own thread may still be writing after Ctrl-C."""
+    for _ in range(REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
+        if not folder.exists():
+            return
 
 
 def _move(finished: Path, final: Path, aside: Path) -> None:

@@ -152,6 +152,17 @@ def _evidence(ncc: Samples | float, count: Samples | float) -> Samples:
     return np.asarray(z - DOUBT / np.sqrt(1 + count))
 
 
+def significance(pair: Pair, ncc: float, share: float) -> float:
+    """Return an NCC over a share of the smaller image in standard errors of Fisher's z.
+
+    Neighbouring samples are alike, so that their effective number is what counts; see
+    `_independent`.
+    """
+    images = pair.fixed.values, pair.moving.values
+    count = share * pair.smaller * _independent(*images)
+    return float(np.arctanh(min(ncc, CEILING)) * np.sqrt(max(count - 3, 0)))
+
+
 def _texture(pair: Pair) -> list[float]:
     """Count independent samples in the smaller image: of values, and of each gradient."""
     images = pair.fixed.values, pair.moving.values

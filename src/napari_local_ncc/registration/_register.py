@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from napari_local_ncc.geometry import CHANNEL_LABELS, Grid, apply_affine, invert_affine
 from napari_local_ncc.image import SpatialImage, as_spatial_image
 from napari_local_ncc.pairing import Pair, Unitless, pair_images
+from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.progress import Progress
 from napari_local_ncc.registration._result import Registration
 from napari_local_ncc.registration.translation import Translation, estimate_translation
@@ -57,13 +59,15 @@ def register(
     Returns
     -------
     Registration
-        Maps fixed world to moving world; the identity where nothing scores better.
+        Maps fixed world to moving world; the identity where nothing scores reliably
+        better. A frame of a series that cannot be registered (blank, say) moves as the
+        nearest one that can; its NCC is NaN.
 
     Raises
     ------
     ValueError
-        If the model is unknown, the images cannot be paired, do not overlap, or have no
-        structure to register.
+        If the model is unknown, or the images cannot be paired or have no structure to
+        register (in no frame, for a series).
     """
     steps = iter_register(
         fixed,
@@ -106,8 +110,7 @@ def iter_register(
     """
     if not 0 < min_overlap <= 1:
         raise ValueError(f"min_overlap must lie in (0, 1], got {min_overlap!r}")
-    if model not in MODELS:
-        raise ValueError(f"model must be one of {MODELS}, got {model!r}")
+    check_model(model)
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(
         _masked(fixed, mask, "mask"),
@@ -120,16 +123,41 @@ def iter_register(
         identity = np.broadcast_to(_shift(grid.space(), 0.0), (*grid.series_shape, *_square(grid)))
         return Registration(model, identity, grid, nothing, nothing, nothing)
 
-    matrix = np.empty((*grid.series_shape, *_square(grid)))
-    quality = np.empty((*grid.series_shape, 3))
     times = _channels_together(grid)
-    for done, indices in enumerate(times):
-        yield Progress("register", done, len(times))
-        found, start = _translate(pair, indices, min_overlap)
+    found: list[Translation | ValueError] = []
+    for indices in times:
+        yield Progress("register", len(found), len(times))
+        try:
+            found.append(_translate(pair, indices, min_overlap))
+        except ValueError as error:  # a blank frame, say
+            found.append(error)
+    return _collected(model, grid, times, found)
+
+
+def _collected(
+    model: str,
+    grid: Grid,
+    times: list[list[tuple[int, ...]]],
+    found: list[Translation | ValueError],
+) -> Registration:
+    """Put the frames together; one that failed moves as the nearest that did not."""
+    known = {k: result for k, result in enumerate(found) if isinstance(result, Translation)}
+    if not known:
+        raise next(result for result in found if isinstance(result, ValueError))
+    matrix = np.empty((*grid.series_shape, *_square(grid)))
+    quality = np.full((*grid.series_shape, 3), np.nan)
+    for k, indices in enumerate(times):
+        nearest = known[min(known, key=lambda other: abs(other - k))]
         for index in indices:
-            matrix[index] = _shift(grid.space(), found.offset - start)
-            quality[index] = found.ncc_before, found.ncc_after, found.overlap
+            matrix[index] = _shift(grid.space(), nearest.offset)
+            if k in known:
+                quality[index] = nearest.ncc_before, nearest.ncc_after, nearest.overlap
     return Registration(model, matrix, grid, *np.moveaxis(quality, -1, 0))
+
+
+def check_model(model: str) -> None:
+    """Raise ValueError unless there is an engine for `model`."""
+    check_choice("model", model, MODELS)
 
 
 def _square(grid: Grid) -> tuple[int, int]:
@@ -156,16 +184,14 @@ def _channels_together(grid: Grid) -> list[list[tuple[int, ...]]]:
     return [list(group) for _, group in groupby(indices, key=time)]
 
 
-def _translate(
-    pair: Pair, indices: list[tuple[int, ...]], min_overlap: float
-) -> tuple[Translation, NDArray[np.float64]]:
-    """Estimate one translation for some frames, in pixels of the fixed grid."""
+def _translate(pair: Pair, indices: list[tuple[int, ...]], min_overlap: float) -> Translation:
+    """Estimate one translation for some frames: from where they lie, in fixed pixels."""
     fixed = np.mean([np.asarray(pair.fixed.data[index]) for index in indices], axis=0)
     lattice, start = _moving_lattice(pair)
     frames = [np.asarray(resample(pair.moving.frame(index), lattice).data) for index in indices]
     moving = np.mean(frames, axis=0)
     found = estimate_translation(fixed, moving, start=start.tolist(), min_overlap=min_overlap)
-    return found, start
+    return replace(found, offset=found.offset - start)
 
 
 def _moving_lattice(pair: Pair) -> tuple[Grid, NDArray[np.float64]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.registration._candidates import search
+from napari_local_ncc.registration._candidates import search, significance
 from napari_local_ncc.registration._overlap import Pair, standardised
 from napari_local_ncc.registration._refinement import polished, snapped
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NARROWEST = 0.1  # share of the smaller image
 NEARLY_PERFECT = 0.9
+SIGNIFICANT = 5.0  # standard errors: more than the best of a search in noise reaches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +77,7 @@ def estimate_translation(
         Samples to use (True) of each image, in its shape. Default: all.
     start : sequence of float, shape (ndim,), optional
         The offset (px) that holds if nothing is done. Default: 0. At equal NCC the shift
-        nearest to it wins; if no shift raises the NCC it is returned as it is.
+        nearest to it wins; if no shift raises the NCC reliably it is returned as it is.
     min_overlap : float, default 0.3
         Least overlap of a candidate, as a share of the smaller image's valid samples. An
         overlap down to 0.1 is taken too where its NCC is 0.9 or more: in less, smooth
@@ -111,10 +112,8 @@ def estimate_translation(
     before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
     for offset in _offsets(pair, origin, min_overlap):
         after = pair.ncc(offset)
-        trusted = (
-            after >= NEARLY_PERFECT or pair.overlap(offset) >= 0.95 * min_overlap * pair.smaller
-        )
-        if trusted and (after > before or (np.isnan(before) and not np.isnan(after))):
+        better = after > before or (np.isnan(before) and not np.isnan(after))
+        if better and _is_trusted(pair, offset, after, min_overlap):
             return Translation(offset, before, after, pair.share(offset))
     if np.isnan(before):
         raise ValueError(
@@ -123,6 +122,14 @@ def estimate_translation(
             "relax the masks or lower min_overlap"
         )
     return Translation(origin, before, before, pair.share(origin))
+
+
+def _is_trusted(pair: Pair, offset: Vector, ncc: float, min_overlap: float) -> bool:
+    """Tell a match from the best of many chances."""
+    if ncc >= NEARLY_PERFECT:
+        return True
+    share = pair.overlap(offset) / pair.smaller
+    return share >= 0.95 * min_overlap and significance(pair, ncc, share) >= SIGNIFICANT
 
 
 def _offsets(pair: Pair, start: Vector, min_overlap: float) -> Iterator[Vector]:
