@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
-from napari_local_ncc import NCCParameters, SpatialImage, confidence_map
+from napari_local_ncc import Grid, NCCParameters, SpatialImage, confidence_map
 from napari_local_ncc._napari.job import Job, run_job
 from napari_local_ncc._napari.layers import (
     add_ncc_layer,
@@ -175,6 +175,7 @@ def test_five_dimensional_layers_by_frame_and_by_channel(rng):
 @pytest.mark.parametrize("samples", [3, 4])
 def test_rgb_is_luminance_or_one_channel_and_no_volume(rng, samples):
     data = rng.integers(0, 255, (20, 30, samples), dtype=np.uint8)
+    data[3:5, :, -1] = 0
     layer = Image(data, rgb=True)
     image = spatial_image(layer)
     assert image.grid.shape == (20, 30)
@@ -182,7 +183,9 @@ def test_rgb_is_luminance_or_one_channel_and_no_volume(rng, samples):
     if samples == 4:
         grey[data[..., 3] == 0] = np.nan
     np.testing.assert_allclose(image.data, grey, rtol=1e-6)
-    np.testing.assert_array_equal(spatial_image(layer, chosen={"c": 2}).data, data[..., 2])
+    blue = data[..., 2].astype(float)
+    blue[np.isnan(grey)] = np.nan
+    np.testing.assert_array_equal(spatial_image(layer, chosen={"c": 2}).data, blue)
 
 
 def test_levels_of_a_pyramid_lie_where_their_pixels_come_from():
@@ -284,14 +287,14 @@ def test_masks_of_every_kind_lie_on_their_own_grid():
     corners = np.array([[9.5, 7.5], [9.5, 29.5], [19.5, 29.5], [19.5, 7.5]]) * 0.5 + 5
     shapes = Shapes([corners], shape_type="polygon", units=("um", "um"))
     for layer in (labels, image, shapes):
-        mask = mask_image(layer, fixed, 2)
+        mask = mask_image(layer, spatial_image(fixed))
         np.testing.assert_array_equal(mask_on(mask, spatial_image(fixed)), inside)
 
 
 def test_shapes_hold_for_every_frame():
     fixed = Image(np.zeros((3, 20, 20)), axis_labels=("t", "y", "x"))
     shapes = Shapes([[[4.5, 4.5], [4.5, 14.5], [14.5, 14.5], [14.5, 4.5]]], shape_type="rectangle")
-    mask = np.asarray(mask_on(mask_image(shapes, fixed, 2), spatial_image(fixed, 2)))
+    mask = np.asarray(mask_on(mask_image(shapes, spatial_image(fixed)), spatial_image(fixed)))
     assert mask.shape == (3, 20, 20)
     assert (mask == mask[0]).all()
     assert mask[0].sum() == 100
@@ -300,9 +303,40 @@ def test_shapes_hold_for_every_frame():
 def test_what_is_no_mask_is_named():
     fixed = Image(np.zeros((9, 9)))
     with pytest.raises(TypeError, match="cannot be a mask"):
-        mask_image(Points(name="dots"), fixed)
-    with pytest.raises(ValueError, match="holds no shapes"):
-        mask_image(Shapes(), fixed)
+        mask_image(Points(name="dots"), spatial_image(fixed))
+    line = Shapes([[[0, 0], [5, 5]]], shape_type="line")
+    for shapes in (Shapes(), line):
+        with pytest.raises(ValueError, match="holds no area"):
+            mask_image(shapes, spatial_image(fixed))
+
+
+@pytest.mark.parametrize("kind", ["rectangle", "ellipse", "polygon"])
+def test_shapes_are_drawn_as_napari_draws_them(kind):
+    corners = np.array([[10.0, 12], [14, 70], [62, 66.6], [58, 8.6]])
+    shapes = Shapes([corners], shape_type=kind)
+    fixed = spatial_image(Image(np.zeros((80, 90))))
+    drawn = np.asarray(mask_image(shapes, fixed).data)
+    theirs = shapes.to_labels(fixed.grid.shape) > 0
+    assert (drawn != theirs).mean() < 0.02
+    assert drawn.sum() > 500
+
+
+def test_shapes_on_a_huge_image_are_drawn_where_they_are_needed():
+    huge = SpatialImage(da.zeros((20000, 20000), chunks=1000), Grid((20000, 20000)))
+    shapes = Shapes([[[0, 0], [0, 9e3], [9e3, 9e3], [9e3, 0]]], shape_type="rectangle")
+    mask = mask_image(shapes, huge).data
+    assert mask[8990:9010, 8990:9010].compute().sum() == 11**2
+
+
+def test_a_mask_follows_what_is_picked(rng):
+    series = Image(rng.normal(size=(3, 20, 20)), axis_labels=("t", "y", "x"))
+    labels = np.zeros((3, 20, 20), int)
+    labels[1, 5:15, 5:15] = 1
+    fixed = spatial_image(series, 2, chosen={"t": 1})
+    mask = mask_image(Labels(labels, axis_labels=("t", "y", "x")), fixed, {"t": 1})
+    np.testing.assert_array_equal(mask_on(mask, fixed), labels[1] > 0)
+    shapes = Shapes([[[4.5, 4.5], [4.5, 14.5], [14.5, 14.5], [14.5, 4.5]]])
+    np.testing.assert_array_equal(mask_on(mask_image(shapes, fixed), fixed), labels[1] > 0)
 
 
 def test_a_grid_without_a_layer_is_placed_too():

@@ -188,6 +188,52 @@ def test_the_second_layer_is_chosen_as_moving_and_choices_are_kept(viewer, dock,
     assert dock["moving"].value is not a
 
 
+def test_a_second_run_does_the_same_as_the_first(viewer, dock, run, rng):
+    stack = rng.normal(size=(6, 30, 30))
+    viewer.add_image(stack, name="a")
+    viewer.add_image(stack + rng.normal(size=stack.shape), name="b")
+    assert dock["window"].value == 2
+    dock["window"].value = 3
+    run(dock)
+    run(dock)
+    assert dock["window"].value == 3
+    first, second = viewer.layers[2:]
+    np.testing.assert_array_equal(first.data, second.data)
+    np.testing.assert_allclose(first.data, local_ncc(stack, viewer.layers["b"].data), atol=1e-6)
+
+
+def test_results_and_points_are_no_masks(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    viewer.add_points(name="dots")
+    labels = viewer.add_labels(np.ones((256, 214), int))
+    dock["add_registered"].value = True
+    run(dock)
+    assert [choice for choice in dock["mask"].choices if choice is not None] == [
+        viewer.layers["fixed"],
+        viewer.layers["moving"],
+        labels,
+    ]
+
+
+def test_the_layout_is_calm_on_a_laptop(viewer, dock, run, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    viewer.open_sample(PLUGIN, "series")
+    for layer in viewer.layers:
+        layer.name = f"a very long name of a file from a microscope, {layer.name}"
+    qtbot.wait(200)
+    fields = [dock[name].native for name in ("fixed", "moving", "radius", "weights", "mask")]
+    lefts = {field.mapTo(dock.native, field.rect().topLeft()).x() for field in fields}
+    assert len(lefts) == 1
+    assert dock.native.width() < 420
+    button = dock["run"].native
+    before = button.mapTo(dock.native, button.rect().topLeft()).y()
+    assert before + button.height() < 700
+    run(dock)
+    assert button.mapTo(dock.native, button.rect().topLeft()).y() == before
+
+
 def test_no_second_layer_is_said(viewer, dock, click, said, rng):
     click(dock, "run")
     viewer.add_image(rng.normal(size=(9, 9)))

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 
 if TYPE_CHECKING:
-    import dask.array as da
     from numpy.typing import NDArray
 
 GREEN_WEIGHT, BLUE_WEIGHT = 0.7154, 0.0721  # of skimage.color.rgb2gray; red has the rest, 0.2125
+
+
+def one_sample(data: da.Array, index: int, channel_axis: int = -1) -> da.Array:
+    """Take one colour sample; NaN where there is an alpha and it is 0.
+
+    Parameters
+    ----------
+    data : dask array
+        Samples as for `luminance`.
+    index : int
+        Which sample.
+    channel_axis : int, default -1
+        Axis of the samples.
+
+    Returns
+    -------
+    dask array
+        Without `channel_axis`; of its own dtype where there is no alpha, else floating.
+    """
+    samples = da.moveaxis(data, channel_axis, 0)
+    if len(samples) not in (2, 4):
+        return samples[index]
+    floating = np.result_type(data.dtype, np.float32).type
+    return da.where(samples[-1] == 0, floating(np.nan), samples[index].astype(floating))
 
 
 def luminance(data: da.Array, channel_axis: int = -1) -> da.Array:

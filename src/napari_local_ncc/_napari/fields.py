@@ -14,7 +14,11 @@ from magicgui.widgets import (
     Widget,
     create_widget,
 )
+from napari import current_viewer
 from napari.layers import Image, Layer
+from qtpy.QtWidgets import QComboBox, QLabel
+
+from napari_local_ncc._napari.layers import mask_layers
 
 
 def inputs() -> Container:
@@ -56,13 +60,11 @@ def inputs() -> Container:
             tooltip="Box: all pixels of a window count the same. "
             "Gaussian: the middle counts more (sigma = radius / 3).",
         ),
-        create_widget(
+        ComboBox(
             name="mask",
-            annotation=Layer,
-            options={
-                "nullable": True,
-                "tooltip": "Labels, shapes, or an image that is > 0 where samples may be used.",
-            },
+            choices=_mask_choices,
+            nullable=True,
+            tooltip="Labels, shapes, or an image that is > 0 where samples may be used.",
         ),
         ComboBox(
             name="interpolation",
@@ -92,7 +94,18 @@ def inputs() -> Container:
             tooltip="Also add the moving image as it was compared.",
         ),
     ]
+    for field in fields:
+        if isinstance(field, ComboBox):  # a long layer name must not widen the dock
+            field.native.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            field.native.setMinimumContentsLength(12)
     return _tight(Container(widgets=fields, labels=True))
+
+
+def _mask_choices(_: ComboBox) -> list[Layer]:
+    viewer = current_viewer()
+    return [] if viewer is None else mask_layers(viewer)
 
 
 def _pick(name: str, label: str) -> LineEdit:
@@ -103,11 +116,6 @@ def _pick(name: str, label: str) -> LineEdit:
     )
     edit.native.setPlaceholderText("all; or c=0, t=3")
     return edit
-
-
-def plan() -> Label:
-    """Return the line that says what will be done."""
-    return _wrapped("plan")
 
 
 def buttons() -> Container:
@@ -122,8 +130,20 @@ def buttons() -> Container:
 
 
 def reports() -> list[Widget]:
-    """Return the progress bar and the line that says what was done."""
-    return [ProgressBar(name="progress"), _wrapped("message")]
+    """Return the progress bar, what will be done, and what was done."""
+    progress = ProgressBar(name="progress")
+    policy = progress.native.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)  # or everything below would jump
+    progress.native.setSizePolicy(policy)
+    return [progress, _wrapped("plan"), _wrapped("message")]
+
+
+def align_labels(choices: Container) -> None:
+    """Let all fields begin at the same x, which magicgui's own widths do not achieve here."""
+    labels = [row for row in choices.native.findChildren(QLabel) if row.text()]
+    widest = max(label.sizeHint().width() for label in labels)
+    for label in labels:
+        label.setFixedWidth(widest)
 
 
 def _wrapped(name: str) -> Label:

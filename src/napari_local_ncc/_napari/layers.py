@@ -10,9 +10,10 @@ from napari.layers import Image, Labels, Shapes
 from napari.utils.colormaps import Colormap
 
 from napari_local_ncc import colormap
+from napari_local_ncc._napari.shapes import drawn_on, shape_outlines
 from napari_local_ncc.geometry import PIXEL, Grid, is_spatial, unit_name
 from napari_local_ncc.image import SpatialImage, map_chunks
-from napari_local_ncc.luminance import luminance
+from napari_local_ncc.luminance import luminance, one_sample
 from napari_local_ncc.parameters import check_real
 
 if TYPE_CHECKING:
@@ -94,57 +95,54 @@ def spatial_image(
         chunks = (*map_chunks(grid), data.shape[-1]) if rgb else map_chunks(grid)
         data = da.from_array(data, chunks=chunks, name=False)
     if rgb and "c" in chosen:
+        samples = range(data.shape[-1])
         grid = grid.prepend(Grid(data.shape[-1:], axis_labels=("c",)))
-        data = da.moveaxis(data, -1, 0)
+        data = da.stack([one_sample(data, k) for k in samples])
     elif rgb:
         data = luminance(data, data.ndim - 1)
     return SpatialImage(data, grid, layer.name).select(chosen).with_spatial_ndim(spatial_ndim)
 
 
-def mask_image(mask: Layer, fixed: Image, spatial_ndim: int | None = None) -> SpatialImage:
+def mask_image(
+    mask: Layer, fixed: SpatialImage, chosen: Mapping[str, int] | None = None
+) -> SpatialImage:
     """Take a layer as a mask: what is not zero, or lies inside a shape, may be used.
 
     Parameters
     ----------
     mask : napari.layers.Labels, napari.layers.Image or napari.layers.Shapes
-        The layer, on a grid of its own. Shapes are drawn on the plane of `fixed` and hold
-        for all of its planes and frames.
-    fixed : napari.layers.Image
-        The layer that it masks.
-    spatial_ndim : int, optional
-        As for `spatial_image`.
+        The layer, on a grid of its own. Shapes lie on the last two axes of the world and
+        hold for all planes and frames.
+    fixed : SpatialImage
+        The image that it masks.
+    chosen : mapping of str to int, optional
+        What was chosen of the fixed layer; it is chosen of the mask too, if it has it.
 
     Returns
     -------
     SpatialImage
-        Non-zero where samples may be used.
+        Non-zero where samples may be used, lazily.
 
     Raises
     ------
     TypeError
         If the layer is of another kind.
     ValueError
-        If a Shapes layer is empty.
+        If a Shapes layer holds no area, or has more spatial axes than its plane.
     """
     if isinstance(mask, Image | Labels):
-        return spatial_image(mask, spatial_ndim)
+        image = spatial_image(mask).select_known(chosen or {})
+        return image.with_spatial_ndim(min(fixed.grid.spatial_ndim, image.grid.ndim))
     if not isinstance(mask, Shapes):
         raise TypeError(
             f"{mask.name} cannot be a mask: choose a Labels, a Shapes or an Image layer"
         )
-    if not mask.data:
-        raise ValueError(f"the mask {mask.name} holds no shapes; draw some or choose no mask")
-    grid = layer_grid(fixed)
-    plane = grid.take(range(grid.ndim - 2, grid.ndim))
-    outlines = [
-        [fixed.world_to_data(mask.data_to_world(vertex))[-2:] for vertex in shape]
-        for shape in mask.data
-    ]
-    drawn = Shapes(outlines, shape_type=mask.shape_type).to_labels(plane.shape)
-    planes = drawn.reshape((1,) * (grid.ndim - 2) + plane.shape)
-    return SpatialImage(
-        da.broadcast_to(da.from_array(planes, name=False), grid.shape), grid, mask.name
-    ).with_spatial_ndim(spatial_ndim)
+    outlines = shape_outlines(mask)
+    if not outlines:
+        raise ValueError(
+            f"the mask {mask.name} holds no area; draw polygons, rectangles or ellipses"
+        )
+    return SpatialImage(drawn_on(fixed.grid, outlines), fixed.grid, mask.name)
 
 
 def _level_data(layer: Image | Labels, level: int) -> Any:
@@ -213,6 +211,15 @@ def add_ncc_layer(viewer: Viewer, outcome: Outcome) -> None:
     layer.colorbar.visible = True
 
 
+def mask_layers(viewer: Viewer) -> list[Layer]:
+    """Return the layers that can be a mask: no points, and no results of ours."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels | Shapes | Image) and METADATA not in layer.metadata
+    ]
+
+
 def add_registered_layer(viewer: Viewer, outcome: Outcome) -> None:
     """Add the moving image as it was compared, on the fixed layer."""
     viewer.add_image(
@@ -220,6 +227,7 @@ def add_registered_layer(viewer: Viewer, outcome: Outcome) -> None:
         name=f"{outcome.job.moving.name} on {outcome.job.fixed.name}",
         colormap="magenta",
         blending="additive",
+        metadata={METADATA: outcome.map.provenance},
         **_place(outcome),
     )
 

@@ -10,7 +10,7 @@ from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QApplication
 
-from napari_local_ncc._napari.fields import buttons, inputs, plan, reports
+from napari_local_ncc._napari.fields import align_labels, buttons, inputs, reports
 from napari_local_ncc._napari.job import Failure, Job, Outcome, attempt
 from napari_local_ncc._napari.layers import (
     add_ncc_layer,
@@ -28,6 +28,7 @@ from napari_local_ncc.summary import describe_pairing, describe_registration
 
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Image
 
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.progress import Progress
@@ -54,8 +55,9 @@ class LocalNCCWidget(Container):
         self._viewer = viewer
         self._cancelled = threading.Event()
         self._is_gone = False
+        self._pair: list[Image] = []
         choices = inputs()
-        super().__init__(widgets=[choices, plan(), buttons(), *reports()], labels=False)
+        super().__init__(widgets=[choices, buttons(), *reports()], labels=False)
         for layer in ("fixed", "moving"):
             self[layer].changed.connect(self._offer_choices)
         choices.changed.connect(self._show_plan)
@@ -65,6 +67,7 @@ class LocalNCCWidget(Container):
         QApplication.instance().aboutToQuit.connect(self._quit)
         self._set_running(False)
         self.reset_choices()
+        align_labels(choices)
 
     def __getitem__(self, key: Any) -> Any:
         """Find a field by its name, wherever the layout has put it, or by position."""
@@ -87,7 +90,9 @@ class LocalNCCWidget(Container):
         both = all(layer is not None for layer in layers)
         deep = both and max(layer.ndim for layer in layers) > 2
         self["window"].visible = deep
-        self["window"].value = default_window_ndim(*layers) if deep else 2
+        if both and layers != self._pair:  # what the user chose for a pair is kept
+            self["window"].value = default_window_ndim(*layers) if deep else 2
+        self._pair = layers
         for name, layer in zip(("fixed_pick", "moving_pick"), layers, strict=True):
             self[name].visible = both and (layer.ndim > 2 or layer.rgb)
         self["level"].visible = both and any(layer.multiscale for layer in layers)
@@ -97,7 +102,13 @@ class LocalNCCWidget(Container):
     def _show_plan(self, *_: Any) -> None:
         try:
             fixed, moving = self._images()
-            plan = describe_pairing(fixed, moving, self._parameters(), self["unitless"].value)
+            plan = describe_pairing(
+                fixed,
+                moving,
+                self._parameters(),
+                self["unitless"].value,
+                model=self["registration"].value,
+            )
         except BAD_INPUT as error:
             plan = str(error)
         self["plan"].value = plan
@@ -149,7 +160,7 @@ class LocalNCCWidget(Container):
         return Job(
             fixed=fixed,
             moving=moving,
-            mask=None if mask is None else mask_image(mask, layer, fixed.grid.spatial_ndim),
+            mask=None if mask is None else mask_image(mask, fixed, self._picks()[0]),
             model=self["registration"].value,
             parameters=self._parameters(),
             add_registered=self["add_registered"].value,
@@ -159,7 +170,7 @@ class LocalNCCWidget(Container):
         )
 
     def _show_progress(self, progress: Progress) -> None:
-        if self._is_gone:
+        if self._cancelled.is_set():
             return
         bar = self["progress"]
         bar.max, bar.value = max(progress.total, 1), progress.done
@@ -196,6 +207,8 @@ class LocalNCCWidget(Container):
 
     def _cancel(self) -> None:
         self._cancelled.set()
+        self["cancel"].enabled = False
+        self["message"].value = "Cancelling"
 
     def _quit(self) -> None:
         """End what is running, and show nothing more: the widget is gone."""

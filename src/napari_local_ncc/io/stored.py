@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_local_ncc.geometry import INDEPENDENT_LABELS, PIXEL, Grid, unit_name
 from napari_local_ncc.image import SpatialImage, map_chunks
-from napari_local_ncc.luminance import luminance
+from napari_local_ncc.luminance import luminance, one_sample
 from napari_local_ncc.parameters import check_real
 
 if TYPE_CHECKING:
@@ -74,8 +74,14 @@ class StoredImage:
                     "and indices count from 0"
                 )
             index[self.labels.index(label.lower())] = position
+        colours = [k for k, axis in enumerate(self.axes) if axis.label == COLOUR]
+        data = self.data
+        for k in colours:
+            if isinstance(sample := index[k], int):  # it keeps its axis, of one sample
+                data = da.expand_dims(one_sample(data, sample, k), k)
+                index[k] = 0
         kept = [axis for axis, i in zip(self.axes, index, strict=True) if isinstance(i, slice)]
-        return StoredImage(self.data[tuple(index)], tuple(kept))
+        return StoredImage(data[tuple(index)], tuple(kept))
 
     @property
     def labels(self) -> tuple[str, ...]:
