@@ -139,11 +139,14 @@ def reports() -> list[Widget]:
 
 
 def align_labels(choices: Container) -> None:
-    """Let all fields begin at the same x, which magicgui's own widths do not achieve here."""
+    """Let all fields begin at the same x, which magicgui's own widths do not achieve here.
+
+    To be called again when the window has given the labels its font.
+    """
     labels = [row for row in choices.native.findChildren(QLabel) if row.text()]
-    widest = max(label.sizeHint().width() for label in labels)
+    widest = max(label.fontMetrics().horizontalAdvance(label.text()) for label in labels)
     for label in labels:
-        label.setFixedWidth(widest)
+        label.setFixedWidth(widest + 4)
 
 
 def _wrapped(name: str) -> Label:

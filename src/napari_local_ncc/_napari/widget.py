@@ -67,7 +67,6 @@ class LocalNCCWidget(Container):
         QApplication.instance().aboutToQuit.connect(self._quit)
         self._set_running(False)
         self.reset_choices()
-        align_labels(choices)
 
     def __getitem__(self, key: Any) -> Any:
         """Find a field by its name, wherever the layout has put it, or by position."""
@@ -86,6 +85,7 @@ class LocalNCCWidget(Container):
 
     def _offer_choices(self, *_: Any) -> None:
         """Show the fields that matter for the two layers, and what would be done."""
+        align_labels(self[0])
         layers = [self[name].value for name in ("fixed", "moving")]
         both = all(layer is not None for layer in layers)
         deep = both and max(layer.ndim for layer in layers) > 2

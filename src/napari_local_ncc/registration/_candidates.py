@@ -13,7 +13,7 @@ from skimage.registration import phase_cross_correlation
 from napari_local_ncc.registration._overlap import (
     MIN_SAMPLES,
     QUINTIC,
-    Pair,
+    ArrayPair,
     detail,
     ncc_of,
     reduced,
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Vector = NDArray[np.float64]
-    Samples = NDArray[np.floating]
-    Usable = NDArray[np.bool_] | slice
+    from napari_local_ncc.registration._overlap import Samples, Vector
+
 
 COARSE_SIZE = 2**17  # samples; larger images are searched on a reduced level
 TRACK_SAMPLES = 2**14  # enough to follow a shift from one level to the next
@@ -38,7 +37,7 @@ CEILING = 0.99  # real images are not more alike than this other than by constru
 DOUBT = 3.0  # standard errors subtracted from a candidate's Fisher z
 
 
-def search(pair: Pair, start: Vector) -> list[Vector]:
+def search(pair: ArrayPair, start: Vector) -> list[Vector]:
     """Offsets good to a fraction of a pixel, best first."""
     levels = [(pair, np.ones(pair.ndim))]
     while max(i.values.size for i in (levels[-1][0].fixed, levels[-1][0].moving)) > COARSE_SIZE:
@@ -48,7 +47,7 @@ def search(pair: Pair, start: Vector) -> list[Vector]:
         if factor.max() == 1:
             break
         images = reduced(finer.fixed, factor), reduced(finer.moving, factor)
-        levels.append((Pair(*images, pair.min_overlap), scale * factor))
+        levels.append((ArrayPair(*images, pair.min_overlap), scale * factor))
     coarse, scale = levels[-1]
     texture = _texture(coarse)
     found = [start / scale, *_proposals(coarse, texture[0])]
@@ -59,11 +58,11 @@ def search(pair: Pair, start: Vector) -> list[Vector]:
     return candidates
 
 
-def _proposals(pair: Pair, texture: float) -> Iterator[Vector]:
+def _proposals(pair: ArrayPair, texture: float) -> Iterator[Vector]:
     """Whole-pixel offsets worth verifying."""
     yield from _peaks(pair, texture)
     # on a strong smooth background the true shift may be no peak before that is removed
-    yield from _peaks(Pair(detail(pair.fixed), detail(pair.moving), pair.min_overlap), np.inf)
+    yield from _peaks(ArrayPair(detail(pair.fixed), detail(pair.moving), pair.min_overlap), np.inf)
     images = pair.fixed.values, pair.moving.values
     period = np.maximum(images[0].shape, images[1].shape)
     padded = [np.pad(i, [(0, n - k) for n, k in zip(period, i.shape, strict=True)]) for i in images]
@@ -72,7 +71,7 @@ def _proposals(pair: Pair, texture: float) -> Iterator[Vector]:
     yield from (-shift + np.array(k) * period for k in product((-1, 0, 1), repeat=pair.ndim))
 
 
-def _peaks(pair: Pair, texture: float) -> Iterator[Vector]:
+def _peaks(pair: ArrayPair, texture: float) -> Iterator[Vector]:
     """Find the highest peaks of the NCC over all whole-pixel shifts."""
     ncc, count = _surface(pair)
     evidence = _evidence(ncc, texture * count / min(pair.fixed.count, pair.moving.count))
@@ -82,7 +81,7 @@ def _peaks(pair: Pair, texture: float) -> Iterator[Vector]:
         yield np.where(peak < pair.moving.values.shape, peak, peak - ncc.shape).astype(float)
 
 
-def _surface(pair: Pair) -> tuple[Samples, Samples]:
+def _surface(pair: ArrayPair) -> tuple[Samples, Samples]:
     """NCC and number of valid pairs at every whole-pixel offset, negative ones at the end.
 
     Padfield (2012), doi:10.1109/TIP.2011.2181402, with real transforms. scikit-image's own
@@ -108,7 +107,9 @@ def _surface(pair: Pair) -> tuple[Samples, Samples]:
     return np.where(flat, 0, np.clip(ncc, -1, 1)), count
 
 
-def _ranked(pair: Pair, offsets: list[Vector], start: Vector, texture: list[float]) -> list[Vector]:
+def _ranked(
+    pair: ArrayPair, offsets: list[Vector], start: Vector, texture: list[float]
+) -> list[Vector]:
     """Sort the offsets with enough overlap, best first; of equal ones the nearest to `start`."""
     scores = {
         tuple(o): _score(pair, o, texture) - 1e-6 * float(np.linalg.norm(o - start))
@@ -120,7 +121,7 @@ def _ranked(pair: Pair, offsets: list[Vector], start: Vector, texture: list[floa
     return [np.array(o) for o in best]
 
 
-def _score(pair: Pair, offset: Vector, texture: list[float]) -> float:
+def _score(pair: ArrayPair, offset: Vector, texture: list[float]) -> float:
     """Evidence that the images match at `offset`: in their values, and in their gradients.
 
     Gradients do not see a smooth background, values are less noisy: what matches in only
@@ -152,7 +153,7 @@ def _evidence(ncc: Samples | float, count: Samples | float) -> Samples:
     return np.asarray(z - DOUBT / np.sqrt(1 + count))
 
 
-def significance(pair: Pair, ncc: float, share: float) -> float:
+def significance(pair: ArrayPair, ncc: float, share: float) -> float:
     """Return an NCC over a share of the smaller image in standard errors of Fisher's z.
 
     Neighbouring samples are alike, so that their effective number is what counts; see
@@ -163,7 +164,7 @@ def significance(pair: Pair, ncc: float, share: float) -> float:
     return float(np.arctanh(min(ncc, CEILING)) * np.sqrt(max(count - 3, 0)))
 
 
-def _texture(pair: Pair) -> list[float]:
+def _texture(pair: ArrayPair) -> list[float]:
     """Count independent samples in the smaller image: of values, and of each gradient."""
     images = pair.fixed.values, pair.moving.values
     count = min(pair.fixed.count, pair.moving.count)

@@ -26,7 +26,7 @@ QUINTIC = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Image:
+class Standardised:
     """Samples of mean 0 and standard deviation 1; `weight` 0 where invalid (None: 1 everywhere)."""
 
     values: Samples
@@ -40,7 +40,7 @@ class Image:
         return np.ones_like(self.values) if self.weight is None else self.weight
 
 
-def standardised(image: ArrayLike, valid: ArrayLike | None, name: str) -> Image:
+def standardised(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standardised:
     """Check one image and remove its units, so that no threshold depends on them."""
     data = np.asarray(image)
     if data.dtype.kind not in "buif" or data.ndim == 0:
@@ -64,7 +64,7 @@ def standardised(image: ArrayLike, valid: ArrayLike | None, name: str) -> Image:
             "choose another channel, slice or mask"
         )
     values /= kind(spread)
-    return Image(values, None if usable is None else usable.astype(np.float32))
+    return Standardised(values, None if usable is None else usable.astype(np.float32))
 
 
 def _valid(
@@ -82,7 +82,7 @@ def _valid(
     return None if valid.all() else np.asarray(valid)
 
 
-def reduced(image: Image, factor: NDArray[np.intp]) -> Image:
+def reduced(image: Standardised, factor: NDArray[np.intp]) -> Standardised:
     """Means of blocks of `factor` samples; a block is valid if all of its samples are."""
     sides = list(zip(image.values.shape, factor, strict=True))
     blocks = [
@@ -91,17 +91,17 @@ def reduced(image: Image, factor: NDArray[np.intp]) -> Image:
     ]
     values = np.asarray(sum(image.values[b] for b in blocks)) / np.float32(len(blocks))
     if image.weight is None:
-        return Image(values, None)
+        return Standardised(values, None)
     weight = np.min([image.weight[b] for b in blocks], axis=0)
-    return Image(values * weight, weight)
+    return Standardised(values * weight, weight)
 
 
-def detail(image: Image) -> Image:
+def detail(image: Standardised) -> Standardised:
     """Remove the smooth background (normalised convolution)."""
     weight = image.weights()
     near = np.maximum(ndi.gaussian_filter(weight, BACKGROUND), 1e-3)
     background = ndi.gaussian_filter(image.values, BACKGROUND) / near
-    return Image((image.values - background) * weight, image.weight)
+    return Standardised((image.values - background) * weight, image.weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,11 +139,11 @@ class Lattice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class ArrayPair:
     """Two images of one pixel size."""
 
-    fixed: Image
-    moving: Image
+    fixed: Standardised
+    moving: Standardised
     min_overlap: float
 
     def __post_init__(self) -> None:

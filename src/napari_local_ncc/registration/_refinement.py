@@ -9,20 +9,15 @@ import numpy as np
 from napari_local_ncc.registration._overlap import MIN_SAMPLES, QUINTIC, ncc_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from napari_local_ncc.registration._overlap import ArrayPair, Lattice, Samples, Usable, Vector
 
-    from napari_local_ncc.registration._overlap import Lattice, Pair
-
-    Vector = NDArray[np.float64]
-    Samples = NDArray[np.floating]
-    Usable = NDArray[np.bool_] | slice
 
 FINAL_SAMPLES = 2**16  # enough for 0.001 px on any image with texture
 SNAP = 0.05  # px: the largest fraction that may be rounded away
 MAX_STEPS = 8  # of Gauss-Newton in one place
 
 
-def tracked(pair: Pair, offset: Vector, limit: int) -> Vector:
+def tracked(pair: ArrayPair, offset: Vector, limit: int) -> Vector:
     """Climb to the maximum of the NCC near `offset`, at most 1 px per lattice."""
     for _ in range(3):
         moved = _gauss_newton(pair, offset, limit, inverse=False)
@@ -32,14 +27,14 @@ def tracked(pair: Pair, offset: Vector, limit: int) -> Vector:
     return offset
 
 
-def polished(pair: Pair, offset: Vector) -> Vector:
+def polished(pair: ArrayPair, offset: Vector) -> Vector:
     """Remove the pull of the interpolation on noise, which is towards half-pixels."""
     offset = tracked(pair, offset, FINAL_SAMPLES)
     moved = _gauss_newton(pair, offset, FINAL_SAMPLES, inverse=True)
     return moved if np.max(np.abs(moved - offset)) < 0.2 else offset
 
 
-def _gauss_newton(pair: Pair, offset: Vector, limit: int, *, inverse: bool) -> Vector:
+def _gauss_newton(pair: ArrayPair, offset: Vector, limit: int, *, inverse: bool) -> Vector:
     """Least squares in shift, gain and background, which maximises the NCC.
 
     Forward, the gradient is the interpolated moving image's, and the NCC can only rise.
@@ -82,7 +77,7 @@ def _step(fit: Vector, target: Samples) -> Vector:
     return np.array(slope) / gain if gain > 0 else np.zeros(len(slope))
 
 
-def snapped(pair: Pair, offset: Vector) -> Vector:
+def snapped(pair: ArrayPair, offset: Vector) -> Vector:
     """Round the axes on which a whole pixel is, within the noise, as good: nothing is resampled."""
     lattice = pair.lattice(offset, FINAL_SAMPLES, QUINTIC, slack=1)
     if lattice is None:

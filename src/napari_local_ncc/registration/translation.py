@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.registration._candidates import search, significance
-from napari_local_ncc.registration._overlap import Pair, standardised
+from napari_local_ncc.registration._overlap import ArrayPair, standardised
 from napari_local_ncc.registration._refinement import polished, snapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Vector = NDArray[np.float64]
-    Samples = NDArray[np.floating]
-    Usable = NDArray[np.bool_] | slice
+    from napari_local_ncc.registration._overlap import Vector
+
 
 NARROWEST = 0.1  # share of the smaller image
 NEARLY_PERFECT = 0.9
@@ -105,7 +104,7 @@ def estimate_translation(
         standardised(fixed, fixed_valid, "fixed"),
         standardised(moving, moving_valid, "moving"),
     )
-    pair = Pair(*images, min(NARROWEST, min_overlap))
+    pair = ArrayPair(*images, min(NARROWEST, min_overlap))
     origin = np.zeros(pair.ndim) if start is None else np.array(start, np.float64)
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
         raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
@@ -124,7 +123,7 @@ def estimate_translation(
     return Translation(origin, before, before, pair.share(origin))
 
 
-def _is_trusted(pair: Pair, offset: Vector, ncc: float, min_overlap: float) -> bool:
+def _is_trusted(pair: ArrayPair, offset: Vector, ncc: float, min_overlap: float) -> bool:
     """Tell a match from the best of many chances."""
     if ncc >= NEARLY_PERFECT:
         return True
@@ -132,11 +131,11 @@ def _is_trusted(pair: Pair, offset: Vector, ncc: float, min_overlap: float) -> b
     return share >= 0.95 * min_overlap and significance(pair, ncc, share) >= SIGNIFICANT
 
 
-def _offsets(pair: Pair, start: Vector, min_overlap: float) -> Iterator[Vector]:
+def _offsets(pair: ArrayPair, start: Vector, min_overlap: float) -> Iterator[Vector]:
     """Yield refined candidates: of any overlap, and if none is trusted, of wide ones only."""
     for candidate in search(pair, start):
         yield snapped(pair, polished(pair, candidate))
     if min_overlap > pair.min_overlap:
-        wide = Pair(pair.fixed, pair.moving, min_overlap)
+        wide = ArrayPair(pair.fixed, pair.moving, min_overlap)
         for candidate in search(wide, start):
             yield snapped(wide, polished(wide, candidate))
