@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -95,6 +97,36 @@ def test_the_command_is_installed():
     )
     assert found.returncode == 0
     assert "demo" in found.stdout
+
+
+def commands_of_the_readme(repository):
+    """Return the shell commands of the README, in their order."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    return [block.strip() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_readme_promises_two_commands(repository):
+    first, *_, last = commands_of_the_readme(repository)
+    assert first.endswith("local-ncc demo")
+    assert last == "bash .ci/test"
+    assert (repository / last.split()[1]).exists()
+
+
+@pytest.mark.network
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell command")
+def test_the_readme_s_first_command_in_a_clean_clone(repository, tmp_path):
+    """It installs everything and runs the main job. The last command runs this very test."""
+    git = shutil.which("git")
+    if git is None or not (repository / ".git").exists():
+        pytest.skip("not a git clone")
+    subprocess.run([git, "clone", "-q", repository, tmp_path / "clone"], check=True)
+    command = commands_of_the_readme(repository)[0].replace("python3.11", sys.executable, 1)
+    found = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path / "clone", capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert "shift y -7.2" in found.stdout
+    assert (tmp_path / "clone" / "local-ncc-demo" / "figure.png").exists()
 
 
 @pytest.mark.network

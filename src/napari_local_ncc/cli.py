@@ -7,13 +7,11 @@ import signal
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.progress import Progress as ProgressBar
-from rich.progress import TimeRemainingColumn
 
+from napari_local_ncc.console import follow, report, say
 from napari_local_ncc.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import Interpolation
     from napari_local_ncc.pipeline import ConfidenceMap
-    from napari_local_ncc.registration import Registration
     from napari_local_ncc.summary import Summary
 
 app = typer.Typer(
@@ -37,7 +34,6 @@ app = typer.Typer(
 
 BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError, typer.TyperException)
 INTERRUPTED = 130
-R = TypeVar("R")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,10 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        _say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
+        say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
         code = 2
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
-        _say("local-ncc: interrupted; what was not complete is removed")
+        say("local-ncc: interrupted; what was not complete is removed")
     return int(code)
 
 
@@ -96,6 +92,7 @@ def demo(
     from napari_local_ncc.registration import iter_register
     from napari_local_ncc.resampling import resample
     from napari_local_ncc.sample_data import brain_slice
+    from napari_local_ncc.summary import describe_pairing
 
     output.mkdir(parents=True, exist_ok=True)
     figure_path, map_path = output / "figure.png", output / "ncc.ome.zarr"
@@ -113,9 +110,8 @@ def demo(
         {"NCC before": _band(before), "NCC after registration": _band(after)},
     )
     figure.savefig(figure_path, dpi=150)
-    print(f"fixed    {_describe(pair.fixed)}")
-    print(f"moving   {_describe(pair.moving)}")
-    _report(registration, summary, before=_summary(before))
+    print(f"compare  {describe_pairing(pair.fixed, pair.moving, after.parameters)}")
+    report(registration, summary, before=_summary(before))
     print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
     print(f"map      {map_path}\nfigure   {figure_path}")
 
@@ -212,7 +208,7 @@ def map_(
         allowed = allowed.with_spatial_ndim(ndim)
     plan = describe_pairing(a, b, parameters, meaning, model=register)
     check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid)
-    _say(plan)
+    say(plan)
     applied = None if transform is None else Registration.load(transform)
     if register != "none":
         applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
@@ -221,7 +217,7 @@ def map_(
     )
     summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
     print(f"compare  {plan}")
-    _report(applied, summary)
+    report(applied, summary)
     print(f"map      {output}")
     if plot is not None:
         _plot(plot, a, b, output)
@@ -258,33 +254,6 @@ def register_(
     print(f"register {describe_registration(found)}\ntransform {output}")
 
 
-def follow(steps: Generator[Progress, None, R]) -> R:
-    """Show the progress of a computation on standard error and return its result."""
-    console = Console(stderr=True)
-    columns = (*ProgressBar.get_default_columns()[:-1], TimeRemainingColumn())
-    with ProgressBar(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=None)
-        said = ""
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                result: R = end.value
-                return result
-            bar.update(
-                task, description=progress.step, completed=progress.done, total=progress.total
-            )
-            if not console.is_terminal and progress.step != said:
-                said = progress.step
-                _say(said if progress.total == 1 else f"{said}: {progress.total} parts")
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
 def _write(
     result: ConfidenceMap, path: Path, *, overwrite: bool, workers: int | None
 ) -> Generator[Progress, None, Summary]:
@@ -312,30 +281,6 @@ def _summary(result: ConfidenceMap) -> Summary:
     for tile in compute_tiles(result["ncc"]):
         tally.add(tile.data)
     return tally.summary
-
-
-def _report(
-    registration: Registration | None, summary: Summary, before: Summary | None = None
-) -> None:
-    from napari_local_ncc.summary import describe_registration
-
-    if registration is not None:
-        print(f"register {describe_registration(registration)}")
-    if before is not None:
-        print(f"before   {before}")
-    print(f"{'ncc' if before is None else 'after':8} {summary}")
-
-
-def _describe(image: SpatialImage) -> str:
-    from napari_local_ncc.geometry import axis_name, unit_symbol
-
-    grid = image.grid
-    size = " x ".join(str(n) for n in grid.shape)
-    axes = " ".join(axis_name(label) for label in grid.axis_labels)
-    spacing = ", ".join(
-        f"{step:g} {unit_symbol(unit)}" for step, unit in zip(grid.spacing, grid.units, strict=True)
-    )
-    return f"{image.name}: {size} ({axes}), {image.data.dtype}, spacing {spacing}"
 
 
 def _band(result: ConfidenceMap) -> SpatialImage:

@@ -1,0 +1,63 @@
+"""What the command line says: progress and messages on standard error, results elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+from rich.progress import TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_local_ncc.progress import Progress
+    from napari_local_ncc.registration import Registration
+    from napari_local_ncc.summary import Summary
+
+R = TypeVar("R")
+
+
+def say(message: str) -> None:
+    """Print a message to standard error."""
+    print(message, file=sys.stderr)
+
+
+def follow(steps: Generator[Progress, None, R]) -> R:
+    """Show the progress of a computation and return its result.
+
+    A bar with the time left on a terminal, a line for each step elsewhere.
+    """
+    console = Console(stderr=True)
+    columns = (*ProgressBar.get_default_columns()[:-1], TimeRemainingColumn())
+    hidden = not console.is_terminal
+    bar = ProgressBar(*columns, console=console, transient=True, disable=hidden)
+    with closing(steps), bar:
+        task = bar.add_task("", total=None)
+        step = ""
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            done, total = progress.done, progress.total
+            bar.update(task, description=progress.step, completed=done, total=total)
+            if hidden and progress.step != step:
+                step = progress.step
+                say(step if total == 1 else f"{step}: {total} parts")
+
+
+def report(
+    registration: Registration | None, summary: Summary, before: Summary | None = None
+) -> None:
+    """Print what a registration found, and the map in numbers (before and after, if both)."""
+    from napari_local_ncc.summary import describe_registration
+
+    if registration is not None:
+        print(f"register {describe_registration(registration)}")
+    if before is not None:
+        print(f"before   {before}")
+    print(f"{'ncc' if before is None else 'after':8} {summary}")
