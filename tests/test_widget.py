@@ -61,6 +61,32 @@ def test_all_fields_are_found_by_name(dock):
         assert dock[name].name == name
 
 
+def menu_entries(menu, path=""):
+    menu.aboutToShow.emit()
+    for action in menu.actions():
+        here = f"{path} > {action.text()}".replace("&", "")
+        if action.menu():
+            yield from menu_entries(action.menu(), here)
+        else:
+            yield here
+
+
+def test_the_menus_offer_the_widget_and_the_samples(viewer, dock):
+    bar = viewer.window._qt_window.menuBar()
+    entries = [
+        entry for action in bar.actions() for entry in menu_entries(action.menu(), action.text())
+    ]
+    ours = [entry.replace("&", "") for entry in entries if "Local NCC" in entry]
+    assert [entry.split(" > ")[:2] for entry in ours] == [
+        ["File", "Open Sample"],
+        ["File", "Open Sample"],
+        ["File", "Open Sample"],
+        ["Layers", "Measure"],
+        ["Layers", "Register"],
+        ["Plugins", "Local NCC (Local NCC)"],
+    ]
+
+
 def test_it_runs_with_the_registered_layer(viewer, dock, run):
     viewer.open_sample(PLUGIN, "slices")
     fixed, moving = viewer.layers
