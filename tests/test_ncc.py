@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+import types
 
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_local_ncc import local_ncc
+from napari_local_ncc import local_ncc, ncc
+from napari_local_ncc._filters import ncc_by_filters
 from oracle import brute_force_ncc
 
 TOLERANCE = 1e-6
@@ -45,13 +49,21 @@ def pairs(draw, max_dims=3, max_side=9):
         st.tuples(*[st.integers(0, 4)] * len(shape)).filter(any) | st.integers(1, max_side + 3)
     )
     mask = rng.random(shape) < 0.7 if draw(st.booleans()) else None
-    chunks = tuple(draw(st.integers(1, n)) for n in shape)
+    chunks = tuple(tuple(_lengths(draw, n)) for n in shape)
     options = {
         "radius": radius,
         "weights": draw(st.sampled_from(["box", "gaussian"])),
         "min_valid": draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
     }
     return (*images, mask, options, chunks)
+
+
+def _lengths(draw, size):
+    """Cut an axis into irregular chunks."""
+    while size:
+        length = draw(st.integers(1, size))
+        yield length
+        size -= length
 
 
 @given(pairs())
@@ -68,6 +80,7 @@ def test_chunked_equals_whole(pair):
     whole = local_ncc(fixed, moving, mask=mask, **options)
     lazy = local_ncc(da.from_array(fixed, chunks), moving, mask=mask, **options)
     assert isinstance(lazy, da.Array)
+    assert (lazy.dtype, lazy.shape) == (np.float32, fixed.shape)
     assert_same(lazy.compute(scheduler="sync"), whole)
 
 
@@ -144,6 +157,54 @@ def test_a_lazy_map_can_be_sent_to_another_process(rng):
     fixed, moving = da.from_array(rng.normal(size=(2, 20, 20)), chunks=7)
     lazy = local_ncc(fixed, moving)
     assert_same(pickle.loads(pickle.dumps(lazy)).compute(), lazy.compute())
+
+
+def test_images_may_be_chunked_differently(rng):
+    fixed, moving = rng.normal(size=(2, 30, 41))
+    mask = rng.random((30, 41)) < 0.8
+    lazy = local_ncc(
+        da.from_array(fixed, ((13, 17), (20, 21))),
+        da.from_array(moving, 9),
+        mask=da.from_array(mask, (30, 5)),
+    )
+    assert lazy.chunks == ((13, 17), (20, 21))
+    assert_same(lazy.compute(), local_ncc(fixed, moving, mask=mask))
+
+
+def test_other_array_namespaces_go_by_filters_in_chunks_too(rng, monkeypatch):
+    """What CuPy arrays take, with NumPy in its place."""
+    fixed, moving = rng.normal(size=(2, 30, 41))
+    monkeypatch.setitem(sys.modules, "cupy", np)
+    monkeypatch.setitem(sys.modules, "cupyx", types.ModuleType("cupyx"))
+    monkeypatch.setitem(sys.modules, "cupyx.scipy", scipy)
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", scipy.ndimage)
+    sys.modules["cupyx"].scipy = scipy
+    monkeypatch.setattr(ncc, "_is_cupy", lambda array: True)
+    lazy = local_ncc(da.from_array(fixed, 9), da.from_array(moving, 9), radius=3)
+    filtered = ncc_by_filters(
+        fixed, moving, radius=(3, 3), weights="box", min_std=0.0, min_valid=0.5, xp=np
+    )
+    assert_same(lazy.compute(scheduler="sync"), filtered)
+
+
+def test_chunks_shorter_than_a_window_are_joined(rng):
+    fixed, moving = da.from_array(rng.normal(size=(2, 40, 40)), chunks=(1, 1, 40))
+    assert min(local_ncc(fixed, moving, radius=3).chunks[0]) >= 7
+
+
+def test_every_chunk_is_one_task_and_each_source_is_read_once(rng):
+    reads = []
+
+    def read(block):
+        reads.append(block.shape)
+        return block
+
+    image = da.from_array(rng.normal(size=(40, 40)), chunks=10)
+    source = image.map_blocks(read, dtype=image.dtype, meta=np.empty((0, 0)))
+    lazy = local_ncc(source, image, radius=3)
+    assert len(lazy.dask.layers[lazy.name]) == lazy.npartitions == 16
+    lazy.compute(scheduler="sync")
+    assert len(reads) == 16
 
 
 @pytest.mark.realdata

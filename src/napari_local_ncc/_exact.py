@@ -15,7 +15,7 @@ from napari_local_ncc._moments import MIN_SAMPLES, UNDETERMINED, cached, inner
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc._moments import Array, Pair, Taps, Triple, Validity
+    from napari_local_ncc._moments import Array, Pair, Samples, Taps, Triple, Validity
 
     Index = tuple[int, int, int, int]
 
@@ -36,7 +36,7 @@ def _window(shape: Index, taps: Taps, at: Index) -> tuple[int, int, int, int, in
 
 
 @inner
-def _is_constant(samples: Array, valid: Validity, taps: Taps, at: Index, run: Array) -> bool:
+def _is_constant(samples: Samples, valid: Validity, taps: Taps, at: Index, run: Array) -> bool:
     """Tell whether all valid samples of the window are equal.
 
     `run` remembers from window to window along a row which columns hold one value only
@@ -59,7 +59,7 @@ def _is_constant(samples: Array, valid: Validity, taps: Taps, at: Index, run: Ar
 
 @inner
 def _two_pass_ncc(
-    a: Array, b: Array, valid: Validity, taps: Taps, at: Index, scales: Pair, floors: Pair
+    a: Samples, b: Samples, valid: Validity, taps: Taps, at: Index, scales: Pair, floors: Pair
 ) -> float:
     """Return the NCC of one window, from differences to its centre sample."""
     m, zc, yc, xc = at
@@ -100,8 +100,8 @@ def _two_pass_ncc(
 
 @cached
 def resolve(
-    a: Array,
-    b: Array,
+    a: Samples,
+    b: Samples,
     valid: Validity,
     first: Triple,
     taps: Taps,

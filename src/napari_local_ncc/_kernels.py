@@ -1,8 +1,9 @@
 """The fused CPU kernel for NumPy arrays: any dtype and layout, tile by tile.
 
-NumPy reads each tile into a float64 scratch, so that one compiled function serves all
-dtypes, byte orders and strides, and extra memory is that of a tile. `_moments` computes
-the tile; `_exact` computes again the few windows whose sums have lost too many digits.
+NumPy reads each tile into a scratch of float32, or float64 where that would lose digits. So
+one compiled function serves nearly all dtypes, byte orders and strides, and extra memory is
+that of a tile; and as a tile is read anyway, an image may come in pieces. `_moments`
+computes the tile; `_exact` computes again the few windows whose sums lost too many digits.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ from napari_local_ncc._moments import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    Samples = NDArray[np.float64]
+    Numbers = NDArray[np.float64]
+    Samples = NDArray[np.float32 | np.float64]
     Validity = NDArray[np.bool_]
     Slices = tuple[slice, ...]
+    Pieces = Sequence[tuple[Slices, NDArray[Any]]]  # where in the image, samples there
 
 EPSILON = float(np.finfo(np.float64).eps)
 EXACT_BITS = 53  # integers up to 2 ** 53 are exact in float64
@@ -36,27 +41,31 @@ MAX_NCC_ERROR = 3e-7  # of a window that is not computed again
 ALL_VALID = np.ones((1, 1, 1, 0), np.bool_)
 # Samples along z, y, x: rows long enough to stream, a tile small enough for the L2 cache.
 PLANE_TILE = (1, 64, 1024)
-VOLUME_TILE = (64, 32, 256)
+VOLUME_TILE = (96, 48, 128)
 
 
-def ncc_tile(
-    fixed: NDArray[Any],
-    moving: NDArray[Any],
-    mask: NDArray[np.bool_] | None = None,
+def ncc_of_pieces(
+    fixed: Pieces,
+    moving: Pieces,
+    mask: Pieces = (),
     *,
+    region: Slices,
     radius: tuple[int, ...],
     weights: str,
     min_std: float,
     min_valid: float,
 ) -> NDArray[np.float32]:
-    """Compute the local NCC of two NumPy arrays in one pass over their samples.
+    """Compute the local NCC in a region of two images, in one pass over their samples.
 
     Parameters
     ----------
-    fixed, moving : array of any real dtype, shape (...)
-        Images of one shape. NaN and inf are invalid samples.
-    mask : array of bool, shape (...), optional
+    fixed, moving : sequence of (where, array of any real dtype)
+        The pieces of two images of one shape, and the slices that each fills. Axes of
+        radius 0 are not divided. NaN and inf are invalid samples.
+    mask : sequence of (where, array of bool), optional
         True where samples may be used.
+    region : tuple of slice
+        Where NCC is wanted; all of an axis of radius 0.
     radius : tuple of int
         Window radius per axis in pixels; 0 = independent axis. At most 3 are above 0.
     weights : {"box", "gaussian"}
@@ -65,11 +74,11 @@ def ncc_tile(
         Undefined where the standard deviation of either window is at or below this,
         in intensity units. 0: undefined where either window is constant.
     min_valid : float
-        Least valid share of the window's weight inside the array.
+        Least valid share of the window's weight inside the image.
 
     Returns
     -------
-    array of float32, shape (...)
+    array of float32, shape of the region
         NCC in [-1, 1]; NaN where the centre sample is invalid, where fewer than 3 samples
         or less than `min_valid` of the window are valid, and where a window is flat.
 
@@ -86,27 +95,33 @@ def ncc_tile(
     windowed = [axis for axis, r in enumerate(radius) if r]
     if len(windowed) > 3:
         raise ValueError(f"windows extend along at most 3 axes, got radius {radius}")
-    out = np.empty(fixed.shape, np.float32)
+    out = np.empty(_lengths(region), np.float32)
     if not windowed or not out.size:  # a window of one sample is undefined
         out.fill(np.nan)
         return out
-    independent, tiled = _order_axes(fixed, windowed)
+    largest = max((array for _, array in fixed), key=np.size)
+    independent, tiled = _order_axes(largest, windowed)
     unused = [_axis(1, 0, weights)] * (3 - len(tiled))
-    axes = unused + [_axis(fixed.shape[axis], radius[axis], weights) for axis in tiled]
+    shape = [max(where[axis].stop for where, _ in fixed) for axis in range(len(radius))]
+    axes = unused + [_axis(shape[axis], radius[axis], weights) for axis in tiled]
     window = _Window(tuple(axes), weights == "box", min_std, min_valid)
-    a, b, ncc = (_as_stacks(array, independent, tiled) for array in (fixed, moving, out))
-    valid = None if mask is None else _as_stacks(mask, independent, tiled)
+    images = [
+        [(_stack_slices(where, independent, tiled), _as_stacks(array, independent, tiled))
+         for where, array in pieces]
+        for pieces in (fixed, moving, mask)
+    ]  # fmt: skip
+    ncc, part = _as_stacks(out, independent, tiled), _stack_slices(region, independent, tiled)
     for stack in np.ndindex(ncc.shape[:-4]):
-        known = None if valid is None else valid[stack]
-        _ncc_of_stack(a[stack], b[stack], known, window, ncc[stack])
+        a, b, known = ([(where, array[stack]) for where, array in image] for image in images)
+        _ncc_of_stack(a, b, known, window, part, ncc[stack])
     return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axis:
     reach: int
-    taps: Samples  # 2 * reach + 1 window weights, the largest being 1
-    inside: Samples  # window weight and sample count inside the array; shape (2, size)
+    taps: Numbers  # 2 * reach + 1 window weights, the largest being 1
+    inside: Numbers  # window weight and sample count inside the array; shape (2, size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,29 +161,46 @@ def _as_stacks(array: NDArray[Any], independent: list[int], tiled: list[int]) ->
     return array.transpose(independent + tiled)[index]
 
 
+def _stack_slices(where: Slices, independent: list[int], tiled: list[int]) -> Slices:
+    """Return slices along batch, z, y, x."""
+    one = (slice(0, 1),)
+    batch = (where[independent[-1]],) if independent else one
+    return batch + one * (3 - len(tiled)) + tuple(where[axis] for axis in tiled)
+
+
 def _ncc_of_stack(
-    fixed: NDArray[Any],
-    moving: NDArray[Any],
-    mask: Validity | None,
+    fixed: Pieces,
+    moving: Pieces,
+    mask: Pieces,
     window: _Window,
+    region: Slices,
     out: NDArray[np.float32],
 ) -> None:
     sides = tuple(axis.taps.size for axis in window.axes)
-    exact = window.box and _sums_are_exact(fixed.dtype, moving.dtype, prod(sides))
+    dtypes = fixed[0][1].dtype, moving[0][1].dtype
+    exact = window.box and _sums_are_exact(*dtypes, prod(sides))
     rounding = 0.0 if exact else EPSILON * (sum(sides) + 4) / MAX_NCC_ERROR
-    tiles = _tiles(fixed.shape, window)
-    shape = tuple(max(c[axis].stop - c[axis].start for c, _ in tiles) for axis in range(4))
+    tiles = _tiles(region, window)
+    shape = tuple(max(_lengths(centres)[axis] for centres, _ in tiles) for axis in range(4))
     work = _aligned(workspace_size(sides, shape))
-    room = np.empty((2, max(fixed[around].size for _, around in tiles)))
+    single = all(np.can_cast(dtype, np.float32) for dtype in dtypes)
+    room = np.empty(
+        (2, max(prod(_lengths(around)) for _, around in tiles)),
+        np.float32 if single else np.float64,
+    )
+    results = np.empty(max(prod(_lengths(centres)) for centres, _ in tiles), np.float32)
     for centres, around in tiles:
-        a, b = _read(fixed[around], room[0]), _read(moving[around], room[1])
-        valid = ALL_VALID if mask is None else np.isfinite(a) & np.isfinite(b) & mask[around]
+        a, b = _read(fixed, around, room[0]), _read(moving, around, room[1])
+        valid = ALL_VALID
+        if mask:
+            known = _read(mask, around, np.empty(a.size, np.bool_))
+            valid = np.isfinite(a) & np.isfinite(b) & known
         first = tuple(c.start for c in centres[1:])
-        tile = np.empty([c.stop - c.start for c in centres], np.float32)
+        tile = _shaped(results, centres)
         if not _ncc_of_tile(a, b, valid, first, window, rounding, work, tile):
             valid = np.isfinite(a) & np.isfinite(b)
             _ncc_of_tile(a, b, valid, first, window, rounding, work, tile)
-        out[centres] = tile
+        out[_within(centres, region)] = tile
 
 
 def _ncc_of_tile(
@@ -178,7 +210,7 @@ def _ncc_of_tile(
     first: tuple[int, ...],
     window: _Window,
     rounding: float,
-    work: Samples,
+    work: Numbers,
     out: NDArray[np.float32],
 ) -> bool:
     """Fill `out`, unless there are invalid samples but `valid` is empty."""
@@ -202,9 +234,9 @@ def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -
     return 2 * log2(samples) + 16 * max(fixed.itemsize, moving.itemsize) <= EXACT_BITS
 
 
-def _tiles(shape: tuple[int, ...], window: _Window) -> list[tuple[Slices, Slices]]:
+def _tiles(region: Slices, window: _Window) -> list[tuple[Slices, Slices]]:
     """Return the centres of each tile and the samples around them that it needs."""
-    batch, *size = shape
+    batch, *size = _lengths(region)
     depth, height, width = VOLUME_TILE if size[0] > 1 else PLANE_TILE
     # Wide windows need larger tiles, or most of the work is on the samples around them.
     least = 4 if size[0] > 1 else 16
@@ -214,33 +246,58 @@ def _tiles(shape: tuple[int, ...], window: _Window) -> list[tuple[Slices, Slices
         min(n, max(side, least * axis.reach))
         for n, side, axis in zip(size, (depth, height, width), window.axes, strict=True)
     ]
-    cuts = [_cut(batch, max(1, prod(PLANE_TILE) // prod(sides)), 0)]
+    cuts = [_cut(region[0], max(1, prod(PLANE_TILE) // prod(sides)), 0, batch)]
     cuts += [
-        _cut(n, side, axis.reach) for n, side, axis in zip(size, sides, window.axes, strict=True)
+        _cut(part, side, axis.reach, axis.inside.shape[1])
+        for part, side, axis in zip(region[1:], sides, window.axes, strict=True)
     ]
     return [(tuple(c for c, _ in tile), tuple(s for _, s in tile)) for tile in product(*cuts)]
 
 
-def _cut(size: int, side: int, reach: int) -> list[tuple[slice, slice]]:
-    """Cut an axis into about equal parts of at most `side`, and these extended by `reach`."""
-    count = ceil(size / side)
-    edges = [size * i // count for i in range(count + 1)]
+def _cut(part: slice, side: int, reach: int, size: int) -> list[tuple[slice, slice]]:
+    """Cut part of an axis into about equal lengths up to `side`; and these plus `reach`."""
+    length = part.stop - part.start
+    count = ceil(length / side)
+    edges = [part.start + length * i // count for i in range(count + 1)]
     return [
         (slice(start, stop), slice(max(start - reach, 0), min(stop + reach, size)))
         for start, stop in pairwise(edges)
     ]
 
 
-def _aligned(size: int) -> Samples:
+def _lengths(part: Slices) -> tuple[int, ...]:
+    return tuple(p.stop - p.start for p in part)
+
+
+def _shaped(room: NDArray[Any], part: Slices) -> NDArray[Any]:
+    lengths = _lengths(part)
+    return room[: prod(lengths)].reshape(lengths)
+
+
+def _within(part: Slices, whole: Slices) -> Slices:
+    """Return a part relative to where the whole starts."""
+    return tuple(
+        slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
+    )
+
+
+def _aligned(size: int) -> Numbers:
     """Return zeros from a multiple of 64 bytes on: vectors across cache lines are slow."""
     room = np.zeros(size + 8)
     skip = -(room.ctypes.data // 8) % 8
     return room[skip : skip + size]
 
 
-def _read(source: NDArray[Any], room: Samples) -> Samples:
-    samples = room[: source.size].reshape(source.shape)
-    np.copyto(samples, source, casting="unsafe")
+def _read(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any]:
+    samples = _shaped(room, around)
+    for where, array in pieces:
+        common = tuple(
+            slice(max(a.start, w.start), min(a.stop, w.stop))
+            for a, w in zip(around, where, strict=True)
+        )
+        if all(c.start < c.stop for c in common):
+            source = array[_within(common, where)]
+            np.copyto(samples[_within(common, around)], source, casting="unsafe")
     return samples
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+    Samples = NDArray[np.float32 | np.float64]
     Validity = NDArray[np.bool_]
     Pair = tuple[float, float]
     Index = tuple[int, int, int, int]
@@ -132,7 +133,7 @@ def _store_validity(valid: Validity, at: Index, n: int, work: Array, row: int) -
 
 @inner
 def _store_powers(
-    samples: Array,
+    samples: Samples,
     at: Index,
     n: int,
     scale: float,
@@ -155,7 +156,7 @@ def _store_powers(
 
 @inner
 def _store_valid_powers(
-    samples: Array,
+    samples: Samples,
     at: Index,
     n: int,
     scale: float,
@@ -357,8 +358,8 @@ def _is_flat(w: float, mean: float, square: float, rounding: float, floor: float
 
 @cached
 def tile_ncc(
-    a: Array,
-    b: Array,
+    a: Samples,
+    b: Samples,
     valid: Validity,
     first: Triple,
     inside: Taps,
@@ -377,7 +378,7 @@ def tile_ncc(
 
     Parameters
     ----------
-    a, b : array of float64, shape (batch, z, y, x)
+    a, b : array of float32 or float64, shape (batch, z, y, x)
         The samples of the tile and around it as far as windows reach in the array.
     valid : array of bool, shape (batch, z, y, x) or empty
         Empty where all samples are taken to be valid.

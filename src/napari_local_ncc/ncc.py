@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc._chunks import join_pieces, map_windows
 from napari_local_ncc.parameters import (
     check_limits,
     check_radius,
@@ -16,7 +17,7 @@ from napari_local_ncc.parameters import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
@@ -88,32 +89,37 @@ def local_ncc(
     ]
     _check_arrays(dict(zip(images, arrays, strict=True)))
     check_limits(min_std, min_valid)
-    block = partial(
-        _ncc_of_arrays,
-        radius=check_radius(radius, arrays[0].ndim),
-        weights=check_weights(weights),
-        min_std=float(min_std),
-        min_valid=float(min_valid),
-    )
-    return _by_chunks(block, arrays) if lazy else block(*arrays)
+    options = {
+        "radius": check_radius(radius, arrays[0].ndim),
+        "weights": check_weights(weights),
+        "min_std": float(min_std),
+        "min_valid": float(min_valid),
+    }
+    return _ncc_by_chunks(arrays, options) if lazy else _ncc_of_arrays(*arrays, **options)
 
 
 def _is_cupy(array: object) -> bool:
     return type(array).__module__.partition(".")[0] == "cupy"
 
 
-def _ncc_of_arrays(fixed: Any, moving: Any, mask: Any = None, **options: Any) -> Any:
-    """Send arrays to the implementation for their kind, which is loaded when first needed."""
-    if _is_cupy(fixed):
+def _ncc_of_arrays(*images: Any, **options: Any) -> Any:
+    whole = tuple(slice(0, n) for n in images[0].shape)
+    return _ncc_of_pieces(*([(whole, image)] for image in images), region=whole, **options)
+
+
+def _ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
+    """Send images to the implementation for their kind, which is loaded when first needed."""
+    if _is_cupy(images[0][0][1]):
         import cupy
         import cupyx.scipy.ndimage
 
         from napari_local_ncc._filters import ncc_by_filters
 
-        return ncc_by_filters(fixed, moving, mask, **options, xp=cupy, ndimage=cupyx.scipy.ndimage)
-    from napari_local_ncc._kernels import ncc_tile
+        arrays = [join_pieces(pieces, cupy) for pieces in images]
+        return ncc_by_filters(*arrays, **options, xp=cupy, ndimage=cupyx.scipy.ndimage)[region]
+    from napari_local_ncc._kernels import ncc_of_pieces
 
-    return ncc_tile(fixed, moving, mask, **options)
+    return ncc_of_pieces(*images, region=region, **options)
 
 
 def _check_arrays(arrays: dict[str, Any]) -> None:
@@ -133,22 +139,10 @@ def _check_arrays(arrays: dict[str, Any]) -> None:
         raise ValueError(f"the images are empty or have no axes: their shape is {shape}")
 
 
-def _by_chunks(block: Callable[..., Any], arrays: list[Any]) -> da.Array:
+def _ncc_by_chunks(arrays: list[Any], options: dict[str, Any]) -> da.Array:
     first = next(array for array in arrays if isinstance(array, da.Array))
-    chunks = arrays[0].chunks if isinstance(arrays[0], da.Array) else first.chunks
-    aligned = [
-        array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks)
+    lazy = [
+        array if isinstance(array, da.Array) else da.from_array(array, first.chunks, name=False)
         for array in arrays
     ]
-    # An axis of n samples has no neighbours farther away than n - 1.
-    radius = block.keywords["radius"]  # type: ignore[attr-defined]  # a partial
-    depth = {axis: min(r, first.shape[axis] - 1) for axis, r in enumerate(radius)}
-    return da.map_overlap(
-        block,
-        *aligned,
-        depth=depth,
-        boundary="none",
-        dtype=np.float32,
-        meta=np.empty((0,) * first.ndim, np.float32),
-        align_arrays=False,
-    )
+    return map_windows(partial(_ncc_of_pieces, **options), lazy, options["radius"])

@@ -1,0 +1,404 @@
+"""Time local NCC beside what others offer, in one run, and write `docs/benchmarks.md`.
+
+    python benchmarks/peers.py [--repeats 5]
+
+Every case times its programs in turns and takes medians, so that a busy moment of the
+machine does not fall on one of them only. The error of each is the largest difference to
+the two-pass formula in float64, away from the border, where most pad and this project clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import scipy.ndimage
+from skimage.metrics import structural_similarity
+
+from napari_local_ncc import local_ncc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Image = NDArray[Any]
+    Program = Callable[["Case"], Any]
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+THREADS = 2
+PLANE_CHUNK = 1024
+VOLUME_CHUNK = 128
+PACKAGES = ("numpy", "numba", "dask", "scipy", "scikit-image", "opencv-python-headless", "dipy",
+            "monai")  # fmt: skip
+PROBE = 12  # pixels along each axis whose error is measured
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """Two images and what to compare them with."""
+
+    title: str
+    shape: tuple[int, ...]
+    programs: tuple[str, ...]
+    radius: int = 3
+    dtype: str = "float32"
+    weights: str = "box"
+    missing: str = ""  # "NaN" or "mask": how 10 % of the samples are invalid
+    images: list[Image] = field(default_factory=list)
+    lazy: list[da.Array] = field(default_factory=list)
+    extra: dict[str, Image] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Make structure of 100 on an offset of 1000, as cameras give it."""
+        rng = np.random.default_rng(0)
+        first, noise = rng.standard_normal((2, *self.shape), np.float32)
+        pair = [1000 + 100 * first, 1000 + 60 * first + 80 * noise]
+        self.images[:] = [image.astype(self.dtype) for image in pair]
+        if self.missing == "NaN":
+            self.images[0][rng.random(self.shape) < 0.1] = np.nan
+        # Not timed: dask copies what it takes from NumPy.
+        self.lazy[:] = [da.from_array(image, self.chunks, name=False) for image in self.images]
+        if self.missing == "mask":
+            self.extra["mask"] = rng.random(self.shape) > 0.1
+        self.extra["sum"] = np.empty_like(self.images[0])
+
+    @property
+    def mask(self) -> Image | None:
+        return self.extra.get("mask")
+
+    @property
+    def chunks(self) -> int:
+        return PLANE_CHUNK if len(self.shape) == 2 else VOLUME_CHUNK
+
+
+# --- programs ------------------------------------------------------------------------------
+
+
+def from_filters(fixed: Image, moving: Image, mean: Callable[[Image], Image]) -> Image:
+    """Compute NCC from five filters: what is usually written."""
+    a, b = mean(fixed), mean(moving)
+    cov = mean(fixed * moving) - a * b
+    return cov / np.sqrt((mean(fixed * fixed) - a * a) * (mean(moving * moving) - b * b))
+
+
+def numpy_add(case: Case) -> None:
+    np.add(*case.images, out=case.extra["sum"])
+
+
+def ours(case: Case) -> Image:
+    return local_ncc(*case.images, radius=case.radius, weights=case.weights, mask=case.mask)
+
+
+def ours_lazily(case: Case) -> Image:
+    lazy = local_ncc(*case.lazy, radius=case.radius, weights=case.weights, mask=case.mask)
+    return lazy.compute(scheduler="threads", num_workers=THREADS)
+
+
+def ours_stored(case: Case) -> Image:
+    lazy = local_ncc(*case.lazy, radius=case.radius, weights=case.weights, mask=case.mask)
+    out = np.empty(case.shape, np.float32)
+    lazy.store(out, lock=False, scheduler="threads", num_workers=THREADS)
+    return out
+
+
+def scipy_filters(case: Case) -> Image:
+    size = 2 * case.radius + 1
+    images = (image.astype(np.float64) for image in case.images)
+    return from_filters(*images, lambda image: scipy.ndimage.uniform_filter(image, size))
+
+
+def opencv_filters(case: Case, dtype: type = np.float64) -> Image:
+    import cv2
+
+    size = (2 * case.radius + 1,) * 2
+    images = (image.astype(dtype) for image in case.images)
+    return from_filters(*images, lambda image: cv2.boxFilter(image, -1, size))
+
+
+def opencv_filters_float32(case: Case) -> Image:
+    return opencv_filters(case, np.float32)
+
+
+def ssim(case: Case) -> None:
+    gaussian = case.weights == "gaussian"
+    options = (
+        {"gaussian_weights": True, "sigma": case.radius / 3, "truncate": 3.0}
+        if gaussian
+        else {"win_size": 2 * case.radius + 1}
+    )
+    structural_similarity(*case.images, data_range=1000.0, full=True, **options)
+
+
+def dipy(case: Case) -> Image:
+    from dipy.align import crosscorr
+
+    images = (image.astype(np.float64) for image in case.images)
+    factors = getattr(crosscorr, f"precompute_cc_factors_{len(case.shape)}d")
+    *_, cov, var_a, var_b = np.moveaxis(np.asarray(factors(*images, case.radius)), -1, 0)
+    return cov / np.sqrt(var_a * var_b)
+
+
+def monai(case: Case) -> None:
+    import torch
+    from monai.losses import LocalNormalizedCrossCorrelationLoss
+
+    torch.set_num_threads(THREADS)
+    loss = LocalNormalizedCrossCorrelationLoss(
+        len(case.shape), 2 * case.radius + 1, reduction="none"
+    )
+    loss(*(torch.from_numpy(image.astype(np.float32))[None, None] for image in case.images))
+
+
+def double_loop(case: Case) -> Image:
+    """Compute the definition for a corner of the image, pixel by pixel."""
+    r, (fixed, moving) = case.radius, case.images
+    ncc = np.full(case.shape, np.nan, np.float32)
+    for y, x in np.ndindex(LOOPED):
+        window = (slice(max(y - r, 0), y + r + 1), slice(max(x - r, 0), x + r + 1))
+        ncc[y, x] = np.corrcoef(fixed[window].ravel(), moving[window].ravel())[0, 1]
+    return ncc
+
+
+LOOPED = (64, 64)
+PROGRAMS: dict[str, Program] = {
+    "np.add(a, b, out=c)": numpy_add,
+    "this project, NumPy, 1 thread": ours,
+    f"this project, dask, {THREADS} threads": ours_lazily,
+    f"this project, dask, {THREADS} threads, stored": ours_stored,
+    "OpenCV, 5 box filters, float64": opencv_filters,
+    "OpenCV, 5 box filters, float32": opencv_filters_float32,
+    "SciPy, 5 uniform filters, float64": scipy_filters,
+    "scikit-image SSIM": ssim,
+    "DIPY cross-correlation factors": dipy,
+    "MONAI LNCC loss": monai,
+    "double Python loop": double_loop,
+}
+ADD, OURS, DASK, STORED, *PEERS = PROGRAMS
+NEEDED = {opencv_filters: "cv2", opencv_filters_float32: "cv2", dipy: "dipy", monai: "monai"}
+CV64, CV32, SCIPY, SSIM, DIPY, MONAI, LOOP = PEERS
+SELF = (ADD, OURS, DASK)
+PLANE, SMALL, VOLUME = (4096, 4096), (2048, 2048), (256, 256, 256)
+CASES = (
+    Case("2-D, box, radius 3, float32", PLANE, (*SELF, STORED, *PEERS)),
+    Case("2-D, box, radius 1, float32", PLANE, (*SELF, CV64, CV32), radius=1),
+    Case("2-D, box, radius 15, float32", PLANE, (*SELF, CV64, CV32), radius=15),
+    Case("2-D, box, radius 7, uint16", SMALL, (*SELF, CV64, SCIPY), radius=7, dtype="uint16"),
+    Case("2-D, box, radius 3, float32, 10 % NaN", PLANE, SELF, missing="NaN"),
+    Case("2-D, box, radius 3, uint16, 10 % masked", PLANE, SELF, dtype="uint16", missing="mask"),
+    Case("2-D, Gaussian, radius 5, float32", SMALL, (*SELF, SSIM), radius=5, weights="gaussian"),
+    Case("2-D, Gaussian, radius 15, uint16", SMALL, (*SELF, SSIM), 15, "uint16", "gaussian"),
+    Case("3-D, box, radius 3, float32", VOLUME, (*SELF, STORED, SCIPY, SSIM, DIPY, MONAI)),
+    Case("3-D, box, radius 1, uint16", VOLUME, (*SELF, SCIPY), radius=1, dtype="uint16"),
+    Case("3-D, box, radius 7, float32", VOLUME, SELF, radius=7),
+    Case("3-D, Gaussian, radius 3, float32, 10 % masked", (128,) * 3, SELF,
+         weights="gaussian", missing="mask"),
+)  # fmt: skip
+
+
+# --- time and error ------------------------------------------------------------------------
+
+
+def reference(case: Case, at: tuple[int, ...]) -> Image:
+    """Compute the two-pass formula in float64 for PROBE pixels along each axis from `at`."""
+    r, side = case.radius, 2 * case.radius + 1
+    around = tuple(slice(i - r, i + PROBE + r) for i in at)
+    axes = tuple(range(-len(at), 0))
+    taps = np.ones(side)
+    if case.weights == "gaussian":
+        taps = np.exp(-0.5 * (3 * np.arange(-r, r + 1) / r) ** 2)
+    window = taps
+    for _ in at[1:]:
+        window = np.multiply.outer(window, taps)
+    a, b = (
+        np.lib.stride_tricks.sliding_window_view(
+            image[around].astype(np.float64), (side,) * len(at)
+        )
+        for image in case.images
+    )
+    valid = np.isfinite(a) & np.isfinite(b)
+    if case.mask is not None:
+        valid &= np.lib.stride_tricks.sliding_window_view(case.mask[around], (side,) * len(at))
+    weight = np.where(valid, window, 0.0)
+    weight /= weight.sum(axes, keepdims=True)
+    a, b = (np.where(valid, samples, 0.0) for samples in (a, b))
+    a, b = (samples - (weight * samples).sum(axes, keepdims=True) for samples in (a, b))
+    cov, var_a, var_b = ((weight * product).sum(axes) for product in (a * b, a * a, b * b))
+    return cov / np.sqrt(var_a * var_b)
+
+
+def error(case: Case, result: Any) -> float:
+    """Return the largest error, NaN for what is not NCC."""
+    if result is None:
+        return np.nan
+    at = (20,) * len(case.shape)
+    wanted = reference(case, at)
+    found = np.asarray(result)[tuple(slice(i, i + PROBE) for i in at)]
+    return float(np.nanmax(np.abs(found - wanted)))
+
+
+def run(case: Case, repeats: int) -> Iterator[tuple[str, float, float]]:
+    """Yield the name, ns per pixel and error of each program that is installed."""
+    case.load()
+    chosen = {
+        name: PROGRAMS[name]
+        for name in case.programs
+        if (package := NEEDED.get(PROGRAMS[name])) is None or find_spec(package)
+    }
+    errors = {name: error(case, program(case)) for name, program in chosen.items()}
+    times: dict[str, list[float]] = {name: [] for name in chosen}
+    for repeat in range(repeats):
+        for name, program in chosen.items():
+            if repeat >= 3 and min(times[name]) > 1:
+                continue
+            start = time.perf_counter()
+            program(case)
+            times[name].append(time.perf_counter() - start)
+    case.images.clear()
+    case.lazy.clear()
+    case.extra.clear()
+    for name in chosen:
+        pixels = np.prod(LOOPED if name == LOOP else case.shape)
+        yield name, float(np.median(times[name]) / pixels * 1e9), errors[name]
+
+
+def extra_memory() -> float:
+    """Return the peak memory of one thread beyond images and map, as a share of the images."""
+    case = Case("", PLANE, ())
+    case.load()
+    ours(case)
+    tracemalloc.start()
+    result = ours(case)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return float((peak - result.nbytes) / sum(image.nbytes for image in case.images))
+
+
+def first_calls() -> tuple[float, float]:
+    """Return the seconds of the first call ever, and of the first in a new process."""
+    code = (
+        "import time, numba, numpy as np; from napari_local_ncc import local_ncc\n"
+        "image = np.eye(64, dtype='f4'); start = time.perf_counter()\n"
+        "local_ncc(image, image); print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        seconds = [
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env=os.environ | {"NUMBA_CACHE_DIR": cache},
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout
+            for _ in range(2)
+        ]
+    return float(seconds[0]), float(seconds[1])
+
+
+# --- the page ------------------------------------------------------------------------------
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0].partition(":")[2].strip() if names else model
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"{package} not installed")
+    return (
+        f"{model}, {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, {', '.join(versions)}."
+    )
+
+
+def table(case: Case, rows: list[tuple[str, float, float]]) -> str:
+    add = next(ns for name, ns, _ in rows if name == ADD)
+    size = " x ".join(map(str, case.shape))
+    lines = [f"## {case.title}", "", f"{size} pixels.", ""]
+    lines += ["| program | ns per pixel | x np.add | largest error |", "|---|--:|--:|--:|"]
+    for name, ns, worst in rows:
+        shown = "" if np.isnan(worst) else f"{worst:.0e}"
+        lines.append(f"| {name} | {ns:,.3g} | {ns / add:,.3g} | {shown} |")
+    return "\n".join(lines)
+
+
+def summary(found: dict[str, dict[str, float]]) -> str:
+    plane, volume = found[CASES[0].title], found["3-D, box, radius 3, float32"]
+    missing, gaussian = found[CASES[4].title], found[CASES[6].title]
+    wide = found[CASES[2].title][DASK] / found[CASES[1].title][DASK]
+    first, again = first_calls()
+    rows = [
+        ("2-D box, time of np.add", f"{plane[DASK] / plane[ADD]:.1f} x"),
+        *(
+            (f"2-D box, faster than {peer}", f"{plane[peer] / plane[DASK]:.1f} x")
+            for peer in (CV64, SCIPY)
+            if peer in plane
+        ),
+        ("2-D box, radius 15 against radius 1", f"{wide:.2f} x"),
+        ("2-D box, 10 % NaN against clean", f"{missing[DASK] / plane[DASK]:.2f} x"),
+        ("3-D box, time of np.add", f"{volume[DASK] / volume[ADD]:.1f} x"),
+        *([("3-D box, faster than DIPY", f"{volume[DIPY] / volume[DASK]:.1f} x")]
+          if DIPY in volume else []),
+        ("2-D Gaussian radius 5, faster than scikit-image's SSIM",
+         f"{gaussian[SSIM] / gaussian[DASK]:.1f} x"),
+        ("1 thread (NumPy) against 2 (dask), 2-D", f"{plane[OURS] / plane[DASK]:.2f} x"),
+        ("1 thread (NumPy) against 2 (dask), 3-D", f"{volume[OURS] / volume[DASK]:.2f} x"),
+        ("memory of one thread beyond images and map, 2-D", f"{100 * extra_memory():.1f} %"),
+        ("first call ever: compiles", f"{first:.1f} s"),
+        ("first call in a new process", f"{again:.2f} s"),
+    ]  # fmt: skip
+    lines = ["## In short", "", f"Through dask with {THREADS} threads; 2-D 4096 x 4096, 3-D 256^3,"]
+    lines += [
+        "float32, radius 3, unless said; chunks of 1024 x 1024 and 128^3.",
+        "",
+        "| | |",
+        "|---|--:|",
+    ]
+    return "\n".join(lines + [f"| {what} | {value} |" for what, value in rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=PAGE)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")
+    tables, found = [], {}
+    for case in CASES:
+        rows = list(run(case, options.repeats))
+        tables.append(table(case, rows))
+        found[case.title] = {name: ns for name, ns, _ in rows}
+        print(tables[-1], end="\n\n", flush=True)
+    head = (
+        "# Benchmarks\n\nWritten by `tox run -e bench` (`benchmarks/peers.py`): medians of "
+        "repeats taken in turns.\nThe error is the largest difference to the two-pass formula "
+        "in float64, away from the\nborder; blank where a program computes something else.\n\n"
+        f"Machine: {machine()}"
+    )
+    short = summary(found)
+    print(short)
+    options.output.write_text("\n\n".join([head, short, *tables]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
