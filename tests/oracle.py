@@ -9,7 +9,7 @@ import numpy as np
 
 def brute_force_ncc(fixed, moving, mask=None, *, radius, weights="box", min_std=0.0, min_valid=0.5):
     """Compute the local NCC straight from its definition."""
-    fixed, moving = np.asarray(fixed, np.float64), np.asarray(moving, np.float64)
+    fixed, moving = _in_float64(fixed), _in_float64(moving)
     radius = (radius,) * fixed.ndim if np.isscalar(radius) else radius
     valid = np.isfinite(fixed) & np.isfinite(moving)
     if mask is not None:
@@ -24,6 +24,14 @@ def brute_force_ncc(fixed, moving, mask=None, *, radius, weights="box", min_std=
             continue
         result[p] = _pearson(fixed[window][use], moving[window][use], w / w.sum(), min_std)
     return result
+
+
+def _in_float64(image):
+    """Convert an image; of integers that float64 cannot hold, what is above the lowest."""
+    image = np.asarray(image)
+    if image.dtype.kind in "iu" and image.size and np.abs(image.astype(object)).max() > 2**53:
+        return (image.astype(object) - int(image.min())).astype(np.float64)
+    return image.astype(np.float64)
 
 
 def _weights(p, window, shape, radius, weights):

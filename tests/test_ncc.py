@@ -261,6 +261,36 @@ def test_what_is_no_real_number_is_refused(dtype):
         local_ncc(np.zeros((4, 4)), np.zeros((4, 4)).astype(dtype))
 
 
+def test_what_a_masked_array_hides_is_no_sample(rng):
+    data = rng.normal(size=(2, 20, 20))
+    hidden = rng.random((20, 20)) < 0.2
+    masked = np.ma.masked_array(data[0], hidden)
+    assert_same(local_ncc(masked, data[1]), local_ncc(*data, mask=~hidden))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset"), [("i8", 2**60), ("i8", -(2**62)), ("u8", 2**63), (">i8", 2**61)]
+)
+def test_integers_beyond_float64_keep_their_digits(rng, dtype, offset):
+    small = rng.integers(0, 1000, (2, 30, 30))
+    huge = (small.astype(object) + offset).astype(dtype)
+    assert_same(local_ncc(*huge), local_ncc(*small))
+    assert_same(local_ncc(da.from_array(huge[0], chunks=11), huge[1]).compute(), local_ncc(*small))
+
+
+def test_unknown_chunks_are_named(rng):
+    lazy = da.from_array(rng.normal(size=(20, 20)), chunks=5)
+    with pytest.raises(ValueError, match="compute_chunk_sizes"):
+        local_ncc(lazy[lazy[:, 0] > 0], lazy[lazy[:, 0] > 0])
+
+
+def test_numpy_is_not_copied_for_dask(rng):
+    fixed, moving = rng.normal(size=(2, 30, 30))
+    lazy = local_ncc(da.from_array(fixed, chunks=10), moving)
+    moving[:] = fixed
+    np.testing.assert_allclose(lazy.compute(), 1, atol=TOLERANCE)
+
+
 def test_a_mask_of_numbers_is_refused():
     with pytest.raises(TypeError, match="boolean"):
         local_ncc(np.eye(4), np.eye(4), mask=np.ones((4, 4), int))

@@ -211,7 +211,7 @@ def test_provenance_says_what_was_done():
 def test_only_the_overlap_is_computed_and_nothing_else_changes(rng, monkeypatch):
     fixed = SpatialImage.from_array(rng.normal(size=(2000, 1900)).astype("f4"))
     data = rng.normal(size=(300, 400)).astype("f4")
-    moving = SpatialImage.from_array(data, origin=(900.5, 800.0))
+    moving = SpatialImage.from_array(data, origin=(100.5, 200.0))
     read = []
 
     def note(block, block_info=None):

@@ -175,6 +175,13 @@ def test_the_least_overlap_can_be_chosen():
     assert abs(register(fixed, noisy).translation[1]) < 80
 
 
+def test_huge_integers_are_registered():
+    frame = (texture((50, 50)) * 1000).astype("i8").astype(object) + 2**63
+    moving = np.roll(frame, (2, 3), axis=(0, 1)).astype("u8")
+    found = register(frame.astype("u8"), moving)
+    np.testing.assert_allclose(found.translation, (2, 3))
+
+
 def test_none_is_the_identity():
     found = register(np.eye(9), np.eye(9), model="none")
     np.testing.assert_array_equal(found.matrix, np.eye(3))

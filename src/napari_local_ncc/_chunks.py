@@ -6,6 +6,7 @@ join them first, compute margins that it then cuts off, and add a task for every
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise, product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +30,48 @@ class _Part(NamedTuple):
     chunk: int
     crop: slice  # within the chunk
     where: slice  # within all that the task needs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """An array that dask can only slice: of one that it can copy, it copies all."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.array.dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.asarray(self.array[index])
+
+
+def as_lazy(array: Any, chunks: Any) -> da.Array:
+    """Wrap an array (NumPy, Zarr, ...) for dask without copying or reading it.
+
+    Parameters
+    ----------
+    array : array
+        Has shape, dtype, and slices.
+    chunks : tuple
+        As dask takes them.
+
+    Returns
+    -------
+    dask array
+        Its tasks hold views of `array`: what is written into it later is seen.
+    """
+    view = _View(array)
+    meta = np.empty((0,) * view.ndim, view.dtype)
+    return da.from_array(view, chunks=chunks, name=False, meta=meta)
 
 
 def map_windows(

@@ -290,15 +290,26 @@ def _aligned(size: int) -> Numbers:
 
 def _read(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any]:
     samples = _shaped(room, around)
-    for where, array in pieces:
-        common = tuple(
-            slice(max(a.start, w.start), min(a.stop, w.stop))
-            for a, w in zip(around, where, strict=True)
-        )
-        if all(c.start < c.stop for c in common):
-            source = array[_within(common, where)]
-            np.copyto(samples[_within(common, around)], source, casting="unsafe")
+    parts = [
+        (samples[_within(common, around)], array[_within(common, where)])
+        for where, array in pieces
+        if (common := _common(around, where)) is not None
+    ]
+    if parts[0][1].dtype.kind in "iu" and parts[0][1].dtype.itemsize == 8:
+        # Past 2 ** 53 float64 skips integers; NCC ignores offsets, so take off the lowest.
+        lowest = min(int(source.min()) for _, source in parts) % 2**64
+        parts = [(target, source.astype(np.uint64) - np.uint64(lowest)) for target, source in parts]
+    for target, source in parts:
+        np.copyto(target, source, casting="unsafe")
     return samples
+
+
+def _common(one: Slices, other: Slices) -> Slices | None:
+    """Return what two regions have in common, or None."""
+    common = tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return common if all(part.start < part.stop for part in common) else None
 
 
 def _scale_and_centre(samples: Samples, valid: Validity) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc._chunks import as_lazy
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.parameters import as_samples, check_real
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 # Large enough that little of the work is on overlaps and tasks, small enough to show progress.
-PLANE_CHUNK = 768
+PLANE_CHUNK = 1024
 VOLUME_CHUNK = 128
 
 
@@ -80,7 +81,7 @@ class SpatialImage:
         check_real(samples.dtype, name)
         grid = Grid.from_spacing(samples.shape, **fields)
         if not isinstance(samples, da.Array):
-            samples = da.from_array(samples, chunks=map_chunks(grid), name=False)
+            samples = as_lazy(samples, map_chunks(grid))
         return cls(samples, grid, name)
 
     def replace(self, **changes: Any) -> Self:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc._chunks import join_pieces, map_windows
+from napari_local_ncc._chunks import as_lazy, join_pieces, map_windows
 from napari_local_ncc.parameters import (
+    as_samples,
     check_limits,
     check_radius,
     check_real,
@@ -84,7 +85,7 @@ def local_ncc(
     images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
     lazy = any(isinstance(image, da.Array) for image in images.values())
     arrays: list[Any] = [
-        image if isinstance(image, da.Array) or _is_cupy(image) else np.asanyarray(image)
+        image if isinstance(image, da.Array) or _is_cupy(image) else as_samples(image)
         for image in images.values()
     ]
     _check_arrays(dict(zip(images, arrays, strict=True)))
@@ -124,6 +125,10 @@ def _ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> A
 
 def _check_arrays(arrays: dict[str, Any]) -> None:
     shape = arrays["fixed"].shape
+    if any(np.isnan(array.shape).any() for array in arrays.values()):
+        raise ValueError(
+            "a dask array has unknown chunk sizes; call its compute_chunk_sizes() first"
+        )
     for name, array in arrays.items():
         if array.shape != shape:
             raise ValueError(
@@ -142,7 +147,6 @@ def _check_arrays(arrays: dict[str, Any]) -> None:
 def _ncc_by_chunks(arrays: list[Any], options: dict[str, Any]) -> da.Array:
     first = next(array for array in arrays if isinstance(array, da.Array))
     lazy = [
-        array if isinstance(array, da.Array) else da.from_array(array, first.chunks, name=False)
-        for array in arrays
+        array if isinstance(array, da.Array) else as_lazy(array, first.chunks) for array in arrays
     ]
     return map_windows(partial(_ncc_of_pieces, **options), lazy, options["radius"])

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Shapes
 from napari.utils.colormaps import Colormap
 
 from napari_local_ncc import colormap
+from napari_local_ncc._chunks import as_lazy
 from napari_local_ncc._napari.shapes import drawn_on, shape_outlines
 from napari_local_ncc.geometry import PIXEL, Grid, is_spatial, unit_name
 from napari_local_ncc.image import SpatialImage, map_chunks
@@ -93,7 +94,7 @@ def spatial_image(
     rgb = getattr(layer, "rgb", False)
     if not isinstance(data, da.Array):
         chunks = (*map_chunks(grid), data.shape[-1]) if rgb else map_chunks(grid)
-        data = da.from_array(data, chunks=chunks, name=False)
+        data = as_lazy(data, chunks)
     if rgb and "c" in chosen:
         samples = range(data.shape[-1])
         grid = grid.prepend(Grid(data.shape[-1:], axis_labels=("c",)))

@@ -45,6 +45,9 @@ def standardised(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standa
     data = np.asarray(image)
     if data.dtype.kind not in "buif" or data.ndim == 0:
         raise ValueError(f"{name} must be an array of real numbers, got {data.ndim}-D {data.dtype}")
+    if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and data.size:
+        # Past 2 ** 53 float64 skips integers; offsets do not matter, so take off the lowest.
+        data = data.astype(np.uint64) - np.uint64(int(data.min()) % 2**64)
     usable = _valid(data, valid, name)
     count = data.size if usable is None else int(np.count_nonzero(usable))
     if count < MIN_SAMPLES:
