@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import dask.array as da
 import numpy as np
 
 from napari_local_ncc.geometry import CHANNEL_LABELS, Grid, apply_affine, invert_affine
@@ -20,7 +21,6 @@ from napari_local_ncc.resampling import mask_on, resample
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import dask.array as da
     from numpy.typing import ArrayLike, NDArray
 
 Model = Literal["none", "translation"]
@@ -186,12 +186,16 @@ def _channels_together(grid: Grid) -> list[list[tuple[int, ...]]]:
 
 def _translate(pair: Pair, indices: list[tuple[int, ...]], min_overlap: float) -> Translation:
     """Estimate one translation for some frames: from where they lie, in fixed pixels."""
-    fixed = np.mean([np.asarray(pair.fixed.data[index]) for index in indices], axis=0)
     lattice, start = _moving_lattice(pair)
-    frames = [np.asarray(resample(pair.moving.frame(index), lattice).data) for index in indices]
-    moving = np.mean(frames, axis=0)
+    fixed = _mean([pair.fixed.data[index] for index in indices])
+    moving = _mean([resample(pair.moving.frame(index), lattice).data for index in indices])
     found = estimate_translation(fixed, moving, start=start.tolist(), min_overlap=min_overlap)
     return replace(found, offset=found.offset - start)
+
+
+def _mean(frames: list[da.Array]) -> NDArray[Any]:
+    """Return the mean of some frames; of one, itself, in its own dtype."""
+    return np.asarray(frames[0] if len(frames) == 1 else da.stack(frames).mean(axis=0))
 
 
 def _moving_lattice(pair: Pair) -> tuple[Grid, NDArray[np.float64]]:
