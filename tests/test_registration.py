@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -173,6 +174,35 @@ def test_the_least_overlap_can_be_chosen():
     np.testing.assert_allclose(found.translation, (0, -90), atol=0.2)
     assert found.ncc_after < 0.9
     assert abs(register(fixed, noisy).translation[1]) < 80
+
+
+@pytest.mark.parametrize("model", ["rigid", "similarity", "affine"])
+def test_the_other_models_are_found_in_world_coordinates(model):
+    pytest.importorskip("SimpleITK")
+    frame = scipy.ndimage.gaussian_filter(texture((140, 120)), 1.5)
+    angle, centre = np.radians(7.0), np.array([35.0, 60.0])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    unit = {"spacing": (0.5, 1.0), "units": ("um", "um")}
+    fixed = SpatialImage.from_array(frame, **unit)
+    y, x = np.mgrid[:140, :120]
+    world = np.stack([y * 0.5, x * 1.0], axis=-1) - centre
+    sources = (world @ turn + centre) / (0.5, 1.0)
+    turned = scipy.ndimage.map_coordinates(frame, np.moveaxis(sources, -1, 0), mode="nearest")
+    moving = SpatialImage.from_array(300 - 40 * turned, **unit)
+    found = register(fixed, moving, model=model)
+    points = np.array([[20.0, 40], [50, 80], [35, 60]])
+    expected = (points - centre) @ turn.T + centre
+    np.testing.assert_allclose(found.transform_points(points), expected, atol=0.15)
+    assert "rotation 7." in describe_registration(found) or "rotation 6.9" in (
+        describe_registration(found)
+    )
+    assert Registration.from_dict(found.to_dict()).model == model
+
+
+def test_a_missing_engine_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(ImportError, match=r"napari-local-ncc\[registration\]"):
+        register(texture((40, 40)), texture((40, 40)), model="affine")
 
 
 def test_huge_integers_are_registered():

@@ -228,6 +228,18 @@ def test_a_second_run_does_the_same_as_the_first(viewer, dock, run, rng):
     np.testing.assert_allclose(first.data, local_ncc(stack, viewer.layers["b"].data), atol=1e-6)
 
 
+def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
+    from napari_local_ncc._napari import fields
+
+    def enabled():
+        entries = fields.inputs()["registration"].native.model()
+        return [entries.item(row).isEnabled() for row in range(entries.rowCount())]
+
+    assert enabled() == [True] * 5
+    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    assert enabled() == [True, True, False, False, False]
+
+
 def test_results_and_points_are_no_masks(viewer, dock, run):
     viewer.open_sample(PLUGIN, "slices")
     viewer.add_points(name="dots")

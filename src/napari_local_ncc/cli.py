@@ -124,7 +124,11 @@ def map_(
         Path, typer.Option("-o", "--output", help="Result: .ome.zarr, .ome.tif, .tif or .npy.")
     ],
     register: Annotated[
-        str, typer.Option(metavar="MODEL", help="Register moving first: none or translation.")
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Register moving first: none, translation, rigid, similarity or affine.",
+        ),
     ] = "none",
     transform: Annotated[
         str | None,
@@ -229,7 +233,9 @@ def register_(
     fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
     moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Transform: a .json file.")],
-    model: Annotated[str, typer.Option(help="Kind of transform: translation.")] = "translation",
+    model: Annotated[
+        str, typer.Option(help="translation, rigid, similarity or affine.")
+    ] = "translation",
     ndim: Annotated[
         int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")
     ] = None,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.linalg
 
 from napari_local_ncc.geometry import (
     PIXEL,
+    apply_affine,
     axis_name,
     invert_affine,
     unit_symbol,
@@ -173,19 +175,42 @@ def describe_registration(registration: Registration) -> str:
     Returns
     -------
     str
-        The shift of the moving image's content relative to the fixed image, per axis in
-        world units (its range, for a series), and the global NCC before and after.
+        The shift at the fixed image's centre per axis in world units (its range, for a
+        series), rotation and scale if the model has them, the global NCC before and after,
+        and where nothing was found that could be relied on.
     """
     grid = registration.grid.space()
-    shifts = registration.translation.reshape(-1, grid.ndim)
+    matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)
+    centre = grid.corners().mean(axis=0)
+    shifts = np.stack([apply_affine(matrix, centre) - centre for matrix in matrices])
     parts = []
     for label, unit, axis in zip(grid.axis_labels, grid.units, shifts.T, strict=True):
         low, high = axis.min(), axis.max()
         span = f"{low:.3f}" if len(shifts) == 1 else f"{low:.3f} to {high:.3f}"
         parts.append(f"{axis_name(label)} {span} {unit_symbol(unit)}")
     before, after = (_mean(v) for v in (registration.ncc_before, registration.ncc_after))
-    text = f"shift {', '.join(parts)}; global NCC {before:.3f} before, {after:.3f} after"
+    turned = [] if registration.model in ("none", "translation") else _turns(matrices)
+    text = (
+        f"shift {', '.join([*parts, *turned])}; global NCC {before:.3f} before, {after:.3f} after"
+    )
     return "; ".join([text, *_doubts(registration)])
+
+
+def _turns(matrices: NDArray[np.float64]) -> list[str]:
+    """Say by how much transforms rotate and scale (the range, for a series)."""
+    ndim = matrices.shape[-1] - 1
+    angles, scales = [], []
+    for linear in matrices[:, :-1, :-1]:
+        rotation, _ = scipy.linalg.polar(linear)
+        cosine = (np.trace(rotation) - (ndim - 2)) / 2
+        sign = np.sign(rotation[1, 0]) if ndim == 2 else 1.0
+        angles.append(sign * np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+        scales.append(abs(np.linalg.det(linear)) ** (1 / ndim))
+    return [
+        f"{name} {span} {unit}".rstrip()
+        for name, values, unit in (("rotation", angles, "degrees"), ("scale", scales, ""))
+        for span in [" to ".join(dict.fromkeys((f"{min(values):.3f}", f"{max(values):.3f}")))]
+    ]
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -196,7 +221,9 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _doubts(registration: Registration) -> list[str]:
     """Say where a registration found nothing that it could rely on."""
     failed = np.isnan(registration.ncc_after)
-    still = registration.ncc_after <= registration.ncc_before
+    # By mutual information, what fits best need not have the highest NCC.
+    by_ncc = registration.model in ("none", "translation")
+    still = by_ncc & (registration.ncc_after <= registration.ncc_before)
     if not registration.grid.series_shape:
         return ["no shift is reliably better than none"] if still else []
     return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
@@ -19,6 +21,7 @@ from napari.layers import Image, Layer
 from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_local_ncc._napari.layers import mask_layers
+from napari_local_ncc.registration import MODELS, NEED_SIMPLEITK
 
 
 def inputs() -> Container:
@@ -36,9 +39,10 @@ def inputs() -> Container:
         ),
         ComboBox(
             name="registration",
-            choices=[("already aligned", "none"), ("translation", "translation")],
-            tooltip="How to move the moving image onto the fixed one first; for images of "
-            "the same kind. A series is registered frame by frame.",
+            choices=[("already aligned", "none"), *((m, m) for m in MODELS if m != "none")],
+            tooltip="How to move the moving image onto the fixed one first. Translation is for "
+            "images of the same kind of contrast, the others for any. A series is registered "
+            "frame by frame.",
         ),
         ComboBox(
             name="window",
@@ -100,7 +104,18 @@ def inputs() -> Container:
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             field.native.setMinimumContentsLength(12)
+    _grey_out_what_needs_simpleitk(next(f for f in fields if f.name == "registration"))
     return _tight(Container(widgets=fields, labels=True))
+
+
+def _grey_out_what_needs_simpleitk(registration: ComboBox) -> None:
+    if find_spec("SimpleITK") is not None:
+        return
+    entries = registration.native.model()
+    for row in range(entries.rowCount()):
+        if entries.item(row).text() in NEED_SIMPLEITK:
+            entries.item(row).setEnabled(False)
+            entries.item(row).setToolTip("pip install 'napari-local-ncc[registration]'")
 
 
 def _mask_choices(_: ComboBox) -> list[Layer]:

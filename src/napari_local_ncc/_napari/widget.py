@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.progress import Progress
 
-BAD_INPUT = (ValueError, TypeError, MemoryError, OSError)
+BAD_INPUT = (ValueError, TypeError, MemoryError, OSError, ImportError)
 STEPS = {
     "register": "Registering",
     "load": "Loading the kernel (a few seconds after an installation)",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import dask.array as da
 import numpy as np
@@ -14,8 +15,10 @@ from napari_local_ncc.image import SpatialImage, as_spatial_image
 from napari_local_ncc.pairing import Pair, Unitless, pair_images
 from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.progress import Progress
+from napari_local_ncc.registration import affine
+from napari_local_ncc.registration._itk import simpleitk
 from napari_local_ncc.registration._result import Registration
-from napari_local_ncc.registration.translation import Translation, estimate_translation
+from napari_local_ncc.registration.translation import estimate_translation
 from napari_local_ncc.resampling import mask_on, resample
 
 if TYPE_CHECKING:
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-Model = Literal["none", "translation"]
-MODELS: tuple[Model, ...] = ("none", "translation")
+Model = Literal["none", "translation", "rigid", "similarity", "affine"]
+MODELS: tuple[Model, ...] = get_args(Model)
+NEED_SIMPLEITK = affine.MODELS
+Metric = Literal["mutual information", "correlation"]
 
 
 def register(
@@ -36,6 +41,7 @@ def register(
     moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
     min_overlap: float = 0.3,
+    metric: str = "mutual information",
 ) -> Registration:
     """Find the transform that brings `moving` onto `fixed`.
 
@@ -43,9 +49,10 @@ def register(
     ----------
     fixed, moving : SpatialImage or array_like
         The images. For plain arrays the world is the pixel grid and every axis is space.
-    model : {"none", "translation"}, default "translation"
-        Kind of transform. A series gets one transform per time point; channels share it
-        (it is estimated on their mean).
+    model : {"none", "translation", "rigid", "similarity", "affine"}, default "translation"
+        Kind of transform, in world coordinates. A series gets one transform per time
+        point; channels share it (it is estimated on their mean). Translation is for images
+        of the same kind of contrast; the last three need SimpleITK (extra `registration`).
     mask, moving_mask : SpatialImage or array_like, optional
         Where (non-zero) samples of `fixed` and of `moving` may be used. A plain array has
         its image's shape and lies on its grid.
@@ -54,7 +61,10 @@ def register(
         them; see `napari_local_ncc.pairing.pair_images`.
     min_overlap : float, default 0.3
         Least overlap to consider, as a share of the smaller image's valid samples. Little
-        overlap can look alike by chance, above all in smooth images.
+        overlap can look alike by chance, above all in smooth images. For translation.
+    metric : {"mutual information", "correlation"}, default "mutual information"
+        What the last three models maximise; mutual information is for images of any
+        kinds of contrast.
 
     Returns
     -------
@@ -65,6 +75,8 @@ def register(
 
     Raises
     ------
+    ImportError
+        If the model needs SimpleITK and it is not installed.
     ValueError
         If the model is unknown, or the images cannot be paired or have no structure to
         register (in no frame, for a series).
@@ -77,6 +89,7 @@ def register(
         moving_mask=moving_mask,
         unitless=unitless,
         min_overlap=min_overlap,
+        metric=metric,
     )
     while True:
         try:
@@ -95,6 +108,7 @@ def iter_register(
     moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
     min_overlap: float = 0.3,
+    metric: str = "mutual information",
 ) -> Generator[Progress, None, Registration]:
     """Do the same as `register` frame by frame, yielding progress before each.
 
@@ -124,24 +138,37 @@ def iter_register(
         return Registration(model, identity, grid, nothing, nothing, nothing)
 
     times = _channels_together(grid)
-    found: list[Translation | ValueError] = []
+    estimate = partial(_translate, min_overlap=min_overlap)
+    if model != "translation":
+        estimate = partial(_fit_affine, model=model, metric=metric)
+    found: list[_Fit | ValueError] = []
     for indices in times:
         yield Progress("register", len(found), len(times))
         try:
-            found.append(_translate(pair, indices, min_overlap))
+            found.append(estimate(pair, indices))
         except ValueError as error:  # a blank frame, say
             found.append(error)
     return _collected(model, grid, times, found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """What an engine found for one frame: fixed world to moving world, and its quality."""
+
+    matrix: NDArray[np.float64]
+    ncc_before: float
+    ncc_after: float
+    overlap: float
 
 
 def _collected(
     model: str,
     grid: Grid,
     times: list[list[tuple[int, ...]]],
-    found: list[Translation | ValueError],
+    found: list[_Fit | ValueError],
 ) -> Registration:
     """Put the frames together; one that failed moves as the nearest that did not."""
-    known = {k: result for k, result in enumerate(found) if isinstance(result, Translation)}
+    known = {k: result for k, result in enumerate(found) if isinstance(result, _Fit)}
     if not known:
         raise next(result for result in found if isinstance(result, ValueError))
     matrix = np.empty((*grid.series_shape, *_square(grid)))
@@ -149,15 +176,17 @@ def _collected(
     for k, indices in enumerate(times):
         nearest = known[min(known, key=lambda other: abs(other - k))]
         for index in indices:
-            matrix[index] = _shift(grid.space(), nearest.offset)
+            matrix[index] = nearest.matrix
             if k in known:
                 quality[index] = nearest.ncc_before, nearest.ncc_after, nearest.overlap
     return Registration(model, matrix, grid, *np.moveaxis(quality, -1, 0))
 
 
 def check_model(model: str) -> None:
-    """Raise ValueError unless there is an engine for `model`."""
+    """Raise ValueError unless `model` is known, and ImportError unless its engine is there."""
     check_choice("model", model, MODELS)
+    if model in NEED_SIMPLEITK:
+        simpleitk()
 
 
 def _square(grid: Grid) -> tuple[int, int]:
@@ -184,13 +213,27 @@ def _channels_together(grid: Grid) -> list[list[tuple[int, ...]]]:
     return [list(group) for _, group in groupby(indices, key=time)]
 
 
-def _translate(pair: Pair, indices: list[tuple[int, ...]], min_overlap: float) -> Translation:
-    """Estimate one translation for some frames: from where they lie, in fixed pixels."""
+def _translate(pair: Pair, indices: list[tuple[int, ...]], min_overlap: float) -> _Fit:
+    """Estimate one translation for some frames."""
     lattice, start = _moving_lattice(pair)
     fixed = _mean([pair.fixed.data[index] for index in indices])
     moving = _mean([resample(pair.moving.frame(index), lattice).data for index in indices])
     found = estimate_translation(fixed, moving, start=start.tolist(), min_overlap=min_overlap)
-    return replace(found, offset=found.offset - start)
+    matrix = _shift(pair.fixed.grid.space(), found.offset - start)
+    return _Fit(matrix, found.ncc_before, found.ncc_after, found.overlap)
+
+
+def _fit_affine(pair: Pair, indices: list[tuple[int, ...]], model: str, metric: str) -> _Fit:
+    """Estimate one rigid, similarity or affine transform for some frames."""
+    found = affine.estimate_affine(
+        _mean([pair.fixed.data[index] for index in indices]),
+        _mean([pair.moving.data[index] for index in indices]),
+        model=model,
+        fixed_to_world=pair.fixed.grid.space().pixel_to_world,
+        moving_to_world=pair.moving.grid.space().pixel_to_world,
+        metric=metric,
+    )
+    return _Fit(found.matrix, found.ncc_before, found.ncc_after, found.overlap)
 
 
 def _mean(frames: list[da.Array]) -> NDArray[Any]:

@@ -1,0 +1,159 @@
+"""The door to SimpleITK: arrays in a common frame in, an optimised matrix out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.registration._sampled import Sampled
+
+    Matrix = NDArray[np.float64]
+
+BINS = 32
+EVALUATIONS = 4  # per iteration of the line search, at most
+
+
+def simpleitk() -> ModuleType:
+    """Import SimpleITK, or say how to get it."""
+    try:
+        import SimpleITK
+    except ImportError:
+        raise ImportError(
+            "the models rigid, similarity, affine need SimpleITK; install it with: "
+            "pip install 'napari-local-ncc[registration]'"
+        ) from None
+    return SimpleITK
+
+
+def optimised(
+    fixed: Sampled,
+    moving: Sampled,
+    start: Matrix,
+    *,
+    model: str,
+    metric: str,
+    samples: int,
+    seed: int,
+    iterations: int = 60,
+) -> tuple[Matrix, int]:
+    """Improve `start` until the metric stops to; `start` itself where it cannot be evaluated.
+
+    Parameters
+    ----------
+    fixed, moving : Sampled
+        Images in one frame, whose unit is of the order of their size: then a change of any
+        parameter moves the pixels about equally far, and no scales are needed.
+    start : ndarray, shape (ndim + 1, ndim + 1)
+        Maps fixed's frame to moving's, in NumPy axis order.
+    model : {"rigid", "similarity", "affine"}
+        What may change; `start` is projected on it.
+    metric : {"mutual information", "correlation"}
+        Mattes' mutual information or squared correlation.
+    samples : int
+        Number of samples to draw, about.
+    seed : int
+        Of that drawing.
+    iterations : int, default 60
+        The most to do.
+
+    Returns
+    -------
+    matrix : ndarray, shape (ndim + 1, ndim + 1)
+        Maps fixed's frame to moving's.
+    iterations : int
+        Number done.
+    """
+    itk = simpleitk()
+    method = itk.ImageRegistrationMethod()
+    # one thread: the order of summation, and so the last bit, would depend on the scheduler
+    method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
+    if metric == "correlation":
+        method.SetMetricAsCorrelation()
+    else:
+        # with hardly a sample in each joint bin the metric is too rough to climb
+        enough = min(samples, fixed.count) >= 5 * BINS**2
+        method.SetMetricAsMattesMutualInformation(BINS if enough else BINS // 2)
+    share = min(1.0, samples / fixed.count)
+    if share < 1:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(share, seed + 1)  # 0 would mean the clock
+    method.SetMetricUseMovingImageGradientFilter(False)
+    method.SetInterpolator(itk.sitkLinear)
+    method.SetOptimizerAsLBFGSB(1e-6, iterations, 5, EVALUATIONS * iterations, 1e8)
+    transform = _transform(itk, model, start)
+    method.SetInitialTransform(transform, inPlace=True)
+    images = [_image(itk, image) for image in (fixed, moving)]
+    for (_, mask), put in zip(
+        images, (method.SetMetricFixedMask, method.SetMetricMovingMask), strict=True
+    ):
+        if mask is not None:
+            put(mask)
+    try:
+        method.Execute(*(image for image, _ in images))
+    except RuntimeError:  # hardly any overlap
+        return start, 0
+    return _matrix(transform), int(method.GetOptimizerIteration())
+
+
+def projected(matrix: Matrix, model: str) -> Matrix:
+    """Return the nearest matrix of a model."""
+    if model == "affine":
+        return matrix
+    result = matrix.copy()
+    left, stretch, right = np.linalg.svd(matrix[:-1, :-1])
+    signs = np.ones_like(stretch)
+    signs[-1] = np.sign(np.linalg.det(left @ right))
+    scale = stretch.mean() if model == "similarity" else 1.0
+    result[:-1, :-1] = scale * (left * signs) @ right
+    return result
+
+
+def _transform(itk: ModuleType, model: str, matrix: Matrix) -> Any:
+    """Make the ITK transform of a matrix; it turns about the frame's origin."""
+    ndim = len(matrix) - 1
+    kind = {
+        "rigid": {2: itk.Euler2DTransform, 3: itk.Euler3DTransform},
+        "similarity": {2: itk.Similarity2DTransform, 3: itk.Similarity3DTransform},
+    }.get(model)
+    transform = itk.AffineTransform(ndim) if kind is None else kind[ndim]()
+    reversed_axes = projected(matrix, model)[:-1][::-1]
+    transform.SetMatrix(reversed_axes[:, -2::-1].ravel().tolist())
+    transform.SetTranslation(reversed_axes[:, -1].tolist())
+    return transform
+
+
+def _matrix(transform: Any) -> Matrix:
+    ndim = transform.GetDimension()
+    matrix = np.eye(ndim + 1)
+    matrix[:-1, :-1] = np.reshape(transform.GetMatrix(), (ndim, ndim))[::-1, ::-1]
+    # TransformPoint knows about the centre, whatever it is
+    matrix[:-1, -1] = transform.TransformPoint([0.0] * ndim)[::-1]
+    return matrix
+
+
+def _image(itk: ModuleType, image: Sampled) -> tuple[Any, Any]:
+    """Return an ITK image, and the mask of its valid samples (None: all)."""
+    linear = image.to_frame[:-1, :-1][::-1, ::-1]
+    spacing = np.linalg.norm(linear, axis=0)
+    valid = np.isfinite(image.values)
+    values = np.where(valid, image.values, np.float32(np.mean(image.values[valid])))
+    made = itk.GetImageFromArray(values)
+    made.SetSpacing(spacing.tolist())
+    made.SetDirection((linear / spacing).ravel().tolist())
+    made.SetOrigin(image.to_frame[:-1, -1][::-1].tolist())
+    if valid.all():
+        return made, None
+    mask = itk.GetImageFromArray(valid.astype(np.uint8))
+    # interpolation and gradients next to an invalid sample would see what replaces it
+    inner = itk.BinaryErode(mask, [1] * image.ndim)
+    if 2 * int(itk.GetArrayViewFromImage(inner).sum()) >= image.count:
+        mask = inner
+    mask.CopyInformation(made)
+    return made, mask
