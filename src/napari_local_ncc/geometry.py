@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_local_ncc.units import (
+    PIXEL,
+    is_time,
+    parse_length,
+    unit_factor,
+    unit_name,
+    unit_symbol,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pint
     from numpy.typing import ArrayLike, NDArray
 
 INDEPENDENT_LABELS = frozenset(
     {"t", "time", "c", "ch", "channel", "q", "i", "index", "sequence", "frame", "page"}
 )
 CHANNEL_LABELS = frozenset({"c", "ch", "channel"})
-PIXEL = "pixel"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,7 +293,7 @@ class Grid:
         ValueError
             If the text is not a length > 0, or a spatial axis has no physical unit.
         """
-        quantity = _parse_length(length)
+        quantity = parse_length(length)
         spatial_units = {u for u, s in zip(self.units, self.spatial, strict=True) if s}
         if PIXEL in spatial_units:
             raise ValueError(
@@ -302,75 +308,12 @@ class Grid:
 
 def is_spatial(label: str, unit: str) -> bool:
     """Say whether an axis is space, by its label and its unit: no time, channel or page."""
-    return label.lower() not in INDEPENDENT_LABELS and not _registry().Unit(
-        unit
-    ).is_compatible_with("second")
-
-
-@cache
-def _registry() -> pint.UnitRegistry[float]:
-    import pint
-
-    return pint.get_application_registry()  # type: ignore[no-untyped-call]  # pint's own gap
-
-
-def unit_name(unit: object) -> str:
-    """Return the full name of a unit: ``"um"``, ``"µm"`` and ``"micron"`` are one.
-
-    Raises
-    ------
-    ValueError
-        If nobody knows the unit.
-    """
-    text = str(unit).strip().replace("\\u00B5", "µ")
-    if text.lower() in {"", "pixel", "pixels", "px", "none", "dimensionless"}:
-        return PIXEL
-    try:
-        parsed = _registry().Unit(text)
-    except Exception as error:  # pint raises several unrelated types on malformed text
-        raise ValueError(f"unknown unit {text!r}; write it like um, nm, mm, s") from error
-    return "micrometer" if str(parsed) == "micron" else str(parsed)
+    return label.lower() not in INDEPENDENT_LABELS and not is_time(unit)
 
 
 def axis_name(label: str) -> str:
     """Return what to call an axis in a text: napari's unnamed "-1" is x, "-2" y, "-3" z."""
     return {"-1": "x", "-2": "y", "-3": "z"}.get(label, label)
-
-
-def unit_symbol(unit: str) -> str:
-    """Return the short form of a unit name: ``"µm"`` for ``"micrometer"``."""
-    return "px" if unit == PIXEL else f"{_registry().Unit(unit):~P}"
-
-
-def unit_factor(old: str, new: str) -> float:
-    """Return by what a number in `old` is multiplied to be in `new`.
-
-    Raises
-    ------
-    ValueError
-        If both are physical and measure different things.
-    """
-    if PIXEL in (old, new) or old == new:
-        return 1.0
-    registry = _registry()
-    if not registry.Unit(old).is_compatible_with(new):
-        raise ValueError(
-            f"cannot bring {old!r} and {new!r} together: they measure different things"
-        )
-    return float(registry.Quantity(1.0, old).m_as(new))
-
-
-def _parse_length(text: str) -> pint.Quantity[float]:
-    registry = _registry()
-    try:
-        quantity: pint.Quantity[float] = registry.Quantity(text)
-    except Exception as error:  # pint raises several unrelated types on malformed text
-        raise ValueError(
-            f"radius {text!r} is neither pixels nor a length such as '0.5 um'"
-        ) from error
-    if not quantity.check("[length]") or not quantity.magnitude > 0:
-        raise ValueError(f"radius {text!r} is not a length > 0; write it like '0.5 um'")
-    return quantity
 
 
 def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:

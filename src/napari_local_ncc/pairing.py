@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.geometry import PIXEL, Grid, apply_affine, invert_affine
+from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
 from napari_local_ncc.image import map_chunks
 from napari_local_ncc.parameters import check_choice
+from napari_local_ncc.units import PIXEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc import colormap
-from napari_local_ncc.geometry import PIXEL, unit_symbol
 from napari_local_ncc.io import check_free
+from napari_local_ncc.units import PIXEL, unit_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.linalg
 
-from napari_local_ncc.geometry import (
-    PIXEL,
-    apply_affine,
-    axis_name,
-    invert_affine,
-    unit_symbol,
-    whole_pixel_offset,
-)
+from napari_local_ncc.geometry import apply_affine, axis_name, invert_affine, whole_pixel_offset
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.pipeline import check_overlap, overlap_of
+from napari_local_ncc.units import PIXEL, unit_symbol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,10 +12,11 @@ from napari.utils.colormaps import Colormap
 from napari_local_ncc import colormap
 from napari_local_ncc._chunks import as_lazy
 from napari_local_ncc._napari.shapes import drawn_on, shape_outlines
-from napari_local_ncc.geometry import PIXEL, Grid, is_spatial, unit_name
+from napari_local_ncc.geometry import Grid, is_spatial
 from napari_local_ncc.image import SpatialImage, map_chunks
 from napari_local_ncc.luminance import luminance, one_sample
 from napari_local_ncc.parameters import check_real
+from napari_local_ncc.units import PIXEL, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.geometry import CHANNEL_LABELS, PIXEL, Grid, unit_factor
+from napari_local_ncc.geometry import CHANNEL_LABELS, Grid
 from napari_local_ncc.image import map_chunks
+from napari_local_ncc.units import PIXEL, unit_factor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,84 @@
+"""Units of length and time, by the names that `pint` gives them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pint
+
+PIXEL = "pixel"
+
+
+def is_time(unit: str) -> bool:
+    """Say whether a unit measures time."""
+    return bool(_registry().Unit(unit).is_compatible_with("second"))
+
+
+@cache
+def _registry() -> pint.UnitRegistry[float]:
+    import pint
+
+    return pint.get_application_registry()  # type: ignore[no-untyped-call]  # pint's own gap
+
+
+def unit_name(unit: object) -> str:
+    """Return the full name of a unit: ``"um"``, ``"µm"`` and ``"micron"`` are one.
+
+    Raises
+    ------
+    ValueError
+        If nobody knows the unit.
+    """
+    text = str(unit).strip().replace("\\u00B5", "µ")
+    if text.lower() in {"", "pixel", "pixels", "px", "none", "dimensionless"}:
+        return PIXEL
+    try:
+        parsed = _registry().Unit(text)
+    except Exception as error:  # pint raises several unrelated types on malformed text
+        raise ValueError(f"unknown unit {text!r}; write it like um, nm, mm, s") from error
+    return "micrometer" if str(parsed) == "micron" else str(parsed)
+
+
+def unit_symbol(unit: str) -> str:
+    """Return the short form of a unit name: ``"µm"`` for ``"micrometer"``."""
+    return "px" if unit == PIXEL else f"{_registry().Unit(unit):~P}"
+
+
+def unit_factor(old: str, new: str) -> float:
+    """Return by what a number in `old` is multiplied to be in `new`.
+
+    Raises
+    ------
+    ValueError
+        If both are physical and measure different things.
+    """
+    if PIXEL in (old, new) or old == new:
+        return 1.0
+    registry = _registry()
+    if not registry.Unit(old).is_compatible_with(new):
+        raise ValueError(
+            f"cannot bring {old!r} and {new!r} together: they measure different things"
+        )
+    return float(registry.Quantity(1.0, old).m_as(new))
+
+
+def parse_length(text: str) -> pint.Quantity[float]:
+    """Read a length such as ``"0.5 um"``.
+
+    Raises
+    ------
+    ValueError
+        If it is no length > 0.
+    """
+    registry = _registry()
+    try:
+        quantity: pint.Quantity[float] = registry.Quantity(text)
+    except Exception as error:  # pint raises several unrelated types on malformed text
+        raise ValueError(
+            f"radius {text!r} is neither pixels nor a length such as '0.5 um'"
+        ) from error
+    if not quantity.check("[length]") or not quantity.magnitude > 0:
+        raise ValueError(f"radius {text!r} is not a length > 0; write it like '0.5 um'")
+    return quantity
