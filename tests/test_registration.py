@@ -199,6 +199,45 @@ def test_the_other_models_are_found_in_world_coordinates(model):
     assert Registration.from_dict(found.to_dict()).model == model
 
 
+def test_units_may_differ_between_axes():
+    pytest.importorskip("SimpleITK")
+    frame = scipy.ndimage.gaussian_filter(texture((120, 120)), 1.5)
+    turned = scipy.ndimage.rotate(frame, 8, reshape=False, mode="nearest")
+    angles = []
+    for spacing, units in (((0.1, 0.1), ("um", "um")), ((0.1, 100), ("um", "nm"))):
+        fixed, moving = (
+            SpatialImage.from_array(image, spacing=spacing, units=units)
+            for image in (frame, turned)
+        )
+        found = register(fixed, moving, model="rigid")
+        assert found.ncc_after > 0.99
+        angles.append(describe_registration(found).split("rotation ")[1][:5])
+    assert angles[0] == angles[1]
+
+
+def test_offsets_and_scales_cost_no_digits():
+    pytest.importorskip("SimpleITK")
+    frame = scipy.ndimage.gaussian_filter(texture((100, 100)), 1.5)
+    turned = scipy.ndimage.rotate(frame, 5, reshape=False, mode="nearest")
+    plain = register(frame, turned, model="rigid").matrix
+    for change in (lambda x: 1000 * x + 1e10, lambda x: x * 1e39):
+        found = register(change(frame), change(turned), model="rigid").matrix
+        np.testing.assert_allclose(found, plain, atol=1e-3)
+
+
+def test_sparse_spots_are_not_moved_to_a_sliver():
+    """Eight spots at SNR 3: another spot fits as well in a corner, but says less."""
+    rng = np.random.default_rng(0)
+    spots = np.zeros((96, 96))
+    for _ in range(8):
+        spots[tuple(rng.integers(0, 96, 2))] = 1
+    spots = scipy.ndimage.gaussian_filter(spots, 1.2)
+    spots = (spots - spots.mean()) / spots.std()
+    fixed = spots[16:80, 16:80] + rng.normal(size=(64, 64)) / 3
+    moving = spots[11:75, 22:86] + rng.normal(size=(64, 64)) / 3
+    np.testing.assert_allclose(register(fixed, moving).translation, (5, -6), atol=0.5)
+
+
 def test_a_missing_engine_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(ImportError, match=r"napari-local-ncc\[registration\]"):
@@ -231,6 +270,7 @@ def test_it_survives_json():
     [
         ({"model": "warp"}, "model must be one of"),
         ({"min_overlap": 0}, "min_overlap"),
+        ({"metric": "fog"}, "metric must be one of"),
         ({"moving": np.ones((40, 40))}, "constant"),
         ({"moving": np.full((40, 40), np.nan)}, "valid"),
         ({"mask": np.zeros((40, 40))}, "valid"),

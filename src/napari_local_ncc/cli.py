@@ -188,7 +188,7 @@ def map_(
     from napari_local_ncc.registration import Registration, check_model, iter_register
     from napari_local_ncc.summary import describe_pairing
 
-    inputs = [fixed, moving, *([] if mask is None else [mask])]
+    inputs = [path for path in (fixed, moving, mask, transform) if path is not None]
     check_output(output, overwrite, inputs)
     if plot is not None:
         check_figure(plot, overwrite, inputs)
@@ -210,10 +210,10 @@ def map_(
     if mask is not None:
         allowed = read_image(mask).select_known(parse_selection(select_fixed))
         allowed = allowed.with_spatial_ndim(ndim)
-    plan = describe_pairing(a, b, parameters, meaning, model=register)
+    applied = None if transform is None else Registration.load(transform)
+    plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
     check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid)
     say(plan)
-    applied = None if transform is None else Registration.load(transform)
     if register != "none":
         applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
     result = confidence_map(
@@ -221,7 +221,7 @@ def map_(
     )
     summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
     print(f"compare  {plan}")
-    report(applied, summary)
+    report(None if transform is not None else applied, summary)
     print(f"map      {output}")
     if plot is not None:
         _plot(plot, a, b, output)
@@ -253,6 +253,8 @@ def register_(
         raise ValueError(f"{output} must end in .json")
     check_free(output, overwrite, [fixed, moving])
     check_model(model)
+    if model == "none":
+        raise ValueError("model none finds nothing to save; give translation, rigid, ...")
     images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
     allowed = None if mask is None else read_image(mask).with_spatial_ndim(ndim)
     found = follow(iter_register(*images, model=model, mask=allowed))

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.linalg
 
-from napari_local_ncc.geometry import apply_affine, axis_name, invert_affine, whole_pixel_offset
+from napari_local_ncc.geometry import (
+    INDEPENDENT_LABELS,
+    apply_affine,
+    axis_name,
+    invert_affine,
+    whole_pixel_offset,
+)
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.pipeline import check_overlap, overlap_of
-from napari_local_ncc.units import PIXEL, unit_symbol
+from napari_local_ncc.units import PIXEL, unit_factor, unit_symbol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,6 +89,7 @@ def describe_pairing(
     unitless: Unitless | None = None,
     *,
     model: str = "none",
+    registration: Registration | None = None,
 ) -> str:
     """Say in one line what will be compared, and what is assumed, before it is computed.
 
@@ -92,6 +99,8 @@ def describe_pairing(
         As for `napari_local_ncc.confidence_map`.
     model : str, default "none"
         As for `napari_local_ncc.register`, which will come first.
+    registration : Registration, optional
+        A transform that will be applied.
 
     Returns
     -------
@@ -106,10 +115,14 @@ def describe_pairing(
     """
     pair = pair_images(fixed, moving, unitless=unitless)
     grid, space = pair.fixed.grid, pair.fixed.grid.space()
-    share = check_overlap(pair) if model == "none" else overlap_of(pair)
+    moves = model != "none" or registration is not None
+    share = overlap_of(pair) if moves else check_overlap(pair)
     to_moving = invert_affine(pair.moving.grid.space().pixel_to_world) @ space.pixel_to_world
     aligned = whole_pixel_offset(to_moving, space.shape) is not None
-    if model == "none":
+    if registration is not None:
+        share = overlap_of(pair, registration)
+        how = [f"moving is resampled by a {registration.model}", f"overlap {share:.0%}"]
+    elif model == "none":
         how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {share:.0%}"]
     else:
         how = [f"overlap {share:.0%} before the {model} is found, moving is then resampled"]
@@ -158,9 +171,14 @@ def _window(radius: tuple[int, ...], grid: Grid) -> str:
 
 
 def _frames(grid: Grid) -> list[str]:
+    taken = [
+        f"{label} is taken for space"
+        for label in grid.space().axis_labels
+        if label.lower() in INDEPENDENT_LABELS
+    ]
     counts = zip(grid.series_shape, grid.axis_labels, strict=False)
     frames = " x ".join(f"{n} along {axis_name(label)}" for n, label in counts)
-    return [f"each of {frames} on its own"] if frames else []
+    return taken + ([f"each of {frames} on its own"] if frames else [])
 
 
 def describe_registration(registration: Registration) -> str:
@@ -183,18 +201,19 @@ def describe_registration(registration: Registration) -> str:
         span = f"{low:.3f}" if len(shifts) == 1 else f"{low:.3f} to {high:.3f}"
         parts.append(f"{axis_name(label)} {span} {unit_symbol(unit)}")
     before, after = (_mean(v) for v in (registration.ncc_before, registration.ncc_after))
-    turned = [] if registration.model in ("none", "translation") else _turns(matrices)
+    turned = [] if registration.model in ("none", "translation") else _turns(matrices, grid.units)
     text = (
         f"shift {', '.join([*parts, *turned])}; global NCC {before:.3f} before, {after:.3f} after"
     )
     return "; ".join([text, *_doubts(registration)])
 
 
-def _turns(matrices: NDArray[np.float64]) -> list[str]:
+def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
     """Say by how much transforms rotate and scale (the range, for a series)."""
     ndim = matrices.shape[-1] - 1
+    in_one_unit = np.array([unit_factor(unit, units[-1]) for unit in units])
     angles, scales = [], []
-    for linear in matrices[:, :-1, :-1]:
+    for linear in matrices[:, :-1, :-1] * in_one_unit[:, np.newaxis] / in_one_unit:
         rotation, _ = scipy.linalg.polar(linear)
         cosine = (np.trace(rotation) - (ndim - 2)) / 2
         sign = np.sign(rotation[1, 0]) if ndim == 2 else 1.0

@@ -114,6 +114,7 @@ class LocalNCCWidget(Container):
         self["plan"].value = plan
 
     def _start(self) -> None:
+        self._offer_choices()  # the layers may have been edited since
         try:
             job = self._collect()
         except BAD_INPUT as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.execution import Tile, compute_tiles
 from napari_local_ncc.io.map_layout import OmeLayout
-from napari_local_ncc.io.map_npy import create_npy, read_npy_map
+from napari_local_ncc.io.map_npy import create_npy, read_npy_map, sidecar
 from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
 from napari_local_ncc.io.stored import ReadError
@@ -184,15 +184,20 @@ def check_output(
         If its folder does not exist or cannot be written to.
     """
     target = Path(path)
-    _format(target)
-    return check_free(target, overwrite, inputs)
+    inputs = list(inputs)
+    is_npy = _format(target) is NPY
+    check_free(target, overwrite, inputs)
+    if is_npy:
+        check_free(sidecar(target), overwrite, inputs)
+    return target
 
 
 def check_free(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
     """Do the same as `check_output` for a file of any ending."""
     place = path.resolve()
     for source in (Path(source).resolve() for source in inputs):
-        if place == source or place in source.parents or source in place.parents:
+        linked = path.exists() and source.exists() and path.samefile(source)
+        if linked or place == source or place in source.parents or source in place.parents:
             raise ValueError(f"{path} is the input {source.name}; choose another name")
     if path.exists() and not overwrite:
         raise FileExistsError(

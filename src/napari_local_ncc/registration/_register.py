@@ -20,6 +20,7 @@ from napari_local_ncc.registration._itk import simpleitk
 from napari_local_ncc.registration._result import Registration
 from napari_local_ncc.registration.translation import estimate_translation
 from napari_local_ncc.resampling import mask_on, resample
+from napari_local_ncc.units import unit_factor
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,9 +70,10 @@ def register(
     Returns
     -------
     Registration
-        Maps fixed world to moving world; the identity where nothing scores reliably
-        better. A frame of a series that cannot be registered (blank, say) moves as the
-        nearest one that can; its NCC is NaN.
+        Maps fixed world to moving world. For translation, the identity where nothing
+        scores reliably better; the other models take the best they find, which chance may
+        have made: look at the map. A frame of a series that cannot be registered (blank,
+        say) moves as the nearest one that can; its NCC is NaN.
 
     Raises
     ------
@@ -125,6 +127,7 @@ def iter_register(
     if not 0 < min_overlap <= 1:
         raise ValueError(f"min_overlap must lie in (0, 1], got {min_overlap!r}")
     check_model(model)
+    check_choice("metric", metric, get_args(Metric))
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(
         _masked(fixed, mask, "mask"),
@@ -132,6 +135,8 @@ def iter_register(
         unitless=unitless,
     )
     grid = pair.fixed.grid
+    if model in NEED_SIMPLEITK and grid.spatial_ndim not in (2, 3):
+        raise ValueError(f"{model} needs 2 or 3 spatial axes, but there are {grid.spatial_ndim}")
     if model == "none":
         nothing = np.full(grid.series_shape, np.nan)
         identity = np.broadcast_to(_shift(grid.space(), 0.0), (*grid.series_shape, *_square(grid)))
@@ -225,15 +230,28 @@ def _translate(pair: Pair, indices: list[tuple[int, ...]], min_overlap: float) -
 
 def _fit_affine(pair: Pair, indices: list[tuple[int, ...]], model: str, metric: str) -> _Fit:
     """Estimate one rigid, similarity or affine transform for some frames."""
+    fixed, moving, to_common = _in_one_unit(pair)
     found = affine.estimate_affine(
         _mean([pair.fixed.data[index] for index in indices]),
         _mean([pair.moving.data[index] for index in indices]),
         model=model,
-        fixed_to_world=pair.fixed.grid.space().pixel_to_world,
-        moving_to_world=pair.moving.grid.space().pixel_to_world,
+        fixed_to_world=fixed.pixel_to_world,
+        moving_to_world=moving.pixel_to_world,
         metric=metric,
     )
-    return _Fit(found.matrix, found.ncc_before, found.ncc_after, found.overlap)
+    matrix = invert_affine(to_common) @ found.matrix @ to_common
+    return _Fit(matrix, found.ncc_before, found.ncc_after, found.overlap)
+
+
+def _in_one_unit(pair: Pair) -> tuple[Grid, Grid, NDArray[np.float64]]:
+    """Return both spatial grids in one unit along all axes, and the map from fixed's units.
+
+    A rotation mixes the axes, so that nm along one and um along another would shear.
+    """
+    fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
+    common = (fixed.units[-1],) * fixed.ndim
+    factors = [unit_factor(unit, fixed.units[-1]) for unit in fixed.units]
+    return fixed.in_units(common), moving.in_units(common), np.diag([*factors, 1.0])
 
 
 def _mean(frames: list[da.Array]) -> NDArray[Any]:

@@ -233,8 +233,7 @@ def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> Sampled:
             "select a plane or a volume"
         )
     matrix = check_affine(to_world, data.ndim)
-    values = np.array(data, np.float32, order="C")
-    values[~np.isfinite(values)] = np.nan
+    values = np.where(np.isfinite(data), data, np.nan).astype(np.float64)
     count = int(np.count_nonzero(np.isfinite(values)))
     if min(data.shape) < SHORTEST or count < FEWEST:
         raise ValueError(
@@ -246,7 +245,10 @@ def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> Sampled:
             f"{name} is constant ({np.nanmin(values):g}) over its {count} valid samples, "
             "so any transform fits; choose another channel, slice or mask"
         )
-    return Sampled(values, matrix)
+    # Offset and scale go before float32 does: it has seven digits, up to 1e38.
+    values -= np.nanmin(values)
+    values /= np.nanmax(values)
+    return Sampled(np.ascontiguousarray(values, np.float32), matrix)
 
 
 def _frame(fixed: Sampled) -> Matrix:

@@ -109,11 +109,18 @@ def estimate_translation(
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
         raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
     before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
+    best, ncc, reached = origin, before, SIGNIFICANT
     for offset in _offsets(pair, origin, min_overlap):
         after = pair.ncc(offset)
         better = after > before or (np.isnan(before) and not np.isnan(after))
-        if better and _is_trusted(pair, offset, after, min_overlap):
-            return Translation(offset, before, after, pair.share(offset))
+        is_wide = pair.overlap(offset) >= 0.95 * min_overlap * pair.smaller
+        reliability = _reliability(pair, offset, after, is_wide)
+        if better and reliability >= reached:
+            best, ncc, reached = offset, after, reliability
+            if is_wide:
+                break
+    if best is not origin:
+        return Translation(best, before, ncc, pair.share(best))
     if np.isnan(before):
         raise ValueError(
             f"no shift of moving {images[1].values.shape} over fixed {images[0].values.shape} "
@@ -123,16 +130,20 @@ def estimate_translation(
     return Translation(origin, before, before, pair.share(origin))
 
 
-def _is_trusted(pair: ArrayPair, offset: Vector, ncc: float, min_overlap: float) -> bool:
-    """Tell a match from the best of many chances."""
-    if ncc >= NEARLY_PERFECT:
-        return True
-    share = pair.overlap(offset) / pair.smaller
-    return share >= 0.95 * min_overlap and significance(pair, ncc, share) >= SIGNIFICANT
+def _reliability(pair: ArrayPair, offset: Vector, ncc: float, is_wide: bool) -> float:
+    """Return how many standard errors tell a match from the best of many chances.
+
+    A narrow overlap counts only where it is nearly perfect, and what is nearly perfect
+    counts even where smooth images hold few independent samples.
+    """
+    if not is_wide and not ncc >= NEARLY_PERFECT:
+        return -np.inf
+    errors = significance(pair, ncc, pair.overlap(offset) / pair.smaller)
+    return max(errors, SIGNIFICANT) if ncc >= NEARLY_PERFECT else errors
 
 
 def _offsets(pair: ArrayPair, start: Vector, min_overlap: float) -> Iterator[Vector]:
-    """Yield refined candidates: of any overlap, and if none is trusted, of wide ones only."""
+    """Yield refined candidates: of any overlap, then of wide ones only."""
     for candidate in search(pair, start):
         yield snapped(pair, polished(pair, candidate))
     if min_overlap > pair.min_overlap:
