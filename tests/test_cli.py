@@ -208,7 +208,7 @@ def test_help_names_the_commands(capsys):
 def test_an_interrupted_run_leaves_nothing(tmp_path):
     image = np.random.default_rng(0).normal(size=(6000, 6000)).astype("f4")
     np.save(tmp_path / "a.npy", image)
-    words = ["map", "a.npy", "a.npy", "-o", "o.ome.zarr", "--radius", "40"]
+    words = ["map", "a.npy", "a.npy", "-o", "o.ome.zarr", "--radius", "60", "--weights", "gaussian"]
     code = "import sys; from napari_local_ncc.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True

@@ -308,17 +308,24 @@ def computing_threads():
     return [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
 
 
-def big_pair(viewer, rng):
-    series = rng.normal(size=(60, 400, 400)).astype("f4")
+def slow_pair(viewer, dock, rng):
+    """Set up a run of a few seconds, of 100 tiles: there is time to interfere with it."""
+    series = rng.normal(size=(100, 400, 400)).astype("f4")
     labels = {"axis_labels": ("t", "y", "x")}
     viewer.add_image(series, name="a", **labels)
     viewer.add_image(series + 1, name="b", **labels)
+    dock["radius"].value = 60
+    dock["weights"].value = "gaussian"
+
+
+def is_comparing(dock):
+    return dock["message"].value.startswith("Comparing: ")
 
 
 def test_cancel_adds_nothing_and_a_new_run_works(viewer, dock, click, qtbot, run, rng, said):
-    big_pair(viewer, rng)
+    slow_pair(viewer, dock, rng)
     click(dock, "run")
-    qtbot.waitUntil(lambda: "1 of" in dock["message"].value, timeout=30_000)
+    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
     assert dock["cancel"].enabled
     assert not dock["run"].enabled
     click(dock, "cancel")
@@ -334,9 +341,9 @@ def test_cancel_adds_nothing_and_a_new_run_works(viewer, dock, click, qtbot, run
 
 
 def test_a_layer_removed_while_running_harms_nothing(viewer, dock, click, qtbot, rng, said):
-    big_pair(viewer, rng)
+    slow_pair(viewer, dock, rng)
     click(dock, "run")
-    qtbot.waitUntil(lambda: "Comparing" in dock["message"].value, timeout=30_000)
+    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
     viewer.layers.clear()
     qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["NCC a vs b"]
@@ -344,9 +351,9 @@ def test_a_layer_removed_while_running_harms_nothing(viewer, dock, click, qtbot,
 
 
 def test_closing_the_widget_while_running_harms_nothing(viewer, dock, click, qtbot, rng):
-    big_pair(viewer, rng)
+    slow_pair(viewer, dock, rng)
     click(dock, "run")
-    qtbot.waitUntil(lambda: "Comparing" in dock["message"].value, timeout=30_000)
+    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
     viewer.window.remove_dock_widget("all")
     qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
 
@@ -354,7 +361,7 @@ def test_closing_the_widget_while_running_harms_nothing(viewer, dock, click, qtb
 def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot, rng):
     from qtpy.QtCore import QTimer
 
-    big_pair(viewer, rng)
+    slow_pair(viewer, dock, rng)
     ticks = []
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(dock["message"].value))
@@ -373,12 +380,12 @@ series = np.random.default_rng(0).normal(size=(60, 500, 500)).astype("f4")
 for name in "ab":
     viewer.add_image(series, name=name, axis_labels=("t", "y", "x"))
 _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
-widget["radius"].value = 20
+widget["radius"].value = 60
 widget["weights"].value = "gaussian"
 widget["run"].native.click()
 timer = QTimer()
 def close_when_running():
-    if "1 of" in widget["message"].value:
+    if widget["message"].value.startswith("Comparing: "):
         timer.stop()
         viewer.close()
 timer.timeout.connect(close_when_running)
