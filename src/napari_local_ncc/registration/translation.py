@@ -60,12 +60,12 @@ def estimate_translation(
 
     Whole-pixel candidates come from phase correlation [1]_ and from the NCC at every
     shift [2]_, on a reduced level if the images are large. Each is judged by the NCC of
-    the overlap it really yields, so neither wrap-around nor a sliver of overlap can win;
-    the best is refined to sub-pixel accuracy at full resolution [3]_ [4]_.
+    the overlap it really yields and refined to sub-pixel accuracy at full resolution
+    [3]_ [4]_. A shift is taken if that NCC is 0.9 or more, or 5 standard errors from chance;
+    a narrow overlap needs the 0.9, and to be more significant than the wide ones.
 
     The NCC is signed: images of inverted contrast need another metric (mutual
-    information). Nothing is said about whether the best shift is a good one: that is what
-    `ncc_after` is for.
+    information).
 
     Parameters
     ----------
