@@ -75,7 +75,11 @@ def as_lazy(array: Any, chunks: Any) -> da.Array:
 
 
 def map_windows(
-    block: Callable[..., Any], arrays: list[da.Array], radius: tuple[int, ...]
+    block: Callable[..., Any],
+    arrays: list[da.Array],
+    depth: tuple[int, ...],
+    *,
+    bands: int | None = None,
 ) -> da.Array:
     """Apply a function of windows to dask arrays of one shape, chunk by chunk.
 
@@ -83,44 +87,49 @@ def map_windows(
     ----------
     block : callable
         ``block(*images, region=...)`` returns the float32 result in the region of images
-        that come as lists of (where, array), as `_kernels.ncc_of_pieces` takes them.
+        that come as lists of (where, array), as `_kernels.ncc_of_pieces` takes them;
+        with `bands`, several results stacked on a leading axis.
     arrays : list of dask array
         The images; the first determines the chunks.
-    radius : tuple of int
+    depth : tuple of int
         How far windows reach along each axis.
+    bands : int, optional
+        How many results the function gives at once. Default: one, without a band axis.
 
     Returns
     -------
-    dask array of float32
+    dask array of float32, shape (...) or (bands, ...)
         One task per chunk. Chunks shorter than a window are joined.
     """
     chunks = tuple(
-        ensure_minimum_chunksize(min(2 * r + 1, sum(lengths)), lengths)
-        for r, lengths in zip(radius, arrays[0].chunks, strict=True)
+        ensure_minimum_chunksize(min(2 * reach + 1, sum(lengths)), lengths)
+        for reach, lengths in zip(depth, arrays[0].chunks, strict=True)
     )
+    leading = () if bands is None else (bands,)
     sources = [array.rechunk(chunks) for array in arrays]
-    needs = [_needs(*axis) for axis in zip(chunks, radius, strict=True)]
-    name = f"local-ncc-{tokenize(block, radius, *(source.name for source in sources))}"
+    needs = [_needs(*axis) for axis in zip(chunks, depth, strict=True)]
+    name = f"local-ncc-{tokenize(block, depth, bands, *(source.name for source in sources))}"
     tasks = {}
     for index in np.ndindex(*map(len, chunks)):
         regions, parts = zip(*(need[i] for need, i in zip(needs, index, strict=True)), strict=True)
         pieces = list(product(*parts))
         cuts = [tuple((part.crop, part.where) for part in piece) for piece in pieces]
         keys = [tuple(part.chunk for part in piece) for piece in pieces]
-        tasks[(name, *index)] = (
+        tasks[(name, *(0 for _ in leading), *index)] = (
             partial(_apply, block, regions, cuts),
             *([(source.name, *key) for key in keys] for source in sources),
         )
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=sources)
+    chunks = (*((n,) for n in leading), *chunks)
     return da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), np.float32))
 
 
-def _needs(lengths: tuple[int, ...], radius: int) -> list[tuple[slice, list[_Part]]]:
+def _needs(lengths: tuple[int, ...], depth: int) -> list[tuple[slice, list[_Part]]]:
     """Return, for each chunk along an axis, its place in what it needs, and that in parts."""
     edges = list(pairwise(accumulate(lengths, initial=0)))
     needs = []
     for start, stop in edges:
-        low, high = max(start - radius, 0), min(stop + radius, edges[-1][1])
+        low, high = max(start - depth, 0), min(stop + depth, edges[-1][1])
         parts = [
             _Part(
                 chunk,
