@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.pipeline import confidence_map as confidence_map
     from napari_local_ncc.registration import Registration as Registration
     from napari_local_ncc.registration import register as register
+    from napari_local_ncc.shift import local_shift as local_shift
 
 _HOME = {
     "ConfidenceMap": "pipeline",
@@ -24,6 +25,7 @@ _HOME = {
     "SpatialImage": "image",
     "confidence_map": "pipeline",
     "local_ncc": "ncc",
+    "local_shift": "shift",
     "read_image": "io",
     "read_map": "io",
     "register": "registration",

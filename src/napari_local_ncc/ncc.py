@@ -82,21 +82,44 @@ def local_ncc(
     >>> float(local_ncc(ramp, 3 - 2 * ramp, radius=1)[2, 2])
     -1.0
     """
-    images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
-    lazy = any(isinstance(image, da.Array) for image in images.values())
-    arrays: list[Any] = [
-        image if isinstance(image, da.Array) or _is_cupy(image) else as_samples(image)
-        for image in images.values()
-    ]
-    _check_arrays(dict(zip(images, arrays, strict=True)))
+    arrays = as_images(fixed, moving, mask)
     check_limits(min_std, min_valid)
-    options = {
+    options: dict[str, Any] = {
         "radius": check_radius(radius, arrays[0].ndim),
         "weights": check_weights(weights),
         "min_std": float(min_std),
         "min_valid": float(min_valid),
     }
-    return _ncc_by_chunks(arrays, options) if lazy else _ncc_of_arrays(*arrays, **options)
+    if not any(isinstance(array, da.Array) for array in arrays):
+        return _ncc_of_arrays(*arrays, **options)
+    return map_windows(partial(_ncc_of_pieces, **options), as_chunks(arrays), options["radius"])
+
+
+def as_images(fixed: Any, moving: Any, mask: Any | None) -> list[Any]:
+    """Return fixed, moving and, if there is one, the mask as arrays that can be compared.
+
+    Raises
+    ------
+    TypeError
+        If an image is complex or not numeric, or the mask not boolean.
+    ValueError
+        If shapes differ, are unknown, or an image is empty.
+    """
+    images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
+    arrays: dict[str, Any] = {
+        name: image if isinstance(image, da.Array) or _is_cupy(image) else as_samples(image)
+        for name, image in images.items()
+    }
+    _check_arrays(arrays)
+    return list(arrays.values())
+
+
+def as_chunks(arrays: list[Any]) -> list[da.Array]:
+    """Return arrays, of which one is a dask array, as dask arrays."""
+    first = next(array for array in arrays if isinstance(array, da.Array))
+    return [
+        array if isinstance(array, da.Array) else as_lazy(array, first.chunks) for array in arrays
+    ]
 
 
 def _is_cupy(array: object) -> bool:
@@ -133,7 +156,7 @@ def _check_arrays(arrays: dict[str, Any]) -> None:
         if array.shape != shape:
             raise ValueError(
                 f"fixed has shape {shape} but {name} has shape {array.shape}; "
-                "local_ncc compares arrays of one shape "
+                "arrays to compare must be of one shape "
                 "(confidence_map pairs images of different grids)"
             )
         if name != "mask":
@@ -142,11 +165,3 @@ def _check_arrays(arrays: dict[str, Any]) -> None:
             raise TypeError(f"mask must be boolean (True = use), got {array.dtype}")
     if not shape or 0 in shape:
         raise ValueError(f"the images are empty or have no axes: their shape is {shape}")
-
-
-def _ncc_by_chunks(arrays: list[Any], options: dict[str, Any]) -> da.Array:
-    first = next(array for array in arrays if isinstance(array, da.Array))
-    lazy = [
-        array if isinstance(array, da.Array) else as_lazy(array, first.chunks) for array in arrays
-    ]
-    return map_windows(partial(_ncc_of_pieces, **options), lazy, options["radius"])

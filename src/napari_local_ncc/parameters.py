@@ -22,6 +22,7 @@ Radius = int | tuple[int, ...] | str
 
 BANDS = ("ncc",)
 MAX_RADIUS = 10**6
+MAX_SEARCH = 100
 LENGTH = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?\s*[^\W\d].*", re.IGNORECASE)
 
 
@@ -67,6 +68,43 @@ def check_radius(radius: object, ndim: int) -> tuple[int, ...]:
             "give at least one axis a radius of 1"
         )
     return whole
+
+
+def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the largest displacement to search along each axis.
+
+    Parameters
+    ----------
+    search : int or sequence of int
+        One number of pixels for every windowed axis, or one per axis.
+    radius : tuple of int
+        Window radius per axis; an axis of radius 0 is never searched.
+
+    Returns
+    -------
+    tuple of int
+        One number >= 0 per axis.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative or not whole, if there is not one per axis, or if no axis
+        is searched.
+    """
+    per_axis = isinstance(search, Iterable) and not isinstance(search, str)
+    values = tuple(search) if per_axis else (search,) * len(radius)  # type: ignore[arg-type]
+    if len(values) != len(radius):
+        raise ValueError(
+            f"search has {len(values)} values {values} but the images have {len(radius)} axes; "
+            "give one number, or one per axis"
+        )
+    whole = tuple(_whole(value) for value in values)
+    if min(whole) < 0 or max(whole) > MAX_SEARCH:
+        raise ValueError(f"search must be whole pixels from 0 to {MAX_SEARCH}, got {search!r}")
+    searched = tuple(s if r else 0 for s, r in zip(whole, radius, strict=True))
+    if not any(searched):
+        raise ValueError(f"search must be above 0 along some windowed axis, got {search!r}")
+    return searched
 
 
 def _whole(value: object) -> int:
