@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration import Registration as Registration
     from napari_local_ncc.registration import register as register
     from napari_local_ncc.shift import local_shift as local_shift
+    from napari_local_ncc.statistics import Calibration as Calibration
+    from napari_local_ncc.statistics import calibrate as calibrate
 
 _HOME = {
+    "Calibration": "statistics",
     "ConfidenceMap": "pipeline",
     "Grid": "geometry",
     "NCCParameters": "parameters",
     "Registration": "registration",
     "SpatialImage": "image",
+    "calibrate": "statistics",
     "confidence_map": "pipeline",
     "local_ncc": "ncc",
     "local_shift": "shift",

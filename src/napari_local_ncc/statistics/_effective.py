@@ -1,0 +1,233 @@
+"""How many independent samples a window is worth."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+
+from napari_local_ncc._filters import window_taps
+from napari_local_ncc.parameters import as_samples, check_radius, check_real, check_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Slices = tuple[slice, ...]
+    Numbers = NDArray[np.float64]
+
+# Correlations measured in one window are too noisy where that is small, and biased where
+# the texture is coarse; in windows twice as wide the calibration holds in either.
+WIDENING = 2
+TILE = (24, 64, 1024)  # z, y, x
+FLAT = 1e-13  # share of the largest square below which a variance is rounding
+
+
+def margin(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return how far around a region `effective_samples` reads, per axis in pixels.
+
+    Parameters
+    ----------
+    radius : sequence of int
+        The NCC window's radius along each axis; 0 = independent.
+
+    Returns
+    -------
+    tuple of int
+        A part of an image with this margin gives what the whole image gives.
+    """
+    return tuple(WIDENING * r + 1 if r else 0 for r in radius)
+
+
+def effective_samples(
+    fixed: ArrayLike,
+    moving: ArrayLike,
+    *,
+    radius: int | Sequence[int],
+    weights: str = "box",
+    mask: ArrayLike | None = None,
+    region: tuple[slice, ...] | None = None,
+) -> NDArray[np.float32]:
+    """Estimate how many independent samples the window around every pixel is worth.
+
+    Parameters
+    ----------
+    fixed, moving : array_like, shape (...)
+        Two images of the same shape, of any real dtype. NaN and inf are invalid samples.
+    radius : int or sequence of int
+        Radius of the NCC window in pixels; 0 = independent axis. At most 3 are above 0.
+    weights : {"box", "gaussian"}, default "box"
+        Weights of the NCC window.
+    mask : array_like of bool, shape (...), optional
+        True where samples may be used.
+    region : tuple of slice, optional
+        Where the numbers are wanted; default: everywhere.
+
+    Returns
+    -------
+    array of float32, shape of the region
+        Effective number of samples. NaN where undefined: the centre sample is invalid or
+        either image is flat around it.
+
+    Notes
+    -----
+    Of N samples, with lag-1 autocorrelations a and b of fixed and moving,
+    N (1 - a b) / (1 + a b) count along an axis (Bartlett, J. Roy. Statist. Soc. 98, 536,
+    1935, for autoregressive noise), and the product of these fractions over the windowed
+    axes in the window. N is the number of valid samples in the NCC window, for a Gaussian
+    (sum w)² / sum w². The autocorrelations are those in a window `WIDENING` times as wide.
+    """
+    images = [as_samples(fixed), as_samples(moving)]
+    images += [] if mask is None else [np.asarray(mask)]
+    check_images(images)
+    shape = images[0].shape
+    radii, weights = check_radius(radius, len(shape)), check_weights(weights)
+    windowed = [axis for axis, r in enumerate(radii) if r]
+    if len(windowed) > 3:
+        raise ValueError(f"windows extend along at most 3 axes, got radius {radii}")
+    where = region or (slice(None),) * len(shape)
+    where = tuple(slice(*part.indices(n)[:2]) for part, n in zip(where, shape, strict=True))
+    out = np.empty([part.stop - part.start for part in where], np.float32)
+    lacking = 3 - len(windowed)
+    centres = (slice(0, 1),) * lacking + tuple(where[axis] for axis in windowed)
+    spread = (0,) * lacking + tuple(radii[axis] for axis in windowed)
+    independent = [part.start for axis, part in enumerate(where) if axis not in windowed]
+    stacks = [_volumes(array, windowed) for array in images]
+    target = _volumes(out, windowed)
+    for index in np.ndindex(target.shape[:-3]):
+        source = tuple(i + start for i, start in zip(index, independent, strict=True))
+        _fill_volume([stack[source] for stack in stacks], spread, weights, centres, target[index])
+    return out
+
+
+def check_images(images: Sequence[Any]) -> None:
+    """Raise an error unless fixed, moving and maybe a mask are real and of one shape."""
+    for name, image in zip(("fixed", "moving", "mask"), images, strict=False):
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"fixed has shape {images[0].shape} but {name} has shape {image.shape}; "
+                "confidence needs arrays of one shape"
+            )
+        if name != "mask":
+            check_real(image.dtype, name)
+        elif image.dtype != bool:
+            raise TypeError(f"mask must be boolean (True = use), got {image.dtype}")
+    if not images[0].shape or 0 in images[0].shape:
+        raise ValueError(f"the images are empty or have no axes: their shape is {images[0].shape}")
+
+
+def _volumes(array: NDArray[Any], windowed: list[int]) -> NDArray[Any]:
+    """View the array with axes (*independent, z, y, x), those it lacks being 1 long."""
+    last = range(array.ndim - len(windowed), array.ndim)
+    lacking = (np.newaxis,) * (3 - len(windowed))
+    independent = (slice(None),) * (array.ndim - len(windowed))
+    return np.moveaxis(array, windowed, last)[independent + lacking]
+
+
+def _fill_volume(
+    images: list[NDArray[Any]],
+    radius: tuple[int, ...],
+    weights: str,
+    region: Slices,
+    out: NDArray[np.float32],
+) -> None:
+    shape = images[0].shape
+    reach = tuple(min(WIDENING * r, n - 1) for r, n in zip(radius, shape, strict=True))
+    for centres, around in _tiles(region, reach, shape):
+        fixed, moving, *mask = (image[around] for image in images)
+        valid = np.isfinite(fixed) & np.isfinite(moving)
+        if mask:
+            valid &= mask[0]
+        within = _relative(centres, around)
+        share = _share(fixed, moving, valid, within, reach)
+        if valid.all():
+            share *= _samples_inside(shape, radius, weights, centres)
+        else:
+            share *= _valid_samples(valid.astype(np.float64), radius, weights)[within]
+            share[~valid[within]] = np.nan
+        out[_relative(centres, region)] = share
+
+
+def _share(
+    fixed: NDArray[Any],
+    moving: NDArray[Any],
+    valid: NDArray[np.bool_],
+    within: Slices,
+    reach: tuple[int, ...],
+) -> NDArray[np.float32]:
+    """Return which share of the samples counts as independent, at the centres of a tile."""
+    from napari_local_ncc._texture import tile_independent_share
+
+    (a, floor_a), (b, floor_b) = _centred(fixed, valid), _centred(moving, valid)
+    weight = np.empty((0, 0, 0)) if valid.all() else valid.astype(np.float64)
+    share = np.empty([part.stop - part.start for part in within], np.float32)
+    first = tuple(part.start for part in within)
+    tile_independent_share(a, b, weight, first, reach, (floor_a, floor_b), share)
+    return share
+
+
+def _relative(part: Slices, whole: Slices) -> Slices:
+    return tuple(
+        slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
+    )
+
+
+def _tiles(
+    region: Slices, reach: tuple[int, ...], shape: tuple[int, ...]
+) -> Iterator[tuple[Slices, Slices]]:
+    """Yield the centres of each tile, and these with the samples around them."""
+    cuts = []
+    for part, r, n, side in zip(region, reach, shape, TILE, strict=True):
+        step = max(side, 4 * r)
+        edges = [*range(part.start, part.stop, step), part.stop]
+        cuts.append(
+            [
+                (slice(start, stop), slice(max(start - r, 0), min(stop + r + 1, n)))
+                for start, stop in pairwise(edges)
+            ]
+        )
+    for tile in product(*cuts):
+        yield tuple(c for c, _ in tile), tuple(a for _, a in tile)
+
+
+def _centred(samples: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[Numbers, float]:
+    """Return samples less about their mean, 0 where invalid; and what variance is rounding."""
+    values = samples.astype(np.float64)
+    some = values[..., :: max(1, values.shape[-1] // 32)]
+    known = some[valid[..., :: max(1, values.shape[-1] // 32)]]
+    values -= known.mean() if known.size else 0.0
+    values[~valid] = 0.0
+    largest = max(values.max(), -values.min())
+    return values, FLAT * largest * largest
+
+
+def _samples_inside(
+    shape: tuple[int, ...], radius: tuple[int, ...], weights: str, centres: Slices
+) -> Numbers:
+    """Return what windows at the centres are worth if no sample is missing, per pixel."""
+    number = np.ones((1, 1, 1))
+    for axis, (n, r, part) in enumerate(zip(shape, radius, centres, strict=True)):
+        taps = window_taps(r, weights) if r else np.ones(1)
+        inside = np.zeros(part.stop - part.start)
+        squares = np.zeros_like(inside)
+        at = np.arange(part.start, part.stop)
+        for offset, tap in zip(range(-r, r + 1), taps, strict=True):
+            there = (at + offset >= 0) & (at + offset < n)
+            inside += tap * there
+            squares += tap * tap * there
+        number = number * np.expand_dims(inside**2 / squares, [k for k in range(3) if k != axis])
+    return number
+
+
+def _valid_samples(valid: Numbers, radius: tuple[int, ...], weights: str) -> Numbers:
+    """Return what windows of valid samples are worth."""
+    total, squares = valid, valid
+    for axis, r in enumerate(radius):
+        if r:
+            taps = window_taps(r, weights)
+            total = scipy.ndimage.correlate1d(total, taps, axis, mode="constant")
+            squares = scipy.ndimage.correlate1d(squares, taps**2, axis, mode="constant")
+    return total**2 / np.maximum(squares, 1.0)

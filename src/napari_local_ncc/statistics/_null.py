@@ -1,0 +1,151 @@
+"""The distribution of ncc between unrelated structure, per texture class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+CLASSES = 24
+LEAST_WINDOWS = 60  # windows that do not overlap, per class
+# Normal scores at which the distribution is kept: from p = 0.98 to 0.0013, then a line.
+SCORES = tuple(np.arange(-2.0, 3.01, 0.5).tolist())
+EXCEEDING = 5  # samples that must lie beyond the last score that is measured
+LARGEST = 0.9999999  # of |ncc|, whose Fisher z is finite
+STEPS = 8  # of the table, per octave of effective samples
+COLUMNS = 1024  # of the table, over ncc
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """Quantiles of Fisher's z of ncc between unrelated structure, per texture class.
+
+    Parameters
+    ----------
+    effective_samples : tuple of float
+        The typical number of effective samples of each class, ascending.
+    quantiles : tuple of tuple of float
+        Per class, atanh(ncc) at the normal `SCORES`: what unrelated structure stays below
+        with the probability that a standard normal variable stays below the score.
+    windows : int
+        How many windows that do not overlap it was drawn from; 0 for a formula.
+    """
+
+    effective_samples: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    windows: int
+
+    def scores(self, ncc: Numbers, effective_samples: Numbers) -> Numbers:
+        """Return the normal scores of ncc, classes and quantiles interpolated linearly."""
+        classes, z = np.log(self.effective_samples), _fisher(ncc)
+        place = np.interp(
+            np.log(np.maximum(effective_samples, 1e-6)), classes, np.arange(len(classes))
+        )
+        below = np.minimum(place.astype(int), max(len(classes) - 2, 0))
+        above = np.minimum(below + 1, len(classes) - 1)
+        share = (place - below)[..., np.newaxis]
+        table = np.array(self.quantiles)
+        return _interpolate(z, (1 - share) * table[below] + share * table[above])
+
+
+def _fisher(ncc: Numbers) -> Numbers:
+    return np.arctanh(np.clip(ncc, -LARGEST, LARGEST))
+
+
+def _interpolate(z: Numbers, quantiles: Numbers) -> Numbers:
+    """Return scores by the line between the two quantiles around z, or the last two."""
+    place = np.clip((z[..., np.newaxis] >= quantiles).sum(axis=-1) - 1, 0, len(SCORES) - 2)
+    low, high = (
+        np.take_along_axis(quantiles, (place + k)[..., np.newaxis], -1)[..., 0] for k in (0, 1)
+    )
+    scores = np.array(SCORES)
+    return scores[place] + (z - low) / (high - low) * (scores[1] - scores[0])
+
+
+def fisher_null() -> Null:
+    """Return what theory has for windows of n effective samples: z of variance 1 / (n - 3)."""
+    numbers = np.geomspace(4.0, 4e4, CLASSES)
+    # Below 4 the formula has no answer: such windows tell nothing.
+    numbers = np.concatenate([[3.01], numbers])
+    spread = 1 / np.sqrt(numbers - 3)
+    quantiles = spread[:, np.newaxis] * np.array(SCORES)
+    return Null(tuple(numbers.tolist()), tuple(map(tuple, quantiles.tolist())), 0)
+
+
+def fit_null(ncc: Numbers, effective_samples: Numbers, windows: float) -> Null | None:
+    """Fit a null to samples from unrelated structure.
+
+    Parameters
+    ----------
+    ncc, effective_samples : ndarray of float, shape (n,)
+        Of windows that may overlap; none NaN.
+    windows : float
+        How many windows that do not overlap they are worth.
+
+    Returns
+    -------
+    Null or None
+        None where there are too few windows for a single class.
+    """
+    classes = min(CLASSES, int(windows / LEAST_WINDOWS))
+    if classes < 1:
+        return None
+    order = np.argsort(effective_samples, kind="stable")
+    numbers, z = effective_samples[order], _fisher(ncc[order])
+    edges = np.linspace(0, z.size, classes + 1).round().astype(int)
+    parts = list(pairwise(edges))
+    levels = np.array(SCORES)
+    measured = levels[ndtr(-levels) * windows / classes >= EXCEEDING]
+    table = np.array([np.quantile(z[i:j], ndtr(measured)) for i, j in parts])
+    centres = np.array([np.median(numbers[i:j]) for i, j in parts])
+    table = _extended(table, measured, levels)
+    keep = np.concatenate([[True], np.diff(centres) > 0])
+    return Null(
+        tuple(centres[keep].tolist()), tuple(map(tuple, table[keep].tolist())), int(windows)
+    )
+
+
+def _extended(table: Numbers, measured: Numbers, levels: Numbers) -> Numbers:
+    """Prolong quantiles to the scores beyond those measured; make them strictly rise."""
+    slope = (table[:, -1:] - table[:, -3:-2]) / (measured[-1] - measured[-3])
+    beyond = levels[measured.size :] - measured[-1]
+    table = np.concatenate([table, table[:, -1:] + slope * beyond], axis=1)
+    # A tie (all windows alike) would make a confidence of 0 or 1 out of rounding.
+    return np.maximum.accumulate(table, axis=1) + 1e-6 * np.arange(levels.size)
+
+
+@lru_cache(maxsize=64)
+def confidence_table(null: Null) -> tuple[NDArray[np.float32], int]:
+    """Tabulate 1 - p for `look_up`.
+
+    Returns
+    -------
+    table : array of float32, shape (rows, COLUMNS + 1)
+        `STEPS` rows per octave of effective samples; columns over ncc from -1 to 1.
+    octave : int
+        Of how many effective samples, as a power of 2, the first row is.
+    """
+    first, last = (int(np.floor(np.log2(null.effective_samples[k]))) for k in (0, -1))
+    octaves = 2.0 ** np.arange(first, last + 2)
+    numbers = np.outer(octaves, 1 + np.arange(STEPS) / STEPS).reshape(-1)
+    grid = np.meshgrid(numbers, np.linspace(-1, 1, COLUMNS + 1), indexing="ij")
+    return ndtr(null.scores(grid[1], grid[0])).astype(np.float32), first
+
+
+def threshold(null: Null, confidence: float) -> list[float]:
+    """Return the ncc that reaches a confidence, per class."""
+    score = ndtri(confidence)
+    scores = np.array(SCORES)
+    place = int(np.clip(np.searchsorted(scores, score) - 1, 0, scores.size - 2))
+    share = (score - scores[place]) / (scores[1] - scores[0])
+    table = np.array(null.quantiles)
+    return np.tanh((1 - share) * table[:, place] + share * table[:, place + 1]).tolist()
