@@ -12,6 +12,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_local_ncc.bands import bands_on
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.image import map_chunks
 from napari_local_ncc.io import check_output, iter_write_map, read_image, read_map, write_map
@@ -37,12 +38,13 @@ ENDINGS = (".ome.zarr", ".ome.tif", ".npy")
 
 
 def make_map(grid, *, bands=("ncc",), registration=None, values=None, chunks=None):
+    parameters = NCCParameters(radius="0.5 um", min_std=0.1, bands=bands)
+    names = tuple(band.name for band in bands_on(parameters, grid))
     if values is None:
-        values = RNG.uniform(-1, 1, (len(bands), *grid.shape)).astype(np.float32)
+        values = RNG.uniform(-1, 1, (len(names), *grid.shape)).astype(np.float32)
         values[RNG.random(values.shape) < 0.1] = np.nan
     lazy = da.from_array(values, chunks=chunks or (1, *map_chunks(grid)))
-    parameters = NCCParameters(radius="0.5 um", min_std=0.1)
-    return ConfidenceMap(lazy, tuple(bands), grid, parameters, registration, {"software": "x 1"})
+    return ConfidenceMap(lazy, names, grid, parameters, registration, {"software": "x 1"})
 
 
 def assert_same_map(found, expected):
@@ -78,7 +80,7 @@ def test_map_comes_back_as_it_was(ending, tmp_path, data):
     bands = (
         ("ncc",)
         if {"c", "q"} & set(labels)
-        else data.draw(st.sampled_from([("ncc",), ("ncc", "confidence")]))
+        else data.draw(st.sampled_from([("ncc",), ("ncc", "confidence"), ("shift",)]))
     )
     chunks = (1, *(data.draw(st.integers(1, n)) for n in shape))
     written = make_map(grid, bands=bands, chunks=chunks)
@@ -111,7 +113,7 @@ def test_ome_zarr_map_is_valid_for_other_tools(tmp_path):
                     ("y", "space", UM), ("x", "space", UM)]  # fmt: skip
     channels = metadata.omero.channels
     assert [channel.label for channel in channels] == ["ncc", "confidence"]
-    assert (channels[0].window.start, channels[0].window.end) == (-1, 1)
+    assert [(c.window.start, c.window.end) for c in channels] == [(-1, 1), (0, 1)]
     assert zarr.open_array(path / "0").chunks == (1, 1, 600, 520)
     image = read_image(path, select={"c": 0}, level=1)
     assert image.grid.shape == (3, 300, 260)

@@ -212,7 +212,7 @@ def map_(
         allowed = allowed.with_spatial_ndim(ndim)
     applied = None if transform is None else Registration.load(transform)
     plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
-    check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid)
+    check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid, parameters)
     say(plan)
     if register != "none":
         applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Weights = Literal["box", "gaussian"]
 Interpolation = Literal["linear", "cubic"]
 Radius = int | tuple[int, ...] | str
+Search = int | tuple[int, ...]
 
-BANDS = ("ncc",)
+BANDS = ("ncc", "confidence", "shift")
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
 LENGTH = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?\s*[^\W\d].*", re.IGNORECASE)
@@ -172,8 +173,12 @@ class NCCParameters:
         either image is undefined. 0 means the rounding bound of the computation.
     min_valid : float, default 0.5
         Least share of the window's weight inside the image that must be valid.
-    bands : tuple of str, default ("ncc",)
-        What to compute; see `BANDS`.
+    bands : tuple of {"ncc", "confidence", "shift"}, default ("ncc",)
+        What to compute, in one pass. Shift stands for `ncc_best`, `gain` and the residual
+        shift along each spatial axis. They are kept in this order.
+    search : int or tuple of int, default 3
+        How far residual shifts are looked for, in pixels of the fixed image: along every
+        spatial axis, or one per axis (0 = not along this one).
     interpolation : {"linear", "cubic"}, default "linear"
         How the moving image is sampled where its samples do not coincide with the fixed
         image's. Cubic keeps more of the finest structure, and costs more.
@@ -190,6 +195,7 @@ class NCCParameters:
     min_valid: float = 0.5
     bands: tuple[str, ...] = ("ncc",)
     interpolation: Interpolation = "linear"
+    search: Search = 3
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
@@ -197,6 +203,7 @@ class NCCParameters:
         check_limits(self.min_std, self.min_valid)
         object.__setattr__(self, "radius", _check_radius_form(self.radius))
         object.__setattr__(self, "bands", _check_bands(self.bands))
+        object.__setattr__(self, "search", _check_search_form(self.search))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed, checked anew."""
@@ -229,6 +236,26 @@ class NCCParameters:
         else:
             values = self.radius
         return check_radius(values, grid.ndim)
+
+
+    def search_on(self, grid: Grid) -> tuple[int, ...]:
+        """Give the largest residual shift to look for per axis of `grid`, in pixels.
+
+        Raises
+        ------
+        ValueError
+            If a tuple does not have one value per axis, or no windowed axis is searched.
+        """
+        search = self.search
+        if isinstance(search, int):
+            search = tuple(search if spatial else 0 for spatial in grid.spatial)
+        return check_search(search, self.radius_on(grid))
+
+
+def _check_search_form(search: object) -> Search:
+    if isinstance(search, (tuple, list)):
+        return check_search(search, (1,) * len(search))
+    return check_search(search, (1,))[0]
 
 
 def _check_radius_form(radius: object) -> Radius:
@@ -269,4 +296,4 @@ def _check_bands(bands: str | tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in BANDS]
     if unknown or not names:
         raise ValueError(f"bands must be some of {BANDS}, got {names}")
-    return names
+    return tuple(band for band in BANDS if band in names)

@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc.bands import bands_on
+from napari_local_ncc.comparison import compare
 from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.ncc import local_ncc
 from napari_local_ncc.pairing import Pair, overlap_box, overlap_share, pair_images
 from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.progress import finished
 from napari_local_ncc.resampling import mask_on, matrices_of, resample
+from napari_local_ncc.statistics import iter_calibrate
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import ArrayLike
 
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.pairing import Unitless
+    from napari_local_ncc.progress import Progress
     from napari_local_ncc.registration import Registration
+    from napari_local_ncc.statistics import Calibration
 
 DEFAULTS = NCCParameters()
 
@@ -43,6 +51,8 @@ class ConfidenceMap:
         The transform that was applied to the moving image.
     provenance : dict
         Plain JSON values: names, grids, parameters, transform and software version.
+    calibration : Calibration or None
+        What turned NCC into confidence, if that is among the bands.
     """
 
     bands: da.Array
@@ -51,6 +61,7 @@ class ConfidenceMap:
     parameters: NCCParameters
     registration: Registration | None
     provenance: dict[str, Any]
+    calibration: Calibration | None = None
 
     def __getitem__(self, band: str) -> da.Array:
         """Return one band by its name, shape `grid.shape`."""
@@ -67,6 +78,7 @@ def confidence_map(
     registration: Registration | None = None,
     mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
+    calibration: Calibration | None = None,
 ) -> ConfidenceMap:
     """Compare two images window by window on the fixed image's grid.
 
@@ -76,7 +88,7 @@ def confidence_map(
         The images; for plain arrays the world is the pixel grid and every axis is space.
         An image without a time or channel axis is compared with every frame of the other.
     parameters : NCCParameters
-        Window and limits.
+        Window, limits and bands.
     registration : Registration, optional
         Transform to apply to `moving`, from `register`. Default: already aligned.
     mask : SpatialImage or array_like, optional
@@ -84,11 +96,15 @@ def confidence_map(
     unitless : {"numbers", "pixels"}, optional
         What the coordinates of an image without physical units mean beside one that has
         them; see `napari_local_ncc.pairing.pair_images`.
+    calibration : Calibration, optional
+        For the band "confidence": from an earlier map of such images with the same window.
+        Default: calibrate on a sample of these two.
 
     Returns
     -------
     ConfidenceMap
-        Lazy: nothing is computed before its bands are.
+        Lazy: its bands are computed when asked for. Only the calibration, where one is
+        needed and not given, is done at once.
 
     Raises
     ------
@@ -97,35 +113,84 @@ def confidence_map(
     ValueError
         If the images cannot be paired or do not overlap, or a radius does not fit.
     """
+    return finished(
+        iter_confidence_map(
+            fixed,
+            moving,
+            parameters=parameters,
+            registration=registration,
+            mask=mask,
+            unitless=unitless,
+            calibration=calibration,
+        )
+    )
+
+
+def iter_confidence_map(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    parameters: NCCParameters = DEFAULTS,
+    registration: Registration | None = None,
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+    calibration: Calibration | None = None,
+) -> Generator[Progress, None, ConfidenceMap]:
+    """Do the same as `confidence_map`, yielding progress where it calibrates.
+
+    Yields
+    ------
+    Progress
+        Of the calibration. Closing the generator cancels.
+
+    Returns
+    -------
+    ConfidenceMap
+        The value that ends the generator.
+    """
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(fixed, moving, unitless=unitless)
     grid = pair.fixed.grid
     if registration is not None:
         _check_fits(registration, grid)
     check_overlap(pair, registration)
-    radius = parameters.radius_on(grid)
-    box = _computed_box(pair, registration, radius)
+    box = _computed_box(pair, registration, parameters.radius_on(grid))
+    compared = grid.crop(box)
     registered = resample(
-        pair.moving, grid.crop(box), registration, interpolation=parameters.interpolation
+        pair.moving, compared, registration, interpolation=parameters.interpolation
     )
-    ncc = local_ncc(
-        pair.fixed.data[box].rechunk(registered.data.chunks),
-        registered.data,
-        radius=radius,
-        weights=parameters.weights,
-        mask=None if mask is None else mask_on(mask, pair.fixed)[box],
-        min_std=parameters.min_std,
-        min_valid=parameters.min_valid,
-    )
+    a, b = pair.fixed.data[box].rechunk(registered.data.chunks), registered.data
+    allowed = None if mask is None else mask_on(mask, pair.fixed)[box]
+    if "confidence" not in parameters.bands:
+        calibration = None
+    elif calibration is None:
+        calibration = yield from iter_calibrate(
+            a,
+            b,
+            radius=parameters.radius_on(grid),
+            weights=parameters.weights,
+            mask=allowed,
+            min_std=parameters.min_std,
+            min_valid=parameters.min_valid,
+        )
+    bands = compare(a, b, allowed, grid=compared, parameters=parameters, calibration=calibration)
     provenance = {
         "software": f"napari-local-ncc {version('napari-local-ncc')}",
         "fixed": {"name": fixed.name, "grid": fixed.grid.to_dict()},
         "moving": {"name": moving.name, "grid": moving.grid.to_dict()},
         "parameters": asdict(parameters),
         "registration": None if registration is None else registration.to_dict(),
+        "calibration": None if calibration is None else calibration.to_dict(),
     }
-    bands = _uncropped(ncc, box, grid)[np.newaxis]
-    return ConfidenceMap(bands, ("ncc",), grid, parameters, registration, provenance)
+    return ConfidenceMap(
+        _uncropped(bands, box, grid),
+        tuple(band.name for band in bands_on(parameters, grid)),
+        grid,
+        parameters,
+        registration,
+        provenance,
+        calibration,
+    )
 
 
 def _check_fits(registration: Registration, grid: Grid) -> None:
@@ -164,13 +229,13 @@ def _computed_box(
     )
 
 
-def _uncropped(ncc: da.Array, box: tuple[slice, ...], grid: Grid) -> da.Array:
+def _uncropped(bands: da.Array, box: tuple[slice, ...], grid: Grid) -> da.Array:
     """Put the box back into its place, undefined around it."""
-    if ncc.shape == grid.shape:
-        return ncc
+    if bands.shape[1:] == grid.shape:
+        return bands
     margins = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
-    padded = da.pad(ncc, margins, mode="constant", constant_values=np.float32(np.nan))
-    return padded.rechunk(map_chunks(grid))
+    padded = da.pad(bands, [(0, 0), *margins], mode="constant", constant_values=np.float32(np.nan))
+    return padded.rechunk((len(bands), *map_chunks(grid)))
 
 
 def check_overlap(pair: Pair, registration: Registration | None = None) -> float:

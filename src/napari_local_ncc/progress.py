@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +26,13 @@ class Progress:
     step: str
     done: int
     total: int
+
+
+def finished(steps: Generator[Progress, None, Result]) -> Result:
+    """Run a computation that yields progress to its end, and return its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result

@@ -43,7 +43,10 @@ def unit_name(unit: object) -> str:
 
 def unit_symbol(unit: str) -> str:
     """Return the short form of a unit name: ``"µm"`` for ``"micrometer"``."""
-    return "px" if unit == PIXEL else f"{_registry().Unit(unit):~P}"
+    if unit == PIXEL:
+        return "px"
+    # newer versions of pint write the Greek letter, older ones and OME the micro sign
+    return f"{_registry().Unit(unit):~P}".replace("\u03bc", "\u00b5")
 
 
 def unit_factor(old: str, new: str) -> float:

@@ -10,6 +10,7 @@ from napari_local_ncc.io.stored import ReadError
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.pipeline import ConfidenceMap
 from napari_local_ncc.registration import Registration
+from napari_local_ncc.statistics import Calibration
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -19,19 +20,20 @@ KEY = "napari-local-ncc"  # of the attribute, annotation or namespace that holds
 
 def describe(confidence_map: ConfidenceMap) -> dict[str, Any]:
     """Return all of a map but its pixels as plain JSON values."""
-    registration = confidence_map.registration
+    registration, calibration = confidence_map.registration, confidence_map.calibration
     return {
         "band_names": list(confidence_map.band_names),
         "grid": confidence_map.grid.to_dict(),
         "parameters": asdict(confidence_map.parameters),
         "registration": None if registration is None else registration.to_dict(),
         "provenance": confidence_map.provenance,
+        "calibration": None if calibration is None else calibration.to_dict(),
     }
 
 
 def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
     """Rebuild the map that `describe` described."""
-    registration = document["registration"]
+    registration, calibration = document["registration"], document.get("calibration")
     return ConfidenceMap(
         bands,
         tuple(document["band_names"]),
@@ -39,6 +41,7 @@ def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
         NCCParameters(**document["parameters"]),
         None if registration is None else Registration.from_dict(registration),
         document["provenance"],
+        None if calibration is None else Calibration.from_dict(calibration),
     )
 
 

@@ -12,6 +12,7 @@ from dask.array.core import normalize_chunks, slices_from_chunks
 from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
 
+from napari_local_ncc.bands import bands_on
 from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.stored import lazy
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.pipeline import ConfidenceMap
 
-CORRELATION_WINDOW = v05.OmeroWindow(start=-1, min=-1, end=1, max=1)
-
 
 @contextmanager
 def create_omezarr(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
@@ -34,7 +33,7 @@ def create_omezarr(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTar
     factors = _pyramid(layout)
     _, arrays = prepare_image(
         path,
-        _metadata(layout, factors, path.name),
+        _metadata(layout, factors, path.name, _rendering(layout, confidence_map)),
         [(_reduced(layout.shape, level), np.float32) for level in factors],
         extra_attributes={KEY: describe(confidence_map)},
         chunks=layout.stored(confidence_map.bands.chunksize),
@@ -75,7 +74,9 @@ def _reduced(shape: tuple[int, ...], factors: tuple[int, ...]) -> tuple[int, ...
     return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
 
 
-def _metadata(layout: OmeLayout, factors: list[tuple[int, ...]], name: str) -> v05.Image:
+def _metadata(
+    layout: OmeLayout, factors: list[tuple[int, ...]], name: str, omero: v05.Omero | None
+) -> v05.Image:
     units = layout.per_axis(layout.grid.units, PIXEL)
     spacing = np.array(layout.per_axis(layout.grid.spacing, 1.0))
     origin = np.array(layout.per_axis(layout.grid.origin, 0.0))
@@ -97,16 +98,24 @@ def _metadata(layout: OmeLayout, factors: list[tuple[int, ...]], name: str) -> v
         for level, factor in enumerate(factors)
     ]
     multiscale = v05.Multiscale(name=name, axes=axes, datasets=datasets, type="mean of defined")
-    return v05.Image(multiscales=[multiscale], omero=_rendering(layout))
+    return v05.Image(multiscales=[multiscale], omero=omero)
 
 
-def _rendering(layout: OmeLayout) -> v05.Omero | None:
+def _rendering(layout: OmeLayout, confidence_map: ConfidenceMap) -> v05.Omero | None:
+    """Return how to show every channel; None where an axis of another kind takes their place."""
     if not any(axis.kind == "channel" for axis in layout.axes):
         return None
+    bands = bands_on(confidence_map.parameters, confidence_map.grid)
+    if len(bands) == 1:  # the channels are the map's own
+        bands *= len(layout.channel_names)
+    windows = [
+        v05.OmeroWindow(start=low, min=low, end=high, max=high)
+        for low, high in (band.limits for band in bands)
+    ]
     return v05.Omero(
         channels=[
-            v05.OmeroChannel(window=CORRELATION_WINDOW, label=label, color="FFFFFF", active=True)
-            for label in layout.channel_names
+            v05.OmeroChannel(window=window, label=label, color="FFFFFF", active=k == 0)
+            for k, (label, window) in enumerate(zip(layout.channel_names, windows, strict=True))
         ]
     )
 

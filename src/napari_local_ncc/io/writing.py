@@ -11,19 +11,20 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from napari_local_ncc.bands import bands_on
 from napari_local_ncc.execution import Tile, compute_tiles
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_npy import create_npy, read_npy_map, sidecar
 from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
 from napari_local_ncc.io.stored import ReadError
-from napari_local_ncc.parameters import BANDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.pipeline import ConfidenceMap
 
 
@@ -212,10 +213,10 @@ def check_free(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[s
     return path
 
 
-def check_layout(path: str | os.PathLike[str], grid: Grid) -> None:
-    """Raise ValueError where the format of `path` has no place for the axes of `grid`."""
+def check_layout(path: str | os.PathLike[str], grid: Grid, parameters: NCCParameters) -> None:
+    """Raise ValueError where the format of `path` has no place for the axes of a map."""
     if _format(Path(path)) is not NPY:
-        OmeLayout(grid, BANDS)
+        OmeLayout(grid, tuple(band.name for band in bands_on(parameters, grid)))
 
 
 def _format(path: Path) -> MapFormat:

@@ -14,7 +14,7 @@ from napari_local_ncc.geometry import CHANNEL_LABELS, Grid, apply_affine, invert
 from napari_local_ncc.image import SpatialImage, as_spatial_image
 from napari_local_ncc.pairing import Pair, Unitless, pair_images
 from napari_local_ncc.parameters import check_choice
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, finished
 from napari_local_ncc.registration import affine
 from napari_local_ncc.registration._itk import simpleitk
 from napari_local_ncc.registration._result import Registration
@@ -83,22 +83,18 @@ def register(
         If the model is unknown, or the images cannot be paired or have no structure to
         register (in no frame, for a series).
     """
-    steps = iter_register(
-        fixed,
-        moving,
-        model=model,
-        mask=mask,
-        moving_mask=moving_mask,
-        unitless=unitless,
-        min_overlap=min_overlap,
-        metric=metric,
+    return finished(
+        iter_register(
+            fixed,
+            moving,
+            model=model,
+            mask=mask,
+            moving_mask=moving_mask,
+            unitless=unitless,
+            min_overlap=min_overlap,
+            metric=metric,
+        )
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            registration: Registration = end.value
-            return registration
 
 
 def iter_register(

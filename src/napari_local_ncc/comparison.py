@@ -1,0 +1,108 @@
+"""All bands of a map in one pass over the windows of two images."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc._chunks import join_pieces, map_windows
+from napari_local_ncc._kernels import ncc_of_pieces
+from napari_local_ncc.bands import bands_on
+from napari_local_ncc.ncc import local_ncc
+from napari_local_ncc.shift import shift_depth, shift_of_pieces
+from napari_local_ncc.statistics import effective_samples, margin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.parameters import NCCParameters
+    from napari_local_ncc.statistics import Calibration
+
+
+def compare(
+    fixed: da.Array,
+    moving: da.Array,
+    mask: da.Array | None,
+    *,
+    grid: Grid,
+    parameters: NCCParameters,
+    calibration: Calibration | None,
+) -> da.Array:
+    """Compute the bands of a map chunk by chunk.
+
+    Parameters
+    ----------
+    fixed, moving : dask array, shape grid.shape
+        Two images on one grid.
+    mask : dask array of bool, shape grid.shape, or None
+        True where samples may be used.
+    grid : Grid
+        What radius and search are resolved on.
+    parameters : NCCParameters
+        Window, limits and bands.
+    calibration : Calibration or None
+        What turns NCC into confidence; needed for that band only.
+
+    Returns
+    -------
+    dask array of float32, shape (bands, *grid.shape)
+        The bands in the order of `bands_on(parameters, grid)`.
+    """
+    radius = parameters.radius_on(grid)
+    options = {
+        "radius": radius,
+        "weights": parameters.weights,
+        "min_std": parameters.min_std,
+        "min_valid": parameters.min_valid,
+    }
+    if parameters.bands == ("ncc",):
+        return local_ncc(fixed, moving, mask=mask, **options)[np.newaxis]
+    reaches = [radius]
+    compute: Callable[..., Any] = partial(_ncc_alone, **options)
+    if "shift" in parameters.bands:
+        search = parameters.search_on(grid)
+        reaches.append(shift_depth(radius, search))
+        compute = partial(shift_of_pieces, search=search, **options)
+    if calibration is not None:
+        reaches.append(margin(radius))
+    block = partial(
+        _bands_of_pieces,
+        compute=compute,
+        calibration=calibration,
+        window={"radius": radius, "weights": parameters.weights},
+        with_ncc="ncc" in parameters.bands,
+    )
+    return map_windows(
+        block,
+        [fixed, moving, *([] if mask is None else [mask])],
+        tuple(map(max, zip(*reaches, strict=True))),
+        bands=len(bands_on(parameters, grid)),
+    )
+
+
+def _ncc_alone(*images: Any, **options: Any) -> NDArray[np.float32]:
+    return ncc_of_pieces(*images, **options)[np.newaxis]
+
+
+def _bands_of_pieces(
+    *images: Any,
+    region: tuple[slice, ...],
+    compute: Callable[..., NDArray[np.float32]],
+    calibration: Calibration | None,
+    window: dict[str, Any],
+    with_ncc: bool,
+) -> NDArray[np.float32]:
+    """Compute the bands of one chunk: NCC, which the others need, and what is wanted beside."""
+    ncc, *rest = compute(*images, region=region)
+    bands = [ncc] if with_ncc else []
+    if calibration is not None:
+        fixed, moving, *masks = (join_pieces(pieces, np) for pieces in images)
+        samples = effective_samples(fixed, moving, **window, mask=masks[0] if masks else None)
+        bands.append(calibration.confidence(ncc, samples[region]))
+    return np.stack([*bands, *rest])
