@@ -55,7 +55,7 @@ def compare(
         The bands in the order of `bands_on(parameters, grid)`.
     """
     radius = parameters.radius_on(grid)
-    options = {
+    options: dict[str, Any] = {
         "radius": radius,
         "weights": parameters.weights,
         "min_std": parameters.min_std,

@@ -237,7 +237,6 @@ class NCCParameters:
             values = self.radius
         return check_radius(values, grid.ndim)
 
-
     def search_on(self, grid: Grid) -> tuple[int, ...]:
         """Give the largest residual shift to look for per axis of `grid`, in pixels.
 

@@ -1,0 +1,106 @@
+"""Bands of a map: computed together, they are what each is when computed alone."""
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from napari_local_ncc import (
+    NCCParameters,
+    SpatialImage,
+    calibrate,
+    confidence_map,
+    local_ncc,
+    local_shift,
+)
+from napari_local_ncc.bands import bands_on
+from napari_local_ncc.geometry import Grid
+from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.statistics import Calibration, effective_samples
+
+ALL = NCCParameters(radius=3, bands=BANDS, search=2)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A texture, and it with noise moved by one column; NaN in a corner."""
+    rng = np.random.default_rng(5)
+    fixed = gaussian_filter(rng.normal(size=(90, 110)), 1.2).astype(np.float32)
+    moving = np.roll(fixed, 1, axis=1) + 0.05 * rng.normal(size=fixed.shape).astype(np.float32)
+    moving[:9, :7] = np.nan
+    return fixed, moving
+
+
+@pytest.fixture(scope="module")
+def calibration(pair):
+    return calibrate(*pair, radius=3)
+
+
+def alone(pair, mask, calibration):
+    """Every band by its own function."""
+    ncc = local_ncc(*pair, radius=3, mask=mask)
+    confidence = calibration.confidence(ncc, effective_samples(*pair, radius=3, mask=mask))
+    return np.stack([ncc, confidence, *local_shift(*pair, radius=3, search=2, mask=mask)])
+
+
+@given(
+    bands=st.sets(st.sampled_from(BANDS), min_size=1),
+    chunks=st.tuples(st.integers(5, 90), st.integers(5, 110)),
+    masked=st.booleans(),
+)
+def test_bands_together_are_the_bands_alone(pair, calibration, bands, chunks, masked):
+    mask = np.ones(pair[0].shape, bool)
+    mask[30:40, 50:70] = not masked
+    parameters = ALL.replace(bands=tuple(bands))
+    result = confidence_map(
+        *(da.from_array(image, chunks=chunks) for image in pair),
+        parameters=parameters,
+        mask=mask if masked else None,
+        calibration=calibration,
+    )
+    assert result.bands.numblocks[0] == 1
+    every = [band.name for band in bands_on(ALL, result.grid)]
+    wanted = [every.index(name) for name in result.band_names]
+    expected = alone(pair, mask if masked else None, calibration)[wanted]
+    np.testing.assert_allclose(result.bands.compute(), expected, atol=2e-5)
+
+
+def test_map_without_a_calibration_makes_its_own_and_keeps_it(pair):
+    result = confidence_map(*pair, parameters=ALL)
+    assert result.calibration == calibrate(*pair, radius=3)
+    assert Calibration.from_dict(result.provenance["calibration"]) == result.calibration
+    assert confidence_map(*pair, parameters=ALL.replace(bands=("ncc", "shift"))).calibration is None
+
+
+def test_confidence_and_shift_say_what_is_true_of_the_pair(pair):
+    result = confidence_map(*pair, parameters=ALL)
+    inner = (slice(20, -20), slice(20, -20))
+    assert np.nanmedian(result["confidence"][inner].compute()) > 0.99
+    np.testing.assert_allclose(np.nanmedian(result["shift_x"][inner].compute()), 1, atol=0.02)
+    np.testing.assert_allclose(np.nanmedian(result["shift_y"][inner].compute()), 0, atol=0.02)
+
+
+def test_outside_the_overlap_every_band_is_undefined(pair):
+    far = Grid.from_spacing((90, 110), origin=(40, 0))
+    moving = SpatialImage.from_array(pair[1]).replace(grid=far)
+    result = confidence_map(SpatialImage.from_array(pair[0]), moving, parameters=ALL)
+    values = result.bands.compute()
+    assert values.shape == (6, 90, 110)
+    assert np.isnan(values[:, :36]).all()
+    assert np.isfinite(values[0, 45:]).mean() > 0.8
+
+
+def test_names_follow_the_axes():
+    grid = Grid.from_spacing((3, 8, 9, 7), axis_labels=("t", "z", "y", "x"))
+    parameters = NCCParameters(radius=2, bands=("shift",), search=(0, 1, 4, 4))
+    bands = bands_on(parameters, grid.with_spatial_ndim(3))
+    assert [band.name for band in bands] == ["ncc_best", "gain", "shift_z", "shift_y", "shift_x"]
+    assert [band.limits for band in bands[2:]] == [(-1, 1), (-4, 4), (-4, 4)]
+
+
+@pytest.mark.parametrize("search", [0, -1, 2.5, 1000, (1, 2, 3), "far"])
+def test_bad_search_is_refused(search, pair):
+    with pytest.raises(ValueError, match="search"):
+        confidence_map(*pair, parameters=NCCParameters(bands=("shift",), search=search))
