@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc._moments import cached, inner
+from napari_local_ncc._moments import U, cached, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Triple = tuple[int, int, int]
     Index = tuple[int, int, int, int]
 
-TIE = 1e-6  # the accuracy of the kernel: a lead within it is none
+TIE = np.float32(1e-6)  # the accuracy of the kernel: a lead within it is none
 MIN_CURVATURE = 1e-5  # per px^2; less may be rounding
 MAX_OFFSET = 1.0  # px from the best whole-pixel shift
 
@@ -46,8 +46,8 @@ def find_peaks(
         preferred where they are equally good; the first is 0.
     search : tuple of int
         The largest shift along z, y, x; 0 on an axis that is not searched.
-    neighbours : array of int, shape (n, 3)
-        Steps from a shift to itself and its neighbours.
+    neighbours : array of int, shape (n, 4)
+        Steps from a shift to itself and its neighbours along z, y, x and in `ncc`.
     derivatives : array of float64, shape (9, n)
         What turns the NCC there into a fit's derivatives: z, y, x, zz, yy, xx, zy, zx, yx.
     first : tuple of int
@@ -56,36 +56,50 @@ def find_peaks(
         Receives NCC at no shift, the best NCC, what it gains, and the shift along z, y, x.
     """
     slope, curvature, offset = np.empty(3), np.empty((3, 3)), np.empty(3)
-    zero = shifts[0, 3]
+    best = np.empty(out.shape[4], np.int32)
+    highest = np.empty(out.shape[4], np.float32)
     for m in range(out.shape[1]):
         for z in range(out.shape[2]):
             for y in range(out.shape[3]):
+                row = (m, first[0] + z, first[1] + y, first[2])
+                _best_of_row(ncc, shifts, row, best, highest)
                 for x in range(out.shape[4]):
                     at = (m, first[0] + z, first[1] + y, first[2] + x)
-                    out[:, m, z, y, x] = np.nan
-                    here = ncc[zero, at[0], at[1], at[2], at[3]]
-                    out[0, m, z, y, x] = here
-                    best = _best(ncc, shifts, at)
-                    if np.isnan(here) or _on_border(shifts, best, search):
+                    here = ncc[shifts[0, 3], at[0], at[1], at[2], at[3]]
+                    for band in range(6):
+                        out[band, m, z, y, x] = here if band == 0 else np.nan
+                    if np.isnan(here) or _on_border(shifts, best[x], search):
                         continue
-                    highest = ncc[shifts[best, 3], at[0], at[1], at[2], at[3]]
-                    out[1, m, z, y, x] = highest
-                    out[2, m, z, y, x] = highest - here
-                    _fit(ncc, shifts[best], search, neighbours, derivatives, at, slope, curvature)
+                    out[1, m, z, y, x] = highest[x]
+                    out[2, m, z, y, x] = highest[x] - here
+                    _fit(ncc, shifts[best[x], 3], neighbours, derivatives, at, slope, curvature)
+                    for axis in range(3):
+                        if search[axis] == 0:
+                            curvature[axis, axis] = -1.0  # and no slope: it stays where it is
                     if _top(slope, curvature, offset):
                         for axis in range(3):
-                            out[3 + axis, m, z, y, x] = shifts[best, axis] + offset[axis]
+                            out[3 + axis, m, z, y, x] = shifts[best[x], axis] + offset[axis]
 
 
 @inner
-def _best(ncc: Any, shifts: Integers, at: Index) -> int:
-    """Return the first of the shifts that no later one beats."""
-    best, highest = 0, -2.0
+def _best_of_row(
+    ncc: Any,
+    shifts: Integers,
+    row: Index,
+    best: NDArray[np.int32],
+    highest: NDArray[np.float32],
+) -> None:
+    """Set the first of the shifts that no later one beats, and the NCC there."""
+    m, z, y, first = row[0], row[1], row[2], U(row[3])
+    for x in range(U(best.size)):
+        best[x], highest[x] = 0, np.float32(-2)
     for k in range(shifts.shape[0]):
-        value = ncc[shifts[k, 3], at[0], at[1], at[2], at[3]]
-        if value > highest + TIE:
-            best, highest = k, value
-    return best
+        position = shifts[k, 3]
+        for x in range(U(best.size)):
+            value = ncc[position, m, z, y, first + x]
+            better = value > highest[x] + TIE
+            best[x] = np.int32(k) if better else best[x]
+            highest[x] = value if better else highest[x]
 
 
 @inner
@@ -99,8 +113,7 @@ def _on_border(shifts: Integers, best: int, search: Triple) -> bool:
 @inner
 def _fit(
     ncc: Any,
-    peak: Integers,
-    search: Triple,
+    peak: int,
     neighbours: Integers,
     derivatives: Floats,
     at: Index,
@@ -108,26 +121,23 @@ def _fit(
     curvature: Floats,
 ) -> None:
     """Set the derivatives at a peak of the quadratic that fits the NCC around it."""
-    slope[:], curvature[:] = 0.0, 0.0
-    pitch_y = 2 * search[2] + 1
-    pitch_z = pitch_y * (2 * search[1] + 1)
+    for axis in range(3):
+        slope[axis] = 0.0
+        for other in range(axis + 1):
+            curvature[axis, other] = 0.0
     for n in range(neighbours.shape[0]):
-        step = neighbours[n]
-        k = peak[3] + step[0] * pitch_z + step[1] * pitch_y + step[2]
-        value = _balanced(ncc, k, step, at)
+        step = neighbours[n, 0], neighbours[n, 1], neighbours[n, 2]
+        value = _balanced(ncc, peak + neighbours[n, 3], step, at)
         for axis in range(3):
             slope[axis] += derivatives[axis, n] * value
             curvature[axis, axis] += derivatives[3 + axis, n] * value
         curvature[1, 0] += derivatives[6, n] * value
         curvature[2, 0] += derivatives[7, n] * value
         curvature[2, 1] += derivatives[8, n] * value
-    for axis in range(3):
-        if search[axis] == 0:
-            curvature[axis, axis] = -1.0  # and no slope: it stays where it is
 
 
 @inner
-def _balanced(ncc: Any, k: int, step: Integers, at: Index) -> float:
+def _balanced(ncc: Any, k: int, step: Triple, at: Index) -> float:
     """Return the mean NCC of the windows that a step moves in the moving and the fixed image.
 
     On average they are placed evenly about the pixel: what enters or leaves a window as it

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise, product
 from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._kernels import Pieces, Slices
 
-TILE_VALUES = 2**24  # NCC values of a tile: 64 MiB
-TILE_PIXELS = 2**16
+TILE_VALUES = 2**25  # NCC values of a tile: 128 MiB
+TILE_PIXELS = 2**17
 FIT_SIGMA = 1.0  # px; the fit's weights fall off with the distance from the best shift
 
 
@@ -43,21 +43,42 @@ def search_pieces(
     """Find the best shift in a region of two images; see `shift.shift_of_pieces`."""
     windowed = [axis for axis, r in enumerate(radius) if r]
     shape = tuple(max(where[axis].stop for where, _ in fixed) for axis in range(len(radius)))
-    out = np.empty((3 + len(windowed), *(part.stop - part.start for part in region)), np.float32)
+    out = np.empty((3 + len(windowed), *_lengths(region)), np.float32)
     bands = [0, 1, 2, *range(6 - len(windowed), 6)]
     window |= {"radius": radius}
+    tiles = []
     for tile in _tiles(region, radius, search):
-        grown = _reach(tile, [min(s, 1) for s in search], shape)
-        around = _reach(grown, radius, shape)
+        grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
+        tiles.append((tile, grown, _reach(grown, radius, shape)))
+    count = prod(2 * s + 1 for s in search)
+    room = np.empty(count * max(prod(_lengths(grown)) for _, grown, _ in tiles), np.float32)
+    for tile, grown, around in tiles:
+        ncc = _stacked(room, (count, *_lengths(grown)), windowed)
         samples = _Samples.cut((fixed, moving, mask), around, search, shape)
-        ncc = _ncc_at_shifts(samples, grown, windowed, window)
-        peaks = _peaks(ncc, _relative(tile, grown), search, windowed)
-        lengths = [part.stop - part.start for part in tile]
-        order = [axis for axis, r in enumerate(radius) if not r] + windowed
-        ordered = peaks[bands].reshape(len(bands), *(lengths[axis] for axis in order))
-        target = out[(slice(None), *_relative(tile, region))]
-        target[:] = ordered.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
+        for k, shift in enumerate(product(*(range(-s, s + 1) for s in search))):
+            samples.store_ncc(shift, grown, window, ncc.by_axis[k])
+        peaks = _stacked(
+            np.empty(6 * prod(_lengths(tile)), np.float32), (6, *_lengths(tile)), windowed
+        )
+        _store_peaks(ncc.stack, _relative(tile, grown), search, windowed, peaks.stack)
+        out[(slice(None), *_relative(tile, region))] = peaks.by_axis[bands]
     return out
+
+
+class _Stacked(NamedTuple):
+    """Two views of the same values."""
+
+    stack: NDArray[np.float32]  # (values, batch, z, y, x), contiguous
+    by_axis: NDArray[np.float32]  # (values, *axes of the image)
+
+
+def _stacked(room: NDArray[np.float32], shape: tuple[int, ...], windowed: list[int]) -> _Stacked:
+    count, *lengths = shape
+    order = [axis for axis in range(len(lengths)) if axis not in windowed] + windowed
+    tiled = [1] * (3 - len(windowed)) + [lengths[axis] for axis in windowed]
+    stack = room[: prod(shape)].reshape(count, -1, *tiled)
+    ordered = stack.reshape(count, *(lengths[axis] for axis in order))
+    return _Stacked(stack, ordered.transpose(0, *(1 + order.index(a) for a in range(len(order)))))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,19 +112,22 @@ class _Samples:
         clean = valid[held].all() and np.isfinite(fixed).all() and np.isfinite(moving).all()
         return cls(around, shape, fixed, moving, None if clean else valid, search)
 
-    def ncc_at(
-        self, shift: tuple[int, ...], region: Slices, window: dict[str, Any]
-    ) -> NDArray[np.float32]:
-        """Return the NCC of fixed and the moving image at a shift."""
+    def store_ncc(
+        self,
+        shift: tuple[int, ...],
+        region: Slices,
+        window: dict[str, Any],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Store the NCC of fixed and the moving image at a shift."""
         if self.valid is None:
-            return self._clean_ncc_at(shift, region, window)
-        here, there = (
-            self._displaced(self.around, [0] * len(shift)),
-            self._displaced(self.around, shift),
-        )
+            self._store_clean_ncc(shift, region, window, out)
+            return
+        here = self._displaced(self.around, [0] * len(shift))
+        there = self._displaced(self.around, shift)
         # What is masked out is so in both images, wherever they lie.
         images = self.fixed, self.moving[there], self.valid[here] & self.valid[there]
-        return _ncc(images, _relative(region, self.around), window)
+        out[:] = _ncc(images, _relative(region, self.around), window)
 
     def _displaced(self, part: Slices, shift: Sequence[int]) -> Slices:
         """Return where a region, displaced, lies in `moving`."""
@@ -112,10 +136,14 @@ class _Samples:
             for p, a, s, d in zip(part, self.around, self.search, shift, strict=True)
         )
 
-    def _clean_ncc_at(
-        self, shift: tuple[int, ...], region: Slices, window: dict[str, Any]
-    ) -> NDArray[np.float32]:
-        """Return the NCC where all samples inside the image are valid.
+    def _store_clean_ncc(
+        self,
+        shift: tuple[int, ...],
+        region: Slices,
+        window: dict[str, Any],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Store the NCC where all samples inside the image are valid.
 
         Windows that reach out of the moving image are clipped, like those that reach out of
         the fixed image, since this is much faster than a mask. Only their share in the
@@ -123,25 +151,21 @@ class _Samples:
         """
         both = [(max(0, -d), min(n, n - d)) for n, d in zip(self.shape, shift, strict=True)]
         known, centres = _within(self.around, both), _within(region, both)
-        ncc = np.full([part.stop - part.start for part in region], np.nan, np.float32)
+        if centres != region:
+            out.fill(np.nan)
         if any(part.start >= part.stop for part in centres):
-            return ncc
-        images = (
-            self.fixed[_relative(known, self.around)],
-            self.moving[self._displaced(known, shift)],
-        )
-        values = _ncc(images, _relative(centres, known), window)
-        if known != self.around:
-            shares = [
-                _share(part, r, n, inside, window["weights"])
-                for part, r, n, inside in zip(
-                    centres, window["radius"], self.shape, both, strict=True
-                )
-            ]
-            share = reduce(np.multiply, np.ix_(*shares))
-            values[share < window["min_valid"] * (1 - 1e-12)] = np.nan
-        ncc[_relative(centres, region)] = values
-        return ncc
+            return
+        there = self._displaced(known, shift)
+        images = self.fixed[_relative(known, self.around)], self.moving[there]
+        ncc = _ncc(images, _relative(centres, known), window)
+        shares = [
+            _share(part, r, n, inside, window["weights"])
+            for part, r, n, inside in zip(centres, window["radius"], self.shape, both, strict=True)
+        ]
+        least = window["min_valid"] * (1 - 1e-12)
+        if prod(share.min() for share in shares) < least:
+            ncc[reduce(np.multiply, np.ix_(*shares)) < least] = np.nan
+        out[_relative(centres, region)] = ncc
 
 
 def _ncc(images: Sequence[NDArray[Any]], region: Slices, window: dict[str, Any]) -> NDArray[Any]:
@@ -153,6 +177,8 @@ def _share(
     centres: slice, radius: int, size: int, inside: tuple[int, int], weights: str
 ) -> NDArray[np.float64]:
     """Return how much of the window's weight inside an axis is inside a part of it."""
+    if radius == 0:
+        return np.ones(centres.stop - centres.start)
     total = np.concatenate([[0.0], np.cumsum(window_taps(radius, weights))])
     first = np.arange(centres.start, centres.stop) - radius
 
@@ -167,7 +193,7 @@ def _cut_out(pieces: Pieces, box: Slices, fill: Any = None) -> NDArray[Any]:
     """Copy a box of an image, which may exceed it; filled there with any of its values."""
     first = pieces[0][1]
     cut = np.full(
-        [part.stop - part.start for part in box],
+        _lengths(box),
         first[(0,) * first.ndim] if fill is None else fill,
         first.dtype,
     )
@@ -178,36 +204,24 @@ def _cut_out(pieces: Pieces, box: Slices, fill: Any = None) -> NDArray[Any]:
     return cut
 
 
-def _ncc_at_shifts(
-    samples: _Samples, region: Slices, windowed: list[int], window: dict[str, Any]
-) -> NDArray[np.float32]:
-    """Return the NCC at all shifts, shape (shifts, batch, z, y, x)."""
-    lengths = [part.stop - part.start for part in region]
-    order = [axis for axis in range(len(lengths)) if axis not in windowed] + windowed
-    tiled = [1] * (3 - len(windowed)) + [lengths[axis] for axis in windowed]
-    shifts = list(product(*(range(-s, s + 1) for s in samples.search)))
-    ncc = np.empty((len(shifts), prod(lengths) // prod(tiled), *tiled), np.float32)
-    for k, shift in enumerate(shifts):
-        values = samples.ncc_at(shift, region, window)
-        ncc[k] = values.transpose(order).reshape(ncc.shape[1:])
-    return ncc
-
-
-def _peaks(
-    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...], windowed: list[int]
-) -> NDArray[np.float32]:
-    """Return the bands of a tile, shape (6, batch, z, y, x)."""
+def _store_peaks(
+    ncc: NDArray[np.float32],
+    tile: Slices,
+    search: tuple[int, ...],
+    windowed: list[int],
+    out: NDArray[np.float32],
+) -> None:
+    """Store the bands of a tile, a part of where the NCC is known."""
     unused = (0,) * (3 - len(windowed))
     steps = unused + tuple(search[axis] for axis in windowed)
     shifts = np.array(list(product(*(range(-s, s + 1) for s in steps))))
     numbered = np.column_stack([shifts, np.arange(len(shifts))])
     nearest_first = numbered[np.argsort((shifts**2).sum(axis=1), kind="stable")]
-    lengths = [1] * len(unused) + [tile[axis].stop - tile[axis].start for axis in windowed]
     first = unused + tuple(tile[axis].start for axis in windowed)
-    out = np.empty((6, ncc.shape[1], *lengths), np.float32)
     neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
-    find_peaks(ncc, nearest_first, steps, neighbours, _derivatives(neighbours), first, out)
-    return out
+    pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
+    numbered = np.column_stack([neighbours, neighbours @ pitch])
+    find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -226,7 +240,7 @@ def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
 def _tiles(region: Slices, radius: tuple[int, ...], search: tuple[int, ...]) -> Iterator[Slices]:
     """Cut a region into tiles, compact along the axes of the windows."""
     pixels = min(TILE_PIXELS, TILE_VALUES // prod(2 * s + 1 for s in search))
-    lengths = [part.stop - part.start for part in region]
+    lengths = _lengths(region)
     sides = [1] * len(lengths)
     # The windowed axes share the pixels; the independent ones get what they leave.
     axes = sorted(range(len(lengths)), key=lambda axis: (radius[axis] == 0, lengths[axis]))
@@ -239,6 +253,10 @@ def _tiles(region: Slices, radius: tuple[int, ...], search: tuple[int, ...]) -> 
         edges = np.linspace(part.start, part.stop, -(-length // side) + 1).astype(int).tolist()
         cuts.append([slice(a, b) for a, b in pairwise(edges)])
     return product(*cuts)
+
+
+def _lengths(part: Slices) -> tuple[int, ...]:
+    return tuple(p.stop - p.start for p in part)
 
 
 def _reach(part: Slices, reach: Sequence[int], shape: tuple[int, ...]) -> Slices:

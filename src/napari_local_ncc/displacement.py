@@ -1,0 +1,140 @@
+"""What a residual shift says: three classes, a gate, and a smooth field to register with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+CLASSES = ("undefined", "agrees", "displaced", "differs")  # the names of the labels 0 to 3
+EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
+MAX_NCC = 0.999  # beyond which an NCC weighs no more
+
+
+def classify(
+    ncc: ArrayLike,
+    ncc_best: ArrayLike,
+    gain: ArrayLike,
+    *,
+    threshold: ArrayLike = 0.5,
+    min_gain: float = 0.1,
+) -> NDArray[np.uint8]:
+    """Tell agreement, displacement and difference apart.
+
+    Parameters
+    ----------
+    ncc : array_like, shape (...)
+        The NCC at no displacement.
+    ncc_best, gain : array_like, shape (...)
+        Bands of `local_shift`.
+    threshold : float or array_like, default 0.5
+        NCC from which on two windows show the same. At 0.5 a quarter of the variance is
+        common. The detection threshold of a calibration, a number or one per pixel, says
+        what is more than chance in the texture at hand.
+    min_gain : float, default 0.1
+        What a displacement must gain at least to be one, rather than the best of many
+        almost equal values.
+
+    Returns
+    -------
+    array of uint8, shape (...)
+        Indices into `CLASSES`. 0 undefined: `ncc` is NaN. 2 displaced: `ncc_best` reaches
+        the threshold, and either `ncc` does not or `gain` reaches `min_gain`. 1 agrees:
+        else, where `ncc` reaches the threshold. 3 differs: no displacement that was
+        searched makes the images alike.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not within (0, 1], or `min_gain` is not above 0.
+
+    Notes
+    -----
+    Where the best displacement is at the border of the search, `ncc_best` is NaN: such a
+    pixel agrees or differs. What is displaced by more than was searched differs, too.
+    """
+    ncc, best, gain = np.asarray(ncc), np.asarray(ncc_best), np.asarray(gain)
+    limit = np.asarray(threshold, np.float64)
+    # NaN passes: where the texture is in no class of a calibration, nothing is alike.
+    if np.any(limit <= 0) or np.any(limit > 1):
+        raise ValueError(f"threshold must lie in (0, 1] (an NCC), got {threshold!r}")
+    if not min_gain > 0:
+        raise ValueError(f"min_gain must be above 0 (a difference of NCC), got {min_gain!r}")
+    alike = ncc >= limit
+    displaced = (best >= limit) & (~alike | (gain >= min_gain))
+    labels = np.select([np.isnan(ncc), displaced, alike], [0, 2, 1], 3)
+    return labels.astype(np.uint8)
+
+
+def class_shares(labels: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the share of all pixels in each of the `CLASSES`, by name."""
+    counts = np.bincount(labels.ravel(), minlength=len(CLASSES))
+    return dict(zip(CLASSES, (counts / max(labels.size, 1)).tolist(), strict=True))
+
+
+def gate_shift(bands: Any, confidence: Any, *, level: float = 0.95) -> Any:
+    """Blank the shift where it rests on too little.
+
+    Parameters
+    ----------
+    bands : array or dask array, shape (2 + n, ...)
+        What `local_shift` returns.
+    confidence : array or dask array, shape (...)
+        Confidence at each pixel, in [0, 1]: of `ncc_best`, to keep what is displaced.
+    level : float, default 0.95
+        Confidence from which on a shift is kept.
+
+    Returns
+    -------
+    array or dask array, shape (2 + n, ...)
+        The same, with the shift NaN where `confidence` is below `level` or NaN.
+    """
+    keep = confidence >= level
+    return np.concatenate([bands[:2], np.where(keep, bands[2:], np.float32(np.nan))])
+
+
+def smoothed_shift(bands: ArrayLike, *, sigma: float | Sequence[float]) -> NDArray[np.float32]:
+    """Make a dense, smooth displacement field of a residual shift.
+
+    Parameters
+    ----------
+    bands : array_like, shape (2 + n, ...)
+        What `local_shift` returns: ncc_best, gain, and n components, NaN where undefined.
+    sigma : float or sequence of float
+        Standard deviation of the Gaussian in pixels, for all axes or one per axis; 0 along
+        an independent axis.
+
+    Returns
+    -------
+    array of float32, shape (n, ...)
+        The components of the displacement in pixels, defined everywhere: the mean shift
+        around each pixel, weighted with the distance and with r^2 / (1 - r^2), r being
+        `ncc_best`, to which the inverse variance of a shift is proportional (Cramér-Rao
+        bound; Knapp & Carter, IEEE TASSP 24, 1976). Where next to nothing is known, farther
+        than about 3 sigma from any shift, it fades to 0.
+
+    Raises
+    ------
+    ValueError
+        If a sigma is negative, or there is not one per axis.
+    """
+    values = np.asarray(bands, np.float32)
+    axes = values.ndim - 1
+    sigmas = tuple(sigma) if isinstance(sigma, Sequence) else (sigma,) * axes
+    if len(sigmas) != axes or min(sigmas) < 0:
+        raise ValueError(f"sigma must be a number >= 0, or one for each of {axes} axes: {sigma!r}")
+    known = np.isfinite(values[2:]).all(axis=0)
+    power = np.where(known, np.clip(values[0], 0, MAX_NCC), 0) ** 2
+    weight = power / (1 - power)
+
+    def smoothed(samples: NDArray[Any]) -> NDArray[Any]:
+        # Nothing is known outside the image.
+        return scipy.ndimage.gaussian_filter(samples, sigmas, mode="constant")
+
+    evidence = smoothed(weight) + EVIDENCE
+    return np.stack([smoothed(weight * np.where(known, s, 0)) / evidence for s in values[2:]])

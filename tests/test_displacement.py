@@ -1,0 +1,124 @@
+"""Classes, gate and smooth field of a residual shift."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from napari_local_ncc import local_ncc, local_shift
+from napari_local_ncc.displacement import (
+    CLASSES,
+    class_shares,
+    classify,
+    gate_shift,
+    smoothed_shift,
+)
+
+UNDEFINED, AGREES, DISPLACED, DIFFERS = range(4)
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("ncc", "best", "gain", "label"),
+    [
+        (NAN, NAN, NAN, UNDEFINED),
+        (0.9, 0.95, 0.05, AGREES),
+        (0.9, NAN, NAN, AGREES),
+        (0.6, 0.9, 0.3, DISPLACED),
+        (0.48, 0.52, 0.04, DISPLACED),
+        (0.1, 0.4, 0.3, DIFFERS),
+        (0.1, NAN, NAN, DIFFERS),
+        (-0.9, -0.5, 0.4, DIFFERS),
+    ],
+)
+def test_classes(ncc, best, gain, label):
+    labels = classify([ncc], [best], [gain])
+    assert labels.dtype == np.uint8
+    assert CLASSES[labels[0]] == CLASSES[label]
+
+
+def test_the_threshold_may_differ_from_pixel_to_pixel():
+    ncc = np.full(3, 0.6)
+    labels = classify(ncc, ncc, 0 * ncc, threshold=[0.5, 0.7, NAN])
+    np.testing.assert_array_equal(labels, [AGREES, DIFFERS, DIFFERS])
+
+
+@pytest.mark.parametrize("options", [{"threshold": 0}, {"threshold": [1.5]}, {"min_gain": 0}])
+def test_bad_thresholds_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        classify([0.5], [0.5], [0.0], **options)
+
+
+def test_shares_are_of_all_pixels():
+    shares = class_shares(np.array([[0, 1], [1, 3]], np.uint8))
+    assert shares == {"undefined": 0.25, "agrees": 0.5, "displaced": 0, "differs": 0.25}
+
+
+@pytest.mark.realdata
+def test_planted_differences_differ_and_a_shifted_patch_is_displaced(shared_data):
+    pair = np.load(shared_data / "cases" / "planted_pd_2d" / "pair.npz")
+    fixed, moving = pair["fixed"].astype("f4"), pair["moving"].astype("f4")
+    patch = (slice(100, 140), slice(90, 130))
+    assert not pair["mismatch"][patch].any()
+    moving[patch] = np.roll(moving, 2, axis=1)[patch]
+    labels = classify(local_ncc(fixed, moving), *local_shift(fixed, moving)[:2])
+    core = scipy.ndimage.binary_erosion(pair["mismatch"], iterations=4)
+    assert np.mean(labels[core] == DIFFERS) > 0.6
+    assert np.mean(labels[core] == AGREES) < 0.1
+    assert np.mean(labels[104:136, 94:126] == DISPLACED) > 0.9
+
+
+def test_the_gate_keeps_what_is_confident(rng):
+    bands = rng.random((4, 6, 5)).astype("f4")
+    confidence = rng.random((6, 5))
+    confidence[0, 0] = NAN
+    gated = gate_shift(bands, confidence, level=0.5)
+    np.testing.assert_array_equal(gated[:2], bands[:2])
+    keep = confidence >= 0.5
+    np.testing.assert_array_equal(gated[2:, keep], bands[2:, keep])
+    assert np.isnan(gated[2:, ~keep]).all()
+    lazy = gate_shift(da.from_array(bands), da.from_array(confidence), level=0.5)
+    np.testing.assert_array_equal(lazy.compute(), gated)
+
+
+def test_a_constant_shift_stays_and_fills_the_holes(rng):
+    bands = np.ones((4, 40, 50), "f4")
+    bands[0] = rng.uniform(0.5, 1, (40, 50))
+    bands[2], bands[3] = 2, -1
+    bands[:, rng.random((40, 50)) < 0.5] = NAN
+    field = smoothed_shift(bands, sigma=3)
+    assert field.shape == (2, 40, 50)
+    np.testing.assert_allclose(field[0], 2, rtol=5e-3)
+    np.testing.assert_allclose(field[1], -1, rtol=5e-3)
+
+
+def test_what_fits_badly_has_little_weight(rng):
+    bands = np.ones((4, 40, 40), "f4")
+    bands[0], bands[2:] = 0.95, 1
+    wrong = rng.random((40, 40)) < 0.3
+    bands[0, wrong], bands[2:, wrong] = 0.3, -3
+    assert np.abs(smoothed_shift(bands, sigma=3) - 1).max() < 0.1
+
+
+def test_far_from_all_shifts_there_is_no_displacement():
+    bands = np.full((4, 60, 60), NAN, "f4")
+    assert (smoothed_shift(bands, sigma=2) == 0).all()
+    bands[:, :10] = 0.9
+    field = smoothed_shift(bands, sigma=2)
+    np.testing.assert_allclose(field[:, :10], 0.9, rtol=5e-3)
+    assert (field[:, 30:] == 0).all()
+
+
+def test_independent_axes_are_not_smoothed(rng):
+    bands = rng.uniform(0.1, 0.9, (4, 3, 20, 20)).astype("f4")
+    field = smoothed_shift(bands, sigma=(0, 2, 2))
+    for k in range(3):
+        np.testing.assert_allclose(field[:, k], smoothed_shift(bands[:, k], sigma=2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [-1, (1, 2, 3)])
+def test_bad_sigmas_are_named(sigma):
+    with pytest.raises(ValueError, match="sigma"):
+        smoothed_shift(np.zeros((4, 5, 5)), sigma=sigma)

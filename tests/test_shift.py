@@ -1,0 +1,273 @@
+"""Laws of the residual shift, and agreement with the NCC of displaced images."""
+
+from __future__ import annotations
+
+import itertools
+
+import dask.array as da
+import numpy as np
+import pytest
+import scipy.ndimage
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_local_ncc import _search, local_ncc, local_shift
+from napari_local_ncc.shift import shift_depth, shift_of_pieces
+
+TOLERANCE = 1e-6
+EXACT = 1e-4  # px: what the rounding of NCC does to a shift
+
+
+def displaced(image, shift):
+    """Return image(p + shift), NaN where that is outside."""
+    view = np.full(image.shape, np.nan)
+    inside = [
+        slice(max(-d, 0), max(n - max(d, 0), 0)) for d, n in zip(shift, image.shape, strict=True)
+    ]
+    source = [
+        slice(max(d, 0), max(n + min(d, 0), 0)) for d, n in zip(shift, image.shape, strict=True)
+    ]
+    if all(part.stop > part.start for part in inside):
+        view[tuple(inside)] = image[tuple(source)]
+    return view
+
+
+def best_of_all(fixed, moving, mask, search, **options):
+    """Return NCC at no displacement, the best, and where that is, by exhaustive search."""
+    if mask is not None:
+        fixed, moving = (np.where(mask, image, np.nan) for image in (fixed, moving))
+    shifts = sorted(
+        itertools.product(*(range(-s, s + 1) for s in search)),
+        key=lambda shift: sum(d * d for d in shift),
+    )
+    ncc = np.array([local_ncc(fixed, displaced(moving, d), **options) for d in shifts])
+    best, at = np.full(fixed.shape, -2.0), np.zeros(fixed.shape, int)
+    for k, values in enumerate(ncc):
+        better = values > best + TOLERANCE
+        best[better], at[better] = values[better], k
+    where = np.moveaxis(np.array(shifts)[at], -1, 0)
+    return ncc[0], best, where
+
+
+@st.composite
+def pairs(draw, max_side=12):
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=max_side))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    images = [rng.random(shape) for _ in range(2)]
+    images[1] += draw(st.sampled_from([0, 2])) * np.roll(images[0], 1, axis=-1)
+    if draw(st.booleans()):
+        images = [(100 * image).astype("u2") for image in images]
+    elif draw(st.booleans()):
+        images[1][rng.random(shape) < 0.1] = np.nan
+    mask = rng.random(shape) < 0.8 if draw(st.booleans()) else None
+    radius = draw(st.tuples(*[st.integers(0, 2)] * len(shape)).filter(any))
+    search = tuple(draw(st.integers(1, 2)) if r else 0 for r in radius)
+    options = {
+        "radius": radius,
+        "weights": draw(st.sampled_from(["box", "gaussian"])),
+        "min_valid": draw(st.sampled_from([0.0, 0.5, 0.9])),
+    }
+    return *images, mask, search, options
+
+
+@settings(max_examples=30)
+@given(pairs(), st.integers(4, 200))
+def test_agrees_with_the_ncc_of_displaced_images(pair, pixels):
+    fixed, moving, mask, search, options = pair
+    zero, best, where = best_of_all(fixed, moving, mask, search, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_search, "TILE_PIXELS", pixels)
+        bands = local_shift(fixed, moving, mask=mask, search=search, **options)
+    windowed = [axis for axis, r in enumerate(options["radius"]) if r]
+    assert (bands.dtype, bands.shape) == (np.float32, (2 + len(windowed), *fixed.shape))
+    border = np.zeros(fixed.shape, bool)
+    for axis in windowed:
+        border |= np.abs(where[axis]) == search[axis]
+    undefined = np.isnan(zero) | border
+    np.testing.assert_array_equal(np.isnan(bands[0]), undefined)
+    np.testing.assert_array_equal(np.isnan(bands[1]), undefined)
+    np.testing.assert_allclose(bands[0][~undefined], best[~undefined], atol=2 * TOLERANCE)
+    np.testing.assert_allclose(bands[1][~undefined], (best - zero)[~undefined], atol=3 * TOLERANCE)
+    for band, axis in zip(bands[2:], windowed, strict=True):
+        fitted = np.isfinite(band)
+        assert not (fitted & undefined).any()
+        assert (np.abs(band - where[axis])[fitted] <= 1 + EXACT).all()
+
+
+@settings(max_examples=15)
+@given(pairs(max_side=14), st.integers(2, 9))
+def test_chunked_equals_whole(pair, chunks):
+    fixed, moving, mask, search, options = pair
+    options |= {"mask": mask, "search": search}
+    whole = local_shift(fixed, moving, **options)
+    lazy = local_shift(da.from_array(fixed, chunks), moving, **options)
+    assert isinstance(lazy, da.Array)
+    assert (lazy.dtype, lazy.shape) == (whole.dtype, whole.shape)
+    parts = lazy.compute(scheduler="sync")
+    np.testing.assert_array_equal(np.isnan(parts), np.isnan(whole))
+    np.testing.assert_allclose(parts, whole, atol=EXACT)
+
+
+def test_every_chunk_is_one_task(rng):
+    images = da.from_array(rng.random((2, 60, 60)), chunks=(1, 20, 20))
+    lazy = local_shift(*images, radius=2, search=2)
+    assert len(lazy.dask.layers[lazy.name]) == lazy.npartitions == 9
+
+
+@pytest.mark.parametrize("shape", [(300,), (40, 50), (14, 16, 18)])
+def test_an_image_is_not_displaced_from_itself(rng, shape):
+    image = scipy.ndimage.gaussian_filter(rng.random(shape), 1)
+    best, gain, *shift = local_shift(image, 5 - -3 * image, search=2)
+    np.testing.assert_allclose(best, 1, atol=TOLERANCE)
+    np.testing.assert_array_equal(gain, 0)
+    # At corners and edges some step along a diagonal leaves the image either way.
+    inner = (slice(None), *(slice(1, -1),) * image.ndim)
+    assert np.isfinite(np.array(shift)[inner]).all()
+    np.testing.assert_allclose(np.nan_to_num(shift), 0, atol=EXACT)
+
+
+@pytest.mark.parametrize("true", [(2, -1), (0, 3), (-3, -2)])
+def test_whole_pixels_are_found_exactly(rng, true):
+    world = scipy.ndimage.gaussian_filter(rng.random((60, 70)), 1)
+    fixed = world[5:-5, 5:-5]
+    moving = world[tuple(slice(5 - d, n - 5 - d) for d, n in zip(true, world.shape, strict=True))]
+    best, gain, *shift = local_shift(fixed, moving, search=4)
+    inner = (slice(9, -9), slice(9, -9))  # what windows at neighbouring shifts see is common
+    np.testing.assert_allclose(best[inner], 1, atol=TOLERANCE)
+    assert (gain[inner] > 0.01).all()
+    for component, d in zip(shift, true, strict=True):
+        np.testing.assert_allclose(component[inner], d, atol=EXACT)
+
+
+def test_exchanging_the_images_turns_the_shift_around(rng):
+    fixed = scipy.ndimage.gaussian_filter(rng.random((60, 60)), 1)
+    moving = scipy.ndimage.shift(fixed, (0.3, -1.4), mode="reflect")
+    shift = local_shift(fixed, moving)[2:]
+    back = local_shift(moving, fixed)[2:]
+    # fixed at p lies in moving at p + (0, -1), to whole pixels
+    here, there = shift[:, 10:50, 11:51], back[:, 10:50, 10:50]
+    sums = np.abs(here + there).max(axis=0)
+    assert np.mean(sums < EXACT) > 0.9  # a few have another best whole pixel on the way back
+
+
+@given(st.floats(0.01, 100), st.integers(-1000, 1000))
+@settings(max_examples=10)
+def test_gain_and_offset_change_nothing(gain, offset):
+    fixed, noise = np.random.default_rng(0).random((2, 20, 20))
+    moving = fixed + 0.1 * noise
+    np.testing.assert_allclose(
+        local_shift(fixed, gain * moving + offset), local_shift(fixed, moving), atol=1e-3
+    )
+
+
+def test_masked_samples_have_no_influence(rng):
+    fixed, moving = rng.random((2, 30, 30))
+    mask = rng.random((30, 30)) < 0.9
+    clean = local_shift(fixed, moving, mask=mask)
+    spoiled = local_shift(np.where(mask, fixed, 1e6), np.where(mask, moving, -1e6), mask=mask)
+    missing = local_shift(np.where(mask, fixed, np.nan), np.where(mask, moving, np.nan))
+    np.testing.assert_allclose(spoiled, clean, atol=EXACT)
+    np.testing.assert_allclose(missing, clean, atol=EXACT)
+
+
+def test_independent_axes_are_never_searched(rng):
+    fixed = scipy.ndimage.gaussian_filter(rng.random((3, 30, 30)), (0, 1, 1))
+    moving = np.roll(fixed, (1, 2), (1, 2))
+    whole = local_shift(fixed, moving, radius=(0, 4, 4))
+    assert whole.shape == (4, 3, 30, 30)
+    for k in range(3):
+        np.testing.assert_array_equal(whole[:, k], local_shift(fixed[k], moving[k]))
+    last = local_shift(np.moveaxis(fixed, 0, 2), np.moveaxis(moving, 0, 2), radius=(4, 4, 0))
+    np.testing.assert_allclose(np.moveaxis(last, 3, 1), whole, atol=EXACT)
+
+
+def test_an_axis_that_is_not_searched_has_no_shift(rng):
+    fixed = scipy.ndimage.gaussian_filter(rng.random((30, 40)), 1)
+    _, _, y, x = local_shift(fixed, np.roll(fixed, 2, 1), search=(0, 3))[:, 9:-9, 9:-9]
+    np.testing.assert_array_equal(y, 0)
+    np.testing.assert_allclose(x, 2, atol=EXACT)
+
+
+def test_beyond_the_search_is_undefined(rng):
+    fixed = scipy.ndimage.gaussian_filter(rng.random((50, 50)), 2)
+    far = local_shift(fixed, np.roll(fixed, 3, 0), search=2)
+    assert np.isnan(far[:, 10:-10, 10:-10]).mean() > 0.9
+    assert np.isnan(far).any(axis=0).mean() == np.isnan(far[2]).mean()
+
+
+def test_straight_texture_has_no_shift_but_a_gain(rng):
+    stripes = np.broadcast_to(rng.random(40), (40, 40))
+    best, gain, *shift = local_shift(stripes, np.roll(stripes, 1, 1))
+    inner = (slice(8, -8), slice(8, -8))
+    np.testing.assert_allclose(best[inner], 1, atol=TOLERANCE)
+    assert (gain[inner] > 0.1).all()
+    assert np.isnan(shift)[(slice(None), *inner)].all()
+
+
+def test_integers_beyond_float64_keep_their_digits(rng):
+    small = rng.integers(0, 1000, (2, 20, 20))
+    np.testing.assert_allclose(
+        local_shift(*(small + 2**60)), local_shift(*small.astype("f8")), atol=EXACT
+    )
+
+
+def test_the_block_gives_the_ncc_too(rng):
+    fixed, moving = rng.random((2, 40, 40))
+    options = {"radius": (3, 3), "weights": "box", "min_std": 0.0, "min_valid": 0.5}
+    region = (slice(12, 25), slice(0, 30))
+    depth = shift_depth((3, 3), (2, 2))
+    assert depth == (6, 6)
+    part = (slice(0, 25 + 6), slice(0, 30 + 6))
+    images = [[(part, image[part])] for image in (fixed, moving)]
+    bands = shift_of_pieces(*images, region=region, search=(2, 2), **options)
+    np.testing.assert_allclose(bands[0], local_ncc(fixed, moving, radius=3)[region], atol=1e-6)
+    whole = local_shift(fixed, moving, radius=3, search=2)[(slice(None), *region)]
+    np.testing.assert_allclose(bands[1:], whole, atol=EXACT)
+
+
+def test_memory_does_not_follow_the_search(rng):
+    shifts = [(2 * s + 1) ** 2 for s in (3, 10, 40)]
+    for count, search in zip(shifts, (3, 10, 40), strict=True):
+        region = (slice(0, 4000), slice(0, 4000))
+        tiles = _search._tiles(region, (4, 4), (search, search))
+        largest = max(np.prod([p.stop - p.start for p in tile]) for tile in tiles)
+        assert count * largest <= 1.1 * _search.TILE_VALUES
+
+
+@pytest.mark.parametrize("search", [0, -1, 1.5, "far", (3,), (0, 0), 10**9])
+def test_bad_searches_are_named(search):
+    with pytest.raises(ValueError, match="search"):
+        local_shift(np.zeros((9, 9)), np.zeros((9, 9)), search=search)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("frame", "true"), [("04", 0.4), ("08", 0.8)])
+@pytest.mark.parametrize("radius", [4, 8])
+def test_speckle_is_measured_to_a_fiftieth_of_a_pixel(shared_data, frame, true, radius):
+    folder = shared_data / "cases" / "dic_pyvale_rigid"
+    fixed = tifffile.imread(folder / "rigid_cam0_frame00.tiff")
+    moving = tifffile.imread(folder / f"rigid_cam0_frame{frame}.tiff")
+    error = np.abs(local_shift(fixed, moving, radius=radius)[2:] - [[[-true]], [[true]]])
+    assert (np.nanmedian(error, axis=(1, 2)) <= 0.02).all()
+    assert (error <= 0.1).all(axis=0).mean() >= 0.9  # of all pixels; NaN is no success
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("texture", ["brain", "speckle"])
+def test_a_smooth_field_is_followed(shared_data, texture):
+    """Real texture, displaced by up to 3 px in a smooth field."""
+    cases = shared_data / "cases"
+    moving = {
+        "brain": lambda: np.load(cases / "known_pd_2d" / "moving.npy"),
+        "speckle": lambda: tifffile.imread(cases / "dic_pyvale_rigid" / "rigid_cam0_frame00.tiff"),
+    }[texture]().astype("f4")
+    y, x = np.indices(moving.shape)
+    field = 3 * np.array([np.sin(y / 80) * np.cos(x / 96), np.cos(y / 88) * np.sin(x / 80)])
+    assert np.abs(field).max() > 2.5
+    fixed = scipy.ndimage.map_coordinates(moving, [y, x, *field], order=3, mode="nearest")
+    bands = local_shift(fixed, moving, search=4)
+    error = np.nanmedian(np.abs(bands[2:] - field), axis=(1, 2))
+    assert (error <= 0.05).all()
+    assert np.isfinite(bands[2]).mean() > 0.85
