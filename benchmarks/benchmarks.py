@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc import local_ncc
+from napari_local_ncc import local_ncc, local_shift
 
 THREADS = 2
 
@@ -55,3 +55,27 @@ class Missing:
 
     def time_numpy(self, *_: object) -> None:
         local_ncc(*self.images, radius=3, mask=self.mask)
+
+
+class LocalShift:
+    """The residual shift, and as many calls of the kernel as it has displacements."""
+
+    params = ([(1024, 1024), (96, 96, 96)], [2, 3, 6])
+    param_names = ("shape", "search")
+
+    def setup(self, shape: tuple[int, ...], search: int) -> None:
+        if len(shape) == 3 and search > 3:
+            raise NotImplementedError  # asv: skip
+        self.images = np.random.default_rng(0).standard_normal((2, *shape), np.float32)
+        small = self.images[(slice(None), *(slice(0, 20),) * len(shape))]
+        local_shift(*small, search=search)  # loads the compiled code
+
+    def time_shift(self, _: tuple[int, ...], search: int) -> None:
+        local_shift(*self.images, search=search)
+
+    def time_kernel_calls(self, shape: tuple[int, ...], search: int) -> None:
+        for _ in range((2 * search + 1) ** len(shape)):
+            local_ncc(*self.images)
+
+    def peakmem_shift(self, _: tuple[int, ...], search: int) -> None:
+        local_shift(*self.images, search=search)
