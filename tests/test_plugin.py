@@ -74,6 +74,9 @@ def test_the_library_never_loads_napari():
 def test_every_public_name_is_there():
     assert {
         "local_ncc",
+        "local_shift",
+        "calibrate",
+        "Calibration",
         "register",
         "confidence_map",
         "read_image",

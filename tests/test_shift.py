@@ -266,7 +266,7 @@ def test_a_smooth_field_is_followed(shared_data, texture):
     y, x = np.indices(moving.shape)
     field = 3 * np.array([np.sin(y / 80) * np.cos(x / 96), np.cos(y / 88) * np.sin(x / 80)])
     assert np.abs(field).max() > 2.5
-    fixed = scipy.ndimage.map_coordinates(moving, [y, x, *field], order=3, mode="nearest")
+    fixed = scipy.ndimage.map_coordinates(moving, np.array([y, x]) + field, order=3, mode="nearest")
     bands = local_shift(fixed, moving, search=4)
     error = np.nanmedian(np.abs(bands[2:] - field), axis=(1, 2))
     assert (error <= 0.05).all()
