@@ -72,7 +72,16 @@ def find_peaks(
                         continue
                     out[1, m, z, y, x] = highest[x]
                     out[2, m, z, y, x] = highest[x] - here
-                    _fit(ncc, shifts[best[x], 3], neighbours, derivatives, at, slope, curvature)
+                    _fit(
+                        ncc,
+                        shifts[best[x], 3],
+                        neighbours,
+                        derivatives,
+                        at,
+                        search[0] > 0,
+                        slope,
+                        curvature,
+                    )
                     for axis in range(3):
                         if search[axis] == 0:
                             curvature[axis, axis] = -1.0  # and no slope: it stays where it is
@@ -117,23 +126,29 @@ def _fit(
     neighbours: Integers,
     derivatives: Floats,
     at: Index,
+    volume: bool,
     slope: Floats,
     curvature: Floats,
 ) -> None:
     """Set the derivatives at a peak of the quadratic that fits the NCC around it."""
-    for axis in range(3):
-        slope[axis] = 0.0
-        for other in range(axis + 1):
-            curvature[axis, other] = 0.0
+    # Numbers, not arrays, as these could overlap and would be written at every step.
+    dz = dy = dx = dzz = dyy = dxx = dzy = dzx = dyx = 0.0
     for n in range(neighbours.shape[0]):
         step = neighbours[n, 0], neighbours[n, 1], neighbours[n, 2]
         value = _balanced(ncc, peak + neighbours[n, 3], step, at)
-        for axis in range(3):
-            slope[axis] += derivatives[axis, n] * value
-            curvature[axis, axis] += derivatives[3 + axis, n] * value
-        curvature[1, 0] += derivatives[6, n] * value
-        curvature[2, 0] += derivatives[7, n] * value
-        curvature[2, 1] += derivatives[8, n] * value
+        dy += derivatives[1, n] * value
+        dx += derivatives[2, n] * value
+        dyy += derivatives[4, n] * value
+        dxx += derivatives[5, n] * value
+        dyx += derivatives[8, n] * value
+        if volume:
+            dz += derivatives[0, n] * value
+            dzz += derivatives[3, n] * value
+            dzy += derivatives[6, n] * value
+            dzx += derivatives[7, n] * value
+    slope[0], slope[1], slope[2] = dz, dy, dx
+    curvature[0, 0], curvature[1, 1], curvature[2, 2] = dzz, dyy, dxx
+    curvature[1, 0], curvature[2, 0], curvature[2, 1] = dzy, dzx, dyx
 
 
 @inner
