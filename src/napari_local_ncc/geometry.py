@@ -219,10 +219,13 @@ class Grid:
         )
 
     def crop(self, box: Sequence[slice]) -> Grid:
-        """Return the grid of a box of its pixels, one slice per axis."""
+        """Return the grid of a box of its pixels, one slice per axis; a step thins it out."""
+        starts, _, steps = zip(
+            *(part.indices(n) for n, part in zip(self.shape, box, strict=True)), strict=True
+        )
         place = self.pixel_to_world.copy()
-        starts = [part.start or 0 for part in box]
         place[:-1, -1] = apply_affine(self.pixel_to_world, starts)
+        place[:-1, :-1] *= steps
         shape = tuple(len(range(n)[part]) for n, part in zip(self.shape, box, strict=True))
         return self.replace(shape=shape, pixel_to_world=place)
 

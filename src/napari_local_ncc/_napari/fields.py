@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from magicgui.widgets import (
     CheckBox,
@@ -14,28 +15,29 @@ from magicgui.widgets import (
     PushButton,
     SpinBox,
     Widget,
-    create_widget,
 )
 from napari import current_viewer
-from napari.layers import Image, Layer
 from qtpy.QtWidgets import QComboBox, QLabel
 
-from napari_local_ncc._napari.layers import mask_layers
+from napari_local_ncc._napari.layers import image_layers, mask_layers
 from napari_local_ncc.registration import MODELS, NEED_SIMPLEITK
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
 
 
 def inputs() -> Container:
     """Return what the user chooses."""
     fields = [
-        create_widget(
+        ComboBox(
             name="fixed",
-            annotation=Image,
-            options={"tooltip": "The reference: the result lies on its pixels."},
+            choices=_image_choices,
+            tooltip="The reference: the result lies on its pixels.",
         ),
-        create_widget(
+        ComboBox(
             name="moving",
-            annotation=Image,
-            options={"tooltip": "The image to compare with it, brought onto its pixels."},
+            choices=_image_choices,
+            tooltip="The image to compare with it, brought onto its pixels.",
         ),
         ComboBox(
             name="registration",
@@ -97,6 +99,13 @@ def inputs() -> Container:
             text="add registered moving layer",
             tooltip="Also add the moving image as it was compared.",
         ),
+        CheckBox(
+            name="preview",
+            label="",
+            text="live preview",
+            tooltip="Show the NCC of what is in view while you turn the knobs, pan and zoom. "
+            "Its values are those that Run will give; it never registers by itself.",
+        ),
     ]
     for field in fields:
         if isinstance(field, ComboBox):  # a long layer name must not widen the dock
@@ -116,6 +125,11 @@ def _grey_out_what_needs_simpleitk(registration: ComboBox) -> None:
         if entries.item(row).text() in NEED_SIMPLEITK:
             entries.item(row).setEnabled(False)
             entries.item(row).setToolTip("pip install 'napari-local-ncc[registration]'")
+
+
+def _image_choices(_: ComboBox) -> list[Image]:
+    viewer = current_viewer()
+    return [] if viewer is None else image_layers(viewer)
 
 
 def _mask_choices(_: ComboBox) -> list[Layer]:
@@ -145,12 +159,12 @@ def buttons() -> Container:
 
 
 def reports() -> list[Widget]:
-    """Return the progress bar, what will be done, and what was done."""
+    """Return the progress bar, what will be done, what was done, and what a preview shows."""
     progress = ProgressBar(name="progress")
     policy = progress.native.sizePolicy()
     policy.setRetainSizeWhenHidden(True)  # or everything below would jump
     progress.native.setSizePolicy(policy)
-    return [progress, _wrapped("plan"), _wrapped("message")]
+    return [progress, _wrapped("plan"), _wrapped("message"), _wrapped("preview_note")]
 
 
 def align_labels(choices: Container) -> None:

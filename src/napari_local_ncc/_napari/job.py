@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from napari_local_ncc.pipeline import ConfidenceMap
     from napari_local_ncc.registration import Registration
 
+# What a user can mend; anything else that is raised is a defect of ours.
+BAD_INPUT = (ValueError, TypeError, MemoryError, OSError, ImportError)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.job import Outcome
 
 METADATA = "napari-local-ncc"
+PREVIEW = "napari-local-ncc preview"  # marks the layer that comes and goes with the view
 
 
 def layer_grid(layer: Image | Labels, level: int = 0) -> Grid:
@@ -192,6 +193,19 @@ def default_window_ndim(fixed: Layer, moving: Layer) -> int:
 
 def add_ncc_layer(viewer: Viewer, outcome: Outcome) -> None:
     """Add an outcome's NCC as a layer on the fixed layer, with its colour bar."""
+    layer = viewer.add_image(
+        outcome.levels if outcome.job.multiscale else outcome.levels[0],
+        multiscale=outcome.job.multiscale,
+        name=f"NCC {outcome.job.fixed.name} vs {outcome.job.moving.name}",
+        metadata={METADATA: outcome.map.provenance},
+        **ncc_colors(),
+        **_place(outcome),
+    )
+    layer.colorbar.visible = True
+
+
+def ncc_colors() -> dict[str, Any]:
+    """Return the arguments that give a layer the colours of NCC."""
     low, high = colormap.LIMITS
     controls, colors = zip(*colormap.STOPS, strict=True)
     colors_of_ncc = Colormap(
@@ -201,24 +215,25 @@ def add_ncc_layer(viewer: Viewer, outcome: Outcome) -> None:
         controls=[(value - low) / (high - low) for value in controls],
         nan_color=colormap.UNDEFINED,
     )
-    layer = viewer.add_image(
-        outcome.levels if outcome.job.multiscale else outcome.levels[0],
-        multiscale=outcome.job.multiscale,
-        name=f"NCC {outcome.job.fixed.name} vs {outcome.job.moving.name}",
-        colormap=colors_of_ncc,
-        contrast_limits=colormap.LIMITS,
-        metadata={METADATA: outcome.map.provenance},
-        **_place(outcome),
-    )
-    layer.colorbar.visible = True
+    return {"colormap": colors_of_ncc, "contrast_limits": colormap.LIMITS}
 
 
-def mask_layers(viewer: Viewer) -> list[Layer]:
-    """Return the layers that can be a mask: no points, and no results of ours."""
+def image_layers(viewer: Viewer) -> list[Image]:
+    """Return the layers that can be compared: all images but a preview."""
     return [
         layer
         for layer in viewer.layers
-        if isinstance(layer, Labels | Shapes | Image) and METADATA not in layer.metadata
+        if isinstance(layer, Image) and PREVIEW not in layer.metadata
+    ]
+
+
+def mask_layers(viewer: Viewer) -> list[Layer]:
+    """Return the layers that can be a mask: no points, and nothing of ours."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels | Shapes | Image)
+        and not {METADATA, PREVIEW} & set(layer.metadata)
     ]
 
 

@@ -11,7 +11,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QApplication
 
 from napari_local_ncc._napari.fields import align_labels, buttons, inputs, reports
-from napari_local_ncc._napari.job import Failure, Job, Outcome, attempt
+from napari_local_ncc._napari.job import BAD_INPUT, Failure, Job, Outcome, attempt
 from napari_local_ncc._napari.layers import (
     add_ncc_layer,
     add_registered_layer,
@@ -22,6 +22,7 @@ from napari_local_ncc._napari.layers import (
     placement_on,
     spatial_image,
 )
+from napari_local_ncc._napari.preview import LivePreview
 from napari_local_ncc.image import parse_selection
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.summary import describe_pairing, describe_registration
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.progress import Progress
 
-BAD_INPUT = (ValueError, TypeError, MemoryError, OSError, ImportError)
 STEPS = {
     "register": "Registering",
     "load": "Loading the kernel (a few seconds after an installation)",
@@ -61,6 +61,8 @@ class LocalNCCWidget(Container):
         for layer in ("fixed", "moving"):
             self[layer].changed.connect(self._offer_choices)
         choices.changed.connect(self._show_plan)
+        self._preview = LivePreview(viewer, self)
+        choices.changed.connect(self._preview.refresh)
         self["run"].changed.connect(self._start)
         self["cancel"].changed.connect(self._cancel)
         self.native.destroyed.connect(self._quit)
@@ -116,7 +118,7 @@ class LocalNCCWidget(Container):
     def _start(self) -> None:
         self._offer_choices()  # the layers may have been edited since
         try:
-            job = self._collect()
+            job = self.collect()
         except BAD_INPUT as error:
             self._fail(error)
             return
@@ -154,7 +156,8 @@ class LocalNCCWidget(Container):
             interpolation=self["interpolation"].value,
         )
 
-    def _collect(self) -> Job:
+    def collect(self) -> Job:
+        """Take what is chosen now; raise one of `BAD_INPUT` where that makes no job."""
         fixed, moving = self._images()
         layer, mask = self["fixed"].value, self["mask"].value
         as_it_is = not self._picks()[0] and self["level"].value == 0
@@ -195,6 +198,7 @@ class LocalNCCWidget(Container):
         if outcome.registered is not None:
             add_registered_layer(self._viewer, outcome)
         add_ncc_layer(self._viewer, outcome)
+        self._preview.use(outcome)
         lines = [f"NCC: {outcome.summary}"]
         registration = outcome.map.registration
         if registration is not None:
@@ -215,6 +219,7 @@ class LocalNCCWidget(Container):
         """End what is running, and show nothing more: the widget is gone."""
         self._is_gone = True
         self._cancelled.set()
+        self._preview.close()
 
     def _set_running(self, running: bool) -> None:
         self["run"].enabled = not running

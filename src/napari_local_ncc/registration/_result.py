@@ -12,6 +12,7 @@ import numpy as np
 from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
@@ -93,6 +94,24 @@ class Registration:
         matrix = self.matrix[tuple(np.moveaxis(frames, -1, 0))]
         spatial = np.einsum("...ij,...j->...i", matrix[..., :-1, :-1], world[..., series:])
         return np.concatenate([world[..., :series], spatial + matrix[..., :-1, -1]], axis=-1)
+
+    def frames(self, part: Sequence[slice]) -> Self:
+        """Return the transforms of some frames, one slice per independent axis.
+
+        A single transform, for all frames, stays as it is.
+        """
+        if not self.grid.series_shape:
+            return self
+        box = tuple(part)
+        space = (slice(None),) * self.grid.spatial_ndim
+        return replace(
+            self,
+            matrix=self.matrix[box],
+            grid=self.grid.crop((*box, *space)),
+            ncc_before=self.ncc_before[box],
+            ncc_after=self.ncc_after[box],
+            overlap=self.overlap[box],
+        )
 
     def inverse(self) -> Self:
         """Return the transform of moving world to fixed world; its NCC is not known."""
