@@ -6,8 +6,9 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 
 from napari_local_ncc._napari.job import BAD_INPUT, Failure
 from napari_local_ncc._napari.layers import PREVIEW, ncc_colors, placement_on
@@ -25,6 +26,23 @@ if TYPE_CHECKING:
 REST = 150  # ms without a change before it computes
 # What may change of a layer that is compared, or that is the mask.
 CHANGES = ("data", "paint", "scale", "translate", "rotate", "shear", "affine", "units")
+
+
+class _Undocking(QObject):
+    """Switches the preview off when its widget is taken out of the window.
+
+    napari then keeps the widget, without a parent; nothing else says so.
+    """
+
+    def __init__(self, widget: LocalNCCWidget) -> None:
+        super().__init__()
+        self._widget = widget
+        widget.native.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+            self._widget["preview"].value = False
+        return False
 
 
 class LivePreview:
@@ -56,6 +74,7 @@ class LivePreview:
         self._rest.setInterval(REST)
         self._rest.timeout.connect(self._begin)
         widget["preview"].changed.connect(self._switch)
+        self._undocking = _Undocking(widget)
         for event in self._view_events():
             event.connect(self._look_again)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -73,11 +92,10 @@ class LivePreview:
         self.refresh()
 
     def close(self) -> None:
-        """Stop for good, and take the layer away: the widget goes."""
-        self._stop()
-        for event in self._view_events():
-            event.disconnect(self._look_again)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        """Stop for good: the widget is gone."""
+        self._is_on = False
+        if self._running is not None:
+            self._running.set()
 
     def _view_events(self) -> list[Any]:
         camera, dims = self._viewer.scene.camera.events, self._viewer.dims.events
@@ -105,7 +123,7 @@ class LivePreview:
             self.refresh()
 
     def _begin(self) -> None:
-        if self._running is not None:  # cancelled; its end calls this again
+        if self._running is not None or not self._is_on:  # if cancelled, its end calls again
             return
         try:
             job = self._widget.collect()
@@ -130,7 +148,7 @@ class LivePreview:
             self._show(request, result)
         self._running = None
         if dropped:
-            if self._is_on and not self._rest.isActive():
+            if not self._rest.isActive():
                 self._begin()
         elif isinstance(result, Failure):
             if not isinstance(result.error, BAD_INPUT):
@@ -149,10 +167,11 @@ class LivePreview:
         if self._layer is None:
             self._add(request, sight, place)
         else:
-            self._layer.name = _name(request.job)
             self._layer.data = sight.ncc
-            for attribute, value in place.items():
-                setattr(self._layer, attribute, value)
+            for attribute, value in (place | {"name": _name(request.job)}).items():
+                # Setting what is there already would draw everything again.
+                if not np.array_equal(getattr(self._layer, attribute), value):
+                    setattr(self._layer, attribute, value)
         self._say(_description(request, sight))
 
     def _add(self, request: Look, sight: Sight, place: dict[str, Any]) -> None:
@@ -165,9 +184,13 @@ class LivePreview:
             **ncc_colors(),
             **place,
         )
-        self._layer.colorbar.visible = True
+        QTimer.singleShot(0, self._show_colorbar)  # a pause: each of the two takes 0.1 s
         if selected:
             self._viewer.layers.selection = selected
+
+    def _show_colorbar(self) -> None:
+        if self._layer is not None:
+            self._layer.colorbar.visible = True
 
     def _clear(self) -> None:
         layer, self._layer = self._layer, None
@@ -176,7 +199,7 @@ class LivePreview:
 
     def _on_removed(self, event: Any) -> None:
         """Take a layer removed by hand for a wish to be rid of the preview."""
-        if event.value is self._layer:
+        if self._layer is not None and event.value == self._layer:  # ours is napari's proxy of it
             self._layer = None
             self._widget["preview"].value = False
 
@@ -198,6 +221,7 @@ class LivePreview:
         return self._known.map.registration
 
     def _fail(self, error: Exception) -> None:
+        self._view = None
         self._clear()
         self._say(f"No preview: {error}")
 

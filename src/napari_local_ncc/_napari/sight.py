@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def look(request: Look, cancelled: threading.Event) -> Generator[Sight, None, Si
     ncc = np.full(part.grid.shape, np.nan, np.float32)
     step = max(along.step for along in box)
     shown = monotonic()
-    with closing(compute_tiles(part.data, cancelled=cancelled)) as tiles:
+    workers = max((os.cpu_count() or 1) - 1, 1)  # one core is for the GUI and its drawing
+    with closing(compute_tiles(part.data, workers=workers, cancelled=cancelled)) as tiles:
         for tile in tiles:
             ncc[tile.location] = tile.data
             if monotonic() - shown > PATIENCE:
