@@ -357,6 +357,7 @@ def test_it_shows_tiles_before_all_are_there(viewer, dock, slow, qtbot):
     (layer,) = previews(viewer)
     undefined = np.isnan(layer.data).mean()
     assert 0 < undefined < 1
+    assert "% computed" in dock["preview_note"].value
     dock["preview"].value = False
     qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
     qtbot.wait(100)

@@ -16,10 +16,12 @@ from napari_local_ncc._napari.sight import Look, Sight, attempt_look
 from napari_local_ncc._napari.visible import View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-    from napari_local_ncc._napari.job import Job, Outcome
+    from napari_local_ncc._napari.job import Job
     from napari_local_ncc._napari.widget import LocalNCCWidget
     from napari_local_ncc.registration import Registration
 
@@ -56,16 +58,18 @@ class LivePreview:
     viewer : napari.Viewer
         Where it shows.
     widget : LocalNCCWidget
-        Whose fields say what to compare; the toggle is `preview`, and `preview_note` says
-        what is shown.
+        Its field `preview` is the toggle, and `preview_note` says what is shown.
+    collect : callable
+        Returns what the widget's fields ask for now, or raises one of `BAD_INPUT`.
     """
 
-    def __init__(self, viewer: Viewer, widget: LocalNCCWidget) -> None:
+    def __init__(self, viewer: Viewer, widget: LocalNCCWidget, collect: Callable[[], Job]) -> None:
         self._viewer = viewer
         self._widget = widget
+        self._collect = collect
         self._is_on = False
         self._layer: Image | None = None
-        self._known: Outcome | None = None
+        self._known: tuple[Job, Registration | None] | None = None
         self._view: View | None = None
         self._watched: list[Layer] = []
         self._running: threading.Event | None = None  # set to cancel it
@@ -86,9 +90,9 @@ class LivePreview:
         if self._is_on:
             self._rest.start()
 
-    def use(self, outcome: Outcome) -> None:
+    def use(self, job: Job, registration: Registration | None) -> None:
         """Take the transform of a run for the previews of the same pair and model."""
-        self._known = outcome
+        self._known = (job, registration)
         self.refresh()
 
     def close(self) -> None:
@@ -126,7 +130,7 @@ class LivePreview:
         if self._running is not None or not self._is_on:  # if cancelled, its end calls again
             return
         try:
-            job = self._widget.collect()
+            job = self._collect()
             self._view = View.of(self._viewer)
         except BAD_INPUT as error:
             self._fail(error)
@@ -216,9 +220,9 @@ class LivePreview:
 
     def _registration(self, job: Job) -> Registration | None:
         """Return the last run's transform, if it was for this pair and model."""
-        if self._known is None or _question(self._known.job) != _question(job):
+        if self._known is None or _question(self._known[0]) != _question(job):
             return None
-        return self._known.map.registration
+        return self._known[1]
 
     def _fail(self, error: Exception) -> None:
         self._view = None
@@ -241,11 +245,11 @@ def _name(job: Job) -> str:
 
 def _description(request: Look, sight: Sight) -> str:
     model = request.job.model
-    shown = (
-        "every pixel in view" if sight.step == 1 else f"one pixel in {sight.step} along each axis"
-    )
-    if model == "none":
-        return f"Preview: {shown}."
-    if request.registration is None:
-        return f"Preview: {shown}, NOT registered: Run finds the {model}, then it is used here."
-    return f"Preview: {shown}, with the {model} of the last run."
+    said = "every pixel in view"
+    if sight.step > 1:
+        said = f"one pixel in {sight.step} along each axis"
+    if request.registration is not None:
+        said += f", with the {model} of the last run"
+    elif model != "none":
+        said += f", NOT registered: Run finds the {model}, then it is used here"
+    return f"Preview: {said}" + ("." if sight.share == 1 else f"; {sight.share:.0%} computed")

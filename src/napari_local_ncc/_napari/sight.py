@@ -63,11 +63,14 @@ class Sight:
         Where it lies.
     step : int
         Of how many pixels along each displayed axis one is shown.
+    share : float
+        How much of it is computed, in [0, 1].
     """
 
     ncc: NDArray[np.float32]
     grid: Grid
     step: int
+    share: float
 
 
 def look(request: Look, cancelled: threading.Event) -> Generator[Sight, None, Sight]:
@@ -93,9 +96,9 @@ def look(request: Look, cancelled: threading.Event) -> Generator[Sight, None, Si
         for tile in tiles:
             ncc[tile.location] = tile.data
             if monotonic() - shown > PATIENCE:
-                yield Sight(ncc.copy(), part.grid, step)
+                yield Sight(ncc.copy(), part.grid, step, tile.done / tile.total)
                 shown = monotonic()
-    return Sight(ncc, part.grid, step)
+    return Sight(ncc, part.grid, step, 1.0)
 
 
 def attempt_look(

@@ -61,7 +61,7 @@ class LocalNCCWidget(Container):
         for layer in ("fixed", "moving"):
             self[layer].changed.connect(self._offer_choices)
         choices.changed.connect(self._show_plan)
-        self._preview = LivePreview(viewer, self)
+        self._preview = LivePreview(viewer, self, self._collect)
         choices.changed.connect(self._preview.refresh)
         self["run"].changed.connect(self._start)
         self["cancel"].changed.connect(self._cancel)
@@ -118,7 +118,7 @@ class LocalNCCWidget(Container):
     def _start(self) -> None:
         self._offer_choices()  # the layers may have been edited since
         try:
-            job = self.collect()
+            job = self._collect()
         except BAD_INPUT as error:
             self._fail(error)
             return
@@ -156,8 +156,7 @@ class LocalNCCWidget(Container):
             interpolation=self["interpolation"].value,
         )
 
-    def collect(self) -> Job:
-        """Take what is chosen now; raise one of `BAD_INPUT` where that makes no job."""
+    def _collect(self) -> Job:
         fixed, moving = self._images()
         layer, mask = self["fixed"].value, self["mask"].value
         as_it_is = not self._picks()[0] and self["level"].value == 0
@@ -198,7 +197,7 @@ class LocalNCCWidget(Container):
         if outcome.registered is not None:
             add_registered_layer(self._viewer, outcome)
         add_ncc_layer(self._viewer, outcome)
-        self._preview.use(outcome)
+        self._preview.use(outcome.job, outcome.map.registration)
         lines = [f"NCC: {outcome.summary}"]
         registration = outcome.map.registration
         if registration is not None:
