@@ -330,7 +330,7 @@ def computing_threads():
 @pytest.fixture
 def slow(viewer, dock, rng):
     """A preview of some seconds, of many tiles, zoomed out."""
-    data = rng.random((5000, 5000), "f4")
+    data = rng.random((3500, 3500), "f4")
     viewer.add_image(data, name="a", contrast_limits=(0, 1))
     viewer.add_image(data[::-1], name="b", contrast_limits=(0, 1))
     dock["radius"].value = 60
@@ -394,7 +394,7 @@ QUIT = """
 import napari, numpy as np
 from qtpy.QtCore import QTimer
 viewer = napari.Viewer()
-data = np.random.default_rng(0).random((5000, 5000), "f4")
+data = np.random.default_rng(0).random((3500, 3500), "f4")
 for name in "ab":
     viewer.add_image(data, name=name, contrast_limits=(0, 1))
 _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
@@ -405,7 +405,7 @@ timer = QTimer()
 def close_when_shown():
     if len(viewer.layers) == 3:
         timer.stop()
-        {close}
+        viewer.window._qt_window.close()
 timer.timeout.connect(close_when_shown)
 timer.start(20)
 napari.run()
@@ -413,14 +413,8 @@ print("left the event loop")
 """
 
 
-@pytest.mark.parametrize("close", ["viewer.close()", "viewer.window._qt_window.close()"])
-def test_quitting_while_it_computes(viewer, close):
-    found = subprocess.run(
-        [sys.executable, "-c", QUIT.format(close=close)],
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+def test_quitting_while_it_computes(viewer):
+    found = subprocess.run([sys.executable, "-c", QUIT], capture_output=True, text=True, timeout=90)
     assert "left the event loop" in found.stdout
     assert "Error" not in found.stderr + found.stdout
     assert found.returncode == 0
