@@ -12,7 +12,7 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_local_ncc import _kernels, _moments
+from napari_local_ncc import _kernels, _rows, _tiles
 from napari_local_ncc._filters import ncc_by_filters
 from oracle import brute_force_ncc
 
@@ -53,8 +53,8 @@ def assert_exact(fixed, moving, mask=None, *, radius=3, at=None, **options):
 
 
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(_kernels, "PLANE_TILE", (1, 5, 7))
-    monkeypatch.setattr(_kernels, "VOLUME_TILE", (3, 4, 5))
+    monkeypatch.setattr(_tiles, "PLANE_TILE", (5, 7))
+    monkeypatch.setattr(_tiles, "VOLUME_TILE", (3, 4, 5))
     monkeypatch.setattr(_kernels, "block_width", lambda side: 3)
 
 
@@ -236,6 +236,18 @@ def test_bright_pixel_leaves_no_trace(rng, dim, dtype):
     assert_exact(fixed.astype(dtype), moving.astype(dtype), at=near)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("bright", [1e2, 1e4, 1e6])
+def test_what_has_left_running_sums_leaves_no_trace(rng, dtype, bright):
+    """Sums that ran over bright planes, then over dim ones, with 10 % missing and without."""
+    level = np.where(np.arange(30) < 12, bright, 1.0)[:, None, None]
+    fixed, moving = (level * rng.random((2, 30, 20, 40))).astype(dtype)
+    at = [(0, 0, 0), (10, 4, 20), (18, 8, 28)]
+    assert_exact(fixed, moving, radius=2, at=at)
+    assert_exact(fixed, moving, rng.random(fixed.shape) < 0.9, radius=2, at=at)
+    assert_exact(fixed[:, :, 0], moving[:, :, 0], radius=2, at=[(0, 0), (10, 4), (18, 8)])
+
+
 def test_many_bright_pixels(rng):
     fixed, moving = 1e-3 * rng.random((2, 40, 200))
     fixed[rng.random(fixed.shape) < 0.02] = 1e6
@@ -370,4 +382,4 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch):
         return njit(*args, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere_to_cache)
-    assert _moments.cached(lambda x: x + 1)(1) == 2
+    assert _rows.cached(lambda x: x + 1)(1) == 2

@@ -1,6 +1,6 @@
 """The compiled two-pass formula, for the few windows whose sums do not determine NCC.
 
-Numba's cache watches this file only: after a change of what it takes from `_moments`, it
+Numba's cache watches this file only: after a change of what it takes from `_rows`, it
 must change too.
 """
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._moments import MIN_SAMPLES, UNDETERMINED, cached, inner
+from napari_local_ncc._rows import MIN_SAMPLES, UNDETERMINED, cached, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc._moments import Array, Pair, Samples, Taps, Triple, Validity
+    from napari_local_ncc._rows import Array, Pair, Samples, Taps, Triple, Validity
 
     Index = tuple[int, int, int, int]
 
@@ -107,8 +107,11 @@ def resolve(
     taps: Taps,
     scales: Pair,
     floors: Pair,
+    budget: int,
     out: NDArray[np.float32],
-) -> None:
+    lengths: Index,
+    to: Index,
+) -> bool:
     """Replace the undetermined pixels of `out`; parameters as of `_moments.tile_ncc`."""
     oz, oy, ox = (
         min(first[0], taps[0].size // 2),
@@ -116,17 +119,22 @@ def resolve(
         min(first[2], taps[2].size // 2),
     )
     run_a, run_b = np.empty(3), np.empty(3)
-    for m in range(out.shape[0]):
-        for z in range(out.shape[1]):
-            for y in range(out.shape[2]):
+    for m in range(lengths[0]):
+        for z in range(lengths[1]):
+            for y in range(lengths[2]):
                 run_a[0] = run_b[0] = np.nan
-                for x in range(out.shape[3]):
-                    if out[m, z, y, x] != UNDETERMINED:
+                for x in range(lengths[3]):
+                    pixel = (to[0] + m, to[1] + z, to[2] + y, to[3] + x)
+                    if out[pixel] != UNDETERMINED:
                         continue
                     at = (m, oz + z, oy + y, ox + x)
-                    out[m, z, y, x] = np.nan
-                    if _is_constant(a, valid, taps, at, run_a):
+                    if _is_constant(a, valid, taps, at, run_a) or _is_constant(
+                        b, valid, taps, at, run_b
+                    ):
+                        out[pixel] = np.nan
                         continue
-                    if _is_constant(b, valid, taps, at, run_b):
-                        continue
-                    out[m, z, y, x] = _two_pass_ncc(a, b, valid, taps, at, scales, floors)
+                    budget -= 1
+                    if budget < 0:
+                        return False
+                    out[pixel] = _two_pass_ncc(a, b, valid, taps, at, scales, floors)
+    return True

@@ -9,39 +9,42 @@ computes the tile; `_exact` computes again the few windows whose sums lost too m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise, product
-from math import ceil, frexp, ldexp, log2, prod
+from functools import cached_property
+from math import log2, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_local_ncc._exact import resolve
-from napari_local_ncc._moments import (
-    BLOCK,
-    NOT_FINITE,
-    block_width,
-    tile_ncc,
-    workspace_size,
+from napari_local_ncc._moments import tile_ncc, workspace_size
+from napari_local_ncc._rows import NOT_FINITE, block_width
+from napari_local_ncc._running import running_ncc, running_workspace_size, set_aside
+from napari_local_ncc._tiles import (
+    Window,
+    cut_tiles,
+    lengths_of,
+    read_tile,
+    scale_and_centre,
+    window_axis,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.float64]
-    Samples = NDArray[np.float32 | np.float64]
-    Validity = NDArray[np.bool_]
-    Slices = tuple[slice, ...]
-    Pieces = Sequence[tuple[Slices, NDArray[Any]]]  # where in the image, samples there
+    from napari_local_ncc._rows import Samples, Validity
+    from napari_local_ncc._tiles import Numbers, Pieces, Slices
 
 EPSILON = float(np.finfo(np.float64).eps)
 EXACT_BITS = 53  # integers up to 2 ** 53 are exact in float64
 MAX_NCC_ERROR = 3e-7  # of a window that is not computed again
-ALL_VALID = np.ones((1, 1, 1, 0), np.bool_)
-# Samples along z, y, x: rows long enough to stream, a tile small enough for the L2 cache.
-PLANE_TILE = (1, 64, 1024)
-VOLUME_TILE = (96, 48, 128)
+HUGE_PAGE = 2**21
+LONG_ROW = 128  # samples worth being looped over
+# Which of z, y, x the tiled axes take. A box runs along z straight from the samples.
+SLOTS = {
+    "box": {1: (2,), 2: (0, 2), 3: (0, 1, 2)},
+    "gaussian": {1: (2,), 2: (1, 2), 3: (0, 1, 2)},
+}
+ALL_VALID = np.ones(0, np.bool_)
 
 
 def ncc_of_pieces(
@@ -95,51 +98,29 @@ def ncc_of_pieces(
     windowed = [axis for axis, r in enumerate(radius) if r]
     if len(windowed) > 3:
         raise ValueError(f"windows extend along at most 3 axes, got radius {radius}")
-    out = np.empty(_lengths(region), np.float32)
-    if not windowed or not out.size:  # a window of one sample is undefined
-        out.fill(np.nan)
-        return out
+    if not windowed or 0 in lengths_of(region):  # a window of one sample is undefined
+        return np.full(lengths_of(region), np.nan, np.float32)
     largest = max((array for _, array in fixed), key=np.size)
     independent, tiled = _order_axes(largest, windowed)
-    unused = [_axis(1, 0, weights)] * (3 - len(tiled))
     shape = [max(where[axis].stop for where, _ in fixed) for axis in range(len(radius))]
-    axes = unused + [_axis(shape[axis], radius[axis], weights) for axis in tiled]
-    window = _Window(tuple(axes), weights == "box", min_std, min_valid)
+    slots = SLOTS[weights][len(tiled)]
+    axes = [window_axis(1, 0, weights)] * 3
+    for slot, axis in zip(slots, tiled, strict=True):
+        axes[slot] = window_axis(shape[axis], radius[axis], weights)
+    window = Window(tuple(axes), weights == "box", min_std, min_valid)
+    axes_order = (independent, tiled, slots)
     images = [
-        [(_stack_slices(where, independent, tiled), _as_stacks(array, independent, tiled))
+        [(_stack_slices(where, *axes_order), _as_stacks(array, *axes_order))
          for where, array in pieces]
         for pieces in (fixed, moving, mask)
     ]  # fmt: skip
-    ncc, part = _as_stacks(out, independent, tiled), _stack_slices(region, independent, tiled)
+    order = independent + tiled
+    out = _empty([lengths_of(region)[axis] for axis in order]).transpose(np.argsort(order))
+    ncc, part = _as_stacks(out, *axes_order), _stack_slices(region, *axes_order)
     for stack in np.ndindex(ncc.shape[:-4]):
         a, b, known = ([(where, array[stack]) for where, array in image] for image in images)
         _ncc_of_stack(a, b, known, window, part, ncc[stack])
     return out
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Axis:
-    reach: int
-    taps: Numbers  # 2 * reach + 1 window weights, the largest being 1
-    inside: Numbers  # window weight and sample count inside the array; shape (2, size)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Window:
-    axes: tuple[_Axis, ...]  # z, y, x
-    box: bool
-    min_std: float
-    min_valid: float
-
-
-def _axis(size: int, radius: int, weights: str) -> _Axis:
-    # An axis of n samples has no neighbours farther away than n - 1.
-    reach = min(radius, size - 1)
-    ones = np.ones(2 * reach + 1)
-    gaussian = weights == "gaussian" and reach
-    taps = np.exp(-0.5 * (3.0 * np.arange(-reach, reach + 1) / radius) ** 2) if gaussian else ones
-    inside = [np.convolve(np.ones(size), w)[reach : reach + size] for w in (taps, ones)]
-    return _Axis(reach, taps, np.stack(inside))
 
 
 def _order_axes(array: NDArray[Any], windowed: list[int]) -> tuple[list[int], list[int]]:
@@ -147,84 +128,167 @@ def _order_axes(array: NDArray[Any], windowed: list[int]) -> tuple[list[int], li
     tiled = list(windowed)
     # Rows should lie along the smallest stride, even if windows do not extend along it.
     fastest = min(range(array.ndim), key=lambda axis: (abs(array.strides[axis]), -axis))
-    if len(tiled) < 3 and fastest not in tiled and array.shape[fastest] >= BLOCK:
+    if len(tiled) < 3 and fastest not in tiled and array.shape[fastest] >= LONG_ROW:
         tiled.append(fastest)
     tiled.sort(key=lambda axis: abs(array.strides[axis]), reverse=True)
     rest = [axis for axis in range(array.ndim) if axis not in tiled]
     return sorted(rest, key=lambda axis: array.shape[axis]), tiled
 
 
-def _as_stacks(array: NDArray[Any], independent: list[int], tiled: list[int]) -> NDArray[Any]:
+def _as_stacks(
+    array: NDArray[Any], independent: list[int], tiled: list[int], slots: tuple[int, ...]
+) -> NDArray[Any]:
     """View the array with axes (..., batch, z, y, x), those that it lacks being 1 long."""
     batch = () if independent else (None,)
-    index = (*batch, *(slice(None),) * len(independent), *(None,) * (3 - len(tiled)), ...)
+    window = tuple(slice(None) if slot in slots else None for slot in range(3))
+    index = (*batch, *(slice(None),) * len(independent), *window)
     return array.transpose(independent + tiled)[index]
 
 
-def _stack_slices(where: Slices, independent: list[int], tiled: list[int]) -> Slices:
+def _stack_slices(
+    where: Slices, independent: list[int], tiled: list[int], slots: tuple[int, ...]
+) -> Slices:
     """Return slices along batch, z, y, x."""
-    one = (slice(0, 1),)
-    batch = (where[independent[-1]],) if independent else one
-    return batch + one * (3 - len(tiled)) + tuple(where[axis] for axis in tiled)
+    part = [slice(0, 1)] * 4
+    if independent:
+        part[0] = where[independent[-1]]
+    for slot, axis in zip(slots, tiled, strict=True):
+        part[1 + slot] = where[axis]
+    return tuple(part)
+
+
+def _empty(shape: list[int]) -> NDArray[np.float32]:
+    """Return an empty array that starts at a huge page if it has one.
+
+    NumPy asks for huge pages for large arrays; of one that starts anywhere, most of a chunk
+    lies outside them, and the system clears it in thousands of small pages, one fault each.
+    """
+    size = 4 * prod(shape)
+    if not HUGE_PAGE <= size <= 8 * HUGE_PAGE:
+        return np.empty(shape, np.float32)
+    room = np.empty(size + HUGE_PAGE, np.uint8)
+    skip = -room.ctypes.data % HUGE_PAGE
+    return room[skip : skip + size].view(np.float32).reshape(shape)
 
 
 def _ncc_of_stack(
     fixed: Pieces,
     moving: Pieces,
     mask: Pieces,
-    window: _Window,
+    window: Window,
     region: Slices,
     out: NDArray[np.float32],
 ) -> None:
-    sides = tuple(axis.taps.size for axis in window.axes)
-    dtypes = fixed[0][1].dtype, moving[0][1].dtype
-    exact = window.box and _sums_are_exact(*dtypes, prod(sides))
-    rounding = 0.0 if exact else EPSILON * (sum(sides) + 4) / MAX_NCC_ERROR
-    tiles = _tiles(region, window)
-    shape = tuple(max(_lengths(centres)[axis] for centres, _ in tiles) for axis in range(4))
-    work = _aligned(workspace_size(sides, shape))
-    single = all(np.can_cast(dtype, np.float32) for dtype in dtypes)
-    room = np.empty(
-        (2, max(prod(_lengths(around)) for _, around in tiles)),
-        np.float32 if single else np.float64,
-    )
-    results = np.empty(max(prod(_lengths(centres)) for centres, _ in tiles), np.float32)
+    tiles = cut_tiles(region, window)
+    work = _Workplace(window, tiles, (fixed[0][1].dtype, moving[0][1].dtype), bool(mask))
     for centres, around in tiles:
-        a, b = _read(fixed, around, room[0]), _read(moving, around, room[1])
+        start = tuple(c.start - r.start for c, r in zip(centres, region, strict=True))
+        first = tuple(c.start for c in centres[1:])
+        a, b = (
+            read_tile(image, around, room)
+            for image, room in zip((fixed, moving), work.samples, strict=True)
+        )
+        tile = _Tile(a, b, lengths_of(around), first, lengths_of(centres), start, out)
         valid = ALL_VALID
         if mask:
-            known = _read(mask, around, np.empty(a.size, np.bool_))
-            valid = np.isfinite(a) & np.isfinite(b) & known
-        first = tuple(c.start for c in centres[1:])
-        tile = _shaped(results, centres)
-        if not _ncc_of_tile(a, b, valid, first, window, rounding, work, tile):
+            valid = read_tile(mask, around, work.validity) & np.isfinite(a) & np.isfinite(b)
+        if not _ncc_of_tile(tile, valid, window, work):
             valid = np.isfinite(a) & np.isfinite(b)
-            _ncc_of_tile(a, b, valid, first, window, rounding, work, tile)
-        out[_within(centres, region)] = tile
+            valid[prod(tile.shape) :] = False
+            _ncc_of_tile(tile, valid, window, work)
 
 
-def _ncc_of_tile(
-    a: Samples,
-    b: Samples,
-    valid: Validity,
-    first: tuple[int, ...],
-    window: _Window,
-    rounding: float,
-    work: Numbers,
-    out: NDArray[np.float32],
-) -> bool:
-    """Fill `out`, unless there are invalid samples but `valid` is empty."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    a: Samples
+    b: Samples
+    shape: tuple[int, ...]  # of the samples: the tile and around it
+    first: tuple[int, ...]  # position of the first centre in the array, along z, y, x
+    lengths: tuple[int, ...]  # of the centres
+    start: tuple[int, ...]  # where these go in `out`
+    out: NDArray[np.float32]
+
+
+class _Workplace:
+    """What the tiles of a stack use in turn, and how far their sums can be trusted."""
+
+    def __init__(
+        self,
+        window: Window,
+        tiles: list[tuple[Slices, Slices]],
+        dtypes: tuple[np.dtype[Any], np.dtype[Any]],
+        masked: bool,
+    ) -> None:
+        shapes = [lengths_of(around) for _, around in tiles]
+        # A row more, for samples that are not there.
+        most = max(map(prod, shapes)) + max(shape[3] for shape in shapes)
+        single = all(np.can_cast(dtype, np.float32) for dtype in dtypes)
+        self.samples = np.empty((2, most), np.float32 if single else np.float64)
+        self.validity = np.empty(most if masked else 0, np.bool_)
+        self.lengths = tuple(
+            max(lengths_of(centres)[axis] for centres, _ in tiles) for axis in range(4)
+        )
+        self.sides = side_z, side_y, side_x = tuple(axis.taps.size for axis in window.axes)
+        self.exact = window.box and _sums_are_exact(*dtypes, prod(self.sides))
+        self.running = window.box  # until the sums of a tile lose too many digits
+        share = 0.0 if self.exact else EPSILON / MAX_NCC_ERROR
+        self.rounding = share * (sum(self.sides) + 4)
+        # See `running_ncc`; as many steps again, as the first ones only fill the window.
+        steps = self.lengths[1] + side_z + self.lengths[2] + side_y
+        self.running_rounding = self.rounding + 2 * share * steps
+        self.drifting = 2 * share * prod(self.sides) * side_y * side_x
+
+    @cached_property
+    def running_room(self) -> Numbers:
+        return _aligned(running_workspace_size(self.sides, self.lengths))
+
+    @cached_property
+    def room(self) -> Numbers:
+        return _aligned(workspace_size(self.sides, self.lengths))
+
+
+def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace) -> bool:
+    """Fill `tile.out`, unless there are invalid samples but `valid` is empty."""
+    size, pixels = prod(tile.shape), prod(tile.lengths)
+    gauges = [scale_and_centre(samples[:size], valid[:size]) for samples in (tile.a, tile.b)]
+    for samples, (_, centre) in zip((tile.a, tile.b), gauges, strict=True):
+        # Samples that are not there, or are not valid, add nothing to any sum.
+        if valid.size:
+            set_aside(samples, valid, centre)
+        else:
+            samples[size:] = centre
+    scales = tuple(scale for scale, _ in gauges)
+    centres = tuple(scale * centre for scale, centre in gauges)
+    floors = tuple(window.min_std * scale for scale in scales)
     taps = tuple(axis.taps for axis in window.axes)
     inside = tuple(axis.inside for axis in window.axes)
-    scales, centres = zip(_scale_and_centre(a, valid), _scale_and_centre(b, valid), strict=True)
-    floors = tuple(window.min_std * scale for scale in scales)
+    width = block_width(taps[2].size)
+    images = (tile.a, tile.b, valid, tile.shape, tile.first, inside)
+    target = (tile.out, tile.lengths, tile.start)
+
+    def settle(budget: int) -> bool:
+        shape = tile.shape if valid.size else (1, 1, 1, 0)
+        views = [s[:size].reshape(tile.shape) for s in (tile.a, tile.b)]
+        known = valid[:size].reshape(shape)
+        return bool(resolve(*views, known, tile.first, taps, scales, floors, budget, *target))
+
+    if work.running:
+        undetermined = running_ncc(
+            *images, work.sides, scales, centres, floors, work.running_rounding, work.drifting,
+            window.min_valid, width, work.running_room, *target,
+        )  # fmt: skip
+        if undetermined == NOT_FINITE:
+            return False
+        # What costs more than the sums that do not run is left to these.
+        budget = pixels if work.exact else 4 * pixels // prod(work.sides)
+        if not undetermined or settle(budget):
+            return True
+        work.running = False
     undetermined = tile_ncc(
-        a, b, valid, first, inside, taps, window.box, scales, centres, floors, rounding,
-        window.min_valid, block_width(taps[2].size), work, out,
+        *images, taps, window.box, scales, centres, floors, work.rounding,
+        window.min_valid, width, work.room, *target,
     )  # fmt: skip
-    if undetermined > 0:
-        resolve(a, b, valid, first, taps, scales, floors, out)
-    return bool(undetermined != NOT_FINITE)
+    return bool(undetermined != NOT_FINITE and (undetermined == 0 or settle(pixels)))
 
 
 def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -> bool:
@@ -234,101 +298,8 @@ def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -
     return 2 * log2(samples) + 16 * max(fixed.itemsize, moving.itemsize) <= EXACT_BITS
 
 
-def _tiles(region: Slices, window: _Window) -> list[tuple[Slices, Slices]]:
-    """Return the centres of each tile and the samples around them that it needs."""
-    batch, *size = _lengths(region)
-    depth, height, width = VOLUME_TILE if size[0] > 1 else PLANE_TILE
-    # Wide windows need larger tiles, or most of the work is on the samples around them.
-    least = 4 if size[0] > 1 else 16
-    if size[0] == 1:  # few rows leave room for long ones
-        width = max(width, height * width // min(size[1], height))
-    sides = [
-        min(n, max(side, least * axis.reach))
-        for n, side, axis in zip(size, (depth, height, width), window.axes, strict=True)
-    ]
-    cuts = [_cut(region[0], max(1, prod(PLANE_TILE) // prod(sides)), 0, batch)]
-    cuts += [
-        _cut(part, side, axis.reach, axis.inside.shape[1])
-        for part, side, axis in zip(region[1:], sides, window.axes, strict=True)
-    ]
-    return [(tuple(c for c, _ in tile), tuple(s for _, s in tile)) for tile in product(*cuts)]
-
-
-def _cut(part: slice, side: int, reach: int, size: int) -> list[tuple[slice, slice]]:
-    """Cut part of an axis into about equal lengths up to `side`; and these plus `reach`."""
-    length = part.stop - part.start
-    count = ceil(length / side)
-    edges = [part.start + length * i // count for i in range(count + 1)]
-    return [
-        (slice(start, stop), slice(max(start - reach, 0), min(stop + reach, size)))
-        for start, stop in pairwise(edges)
-    ]
-
-
-def _lengths(part: Slices) -> tuple[int, ...]:
-    return tuple(p.stop - p.start for p in part)
-
-
-def _shaped(room: NDArray[Any], part: Slices) -> NDArray[Any]:
-    lengths = _lengths(part)
-    return room[: prod(lengths)].reshape(lengths)
-
-
-def _within(part: Slices, whole: Slices) -> Slices:
-    """Return a part relative to where the whole starts."""
-    return tuple(
-        slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
-    )
-
-
 def _aligned(size: int) -> Numbers:
     """Return zeros from a multiple of 64 bytes on: vectors across cache lines are slow."""
     room = np.zeros(size + 8)
     skip = -(room.ctypes.data // 8) % 8
     return room[skip : skip + size]
-
-
-def _read(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any]:
-    samples = _shaped(room, around)
-    parts = [
-        (samples[_within(common, around)], array[_within(common, where)])
-        for where, array in pieces
-        if (common := _common(around, where)) is not None
-    ]
-    if parts[0][1].dtype.kind in "iu" and parts[0][1].dtype.itemsize == 8:
-        # Past 2 ** 53 float64 skips integers; NCC ignores offsets, so take off the lowest.
-        lowest = min(int(source.min()) for _, source in parts) % 2**64
-        parts = [(target, source.astype(np.uint64) - np.uint64(lowest)) for target, source in parts]
-    for target, source in parts:
-        np.copyto(target, source, casting="unsafe")
-    return samples
-
-
-def _common(one: Slices, other: Slices) -> Slices | None:
-    """Return what two regions have in common, or None."""
-    common = tuple(
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return common if all(part.start < part.stop for part in common) else None
-
-
-def _scale_and_centre(samples: Samples, valid: Validity) -> tuple[float, float]:
-    """Return a power of two that makes the span of some samples about 1; their scaled median.
-
-    The median, as a mean would follow a few bright pixels; some, as nearly any will do.
-    """
-    values = samples.reshape(-1)
-    some = slice(None, None, max(1, values.size // 61))
-    known = np.isfinite(values[some])
-    if valid.size:
-        known &= valid.reshape(-1)[some]
-    ordered = np.sort(values[some][known])
-    centre = float(ordered[ordered.size // 2]) if ordered.size else 0.0
-    lowest, highest = (ordered[0], ordered[-1]) if ordered.size else (centre, centre)
-    if lowest == highest:
-        values = values[valid.reshape(-1)] if valid.size else values
-        lowest, highest = values.min(initial=centre), values.max(initial=centre)
-    # By halves, as the whole span may exceed the largest number.
-    half = max(float(highest) / 2 - centre / 2, centre / 2 - float(lowest) / 2)
-    scale = ldexp(1.0, min(1000, -frexp(half)[1]))
-    return scale, centre * scale

@@ -1,6 +1,6 @@
 """The compiled search for the highest of the NCC values that a pixel has, and its fit.
 
-Numba's cache watches this file only: after a change of what it takes from `_moments`, it
+Numba's cache watches this file only: after a change of what it takes from `_rows`, it
 must change too.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc._moments import U, cached, inner
+from napari_local_ncc._rows import U, cached, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc._kernels import Pieces, Slices
+    from napari_local_ncc._tiles import Pieces, Slices
 
 TILE_VALUES = 2**25  # NCC values of a tile: 128 MiB
 TILE_PIXELS = 2**17

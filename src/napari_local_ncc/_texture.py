@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._moments import U, cached, inner
+from napari_local_ncc._rows import U, cached, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._moments import cached
+from napari_local_ncc._rows import cached
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
