@@ -1,6 +1,6 @@
 """Time local NCC beside what others offer, in one run, and write `docs/benchmarks.md`.
 
-    python benchmarks/peers.py [--repeats 5]
+    python benchmarks/peers.py [--repeats 5] [--only "radius 3"]
 
 Every case times its programs in turns and takes medians, so that a busy moment of the
 machine does not fall on one of them only. The error of each is the largest difference to
@@ -380,15 +380,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=PAGE)
+    parser.add_argument("--only", default="", help="print only such cases; no page")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     tables, found = [], {}
     for case in CASES:
+        if options.only not in case.title:
+            continue
         rows = list(run(case, options.repeats))
         tables.append(table(case, rows))
         found[case.title] = {name: ns for name, ns, _ in rows}
         print(tables[-1], end="\n\n", flush=True)
+    if options.only:
+        return
     head = (
         "# Benchmarks\n\nWritten by `tox run -e bench` (`benchmarks/peers.py`): medians of "
         "repeats taken in turns.\nThe error is the largest difference to the two-pass formula "

@@ -1,0 +1,1 @@
+"""Benchmarks; `asv` wants a package."""
