@@ -1,11 +1,11 @@
-"""The compiled part of `effective_samples`: lag-1 autocorrelations in every window.
+"""The compiled part of `effective_samples`: autocorrelations in every window.
 
-The correlation of neighbours follows from their mean squared difference d and the variance
-v: r = 1 - d / (2 v). So the sums needed are those of a, a², b, b² and, per windowed axis,
-the squared differences of neighbours; and counts where samples are missing. They are summed
-along z into planes, along y into columns, then along x, each sum sliding: what enters is
-added, what leaves subtracted. Rounding is that of float64 against the largest sample of a
-tile, which is plenty for a description of texture.
+The correlation at a lag follows from the mean squared difference d there and the variance
+v: 1 - d / (2 v). So the sums needed are those of a, a², b, b² and, per windowed axis, the
+squared differences at two lags; and counts where samples are missing. They are summed along
+z into planes, along y into columns, then along x, each sum sliding: what enters is added,
+what leaves subtracted. Rounding is that of float64 against the largest sample of a tile,
+which is plenty for a description of texture.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     Triple = tuple[int, int, int]
 
 BLOCK = 128  # columns whose sums fit in the cache
-# Rows of sums, the rare ones last: samples and squares of either image; squared differences
-# of neighbours, a and b, along x, y, z; counts of samples; of pairs along x, y, z.
-A, B, DIFFERENCES, COUNT, PAIRS = 0, 2, 4, 10, 11
-PLANE_ROWS, VOLUME_ROWS, ALL_ROWS = 8, 12, 16
-# Where neighbours are alike in one image and opposite in the other, Bartlett's formula
-# would make a window worth any number of samples.
-LEAST_PRODUCT = -0.5
+# Rows of sums, the rare ones last: samples and squares of either image; per axis x, y, z
+# the squared differences of a and b at the short lag, then at the long one; counts of
+# samples; counts of pairs per axis and lag.
+A, B, DIFFERENCES, COUNT, PAIRS = 0, 2, 4, 16, 17
+PLANE_ROWS, VOLUME_ROWS, ALL_ROWS = 12, 16, 24
+# Neighbours that are alike in one image and opposite in the other would make a window worth
+# any number of samples.
+LEAST_PRODUCT, LEAST_SUM = -0.3, 0.3
 
 
 @inner
@@ -89,28 +90,33 @@ def _add_row(
     at: Triple,
     n: int,
     sign: float,
+    lags: Triple,
     planes: Sums,
 ) -> None:
-    """Add a row of samples, and the differences to the next in each direction, to the sums."""
+    """Add a row of samples, and its differences from others in each direction, to the sums."""
     z, y, x0 = at
     depth, height, width = a.shape
     _add_powers(a, at, n, sign, planes, y, A)
     _add_powers(b, at, n, sign, planes, y, B)
     if valid.size:
         _add_counts(valid, at, at, n, sign, planes, y, COUNT)
-    for axis in range(3):
-        to, m = (z, y, x0 + 1), min(n, width - 1 - x0)
+    for term in range(6):
+        axis = term // 2
+        lag = lags[2 - axis] if term % 2 else 1
+        if lags[2 - axis] == 0:
+            continue
+        to, m = (z, y, x0 + lag), min(n, width - lag - x0)
         if axis == 1:
-            to, m = (z, y + 1, x0), n if y + 1 < height else 0
+            to, m = (z, y + lag, x0), n if y + lag < height else 0
         elif axis == 2:
-            to, m = (z + 1, y, x0), n if z + 1 < depth else 0
-        row = DIFFERENCES + 2 * axis
+            to, m = (z + lag, y, x0), n if z + lag < depth else 0
+        row = DIFFERENCES + 2 * term
         if m <= 0:
             continue
         if valid.size:
             _add_valid_differences(a, valid, at, to, m, sign, planes, y, row)
             _add_valid_differences(b, valid, at, to, m, sign, planes, y, row + 1)
-            _add_counts(valid, at, to, m, sign, planes, y, PAIRS + axis)
+            _add_counts(valid, at, to, m, sign, planes, y, PAIRS + term)
         else:
             _add_differences(a, at, to, m, sign, planes, y, row)
             _add_differences(b, at, to, m, sign, planes, y, row + 1)
@@ -154,59 +160,73 @@ def _window(centre: int, reach: int, size: int) -> tuple[int, int]:
 
 
 @inner
-def _store_counts(centres: Triple, reach: Triple, shape: Triple, n: int, sums: Sums) -> None:
-    """Set the counts that windows have where no sample is missing."""
-    z0, z1 = _window(centres[0], reach[0], shape[0])
-    y0, y1 = _window(centres[1], reach[1], shape[1])
-    depth, height = z1 - z0 + 1, y1 - y0 + 1
-    pairs_z, pairs_y = min(z1, shape[0] - 2) - z0 + 1, min(y1, shape[1] - 2) - y0 + 1
-    for x in range(n):
-        x0, x1 = _window(centres[2] + x, reach[2], shape[2])
-        width = x1 - x0 + 1
-        sums[COUNT, x] = depth * height * width
-        sums[PAIRS, x] = depth * height * (min(x1, shape[2] - 2) - x0 + 1)
-        sums[PAIRS + 1, x] = depth * pairs_y * width
-        sums[PAIRS + 2, x] = pairs_z * height * width
+def _pairs(window: tuple[int, int], lag: int, size: int) -> int:
+    return max(min(window[1], size - 1 - lag) - window[0] + 1, 0)
 
 
 @inner
-def _multiply_fractions(sums: Sums, axis: int, n: int) -> None:
-    """Multiply the rows A and B by numerator and denominator of Bartlett's fraction."""
-    row, pairs = DIFFERENCES + 2 * axis, PAIRS + axis
+def _store_counts(
+    centres: Triple, reach: Triple, lags: Triple, shape: Triple, n: int, sums: Sums
+) -> None:
+    """Set the counts that windows have where no sample is missing."""
+    in_z = _window(centres[0], reach[0], shape[0])
+    in_y = _window(centres[1], reach[1], shape[1])
+    depth, height = in_z[1] - in_z[0] + 1, in_y[1] - in_y[0] + 1
+    for x in range(n):
+        in_x = _window(centres[2] + x, reach[2], shape[2])
+        width = in_x[1] - in_x[0] + 1
+        sums[COUNT, x] = depth * height * width
+        for far in range(2):
+            lag_z, lag_y, lag_x = lags if far else (1, 1, 1)
+            sums[PAIRS + far, x] = depth * height * _pairs(in_x, lag_x, shape[2])
+            sums[PAIRS + 2 + far, x] = depth * _pairs(in_y, lag_y, shape[1]) * width
+            sums[PAIRS + 4 + far, x] = _pairs(in_z, lag_z, shape[0]) * height * width
+
+
+@inner
+def _product(sums: Sums, term: int, x: int) -> float:
+    """Return the product of the two images' autocovariances; 0 where there are no pairs."""
+    row, pairs = DIFFERENCES + 2 * term, sums[PAIRS + term, x]
+    w = 0.5 / max(pairs, 1.0)
+    va, vb = sums[A + 1, x], sums[B + 1, x]
+    a, b = max(va - w * sums[row, x], -va), max(vb - w * sums[row + 1, x], -vb)
+    return a * b if pairs > 0.5 else 0.0
+
+
+@inner
+def _multiply_fractions(sums: Sums, axis: int, long_weight: float, n: int) -> None:
+    """Multiply the rows A and B by numerator and denominator of the share along an axis."""
     for x in range(U(n)):
-        # Where there are no pairs, neighbours say nothing.
-        w = 1.0 / max(sums[pairs, x], 1.0)
-        va, vb = 2.0 * sums[A + 1, x], 2.0 * sums[B + 1, x]
-        da, db = min(w * sums[row, x], 2.0 * va), min(w * sums[row + 1, x], 2.0 * vb)
-        whole = va * vb
-        product = max((va - da) * (vb - db), LEAST_PRODUCT * whole)
-        product = product if sums[pairs, x] > 0.5 else 0.0
-        sums[A, x] *= whole - product
-        sums[B, x] *= whole + product
+        whole = sums[A + 1, x] * sums[B + 1, x]
+        near = max(_product(sums, 2 * axis, x), LEAST_PRODUCT * whole)
+        far = max(_product(sums, 2 * axis + 1, x), 0.0)
+        sums[A, x] *= whole
+        sums[B, x] *= max(whole + 2.0 * (near + long_weight * far), LEAST_SUM * whole)
 
 
 @inner
 def _store_share(
     sums: Sums,
-    axes: tuple[bool, bool, bool],
-    floors: tuple[float, float],
+    lags: Triple,
+    long_weights: tuple[float, float, float],
+    floor: float,
     n: int,
     out: NDArray[np.float32],
     to: Triple,
 ) -> None:
-    """Set a row of `out` to the product of Bartlett's fractions."""
+    """Set a row of `out` to the product of the shares along all axes."""
     for x in range(U(n)):
         w = 1.0 / max(sums[COUNT, x], 1.0)
         mean_a, mean_b = w * sums[A, x], w * sums[B, x]
         var_a = w * sums[A + 1, x] - mean_a * mean_a
         var_b = w * sums[B + 1, x] - mean_b * mean_b
-        known = (sums[COUNT, x] > 2.5) & (var_a > floors[0]) & (var_b > floors[1])
+        known = (sums[COUNT, x] > 2.5) & (var_a > floor) & (var_b > floor)
         sums[A + 1, x], sums[B + 1, x] = var_a, var_b
         sums[A, x] = 1.0 if known else np.nan
         sums[B, x] = 1.0
     for axis in range(3):
-        if axes[axis]:
-            _multiply_fractions(sums, axis, n)
+        if lags[2 - axis]:
+            _multiply_fractions(sums, axis, long_weights[2 - axis], n)
     z, y, x0 = to[0], to[1], U(to[2])
     for x in range(U(n)):
         out[z, y, x0 + x] = sums[A, x] / sums[B, x]
@@ -219,7 +239,9 @@ def tile_independent_share(
     valid: Samples,
     first: Triple,
     reach: Triple,
-    floors: tuple[float, float],
+    lags: Triple,
+    long_weights: tuple[float, float, float],
+    floor: float,
     out: NDArray[np.float32],
 ) -> None:
     """Compute which share of the samples in every window of a tile counts as independent.
@@ -227,28 +249,31 @@ def tile_independent_share(
     Parameters
     ----------
     a, b : array of float64, shape (z, y, x)
-        The samples of the tile and around it: `reach` before, `reach` + 1 behind, unless
-        the image ends there. Centred; 0 where invalid.
+        The samples of the tile and around it: `reach` before, `reach` + `lags` behind,
+        unless the image ends there. Centred, within [-1, 1]; 0 where invalid.
     valid : array of float64, shape (z, y, x) or empty
         1 or 0; empty where all samples are valid.
     first : tuple of int
         Position of the first window centre in `a`, along z, y, x.
     reach : tuple of int
         Window radius along z, y, x; 0 = not windowed.
-    floors : tuple of float
-        Variances at or below which a window is flat.
+    lags : tuple of int
+        The long lag along z, y, x; 0 = not windowed. The short lag is 1.
+    long_weights : tuple of float
+        How many lags the long one stands for.
+    floor : float
+        The variance at or below which a window is flat.
     out : array of float32, shape (z, y, x)
         Receives the shares, NaN where undefined.
     """
     shape = a.shape
     depth, height, width = out.shape
-    rows = VOLUME_ROWS if reach[0] else PLANE_ROWS
+    rows = VOLUME_ROWS if lags[0] else PLANE_ROWS
     rows = ALL_ROWS if valid.size else rows
     side = 2 * reach[2] + 1
     planes = np.empty((shape[1], ALL_ROWS, BLOCK + 2 * reach[2]))
     columns = np.empty((ALL_ROWS, BLOCK + 2 * reach[2]))
     sums = np.empty((ALL_ROWS, BLOCK))
-    axes = (reach[2] > 0, reach[1] > 0, reach[0] > 0)
     for block in range(0, width, BLOCK):
         n = min(BLOCK, width - block)
         x = first[2] + block
@@ -260,9 +285,9 @@ def tile_independent_share(
             last = min(z + reach[0] + 1, shape[0])
             for y in range(shape[1]):
                 for plane in range(max(z - reach[0], 0) if k == 0 else z + reach[0], last):
-                    _add_row(a, b, valid, (plane, y, left), taken, 1.0, planes)
+                    _add_row(a, b, valid, (plane, y, left), taken, 1.0, lags, planes)
                 if k > 0 and z > reach[0]:
-                    _add_row(a, b, valid, (z - reach[0] - 1, y, left), taken, -1.0, planes)
+                    _add_row(a, b, valid, (z - reach[0] - 1, y, left), taken, -1.0, lags, planes)
             columns[:] = 0.0
             for i in range(height):
                 y = first[1] + i
@@ -274,5 +299,5 @@ def tile_independent_share(
                 for row in range(0, rows, 4):
                     _slide_along(columns, row, side, n, sums)
                 if not valid.size:
-                    _store_counts((z, y, x), reach, shape, n, sums)
-                _store_share(sums, axes, floors, n, out, (k, i, block))
+                    _store_counts((z, y, x), reach, lags, shape, n, sums)
+                _store_share(sums, lags, long_weights, floor, n, out, (k, i, block))

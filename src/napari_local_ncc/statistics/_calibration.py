@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-SAMPLES = 2**18  # windows that are sorted
+SAMPLES = 2**17  # windows that are sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +323,7 @@ class _Samples:
         """Return what they tell; None where they are too few."""
         if not self._pairs:
             return None
-        ncc, numbers = np.concatenate(self._pairs, axis=1).astype(np.float64)
+        ncc, numbers = np.concatenate(self._pairs, axis=1)
         return fit_null(ncc, numbers, self._windows)
 
 

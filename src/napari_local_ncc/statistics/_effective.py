@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Correlations measured in one window are too noisy where that is small, and biased where
 # the texture is coarse; in windows twice as wide the calibration holds in either.
 WIDENING = 2
+LONGEST_LAG = 4  # px
 TILE = (24, 64, 1024)  # z, y, x
 FLAT = 1e-13  # share of the largest square below which a variance is rounding
 
@@ -39,7 +40,12 @@ def margin(radius: Sequence[int]) -> tuple[int, ...]:
     tuple of int
         A part of an image with this margin gives what the whole image gives.
     """
-    return tuple(WIDENING * r + 1 if r else 0 for r in radius)
+    return tuple(WIDENING * r + _long_lag(r) for r in radius)
+
+
+def _long_lag(radius: int) -> int:
+    """Return the second lag at which neighbours are compared, in pixels."""
+    return min(1 + radius // 2, LONGEST_LAG) if radius else 0
 
 
 def effective_samples(
@@ -74,11 +80,14 @@ def effective_samples(
 
     Notes
     -----
-    Of N samples, with lag-1 autocorrelations a and b of fixed and moving,
-    N (1 - a b) / (1 + a b) count along an axis (Bartlett, J. Roy. Statist. Soc. 98, 536,
-    1935, for autoregressive noise), and the product of these fractions over the windowed
-    axes in the window. N is the number of valid samples in the NCC window, for a Gaussian
-    (sum w)² / sum w². The autocorrelations are those in a window `WIDENING` times as wide.
+    Where the structure is unrelated, the variance of ncc is 1/N times the sum over all lags
+    of the product P of both images' autocorrelations (Bartlett, J. Roy. Statist. Soc. 98,
+    536, 1935). Along an axis of radius r > 1 the sum is here
+    1 + 2 (P(1) + 0.4 (r - 2) P(min(1 + r // 2, 4))), and its inverses multiply over the
+    axes; the second lag tells white noise on coarse texture from texture in between. N is
+    the number of valid samples in the NCC window, for a Gaussian (sum w)² / sum w². The
+    autocorrelations are those in a window `WIDENING` times as wide. What is left of the
+    error, `calibrate` takes away.
     """
     images = [as_samples(fixed), as_samples(moving)]
     images += [] if mask is None else [np.asarray(mask)]
@@ -136,36 +145,54 @@ def _fill_volume(
 ) -> None:
     shape = images[0].shape
     reach = tuple(min(WIDENING * r, n - 1) for r, n in zip(radius, shape, strict=True))
-    for centres, around in _tiles(region, reach, shape):
+    inside = [_samples_inside(n, r, weights) for n, r in zip(shape, radius, strict=True)]
+    for centres, around in _tiles(region, reach, radius, shape):
         fixed, moving, *mask = (image[around] for image in images)
-        valid = np.isfinite(fixed) & np.isfinite(moving)
-        if mask:
-            valid &= mask[0]
+        valid = _validity(fixed, moving, *mask)
         within = _relative(centres, around)
-        share = _share(fixed, moving, valid, within, reach)
-        if valid.all():
-            share *= _samples_inside(shape, radius, weights, centres)
+        share = _share(fixed, moving, valid, within, radius, reach)
+        if valid is None:
+            for number, part, axis in zip(inside, centres, ((1, 2), (0, 2), (0, 1)), strict=True):
+                share *= np.expand_dims(number[part], axis)
         else:
             share *= _valid_samples(valid.astype(np.float64), radius, weights)[within]
             share[~valid[within]] = np.nan
         out[_relative(centres, region)] = share
 
 
+def _validity(
+    fixed: NDArray[Any], moving: NDArray[Any], mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
+    """Return which samples are valid, None where all are."""
+    # The extremes tell what is not finite without an array of answers.
+    extremes = [extreme for image in (fixed, moving) for extreme in (image.min(), image.max())]
+    finite = bool(np.isfinite(extremes).all())
+    if finite and (mask is None or mask.all()):
+        return None
+    valid = np.isfinite(fixed) & np.isfinite(moving)
+    return valid if mask is None else valid & mask
+
+
 def _share(
     fixed: NDArray[Any],
     moving: NDArray[Any],
-    valid: NDArray[np.bool_],
+    valid: NDArray[np.bool_] | None,
     within: Slices,
+    radius: tuple[int, ...],
     reach: tuple[int, ...],
 ) -> NDArray[np.float32]:
     """Return which share of the samples counts as independent, at the centres of a tile."""
     from napari_local_ncc._texture import tile_independent_share
 
-    (a, floor_a), (b, floor_b) = _centred(fixed, valid), _centred(moving, valid)
-    weight = np.empty((0, 0, 0)) if valid.all() else valid.astype(np.float64)
+    a, b = _centred(fixed, valid), _centred(moving, valid)
+    weight = np.empty((0, 0, 0)) if valid is None else valid.astype(np.float64)
     share = np.empty([part.stop - part.start for part in within], np.float32)
     first = tuple(part.start for part in within)
-    tile_independent_share(a, b, weight, first, reach, (floor_a, floor_b), share)
+    lags = tuple(_long_lag(r) for r in radius)
+    # As measured: wide windows hold lags that the first does not foretell, as where white
+    # noise lies on coarse texture; in narrow ones the mean takes most of them away.
+    long_weights = tuple(0.4 * max(r - 2, 0) for r in radius)
+    tile_independent_share(a, b, weight, first, reach, lags, long_weights, FLAT, share)
     return share
 
 
@@ -176,16 +203,18 @@ def _relative(part: Slices, whole: Slices) -> Slices:
 
 
 def _tiles(
-    region: Slices, reach: tuple[int, ...], shape: tuple[int, ...]
+    region: Slices, reach: tuple[int, ...], radius: tuple[int, ...], shape: tuple[int, ...]
 ) -> Iterator[tuple[Slices, Slices]]:
     """Yield the centres of each tile, and these with the samples around them."""
     cuts = []
-    for part, r, n, side in zip(region, reach, shape, TILE, strict=True):
+    for part, r, lag, n, side in zip(
+        region, reach, map(_long_lag, radius), shape, TILE, strict=True
+    ):
         step = max(side, 4 * r)
         edges = [*range(part.start, part.stop, step), part.stop]
         cuts.append(
             [
-                (slice(start, stop), slice(max(start - r, 0), min(stop + r + 1, n)))
+                (slice(start, stop), slice(max(start - r, 0), min(stop + r + lag, n)))
                 for start, stop in pairwise(edges)
             ]
         )
@@ -193,33 +222,21 @@ def _tiles(
         yield tuple(c for c, _ in tile), tuple(a for _, a in tile)
 
 
-def _centred(samples: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[Numbers, float]:
-    """Return samples less about their mean, 0 where invalid; and what variance is rounding."""
-    values = samples.astype(np.float64)
-    some = values[..., :: max(1, values.shape[-1] // 32)]
-    known = some[valid[..., :: max(1, values.shape[-1] // 32)]]
-    values -= known.mean() if known.size else 0.0
-    values[~valid] = 0.0
-    largest = max(values.max(), -values.min())
-    return values, FLAT * largest * largest
+def _centred(samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> Numbers:
+    """Return samples moved and scaled to [-1, 1]; 0 where invalid."""
+    known = samples if valid is None else samples[valid]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    half = high / 2 - low / 2
+    values = np.subtract(samples, low + half, dtype=np.float64)
+    if half:
+        values /= half
+    return values if valid is None else np.where(valid, values, 0.0)
 
 
-def _samples_inside(
-    shape: tuple[int, ...], radius: tuple[int, ...], weights: str, centres: Slices
-) -> Numbers:
-    """Return what windows at the centres are worth if no sample is missing, per pixel."""
-    number = np.ones((1, 1, 1))
-    for axis, (n, r, part) in enumerate(zip(shape, radius, centres, strict=True)):
-        taps = window_taps(r, weights) if r else np.ones(1)
-        inside = np.zeros(part.stop - part.start)
-        squares = np.zeros_like(inside)
-        at = np.arange(part.start, part.stop)
-        for offset, tap in zip(range(-r, r + 1), taps, strict=True):
-            there = (at + offset >= 0) & (at + offset < n)
-            inside += tap * there
-            squares += tap * tap * there
-        number = number * np.expand_dims(inside**2 / squares, [k for k in range(3) if k != axis])
-    return number
+def _samples_inside(size: int, radius: int, weights: str) -> NDArray[np.float32]:
+    """Return what a window along one axis is worth at every pixel if no sample is missing."""
+    valid = np.ones((1, 1, size))
+    return _valid_samples(valid, (0, 0, radius), weights)[0, 0].astype(np.float32)
 
 
 def _valid_samples(valid: Numbers, radius: tuple[int, ...], weights: str) -> Numbers:

@@ -81,12 +81,14 @@ def fisher_null() -> Null:
     return Null(tuple(numbers.tolist()), tuple(map(tuple, quantiles.tolist())), 0)
 
 
-def fit_null(ncc: Numbers, effective_samples: Numbers, windows: float) -> Null | None:
+def fit_null(
+    ncc: NDArray[np.float32], effective_samples: NDArray[np.float32], windows: float
+) -> Null | None:
     """Fit a null to samples from unrelated structure.
 
     Parameters
     ----------
-    ncc, effective_samples : ndarray of float, shape (n,)
+    ncc, effective_samples : array of float32, shape (n,)
         Of windows that may overlap; none NaN.
     windows : float
         How many windows that do not overlap they are worth.
@@ -99,8 +101,8 @@ def fit_null(ncc: Numbers, effective_samples: Numbers, windows: float) -> Null |
     classes = min(CLASSES, int(windows / LEAST_WINDOWS))
     if classes < 1:
         return None
-    order = np.argsort(effective_samples, kind="stable")
-    numbers, z = effective_samples[order], _fisher(ncc[order])
+    order = np.argsort(effective_samples)
+    numbers, z = effective_samples[order], _fisher(ncc[order].astype(np.float64))
     edges = np.linspace(0, z.size, classes + 1).round().astype(int)
     parts = list(pairwise(edges))
     levels = np.array(SCORES)
