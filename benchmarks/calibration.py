@@ -1,0 +1,260 @@
+"""How often unrelated structure is taken for related: measured rates of p <= alpha.
+
+    python benchmarks/calibration.py [--data ../shared/data] [--repeats 8]
+
+prints the tables of docs/confidence.md and writes docs/calibration.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import combinations, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+from scipy.stats import rankdata
+
+from napari_local_ncc import calibrate, local_ncc
+from napari_local_ncc.io import read_image
+from napari_local_ncc.statistics import effective_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    Image = NDArray[Any]
+
+ROOT = Path(__file__).parents[1]
+CORRELATION_LENGTHS = (0.5, 1.5, 3.0)  # px, sigma of the blur; side by side in one image
+PLANE, VOLUME = (512, 768), (56, 96, 288)
+RADII = (2, 3, 5, 8, 10)
+ALPHAS = (0.05, 0.01)
+DRAWN = ("textures", "with Poisson noise", "on a gradient", "real pairs")  # at radius 5
+SHARES = np.geomspace(1e-4, 0.5, 25)  # of the figure
+
+
+def texture(rng: Generator, shape: tuple[int, ...], sigma: float) -> Image:
+    around = tuple(n + 40 for n in shape)
+    blurred = scipy.ndimage.gaussian_filter(rng.normal(size=around), sigma)
+    blurred = blurred[(slice(20, -20),) * len(shape)]
+    return blurred / blurred.std()
+
+
+def strips(rng: Generator, shape: tuple[int, ...]) -> Image:
+    """Textures side by side along the last axis."""
+    parts = np.array_split(np.arange(shape[-1]), len(CORRELATION_LENGTHS))
+    return np.concatenate(
+        [texture(rng, shape, s)[..., p] for s, p in zip(CORRELATION_LENGTHS, parts, strict=True)],
+        axis=-1,
+    )
+
+
+def strip_classes(shape: tuple[int, ...]) -> Image:
+    parts = np.array_split(np.arange(shape[-1]), len(CORRELATION_LENGTHS))
+    classes = np.concatenate([np.full(p.size, k) for k, p in enumerate(parts)])
+    return np.broadcast_to(classes, shape)
+
+
+def unchanged(rng: Generator, t: Image) -> Image:
+    return t
+
+
+def gaussian(rng: Generator, t: Image) -> Image:
+    return t + 0.5 * rng.normal(size=t.shape)
+
+
+def poisson(rng: Generator, t: Image) -> Image:
+    return rng.poisson(np.clip(20 + 8 * t, 0, None))
+
+
+def gradient(rng: Generator, t: Image) -> Image:
+    return t + 10 * ramp(t.shape)
+
+
+def ramp(shape: tuple[int, ...]) -> Image:
+    return np.linspace(0, 1, shape[-2])[:, np.newaxis] + np.linspace(0, 1, shape[-1])
+
+
+NULLS = {
+    "textures": unchanged,
+    "with Gaussian noise": gaussian,
+    "with Poisson noise": poisson,
+    "on a gradient": gradient,
+}
+
+
+def p_values(fixed: Image, moving: Image, radius: int, seed: int = 0) -> tuple[Image, Image]:
+    calibration = calibrate(fixed, moving, radius=radius, seed=seed)
+    ncc = local_ncc(fixed, moving, radius=radius)
+    numbers = effective_samples(fixed, moving, radius=radius)
+    return 1 - calibration.confidence(ncc, numbers), numbers
+
+
+def rates(p: Image, classes: Image, alphas: Sequence[float]) -> Image:
+    """Rates of p <= alpha, shape (alphas, classes)."""
+    known = np.isfinite(p)
+    return np.array(
+        [[(p[known & (classes == k)] <= alpha).mean() for k in range(3)] for alpha in alphas]
+    )
+
+
+def synthetic_rates(kind: str, shape: tuple[int, ...], radius: int, repeats: int) -> Image:
+    found = []
+    for seed in range(repeats):
+        rng = np.random.default_rng([seed, radius])
+        fixed, moving = (NULLS[kind](rng, strips(rng, shape)) for _ in range(2))
+        p, _ = p_values(fixed, moving, radius, seed=seed)
+        found.append(rates(p, strip_classes(shape), (*ALPHAS, *SHARES)))
+    return np.mean(found, axis=0)
+
+
+def real_images(data: Path) -> dict[str, Image]:
+    cases = data / "cases"
+    brain = np.load(cases / "known_pd_2d" / "moving.npy")
+    head = np.load(cases / "known_t1_3d" / "moving.npy")[30]
+    series = [
+        np.asarray(read_image(cases / "mitosis_2ch_series" / f"C{c}-MAX_mitosis_t00-09.tif").data)
+        for c in (1, 2)
+    ]
+    speckle = np.asarray(read_image(cases / "dic_pyvale_rigid" / "rigid_cam0_frame00.tiff").data)
+    cells = {f"mitosis C{c + 1}": series[c].reshape(-1, *series[c].shape[-2:])[0] for c in (0, 1)}
+    return {"brain PD": brain, "head T1": head, "speckle": speckle, **cells}
+
+
+def real_rates(data: Path, radius: int) -> Image:
+    """Rates in thirds by effective samples, over unrelated pairs turned and mirrored."""
+    images = real_images(data)
+    pairs = [pair for pair in combinations(images, 2) if len({n.split()[0] for n in pair}) == 2]
+    ps, classes = [], []
+    for (one, other), turn in product(pairs, range(4)):
+        moving = np.rot90(images[other], turn)
+        moving = moving[:, ::-1] if (turn + len(one)) % 2 else moving
+        common = tuple(slice(0, min(n)) for n in zip(images[one].shape, moving.shape, strict=True))
+        p, numbers = p_values(images[one][common], moving[common], radius)
+        known = np.isfinite(p)
+        cuts = np.quantile(numbers[known], [1 / 3, 2 / 3])
+        thirds = 2 - np.searchsorted(cuts, numbers[known])
+        ps.append(p[known])
+        classes.append(thirds)
+    return rates(np.concatenate(ps), np.concatenate(classes), (*ALPHAS, *SHARES))
+
+
+def power(radius: int, noise: str, repeats: int) -> Image:
+    """Share of what the best threshold per known texture detects; shape (alphas, classes)."""
+    detected, optimum = [], []
+    classes = strip_classes(PLANE)
+    for seed in range(repeats):
+        rng = np.random.default_rng([seed, radius])
+        signal, other = strips(rng, PLANE), strips(rng, PLANE)
+        fixed, moving, unrelated = (
+            s + (strips(rng, PLANE) if noise == "same texture" else rng.normal(size=PLANE))
+            for s in (signal, signal, other)
+        )
+        p, _ = p_values(fixed, moving, radius, seed=seed)
+        ncc, null = (local_ncc(fixed, image, radius=radius) for image in (moving, unrelated))
+        detected.append(rates(p, classes, ALPHAS))
+        optimum.append(
+            [
+                [
+                    (ncc[classes == k] >= np.quantile(null[classes == k], 1 - alpha)).mean()
+                    for k in range(3)
+                ]
+                for alpha in ALPHAS
+            ]
+        )
+    return np.mean(detected, axis=0) / np.mean(optimum, axis=0)
+
+
+def auc(score: Image, positive: Image) -> float:
+    known = np.isfinite(score)
+    ranks, positive = rankdata(score[known]), positive[known]
+    n = positive.sum()
+    return (ranks[positive].sum() - n * (n + 1) / 2) / (n * (~positive).sum())
+
+
+def print_rates(name: str, radius: int, found: Image) -> None:
+    over = " | ".join(
+        " ".join(f"{rate / alpha:.2f}" for rate in row)
+        for alpha, row in zip(ALPHAS, found, strict=False)
+    )
+    print(f"| {name} | {radius} | {over} |", flush=True)
+
+
+def print_planted(data: Path) -> None:
+    pair = np.load(data / "cases" / "planted_pd_2d" / "pair.npz")
+    for radius in (2, 3, 5, 8):
+        p, _ = p_values(pair["fixed"], pair["moving"], radius)
+        ncc = local_ncc(pair["fixed"], pair["moving"], radius=radius)
+        by_p, by_ncc = (auc(score, pair["mismatch"]) for score in (p, 1 - ncc))
+        print(
+            f"planted, radius {radius}: AUC of 1 - confidence {by_p:.4f}, of 1 - ncc {by_ncc:.4f}"
+        )
+
+
+def draw(curves: dict[str, Image]) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(3.2 * len(curves), 3.4), sharey=True)
+    for ax, (title, found) in zip(axes, curves.items(), strict=True):
+        ax.fill_between(SHARES, 0.8 * SHARES, 1.2 * SHARES, color="0.88", label="± 20 %")
+        for k, name in enumerate(("fine", "medium", "coarse")):
+            ax.loglog(SHARES, found[len(ALPHAS) :, k], label=name, color=f"C{k}")
+        ax.set(title=title, xlabel="p at or below", xlim=(1e-4, 0.5), ylim=(5e-5, 0.6))
+    axes[0].set_ylabel("measured rate, unrelated structure")
+    axes[0].legend(fontsize=8, title="texture")
+    figure.tight_layout()
+    figure.savefig(ROOT / "docs" / "calibration.png", dpi=110)
+
+
+def tasks(data: Path, repeats: int) -> list[tuple[str, int, Callable[[], Image]]]:
+    """Name, radius and computation of every row of the table."""
+    found: list[tuple[str, int, Callable[[], Image]]] = [
+        (kind, radius, partial(synthetic_rates, kind, PLANE, radius, repeats))
+        for kind, radius in product(NULLS, RADII)
+    ]
+    found += [
+        (f"3-D {kind}", radius, partial(synthetic_rates, kind, VOLUME, radius, repeats // 3 + 1))
+        for kind, radius in product(("textures", "on a gradient"), (2, 3))
+    ]
+    found += [("real pairs", radius, partial(real_rates, data, radius)) for radius in RADII]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    rows = tasks(options.data, options.repeats)
+    curves = {}
+    print("| null | radius | rate / 0.05, fine medium coarse | rate / 0.01 |\n|---|---|---|---|")
+    with ProcessPoolExecutor(options.workers) as pool:
+        futures = [pool.submit(compute) for _, _, compute in rows]
+        power_rows = [
+            (noise, radius, pool.submit(power, radius, noise, options.repeats // 2 + 1))
+            for noise, radius in product(("same texture", "white"), (2, 3, 5))
+        ]
+        for (name, radius, _), future in zip(rows, futures, strict=True):
+            print_rates(name, radius, future.result())
+            if radius == 5 and name in DRAWN:
+                curves[name] = future.result()
+        print("\n| noise | radius | share of the optimum at 0.05 | at 0.01 |\n|---|---|---|---|")
+        for noise, radius, future in power_rows:
+            shares = [" ".join(f"{x:.3f}" for x in row) for row in future.result()]
+            print(f"| {noise} | {radius} | {' | '.join(shares)} |", flush=True)
+    print_planted(options.data)
+    draw(curves)
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
