@@ -127,7 +127,7 @@ def map_(
         str,
         typer.Option(
             metavar="MODEL",
-            help="Register moving first: none, translation, rigid, similarity or affine.",
+            help="Register moving first: none, translation, rigid, similarity, affine or flow.",
         ),
     ] = "none",
     transform: Annotated[
@@ -234,7 +234,7 @@ def register_(
     moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Transform: a .json file.")],
     model: Annotated[
-        str, typer.Option(help="translation, rigid, similarity or affine.")
+        str, typer.Option(help="translation, rigid, similarity, affine or flow.")
     ] = "translation",
     ndim: Annotated[
         int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")

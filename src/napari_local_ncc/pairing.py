@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_local_ncc.deformation import Displacement
     from napari_local_ncc.image import SpatialImage
 
 
@@ -133,7 +134,12 @@ def _with_space(grid: Grid, space_to_world: NDArray[np.float64]) -> Grid:
     return grid.replace(pixel_to_world=matrix)
 
 
-def overlap_share(fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64]) -> float:
+def overlap_share(
+    fixed: Grid,
+    moving: Grid,
+    fixed_to_moving: NDArray[np.float64],
+    displacement: Displacement | None = None,
+) -> float:
     """Estimate which share of the fixed pixels lies inside the moving image.
 
     Parameters
@@ -142,6 +148,8 @@ def overlap_share(fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64
         Spatial grids in the same units.
     fixed_to_moving : ndarray, shape (ndim + 1, ndim + 1)
         Transform of fixed world to moving world.
+    displacement : Displacement, optional
+        What moves the points before.
 
     Returns
     -------
@@ -150,8 +158,10 @@ def overlap_share(fixed: Grid, moving: Grid, fixed_to_moving: NDArray[np.float64
     """
     lattice = [np.unique(np.linspace(0, n - 1, min(n, 64)).round()) for n in fixed.shape]
     pixels = np.stack(np.meshgrid(*lattice, indexing="ij"), axis=-1)
-    to_moving = invert_affine(moving.pixel_to_world) @ fixed_to_moving @ fixed.pixel_to_world
-    partners = apply_affine(to_moving, pixels)
+    points = apply_affine(fixed.pixel_to_world, pixels)
+    if displacement is not None:
+        points = points + displacement.at(points)
+    partners = apply_affine(invert_affine(moving.pixel_to_world) @ fixed_to_moving, points)
     last = np.array(moving.shape) - 1
     return float(np.all((partners >= -1e-6) & (partners <= last + 1e-6), axis=-1).mean())
 

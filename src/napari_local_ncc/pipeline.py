@@ -224,8 +224,13 @@ def _computed_box(
     fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
     series = pair.fixed.grid.series_shape
     matrices = matrices_of(registration, pair.fixed.grid)
+    margin = np.array(radius[len(series) :])
+    if registration is not None:  # a flow brings in what lies that far outside
+        reach = np.abs(registration.grid.space().pixel_to_world[:-1, :-1]) @ registration.reach
+        to_px = np.abs(np.linalg.inv(fixed.pixel_to_world[:-1, :-1]))
+        margin = margin + np.ceil(to_px @ reach).astype(int)
     return tuple(slice(0, n) for n in series) + overlap_box(
-        fixed, moving, matrices, radius[len(series) :]
+        fixed, moving, matrices, margin.tolist()
     )
 
 
@@ -261,4 +266,12 @@ def overlap_of(pair: Pair, registration: Registration | None = None) -> float:
     """Return the share of fixed pixels inside the moving image, at its best frame."""
     fixed, moving = pair.fixed.grid.space(), pair.moving.grid.space()
     matrices = matrices_of(registration, pair.fixed.grid)
-    return max(overlap_share(fixed, moving, m) for m in matrices.reshape(-1, *matrices.shape[-2:]))
+    return max(
+        overlap_share(
+            fixed,
+            moving,
+            matrices[index],
+            None if registration is None else registration.displacement_of(index),
+        )
+        for index in np.ndindex(pair.fixed.grid.series_shape)
+    )

@@ -12,6 +12,7 @@ from scipy import ndimage
 from napari_local_ncc.geometry import invert_affine, whole_pixel_offset
 from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.pairing import pair_images
+from napari_local_ncc.warping import FlowMotion, sample_through
 
 if TYPE_CHECKING:
     from typing import Any
@@ -47,7 +48,7 @@ def resample(
     grid : Grid
         Where to sample: the fixed image's grid.
     registration : Registration, optional
-        Transform of fixed world to moving world. Default: the identity.
+        Transform of fixed world to moving world, a flow too. Default: the identity.
     interpolation : {"nearest", "linear", "cubic"}, default "linear"
         Nearest is for masks and labels.
 
@@ -66,7 +67,12 @@ def resample(
         fixed_px_to_moving_px = (
             invert_affine(moving_space.pixel_to_world) @ matrices[index] @ space.pixel_to_world
         )
-        frames.append(_sample_frame(moving.data[index], fixed_px_to_moving_px, space, order))
+        flow = None if registration is None else registration.displacement_of(index)
+        if flow is None:
+            frames.append(_sample_frame(moving.data[index], fixed_px_to_moving_px, space, order))
+        else:
+            motion = FlowMotion.between(space, flow, matrices[index], moving_space)
+            frames.append(_sample_flow(moving.data[index], motion, space, order))
     data = frames[0] if not grid.series_shape else da.stack(frames).reshape(grid.shape)
     return moving.replace(data=data.rechunk(map_chunks(grid)), grid=grid)
 
@@ -145,6 +151,16 @@ def _sample_frame(
         dtype=dtype,
         meta=np.empty((0,) * space.ndim, dtype),
     )
+
+
+def _sample_flow(data: da.Array, motion: FlowMotion, space: Grid, order: int) -> da.Array:
+    samples, margin = data, np.zeros(data.ndim)
+    if order > 1:
+        samples = data.astype(np.result_type(data.dtype, np.float32))
+        samples, padded = _spline_coefficients(samples, np.eye(data.ndim + 1))
+        margin = padded[:-1, -1]
+    inside = [(int(m), int(m) + n - 1) for m, n in zip(margin, data.shape, strict=True)]
+    return sample_through(samples, motion.shifted(margin), space, order=order, inside=inside)
 
 
 def _spline_coefficients(

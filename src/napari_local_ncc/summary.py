@@ -202,10 +202,25 @@ def describe_registration(registration: Registration) -> str:
         parts.append(f"{axis_name(label)} {span} {unit_symbol(unit)}")
     before, after = (_mean(v) for v in (registration.ncc_before, registration.ncc_after))
     turned = [] if registration.model in ("none", "translation") else _turns(matrices, grid.units)
-    text = (
-        f"shift {', '.join([*parts, *turned])}; global NCC {before:.3f} before, {after:.3f} after"
-    )
-    return "; ".join([text, *_doubts(registration)])
+    moved = [f"shift {', '.join([*parts, *turned])}"]
+    if registration.model == "flow" and (matrices == np.eye(grid.ndim + 1)).all():
+        moved = []  # a flow without a start
+    text = f"global NCC {before:.3f} before, {after:.3f} after"
+    return "; ".join([*moved, *_bending(registration), text, *_doubts(registration)])
+
+
+def _bending(registration: Registration) -> list[str]:
+    """Say how far a flow moves pixels, how it changes volumes, and where it folds space."""
+    if registration.displacement is None:
+        return []
+    volumes = registration.jacobian()
+    largest = ", ".join(f"{px:.2f}" for px in registration.reach)
+    folds = f"space is folded in {volumes.folds} of {volumes.cells} cells: do not trust it there"
+    return [
+        f"flow of up to {largest} px",
+        f"volumes change by factors of {volumes.lowest:.2f} to {volumes.highest:.2f}",
+        folds if volumes.folds else "no folds",
+    ]
 
 
 def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
@@ -235,16 +250,17 @@ def _doubts(registration: Registration) -> list[str]:
     """Say where a registration found nothing that it could rely on."""
     failed = np.isnan(registration.ncc_after)
     # By mutual information, what fits best need not have the highest NCC.
-    by_ncc = registration.model in ("none", "translation")
+    by_ncc = registration.model in ("none", "translation", "flow")
     still = by_ncc & (registration.ncc_after <= registration.ncc_before)
+    motion = "flow" if registration.model == "flow" else "shift"
     if not registration.grid.series_shape:
-        return ["no shift is reliably better than none"] if still else []
+        return [f"no {motion} is reliably better than none"] if still else []
     return [
         f"{text}: {', '.join(map(str, np.flatnonzero(frames)[:8]))}"
         + (" ..." if frames.sum() > 8 else "")
         for frames, text in (
             (failed, "frames that could not be registered move as the nearest that could"),
-            (still, "frames where no shift is reliably better than none"),
+            (still, f"frames where no {motion} is reliably better than none"),
         )
         if frames.any()
     ]

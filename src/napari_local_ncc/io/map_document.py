@@ -34,6 +34,8 @@ def describe(confidence_map: ConfidenceMap) -> dict[str, Any]:
 def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
     """Rebuild the map that `describe` described."""
     registration, calibration = document["registration"], document.get("calibration")
+    if registration is not None and "displacement" in registration:
+        registration = None  # a map does not hold a flow's field; its provenance says what it was
     return ConfidenceMap(
         bands,
         tuple(document["band_names"]),

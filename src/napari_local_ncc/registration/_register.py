@@ -15,7 +15,8 @@ from napari_local_ncc.image import SpatialImage, as_spatial_image
 from napari_local_ncc.pairing import Pair, Unitless, pair_images
 from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.progress import Progress, finished
-from napari_local_ncc.registration import affine
+from napari_local_ncc.registration import affine, flow
+from napari_local_ncc.registration._dense import iter_dense
 from napari_local_ncc.registration._itk import simpleitk
 from napari_local_ncc.registration._result import Registration
 from napari_local_ncc.registration.translation import estimate_translation
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-Model = Literal["none", "translation", "rigid", "similarity", "affine"]
+Model = Literal["none", "translation", "rigid", "similarity", "affine", "flow"]
 MODELS: tuple[Model, ...] = get_args(Model)
 NEED_SIMPLEITK = affine.MODELS
 Metric = Literal["mutual information", "correlation"]
@@ -43,6 +44,8 @@ def register(
     unitless: Unitless | None = None,
     min_overlap: float = 0.3,
     metric: str = "mutual information",
+    initial: Registration | str | None = None,
+    method: str = "ilk",
 ) -> Registration:
     """Find the transform that brings `moving` onto `fixed`.
 
@@ -50,10 +53,12 @@ def register(
     ----------
     fixed, moving : SpatialImage or array_like
         The images. For plain arrays the world is the pixel grid and every axis is space.
-    model : {"none", "translation", "rigid", "similarity", "affine"}, default "translation"
-        Kind of transform, in world coordinates. A series gets one transform per time
-        point; channels share it (it is estimated on their mean). Translation is for images
-        of the same kind of contrast; the last three need SimpleITK (extra `registration`).
+    model : str, default "translation"
+        Kind of transform, in world coordinates: "none", "translation", "rigid",
+        "similarity", "affine", or "flow" (a displacement of its own for every pixel). A
+        series gets one transform per time point; channels share it (it is estimated on
+        their mean). Translation is for images of the same kind of contrast; rigid,
+        similarity and affine need SimpleITK (extra `registration`).
     mask, moving_mask : SpatialImage or array_like, optional
         Where (non-zero) samples of `fixed` and of `moving` may be used. A plain array has
         its image's shape and lies on its grid.
@@ -64,8 +69,15 @@ def register(
         Least overlap to consider, as a share of the smaller image's valid samples. Little
         overlap can look alike by chance, above all in smooth images. For translation.
     metric : {"mutual information", "correlation"}, default "mutual information"
-        What the last three models maximise; mutual information is for images of any
+        What rigid, similarity and affine maximise; mutual information is for images of any
         kinds of contrast.
+    initial : Registration or str, optional
+        For a flow: what to do before. A transform, or a model to register by first. The
+        flow is found on moving as that moves it and composed with it, so that moving is
+        never interpolated twice. Default, or "identity": nothing; then motions of more than
+        a few px may be missed.
+    method : {"ilk", "tvl1"}, default "ilk"
+        For a flow: iterative Lucas-Kanade, or TV-L1; see `registration.flow.iter_flow`.
 
     Returns
     -------
@@ -93,6 +105,8 @@ def register(
             unitless=unitless,
             min_overlap=min_overlap,
             metric=metric,
+            initial=initial,
+            method=method,
         )
     )
 
@@ -107,6 +121,8 @@ def iter_register(
     unitless: Unitless | None = None,
     min_overlap: float = 0.3,
     metric: str = "mutual information",
+    initial: Registration | str | None = None,
+    method: str = "ilk",
 ) -> Generator[Progress, None, Registration]:
     """Do the same as `register` frame by frame, yielding progress before each.
 
@@ -124,6 +140,18 @@ def iter_register(
         raise ValueError(f"min_overlap must lie in (0, 1], got {min_overlap!r}")
     check_model(model)
     check_choice("metric", metric, get_args(Metric))
+    check_choice("method", method, flow.METHODS)
+    if model == "flow" and isinstance(initial, str) and initial != "identity":
+        initial = yield from iter_register(
+            fixed,
+            moving,
+            model=initial,
+            mask=mask,
+            moving_mask=moving_mask,
+            unitless=unitless,
+            min_overlap=min_overlap,
+            metric=metric,
+        )
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(
         _masked(fixed, mask, "mask"),
@@ -139,6 +167,9 @@ def iter_register(
         return Registration(model, identity, grid, nothing, nothing, nothing)
 
     times = _channels_together(grid)
+    if model == "flow":
+        start = initial if isinstance(initial, Registration) else None
+        return (yield from iter_dense(pair, times, start, method))
     estimate = partial(_translate, min_overlap=min_overlap)
     if model != "translation":
         estimate = partial(_fit_affine, model=model, metric=metric)

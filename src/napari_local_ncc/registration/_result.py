@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_local_ncc.deformation import (
+    Displacement,
+    Jacobian,
+    field_array,
+    inverted,
+    jacobian,
+    pixels_of,
+    reach,
+    slabs,
+    transformed,
+)
 from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
+from napari_local_ncc.registration._field_file import (
+    Workplace,
+    check_replaceable,
+    field_path,
+    put_beside,
+    read_field,
+    write_field,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +43,10 @@ FORMAT = "napari-local-ncc transform"
 class Registration:
     """Maps the fixed image's world to the moving image's world.
 
+    The point x of the fixed world shows what ``matrix @ (x + u(x))`` of the moving world
+    does; u is 0 but for a flow, where it is interpolated linearly between the pixels of
+    `grid`, and outside of it is what it is at the nearest pixel.
+
     Parameters
     ----------
     model : str
@@ -37,6 +60,16 @@ class Registration:
         Global NCC of the overlap without and with the transform; NaN where undefined.
     overlap : ndarray, shape series
         Share of the valid fixed samples that have a valid partner after the transform.
+    displacement : ndarray of float32, shape (*series, ndim, *space), optional
+        u of a flow at the pixels of `grid`, in world units along the world's axes.
+    residual : float
+        Of the numerical inverse of a flow: the largest distance, in px, between a point and
+        where it comes back to. NaN otherwise.
+
+    Attributes
+    ----------
+    reach : ndarray of float64, shape (ndim,)
+        The largest displacement of a flow along each axis, in px; 0 for other models.
     """
 
     model: str
@@ -45,6 +78,9 @@ class Registration:
     ncc_before: NDArray[np.float64]
     ncc_after: NDArray[np.float64]
     overlap: NDArray[np.float64]
+    displacement: NDArray[np.float32] | None = None
+    residual: float = np.nan
+    reach: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         square = (self.grid.spatial_ndim + 1,) * 2
@@ -56,6 +92,27 @@ class Registration:
             )
         for name in ("matrix", "ncc_before", "ncc_after", "overlap"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+        object.__setattr__(self, "reach", self._checked_reach())
+
+    def _checked_reach(self) -> NDArray[np.float64]:
+        space = self.grid.space()
+        if (self.displacement is None) != (self.model != "flow"):
+            raise ValueError(
+                f"a flow, and no other model, needs a displacement at every pixel; this is a "
+                f"{self.model} {'without' if self.displacement is None else 'with'} one"
+            )
+        if self.displacement is None:
+            return np.zeros(space.ndim)
+        needed = (*self.grid.series_shape, space.ndim, *space.shape)
+        if self.displacement.shape != needed or self.displacement.dtype != np.float32:
+            raise ValueError(
+                f"the displacement must be float32 of shape {needed}, got "
+                f"{self.displacement.dtype} of shape {self.displacement.shape}"
+            )
+        largest = reach(self.displacement, space.pixel_to_world)
+        if not np.isfinite(largest).all():
+            raise ValueError("the displacement must be finite everywhere")
+        return largest
 
     @property
     def translation(self) -> NDArray[np.float64]:
@@ -92,7 +149,10 @@ class Registration:
         last = np.array(self.grid.series_shape, int) - 1
         frames = np.clip(np.rint(pixels), 0, last).astype(int)
         matrix = self.matrix[tuple(np.moveaxis(frames, -1, 0))]
-        spatial = np.einsum("...ij,...j->...i", matrix[..., :-1, :-1], world[..., series:])
+        moved = world[..., series:]
+        if self.displacement is not None:
+            moved = moved + self._displacement_at(frames, moved)
+        spatial = np.einsum("...ij,...j->...i", matrix[..., :-1, :-1], moved)
         return np.concatenate([world[..., :series], spatial + matrix[..., :-1, -1]], axis=-1)
 
     def frames(self, part: Sequence[slice]) -> Self:
@@ -111,11 +171,76 @@ class Registration:
             ncc_before=self.ncc_before[box],
             ncc_after=self.ncc_after[box],
             overlap=self.overlap[box],
+            displacement=None if self.displacement is None else self.displacement[box],
         )
 
+    def _displacement_at(
+        self, frames: NDArray[np.int_], points: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Read each point's displacement in its own frame, shape (..., ndim)."""
+        result = np.zeros(points.shape)
+        for index in np.ndindex(self.grid.series_shape):
+            chosen = (frames == index).all(axis=-1)
+            displacement = self.displacement_of(index) if chosen.any() else None
+            if displacement is not None:
+                result[chosen] = displacement.at(points[chosen])
+        return result
+
+    def displacement_of(self, index: tuple[int, ...]) -> Displacement | None:
+        """Return u of one frame of a flow; None for other models.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Position along the independent axes; a single transform is that of all frames.
+        """
+        if self.displacement is None:
+            return None
+        own = index if self.grid.series_shape else ()
+        return Displacement(self.displacement[own], self.grid.space().pixel_to_world)
+
+    def jacobian(self) -> Jacobian:
+        """Return how the transform changes volumes, and where it folds space.
+
+        Returns
+        -------
+        Jacobian
+            Of the displacement alone for a flow, without the matrix: near 1 everywhere is
+            plausible; folds are not. For other models, the matrix's determinant.
+        """
+        if self.displacement is None:
+            volumes = np.linalg.det(self.matrix[..., :-1, :-1])
+            return Jacobian(float(volumes.min()), float(volumes.max()), 0, 0)
+        return jacobian(self.displacement, self.grid.space().pixel_to_world)
+
     def inverse(self) -> Self:
-        """Return the transform of moving world to fixed world; its NCC is not known."""
-        return self._with_matrix(invert_affine(self.matrix))
+        """Return the transform of moving world to fixed world; its NCC is not known.
+
+        A flow is inverted numerically on fixed's lattice as its (first) matrix moves it;
+        `residual` says how well. Where the flow folds space there is no inverse.
+        """
+        if self.displacement is None:
+            return self._with_matrix(invert_affine(self.matrix))
+        space, first = self.grid.space(), self.matrix.reshape(-1, *self.matrix.shape[-2:])[0]
+        place = first @ space.pixel_to_world
+        series = len(self.grid.series_shape)
+        full = self.grid.pixel_to_world.copy()
+        full[np.ix_([*range(series, self.grid.ndim)], [*range(series, self.grid.ndim + 1)])] = (
+            place[:-1]
+        )
+        field, residual = field_array(self.displacement.shape), 0.0
+        for index in np.ndindex(self.grid.series_shape):
+            forward = Displacement(self.displacement[index], space.pixel_to_world)
+            back = invert_affine(self.matrix[index]) @ place
+            values, error = inverted(forward, space.shape, back)
+            for box in slabs(space.shape):
+                linear, part = self.matrix[index][:-1, :-1], (slice(None), *box)
+                field[index][part] = np.tensordot(linear, values[part], axes=1)
+            residual = max(residual, error)
+        found = self._with_matrix(
+            invert_affine(self.matrix), field, self.grid.replace(pixel_to_world=full)
+        )
+        return replace(found, residual=residual)
 
     def compose(self, after: Registration) -> Self:
         """Return the transform that applies this one and then `after`; its NCC is not known.
@@ -141,25 +266,79 @@ class Registration:
             raise ValueError(
                 f"cannot compose transforms of {ours.series_shape} and {theirs.series_shape} frames"
             )
-        return self._with_matrix(after.matrix @ self.matrix)
+        matrix = after.matrix @ self.matrix
+        if after.displacement is None:
+            return self._with_matrix(matrix, self.displacement)
+        return self._with_matrix(matrix, self._field_composed(after))
 
-    def _with_matrix(self, matrix: NDArray[np.float64]) -> Self:
+    def _field_composed(self, after: Registration) -> NDArray[np.float32]:
+        """Return u with ``matrix @ (x + u(x))`` on to the point that `after` displaces."""
+        space = self.grid.space()
+        field = field_array((*self.grid.series_shape, space.ndim, *space.shape))
+        for index in np.ndindex(self.grid.series_shape):
+            ours, theirs = self.displacement_of(index), after.displacement_of(index)
+            back = np.linalg.inv(self.matrix[index][:-1, :-1])
+            for box in slabs(space.shape):
+                part = (slice(None), *box)
+                points = transformed(space.pixel_to_world, pixels_of(box))
+                moved = np.zeros_like(points) if ours is None else ours.values[part]
+                met = np.moveaxis(transformed(self.matrix[index], points + moved), 0, -1)
+                shift = 0.0 if theirs is None else np.moveaxis(theirs.at(met), -1, 0)
+                field[index][part] = moved + np.tensordot(back, shift, axes=1)
+        return field
+
+    def _with_matrix(
+        self,
+        matrix: NDArray[np.float64],
+        displacement: NDArray[np.float32] | None = None,
+        grid: Grid | None = None,
+    ) -> Self:
         unknown = np.full(self.grid.series_shape, np.nan)
-        return replace(self, matrix=matrix, ncc_before=unknown, ncc_after=unknown, overlap=unknown)
+        return replace(
+            self,
+            model=self.model if displacement is None else "flow",
+            matrix=matrix,
+            grid=grid or self.grid,
+            displacement=displacement,
+            ncc_before=unknown,
+            ncc_after=unknown,
+            overlap=unknown,
+            residual=np.nan,
+        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the transform as JSON, with its units and axes.
 
+        The displacement of a flow goes to a Zarr array beside it, ``<stem>.zarr``.
+
         Parameters
         ----------
         path : path_like
-            The file; it is replaced in one step.
+            The file; it is replaced in one step, as is the field of an earlier flow.
+
+        Raises
+        ------
+        FileExistsError
+            If the Zarr array would replace something else.
         """
         target = Path(path)
-        partial = target.with_name(f"{target.name}.partial")
         document = {"format": FORMAT, "version": 1, **self.to_dict()}
+        if self.displacement is not None:
+            return self._save_with_field(target, document, self.displacement)
+        partial = target.with_name(f"{target.name}.partial")
         partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
         partial.replace(target)
+        return None
+
+    def _save_with_field(
+        self, target: Path, document: dict[str, Any], displacement: NDArray[np.float32]
+    ) -> None:
+        check_replaceable(field_path(target))
+        with Workplace(target) as folder:
+            ndim = self.grid.spatial_ndim
+            checksum = write_field(displacement, ndim, folder / "field.zarr")
+            document["displacement"] |= {"file": field_path(target).name, "checksum": checksum}
+            put_beside(target, folder, json.dumps(document, indent=1))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -176,7 +355,11 @@ class Registration:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
                 raise KeyError(document["format"])
-            return cls.from_dict(document)
+            summary = document.get("displacement")
+            if summary is None:
+                return cls.from_dict(document)
+            shape, checksum = tuple(summary["shape"]), str(summary["checksum"])
+            ndim = Grid.from_dict(document["grid"]).spatial_ndim
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no file {path}") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -184,9 +367,22 @@ class Registration:
                 f"{path} is no transform of local-ncc ({type(error).__name__}: {error}); "
                 "make one with: local-ncc register FIXED MOVING -o T.json"
             ) from error
+        # by its name beside the file, so that both can be renamed together
+        field = read_field(field_path(Path(path)), shape, ndim, checksum)
+        return cls.from_dict(document, field)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the registration as plain JSON values (undefined NCC as null)."""
+        """Return the registration as plain JSON values (undefined NCC as null).
+
+        Of the displacement of a flow, only its shape and range.
+        """
+        flow = {}
+        if self.displacement is not None:
+            flow["displacement"] = {
+                "shape": list(self.displacement.shape),
+                "largest_px": self.reach.tolist(),
+                "residual_px": None if np.isnan(self.residual) else self.residual,
+            }
         return {
             "model": self.model,
             "matrix": self.matrix.tolist(),
@@ -194,16 +390,24 @@ class Registration:
             "ncc_before": _nan_to_none(self.ncc_before),
             "ncc_after": _nan_to_none(self.ncc_after),
             "overlap": _nan_to_none(self.overlap),
+            **flow,
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild a registration from `to_dict`."""
+    def from_dict(
+        cls, values: dict[str, Any], displacement: NDArray[np.float32] | None = None
+    ) -> Self:
+        """Rebuild a registration from `to_dict`; a flow also from its displacement."""
+        residual = values.get("displacement", {}).get("residual_px")
         return cls(
             values["model"],
             values["matrix"],
             Grid.from_dict(values["grid"]),
-            *(values[key] for key in ("ncc_before", "ncc_after", "overlap")),
+            values["ncc_before"],
+            values["ncc_after"],
+            values["overlap"],
+            displacement=displacement,
+            residual=np.nan if residual is None else residual,
         )
 
 
