@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Method = Literal["ilk", "tvl1"]
 METHODS: tuple[Method, ...] = get_args(Method)
 WHOLE = 2**21  # samples of which the flow is found at once
-CORE = {1: 2**20, 2: 1024, 3: 96}  # px: side of a block of a larger image
-OVERLAP = {1: 256, 2: 96, 3: 24}  # px by which a block reaches into its neighbours
+CORE = {2: 1024, 3: 96}  # px: side of a block of a larger image
+OVERLAP = {2: 96, 3: 24}  # px by which a block reaches into its neighbours
 SHORTEST = 8  # px along every axis
 RADIUS = 5  # px: window of ILK
 LOCAL = 4.0  # px: sigma of the window in which brightness and contrast are made equal
@@ -80,7 +80,7 @@ def iter_flow(
     Raises
     ------
     ValueError
-        If the images differ in shape, are not 1-D to 3-D, too small, constant or (almost)
+        If the images differ in shape, are not 2-D or 3-D, too small, constant or (almost)
         all invalid.
 
     References
@@ -95,7 +95,7 @@ def iter_flow(
     factor = int(np.ceil((np.prod(shape, dtype=float) / whole) ** (1 / len(shape)) - 1e-9))
     blocks = list(_blocks(shape, whole)) if factor > 1 else []
     yield 0, len(blocks) + 1
-    a, b = _reduced(fixed, factor), _reduced(moving, factor)
+    a, b = (_reduced(image, factor, whole) for image in (fixed, moving))
     contrast = Contrast.between(a, b)
     coarse = _flow(a, b, contrast, method)
     if not blocks:
@@ -198,10 +198,10 @@ def local_contrast(image: Pixels) -> Pixels:
 
 
 def _check_shapes(fixed: ArrayLike, moving: ArrayLike) -> None:
-    if tuple(fixed.shape) != tuple(moving.shape) or not 1 <= len(fixed.shape) <= 3:
+    if tuple(fixed.shape) != tuple(moving.shape) or len(fixed.shape) not in (2, 3):
         raise ValueError(
             f"fixed has shape {fixed.shape} and moving {moving.shape}; a flow needs images of "
-            "one shape with 1 to 3 axes"
+            "one shape with 2 or 3 axes"
         )
     if min(fixed.shape) < SHORTEST:
         raise ValueError(
@@ -215,12 +215,13 @@ def _read(image: ArrayLike, box: Box) -> Pixels:
     return np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
 
 
-def _reduced(image: ArrayLike, factor: int) -> Pixels:
+def _reduced(image: ArrayLike, factor: int, whole: int) -> Pixels:
     """Return means of blocks of `factor` px a side, those of half blocks at the ends too."""
     if factor == 1:
         return _read(image, tuple(slice(0, n) for n in image.shape))
     result = np.empty([-(-n // factor) for n in image.shape], np.float32)
-    for core in _tiles(result.shape, max(1, round(CORE[len(image.shape)] / factor))):
+    side = whole ** (1 / result.ndim) / factor
+    for core in _tiles(result.shape, max(1, int(side))):
         box = tuple(
             slice(c.start * factor, min(c.stop * factor, n))
             for c, n in zip(core, image.shape, strict=True)
