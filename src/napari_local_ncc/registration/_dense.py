@@ -54,7 +54,7 @@ def iter_dense(
         A time point that cannot be registered moves as the nearest that can; its NCC is NaN.
     """
     grid = pair.fixed.grid
-    start = start or identity(grid)
+    start = identity(grid) if start is None else identity(grid).compose(start)
     started = resample(pair.moving, grid, start)
     field = field_array((*grid.series_shape, grid.spatial_ndim, *grid.space().shape))
     failed: dict[int, ValueError] = {}

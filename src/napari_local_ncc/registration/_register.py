@@ -141,6 +141,8 @@ def iter_register(
     check_model(model)
     check_choice("metric", metric, get_args(Metric))
     check_choice("method", method, flow.METHODS)
+    if initial is not None and model != "flow":
+        raise ValueError(f"initial is for the model flow; {model} finds its own start")
     if model == "flow" and isinstance(initial, str) and initial != "identity":
         initial = yield from iter_register(
             fixed,
