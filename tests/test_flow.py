@@ -155,7 +155,7 @@ def test_blocks_agree_with_the_whole_and_have_no_seams() -> None:
     fixed = warped(moving, truth)
     whole, blocks = flow_of(fixed, moving), flow_of(fixed, moving, whole=200 * 200)
     inner = (slice(None), slice(12, -12), slice(12, -12))
-    assert np.percentile(errors(blocks, whole)[inner[1:]], 99) < 0.15
+    assert np.percentile(errors(blocks, whole)[inner[1:]], 99) < 0.2
     assert np.median(errors(blocks, truth)) < 0.1
     steps = [np.abs(np.diff(x[inner], axis=1)).max(axis=(0, 2)) for x in (whole, blocks)]
     assert steps[1].max() < 1.5 * steps[0].max()

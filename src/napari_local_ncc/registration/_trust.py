@@ -18,6 +18,7 @@ CHANCE = 0.3  # correlation that noise reaches after a flow was fitted to it
 NEVER_PERFECT = 1.05
 NO_CONTRAST = 0.02  # variance, of images whose local variance is 1
 STIFFNESS = 0.005  # weight of the coarser scale, in the units of squared gradients
+TORN = 0.5  # px per px: where a flow changes faster, it follows noise
 FINEST = 1.5  # px: sigma of the smoothing at full resolution
 COARSER = 1.5  # px of its own lattice: sigma at every coarser scale
 LEVELS = 4  # of a block, which knows nothing of what lies further away
@@ -30,7 +31,8 @@ def trusted(
     """Weigh a flow by how well each window determines it, along each direction.
 
     The structure tensor tells which directions a window determines (an edge says nothing
-    of the motion along it), and the correlation of the windows whether they show the same.
+    of the motion along it), the correlation of the windows whether they show the same, and
+    a flow that tears space is not believed.
     Each scale keeps what it determines and takes the rest from the next coarser one.
 
     Parameters
@@ -49,7 +51,7 @@ def trusted(
     ndarray of float32, shape (ndim, ...)
         The flow, finite and smooth where nothing determines it; 0 if nothing does anywhere.
     """
-    tensor = _information(fixed, moved, valid)
+    tensor = _information(fixed, moved, valid / (1 + (_bend(flow) / TORN) ** 4))
     evidence = Evidence(tensor, np.einsum("ij...,j...->i...", tensor, flow))
     levels = [evidence]
     while max(levels[-1].shape) > NARROWEST and (to_the_end or len(levels) < LEVELS):
@@ -61,8 +63,15 @@ def trusted(
     return found
 
 
-def _information(fixed: Pixels, moved: Pixels, valid: NDArray[np.bool_]) -> Pixels:
-    """Return the structure tensor per residual variance, shape (ndim, ndim, ...)."""
+def _bend(flow: Pixels) -> Pixels:
+    """Return by how many px per px the flow changes."""
+    slopes = [np.gradient(part, axis=axis) for part in flow for axis in range(part.ndim)]
+    bend: Pixels = np.sqrt(np.sum(np.square(slopes), axis=0))
+    return bend
+
+
+def _information(fixed: Pixels, moved: Pixels, valid: Pixels) -> Pixels:
+    """Return the structure tensor per residual variance, times `valid`; (ndim, ndim, ...)."""
 
     def covariance(x: Pixels, y: Pixels) -> Pixels:
         product: Pixels = _smooth(x * y, WINDOW) - _smooth(x, WINDOW) * _smooth(y, WINDOW)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
@@ -30,6 +32,8 @@ CORE = {2: 1024, 3: 96}  # px: side of a block of a larger image
 OVERLAP = {2: 96, 3: 24}  # px by which a block reaches into its neighbours
 SHORTEST = 8  # px along every axis
 RADIUS = 5  # px: window of ILK
+THREADS = min(os.cpu_count() or 1, 4)  # blocks at once: each takes some 200 B per sample
+WARPS = 6  # iterations of ILK on each level of its pyramid
 LOCAL = 4.0  # px: sigma of the window in which brightness and contrast are made equal
 FLAT = 0.05  # of the image's standard deviation: contrast below it is left as it is
 INTENSITIES = 64  # of moving, for which the mean of fixed is taken
@@ -101,13 +105,24 @@ def iter_flow(
     if not blocks:
         return coarse
     result = field_array((len(shape), *shape))
-    for done, (box, weight) in enumerate(blocks, start=1):
-        yield done, len(blocks) + 1
+
+    def refined(block: tuple[Box, list[Pixels]]) -> Pixels:
+        box, ramps = block
         start = _enlarged(coarse, factor, box)
         moved = _warped(moving, start, box)
         rest = _flow(_read(fixed, box), moved, contrast, method, alone=False)
-        after = interpolated(start, pixels_of([slice(0, n) for n in weight.shape]) + rest)
-        result[(slice(None), *box)] += (weight * (rest + after)).astype(np.float32)
+        after = interpolated(start, pixels_of([slice(0, n) for n in rest.shape[1:]]) + rest)
+        found = (rest + after).astype(np.float32)
+        for ramp in ramps:
+            found *= ramp
+        return found
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done in range(0, len(blocks), THREADS):
+            yield done + 1, len(blocks) + 1
+            batch = blocks[done : done + THREADS]
+            for (box, _), part in zip(batch, pool.map(refined, batch), strict=True):
+                result[(slice(None), *box)] += part
     return result
 
 
@@ -176,7 +191,7 @@ def _flow(
     """Find the flow of one block; `alone`: it is the whole image."""
     a, b = local_contrast(contrast.fixed(fixed)), local_contrast(contrast.moving(moving))
     if method == "ilk":
-        flow = optical_flow_ilk(a, b, radius=RADIUS, gaussian=True)
+        flow = optical_flow_ilk(a, b, radius=RADIUS, num_warp=WARPS, gaussian=True)
     else:
         flow = optical_flow_tvl1(a, b)
     at = pixels_of([slice(0, n) for n in a.shape]) + flow
@@ -248,27 +263,26 @@ def _tiles(shape: Sequence[int], side: int) -> Iterator[Box]:
     return product(*cuts)
 
 
-def _blocks(shape: Sequence[int], whole: int) -> Iterator[tuple[Box, Pixels]]:
-    """Yield overlapping boxes, and weights that add up to 1 at every pixel."""
+def _blocks(shape: Sequence[int], whole: int) -> Iterator[tuple[Box, list[Pixels]]]:
+    """Yield overlapping boxes, and ramps whose products add up to 1 at every pixel."""
     ndim = len(shape)
     overlap = OVERLAP[ndim]
     largest = int(whole ** (1 / ndim)) - 2 * overlap
     side = max(2 * overlap, min(CORE[ndim], largest))
     for core in _tiles(shape, side):
-        box, weight = [], np.ones((1,) * ndim, np.float32)
+        box, ramps = [], []
         for axis, (part, n) in enumerate(zip(core, shape, strict=True)):
             start, stop = max(0, part.start - overlap), min(n, part.stop + overlap)
             at = np.arange(start, stop, dtype=np.float32)
             # a block's outer half of the overlap is too near its end to be used
-            ramps = [np.ones_like(at)]
+            ramp = np.ones_like(at)
             if part.start > 0:
-                ramps.append((at - part.start) / overlap + 0.5)
+                ramp = np.minimum(ramp, (at - part.start) / overlap + 0.5)
             if part.stop < n:
-                ramps.append((part.stop - at) / overlap + 0.5)
-            ramp = np.clip(np.min(ramps, axis=0), 0, 1)
+                ramp = np.minimum(ramp, (part.stop - at) / overlap + 0.5)
             box.append(slice(start, stop))
-            weight = weight * ramp.reshape([-1 if k == axis else 1 for k in range(ndim)])
-        yield tuple(box), weight
+            ramps.append(np.clip(ramp, 0, 1).reshape([-1 if k == axis else 1 for k in range(ndim)]))
+        yield tuple(box), ramps
 
 
 def _enlarged(coarse: Pixels, factor: int, box: Box) -> Pixels:
