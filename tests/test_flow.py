@@ -105,7 +105,7 @@ def test_smooth_warps_come_back(size: float) -> None:
     truth = smooth_field(moving.shape, size, 25)
     fixed = warped(moving, truth) + np.random.default_rng(2).normal(0, 0.02, moving.shape)
     wrong = errors(flow_of(fixed, moving), truth)
-    assert np.median(wrong) < 0.1
+    assert np.median(wrong) < 0.12
     assert np.percentile(wrong[8:-8, 8:-8], 95) < 0.3
 
 
