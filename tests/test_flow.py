@@ -12,6 +12,7 @@ import pytest
 from scipy import ndimage
 
 from napari_local_ncc import Registration, SpatialImage, confidence_map, read_map, register
+from napari_local_ncc.cli import main
 from napari_local_ncc.deformation import jacobian
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.io import write_map
@@ -396,6 +397,24 @@ def test_the_jacobian_of_a_linear_field_is_its_determinant() -> None:
     assert (volumes.lowest, volumes.highest) == pytest.approx((truth, truth), rel=1e-4)
 
 
+def test_frames_of_a_series_keep_their_fields() -> None:
+    fields = np.stack([smooth_field((20, 20), 2, 5, seed=k) for k in range(3)]).astype(np.float32)
+    grid = Grid((3, 20, 20), axis_labels=("t", "y", "x"))
+    nothing = np.full(3, np.nan)
+    matrix = np.broadcast_to(np.eye(3), (3, 3, 3))
+    series = Registration("flow", matrix, grid, nothing, nothing, nothing, fields)
+    np.testing.assert_array_equal(series.frames([slice(1, 3)]).displacement, fields[1:])
+    single = field_registration(fields[0])
+    image = SpatialImage.from_array(np.stack([texture((20, 20))] * 3), axis_labels=("t", "y", "x"))
+    for index, alone in ((1, fields[1]), (2, fields[2])):
+        expected = resample(image.frame((index,)), image.grid.space(), field_registration(alone))
+        np.testing.assert_array_equal(
+            resample(image, grid, series).data[index].compute(), expected.data.compute()
+        )
+    every = resample(image, grid, single).data.compute()
+    np.testing.assert_array_equal(every[0], every[2])
+
+
 @pytest.mark.parametrize(
     ("field", "words"),
     [
@@ -470,6 +489,28 @@ def test_a_write_that_fails_leaves_what_was_there(
 
 def _full(*_: object) -> None:
     raise OSError("the disk is full")
+
+
+def test_the_command_line_finds_saves_and_applies_a_flow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moving = texture((80, 80))
+    fixed = warped(moving, smooth_field(moving.shape, 3, 20))
+    np.save(tmp_path / "f.npy", fixed)
+    np.save(tmp_path / "m.npy", moving)
+    images = [str(tmp_path / "f.npy"), str(tmp_path / "m.npy")]
+    register_it = ["register", *images, "--model", "flow", "-o", str(tmp_path / "t.json")]
+    assert main(register_it) == 0
+    assert "volumes change by factors of" in capsys.readouterr().out
+    medians = []
+    for how in (["--transform", str(tmp_path / "t.json")], ["--register", "flow"], []):
+        output = tmp_path / f"{len(medians)}.npy"
+        assert main(["map", *images, *how, "-o", str(output)]) == 0
+        medians.append(np.nanmedian(np.load(output)))
+    assert medians[0] == medians[1] > 0.98 > medians[2]
+    (tmp_path / "t.json").unlink()
+    assert main(register_it) == 2
+    assert "t.zarr exists" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------ resampling

@@ -232,7 +232,12 @@ def map_(
 def register_(
     fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
     moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Transform: a .json file.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="Transform: a .json file; a flow's field, .zarr, beside it."
+        ),
+    ],
     model: Annotated[
         str, typer.Option(help="translation, rigid, similarity, affine or flow.")
     ] = "translation",
@@ -252,6 +257,8 @@ def register_(
     if output.suffix.lower() != ".json":
         raise ValueError(f"{output} must end in .json")
     check_free(output, overwrite, [fixed, moving])
+    if model == "flow":  # its dense field lies beside
+        check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
     check_model(model)
     if model == "none":
         raise ValueError("model none finds nothing to save; give translation, rigid, ...")
