@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from napari.utils.notifications import notification_manager
 
 from napari_local_ncc import local_ncc
@@ -235,9 +236,19 @@ def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
         entries = fields.inputs()["registration"].native.model()
         return [entries.item(row).isEnabled() for row in range(entries.rowCount())]
 
-    assert enabled() == [True] * 5
+    assert enabled() == [True] * 6
     monkeypatch.setattr(fields, "find_spec", lambda name: None)
-    assert enabled() == [True, True, False, False, False]
+    assert enabled() == [True, True, False, False, False, True]
+
+
+def test_a_flow_is_found_and_told(viewer, dock, run):
+    frame = scipy.ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 80)), 2)
+    viewer.add_image(frame, name="fixed")
+    viewer.add_image(scipy.ndimage.zoom(frame, 1.05, order=3)[:80, :80], name="moving")
+    dock["registration"].value = "flow"
+    run(dock)
+    assert "volumes change by factors of" in dock["message"].value
+    assert np.nanmedian(viewer.layers[-1].data) > 0.98
 
 
 def test_results_and_points_are_no_masks(viewer, dock, run):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 2**30  # bytes: a larger field lives in an unnamed temporary file
 SLAB = 2**21  # samples handled at once
+CACHED = 2**15  # samples of which all that is computed fits a processor's cache
 STEPS = 60  # of the fixed-point iteration, which halves the error or better where it converges
 ENOUGH = 1e-3  # px
 
@@ -94,9 +95,9 @@ def interpolated(values: NDArray[np.float32], pixels: NDArray[np.float64]) -> ND
     return np.stack(read)
 
 
-def slabs(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+def slabs(shape: Sequence[int], samples: int = SLAB) -> Iterator[tuple[slice, ...]]:
     """Cut a grid into boxes of a bounded number of samples along its first axis."""
-    thick = max(1, SLAB // prod(shape[1:]))
+    thick = max(1, samples // prod(shape[1:]))
     for start in range(0, shape[0], thick):
         yield (slice(start, min(start + thick, shape[0])), *(slice(0, n) for n in shape[1:]))
 
@@ -192,10 +193,10 @@ def jacobian(values: NDArray[np.float32], pixel_to_world: NDArray[np.float64]) -
         Matrix of their grid.
     """
     ndim = len(pixel_to_world) - 1
-    to_px = np.linalg.inv(pixel_to_world[:-1, :-1])
+    to_px = np.linalg.inv(pixel_to_world[:-1, :-1]).astype(np.float32)
     lowest, highest, folds, cells = np.inf, -np.inf, 0, 0
     for frame in values.reshape(-1, *values.shape[-ndim - 1 :]):
-        for box in slabs(frame.shape[1:]):
+        for box in slabs(frame.shape[1:], CACHED):
             part = (slice(box[0].start, box[0].stop + 1), *box[1:])
             low, high = _determinants(np.tensordot(to_px, frame[(slice(None), *part)], axes=1))
             if low.size:
@@ -205,8 +206,8 @@ def jacobian(values: NDArray[np.float32], pixel_to_world: NDArray[np.float64]) -
 
 
 def _determinants(
-    moved: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    moved: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the least and largest determinant at the corners of every cell."""
     ndim = len(moved)
     slopes = []
@@ -225,7 +226,7 @@ def _determinants(
     return np.min(values, axis=0), np.max(values, axis=0)
 
 
-def _determinant(rows: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
+def _determinant(rows: list[list[NDArray[np.float32]]]) -> NDArray[np.float32]:
     """Expand along the first row; NumPy's own is slow for many small matrices."""
     if len(rows) == 1:
         return rows[0][0]
