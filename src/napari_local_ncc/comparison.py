@@ -103,6 +103,8 @@ def _bands_of_pieces(
     bands = [ncc] if with_ncc else []
     if calibration is not None:
         fixed, moving, *masks = (join_pieces(pieces, np) for pieces in images)
-        samples = effective_samples(fixed, moving, **window, mask=masks[0] if masks else None)
-        bands.append(calibration.confidence(ncc, samples[region]))
+        samples = effective_samples(
+            fixed, moving, **window, mask=masks[0] if masks else None, region=region
+        )
+        bands.append(calibration.confidence(ncc, samples))
     return np.stack([*bands, *rest])
