@@ -101,3 +101,36 @@ def test_a_slow_consumer_bounds_the_memory():
         time.sleep(0.005)
         assert len(alive) < k + 30
     tiles.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "first"),
+    [((90, 70), (10, 10), (64.0, 12.0)), ((5, 40, 40), (1, 10, 10), (3.0, 39.0, 0.0))],
+)
+def test_the_nearest_chunks_come_first(shape, chunks, first):
+    lazy = da.zeros(shape, chunks=chunks) + 1
+    result, order = np.zeros(shape), []
+    for tile in compute_tiles(lazy, workers=1, first=first):
+        result[tile.location] += tile.data
+        order.append(
+            [part.start <= f < part.stop for part, f in zip(tile.location, first, strict=True)]
+        )
+    np.testing.assert_array_equal(result, 1)
+    assert any(all(inside) for inside in order[:2])
+    if len(shape) == 3:  # the frame that is looked at comes before all others
+        assert all(inside[0] for inside in order[:16])
+        assert not any(inside[0] for inside in order[16:])
+
+
+def test_rounds_grow_so_that_few_chunks_are_shared_between_them(rng):
+    computed = []
+
+    def count(block):
+        computed.append(1)
+        return block
+
+    lazy = da.zeros((160, 160), chunks=10).map_blocks(count, dtype=float, meta=np.zeros((0, 0)))
+    shared = da.map_overlap(lambda x: x, lazy, depth=1, boundary="none", dtype=float)
+    computed.clear()
+    list(compute_tiles(shared, workers=2, first=(80, 80)))
+    assert len(computed) < 1.4 * 256

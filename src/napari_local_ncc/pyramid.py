@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,11 +37,44 @@ def pyramid(samples: NDArray[Any], spatial: Sequence[bool]) -> list[NDArray[Any]
         From fine to coarse; the last has planes of less than 512 pixels a side.
     """
     levels = [samples]
-    while max(levels[-1].shape[-2:]) >= SMALLEST_PLANE:
-        shape = levels[-1].shape
-        factors = [2 if s and n > 1 else 1 for s, n in zip(spatial, shape, strict=True)]
-        levels.append(reduce_by(levels[-1], factors))
+    for shape in level_shapes(samples.shape, spatial)[1:]:
+        levels.append(reduce_by(levels[-1], _factors(levels[-1].shape, shape)))
     return levels
+
+
+def level_shapes(shape: tuple[int, ...], spatial: Sequence[bool]) -> list[tuple[int, ...]]:
+    """Return the shapes of the levels of a pyramid, from fine to coarse."""
+    shapes = [tuple(shape)]
+    while max(shapes[-1][-2:]) >= SMALLEST_PLANE and any(spatial[-2:]):
+        shapes.append(
+            tuple(-(-n // 2) if s else n for s, n in zip(spatial, shapes[-1], strict=True))
+        )
+    return shapes
+
+
+def update_pyramid(levels: Sequence[Any], location: tuple[slice, ...]) -> None:
+    """Bring the coarser levels up to date with a part of the finest that has changed.
+
+    Parameters
+    ----------
+    levels : sequence of array
+        Of the shapes that `level_shapes` gives; NumPy or Zarr.
+    location : tuple of slice
+        The part of ``levels[0]``; plain slices with a start and a stop.
+    """
+    for fine, coarse in pairwise(levels):
+        factors = _factors(fine.shape, coarse.shape)
+        within = list(zip(location, factors, strict=True))
+        location = tuple(slice(part.start // f, -(-part.stop // f)) for part, f in within)
+        source = tuple(
+            slice(part.start * f, min(part.stop * f, n))
+            for part, f, n in zip(location, factors, fine.shape, strict=True)
+        )
+        coarse[location] = reduce_by(fine[source], factors)
+
+
+def _factors(fine: tuple[int, ...], coarse: tuple[int, ...]) -> list[int]:
+    return [1 if n == m else 2 for n, m in zip(fine, coarse, strict=True)]
 
 
 def _mean_of_defined(samples: NDArray[np.float32], axis: tuple[int, ...]) -> NDArray[np.float32]:
