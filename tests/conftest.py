@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
+# Before napari is imported: the settings of whoever runs the tests are not touched.
+CONFIG = Path(tempfile.mkdtemp(prefix="local-ncc-tests-"))
+atexit.register(shutil.rmtree, CONFIG, ignore_errors=True)
+os.environ["NAPARI_CONFIG"] = str(CONFIG / "settings.yaml")
 
 settings.register_profile(
     "project",
@@ -40,3 +48,51 @@ def repository() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def default_preferences():
+    """Every test starts with the plugin's defaults, whatever the one before has used."""
+    if "napari.settings" in sys.modules:
+        sys.modules["napari.settings"]._clear_plugin_settings_cache()
+    (CONFIG / "napari-local-ncc.yaml").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer):
+    """The widget as the Plugins menu opens it."""
+    _, docked = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+    return docked
+
+
+@pytest.fixture
+def click(qtbot):
+    def click(dock, name):
+        dock[name].native.click()
+
+    return click
+
+
+@pytest.fixture
+def run(qtbot, click):
+    """Press Run (or what starts something else) and wait for the end."""
+
+    def run(dock, button="run"):
+        click(dock, button)
+        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+
+    return run
+
+
+@pytest.fixture
+def said():
+    """The notifications of this test."""
+    from napari.utils.notifications import notification_manager
+
+    notification_manager.records.clear()
+    return lambda: [(str(n.severity), n.message) for n in notification_manager.records]

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
-
 import numpy as np
 import pytest
 import scipy.ndimage
-from napari.utils.notifications import notification_manager
 
 from napari_local_ncc import local_ncc
 from napari_local_ncc._napari import layers, widget
@@ -17,44 +12,6 @@ from napari_local_ncc._napari.layers import METADATA
 
 PLUGIN = "napari-local-ncc"
 FIELDS = ("fixed", "moving", "registration", "radius", "weights", "mask", "run", "cancel")
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def dock(viewer):
-    """The widget as the Plugins menu opens it."""
-    _, docked = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
-    return docked
-
-
-@pytest.fixture
-def click(qtbot):
-    def click(dock, name):
-        dock[name].native.click()
-
-    return click
-
-
-@pytest.fixture
-def run(qtbot, click):
-    """Press Run and wait for the end."""
-
-    def run(dock):
-        click(dock, "run")
-        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
-
-    return run
-
-
-@pytest.fixture
-def said():
-    """The notifications of this test."""
-    notification_manager.records.clear()
-    return lambda: [(str(n.severity), n.message) for n in notification_manager.records]
 
 
 def test_all_fields_are_found_by_name(dock):
@@ -221,6 +178,7 @@ def test_a_second_run_does_the_same_as_the_first(viewer, dock, run, rng):
     viewer.add_image(stack + rng.normal(size=stack.shape), name="b")
     assert dock["window"].value == 2
     dock["window"].value = 3
+    dock["keep"].value = True
     run(dock)
     run(dock)
     assert dock["window"].value == 3
@@ -233,7 +191,7 @@ def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
     from napari_local_ncc._napari import fields
 
     def enabled():
-        entries = fields.inputs()["registration"].native.model()
+        entries = fields.main_fields()["registration"].native.model()
         return [entries.item(row).isEnabled() for row in range(entries.rowCount())]
 
     assert enabled() == [True] * 6
@@ -262,25 +220,6 @@ def test_results_and_points_are_no_masks(viewer, dock, run):
         viewer.layers["moving"],
         labels,
     ]
-
-
-def test_the_layout_is_calm_on_a_laptop(viewer, dock, run, qtbot):
-    window = viewer.window._qt_window
-    window.resize(1366, 768)
-    window.show()
-    viewer.open_sample(PLUGIN, "series")
-    for layer in viewer.layers:
-        layer.name = f"a very long name of a file from a microscope, {layer.name}"
-    qtbot.wait(200)
-    fields = [dock[name].native for name in ("fixed", "moving", "radius", "weights", "mask")]
-    lefts = {field.mapTo(dock.native, field.rect().topLeft()).x() for field in fields}
-    assert len(lefts) == 1
-    assert dock.native.width() < 420
-    button = dock["run"].native
-    before = button.mapTo(dock.native, button.rect().topLeft()).y()
-    assert before + button.height() < 700
-    run(dock)
-    assert button.mapTo(dock.native, button.rect().topLeft()).y() == before
 
 
 def test_no_second_layer_is_said(viewer, dock, click, said, rng):
@@ -313,107 +252,6 @@ def test_what_cannot_be_compared_is_said_once(
     assert "Traceback" not in messages[0]
     assert len(viewer.layers) == 2
     assert words in dock["message"].value
-
-
-def computing_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
-
-
-def slow_pair(viewer, dock, rng):
-    """Set up a run of a few seconds, of 100 tiles: there is time to interfere with it."""
-    series = rng.normal(size=(100, 400, 400)).astype("f4")
-    labels = {"axis_labels": ("t", "y", "x")}
-    viewer.add_image(series, name="a", **labels)
-    viewer.add_image(series + 1, name="b", **labels)
-    dock["radius"].value = 60
-    dock["weights"].value = "gaussian"
-
-
-def is_comparing(dock):
-    return dock["message"].value.startswith("Comparing: ")
-
-
-def test_cancel_adds_nothing_and_a_new_run_works(viewer, dock, click, qtbot, run, rng, said):
-    slow_pair(viewer, dock, rng)
-    click(dock, "run")
-    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
-    assert dock["cancel"].enabled
-    assert not dock["run"].enabled
-    click(dock, "cancel")
-    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=10_000)
-    assert len(viewer.layers) == 2
-    assert "Cancelled" in dock["message"].value
-    assert not computing_threads()
-    assert said() == []
-    viewer.layers.clear()
-    viewer.open_sample(PLUGIN, "slices")
-    run(dock)
-    assert len(viewer.layers) == 3
-
-
-def test_a_layer_removed_while_running_harms_nothing(viewer, dock, click, qtbot, rng, said):
-    slow_pair(viewer, dock, rng)
-    click(dock, "run")
-    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
-    viewer.layers.clear()
-    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
-    assert [layer.name for layer in viewer.layers] == ["NCC a vs b"]
-    assert said() == []
-
-
-def test_closing_the_widget_while_running_harms_nothing(viewer, dock, click, qtbot, rng):
-    slow_pair(viewer, dock, rng)
-    click(dock, "run")
-    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
-    viewer.window.remove_dock_widget("all")
-    qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
-
-
-def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot, rng):
-    from qtpy.QtCore import QTimer
-
-    slow_pair(viewer, dock, rng)
-    ticks = []
-    timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(dock["message"].value))
-    timer.start(10)
-    click(dock, "run")
-    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
-    timer.stop()
-    assert len({tick for tick in ticks if tick.startswith("Comparing")}) > 10
-
-
-QUIT_WHILE_RUNNING = """
-import napari, numpy as np
-from qtpy.QtCore import QTimer
-viewer = napari.Viewer()
-series = np.random.default_rng(0).normal(size=(60, 500, 500)).astype("f4")
-for name in "ab":
-    viewer.add_image(series, name=name, axis_labels=("t", "y", "x"))
-_, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
-widget["radius"].value = 60
-widget["weights"].value = "gaussian"
-widget["run"].native.click()
-timer = QTimer()
-def close_when_running():
-    if widget["message"].value.startswith("Comparing: "):
-        timer.stop()
-        viewer.close()
-timer.timeout.connect(close_when_running)
-timer.start(20)
-napari.run()
-print("left the event loop")
-"""
-
-
-def test_quitting_while_running_ends_the_process(viewer):
-    """Without an error, and without waiting for the rest of the map."""
-    found = subprocess.run(
-        [sys.executable, "-c", QUIT_WHILE_RUNNING], capture_output=True, text=True, timeout=90
-    )
-    assert "left the event loop" in found.stdout
-    assert "Error" not in found.stderr + found.stdout
-    assert found.returncode == 0
 
 
 def test_the_widget_module_does_no_mathematics():

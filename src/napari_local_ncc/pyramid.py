@@ -17,7 +17,12 @@ SMALLEST_PLANE = 512  # px: a pyramid ends below it
 
 
 def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
-    """Return the mean of the defined samples of every block, NaN where there are none."""
+    """Return the mean of the defined samples of every block, NaN where there are none.
+
+    Of whole numbers, which may be labels, the first of every block.
+    """
+    if samples.dtype.kind != "f":
+        return samples[tuple(slice(None, None, factor) for factor in factors)]
     return block_reduce(samples, tuple(factors), _mean_of_defined, cval=np.nan)
 
 

@@ -9,15 +9,13 @@ from magicgui.widgets import (
     CheckBox,
     ComboBox,
     Container,
-    Label,
+    FloatSpinBox,
     LineEdit,
-    ProgressBar,
-    PushButton,
     SpinBox,
     Widget,
 )
 from napari import current_viewer
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QComboBox
 
 from napari_local_ncc._napari.layers import image_layers, mask_layers
 from napari_local_ncc.registration import MODELS, NEED_SIMPLEITK
@@ -25,9 +23,11 @@ from napari_local_ncc.registration import MODELS, NEED_SIMPLEITK
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
+EXISTING = "existing"
 
-def inputs() -> Container:
-    """Return what the user chooses."""
+
+def main_fields() -> Container:
+    """Return what every user chooses."""
     fields = [
         ComboBox(
             name="fixed",
@@ -41,10 +41,14 @@ def inputs() -> Container:
         ),
         ComboBox(
             name="registration",
-            choices=[("already aligned", "none"), *((m, m) for m in MODELS if m != "none")],
-            tooltip="How to move the moving image onto the fixed one first. Translation is for "
-            "images of the same kind of contrast, the others for any. A series is registered "
-            "frame by frame.",
+            choices=[
+                ("already aligned", "none"),
+                *((m, m) for m in MODELS if m != "none"),
+                ("existing transform", EXISTING),
+            ],
+            tooltip="How to move the moving image onto the fixed one first: the simplest that can "
+            "explain how they differ. Translation is for images of the same kind of contrast, "
+            "the others for any. High similarity afterwards is no proof that it is right.",
         ),
         ComboBox(
             name="window",
@@ -70,13 +74,8 @@ def inputs() -> Container:
             name="mask",
             choices=_mask_choices,
             nullable=True,
-            tooltip="Labels, shapes, or an image that is > 0 where samples may be used.",
-        ),
-        ComboBox(
-            name="interpolation",
-            choices=["linear", "cubic"],
-            tooltip="How moving is sampled where its pixels do not coincide with fixed's. "
-            "Cubic keeps more of the finest structure.",
+            tooltip="Labels, shapes, or an image that is > 0 where samples may be used; "
+            "mask out what must not speak for the rest.",
         ),
         ComboBox(
             name="unitless",
@@ -91,13 +90,7 @@ def inputs() -> Container:
             name="level",
             label="resolution level",
             max=20,
-            tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser.",
-        ),
-        CheckBox(
-            name="add_registered",
-            label="",
-            text="add registered moving layer",
-            tooltip="Also add the moving image as it was compared.",
+            tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser and faster.",
         ),
         CheckBox(
             name="preview",
@@ -107,14 +100,78 @@ def inputs() -> Container:
             "Its values are those that Run will give; it never registers by itself.",
         ),
     ]
+    _grey_out_what_needs_simpleitk(next(f for f in fields if f.name == "registration"))
+    return grouped(fields)
+
+
+def more_fields() -> Container:
+    """Return what some users choose sometimes."""
+    return grouped(
+        [
+            LineEdit(
+                name="exact_radius",
+                label="exact radius",
+                tooltip="Instead of pixels, a length such as 0.5 um, or one radius per axis such "
+                "as 0, 4, 4; empty: the radius above.",
+            ),
+            ComboBox(
+                name="interpolation",
+                choices=["linear", "cubic"],
+                tooltip="How moving is sampled where its pixels do not coincide with fixed's. "
+                "Cubic keeps more of the finest structure, and takes longer.",
+            ),
+            LineEdit(
+                name="min_std",
+                label="least contrast",
+                value="0",
+                tooltip="A window whose standard deviation is at or below this (intensity units) "
+                "is undefined; raise it to the camera's noise to blank the background.",
+            ),
+            FloatSpinBox(
+                name="min_valid",
+                label="least valid share",
+                value=0.5,
+                min=0,
+                max=1,
+                step=0.1,
+                tooltip="A window with a smaller share of valid samples is undefined; lower it to "
+                "see more beside masks and borders, raise it to trust more.",
+            ),
+            ComboBox(
+                name="on_cancel",
+                label="on cancel",
+                choices=[("keep finished tiles", "keep"), ("remove the layer", "remove")],
+                tooltip="What Cancel does with what is finished; kept tiles are named partial.",
+            ),
+            CheckBox(
+                name="add_registered",
+                label="",
+                text="add registered moving layer",
+                tooltip="Also add the moving image as it was compared: flicker it with fixed to "
+                "judge the registration by eye.",
+            ),
+            CheckBox(
+                name="keep",
+                label="",
+                text="keep earlier results",
+                tooltip="Add a new layer at every run, to compare settings; otherwise a run of "
+                "the same pair updates its layer in place.",
+            ),
+        ]
+    )
+
+
+def grouped(fields: list[Widget]) -> Container:
+    """Return fields below each other, with their labels."""
     for field in fields:
         if isinstance(field, ComboBox):  # a long layer name must not widen the dock
             field.native.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             field.native.setMinimumContentsLength(12)
-    _grey_out_what_needs_simpleitk(next(f for f in fields if f.name == "registration"))
-    return _tight(Container(widgets=fields, labels=True))
+    group = Container(widgets=fields, labels=True)
+    group.margins = (0, 0, 0, 0)
+    return group
 
 
 def _grey_out_what_needs_simpleitk(registration: ComboBox) -> None:
@@ -145,45 +202,3 @@ def _pick(name: str, label: str) -> LineEdit:
     )
     edit.native.setPlaceholderText("all; or c=0, t=3")
     return edit
-
-
-def buttons() -> Container:
-    """Return Run and Cancel."""
-    run = PushButton(
-        name="run",
-        text="Run",
-        tooltip="Add an NCC layer. High similarity is no proof that a registration is right.",
-    )
-    cancel = PushButton(name="cancel", text="Cancel", tooltip="Stop; nothing is added.")
-    return _tight(Container(layout="horizontal", labels=False, widgets=[run, cancel]))
-
-
-def reports() -> list[Widget]:
-    """Return the progress bar, what will be done, what was done, and what a preview shows."""
-    progress = ProgressBar(name="progress")
-    policy = progress.native.sizePolicy()
-    policy.setRetainSizeWhenHidden(True)  # or everything below would jump
-    progress.native.setSizePolicy(policy)
-    return [progress, _wrapped("plan"), _wrapped("message"), _wrapped("preview_note")]
-
-
-def align_labels(choices: Container) -> None:
-    """Let all fields begin at the same x, which magicgui's own widths do not achieve here.
-
-    To be called again when the window has given the labels its font.
-    """
-    labels = [row for row in choices.native.findChildren(QLabel) if row.text()]
-    widest = max(label.fontMetrics().horizontalAdvance(label.text()) for label in labels)
-    for label in labels:
-        label.setFixedWidth(widest + 4)
-
-
-def _wrapped(name: str) -> Label:
-    label = Label(name=name)
-    label.native.setWordWrap(True)
-    return label
-
-
-def _tight(container: Container) -> Container:
-    container.margins = (0, 0, 0, 0)
-    return container

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_local_ncc._napari.job import Outcome
-
 METADATA = "napari-local-ncc"
 PREVIEW = "napari-local-ncc preview"  # marks the layer that comes and goes with the view
 
@@ -191,19 +189,6 @@ def default_window_ndim(fixed: Layer, moving: Layer) -> int:
     return 3 if has_depth(fixed) and has_depth(moving) else 2
 
 
-def add_ncc_layer(viewer: Viewer, outcome: Outcome) -> None:
-    """Add an outcome's NCC as a layer on the fixed layer, with its colour bar."""
-    layer = viewer.add_image(
-        outcome.levels if outcome.job.multiscale else outcome.levels[0],
-        multiscale=outcome.job.multiscale,
-        name=f"NCC {outcome.job.fixed.name} vs {outcome.job.moving.name}",
-        metadata={METADATA: outcome.map.provenance},
-        **ncc_colors(),
-        **_place(outcome),
-    )
-    layer.colorbar.visible = True
-
-
 def ncc_colors() -> dict[str, Any]:
     """Return the arguments that give a layer the colours of NCC."""
     low, high = colormap.LIMITS
@@ -235,23 +220,6 @@ def mask_layers(viewer: Viewer) -> list[Layer]:
         if isinstance(layer, Labels | Shapes | Image)
         and not {METADATA, PREVIEW} & set(layer.metadata)
     ]
-
-
-def add_registered_layer(viewer: Viewer, outcome: Outcome) -> None:
-    """Add the moving image as it was compared, on the fixed layer."""
-    viewer.add_image(
-        outcome.registered,
-        name=f"{outcome.job.moving.name} on {outcome.job.fixed.name}",
-        colormap="magenta",
-        blending="additive",
-        metadata={METADATA: outcome.map.provenance},
-        **_place(outcome),
-    )
-
-
-def _place(outcome: Outcome) -> dict[str, Any]:
-    same_axes = outcome.grid.ndim == outcome.job.fixed.grid.ndim
-    return outcome.job.placement if same_axes else placement_on(outcome.grid)
 
 
 def _pixel_to_world(layer: Layer) -> np.ndarray[Any, np.dtype[np.float64]]:

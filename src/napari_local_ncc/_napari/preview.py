@@ -219,7 +219,9 @@ class LivePreview:
                     layer.events[name].connect(self.refresh)
 
     def _registration(self, job: Job) -> Registration | None:
-        """Return the last run's transform, if it was for this pair and model."""
+        """Return the chosen transform, or the last run's if it was for this pair and model."""
+        if job.registration is not None:
+            return job.registration
         if self._known is None or _question(self._known[0]) != _question(job):
             return None
         return self._known[1]
@@ -248,7 +250,9 @@ def _description(request: Look, sight: Sight) -> str:
     said = "every pixel in view"
     if sight.step > 1:
         said = f"one pixel in {sight.step} along each axis"
-    if request.registration is not None:
+    if request.job.registration is not None:
+        said += f", with the existing {request.job.registration.model}"
+    elif request.registration is not None:
         said += f", with the {model} of the last run"
     elif model != "none":
         said += f", NOT registered: Run finds the {model}, then it is used here"

@@ -1,0 +1,124 @@
+"""Carry other layers along a transform: channels, labels and points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc._napari.blank import blank_levels
+from napari_local_ncc._napari.job import Outcome, Product, fill
+from napari_local_ncc.image import SpatialImage, map_chunks
+from napari_local_ncc.pairing import pair_images
+from napari_local_ncc.resampling import resample
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Generator
+
+    from napari.layers import Points
+    from napari.viewer import Viewer
+
+    from napari_local_ncc._napari.job import Message, Output
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.pairing import Unitless
+    from napari_local_ncc.registration import Registration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Application:
+    """A transform to be applied to an image or to labels.
+
+    Parameters
+    ----------
+    registration : Registration
+        Its grid is where the result will lie.
+    image : SpatialImage
+        What to bring there, from where the moving image lies.
+    is_labels : bool
+        Whether samples are labels, which are not interpolated.
+    interpolation : str
+        How to sample an image.
+    unitless : {"numbers", "pixels"}
+        What the coordinates of a layer without units mean.
+    output : Output
+        Where the result goes.
+    """
+
+    registration: Registration
+    image: SpatialImage
+    is_labels: bool
+    interpolation: str
+    unitless: Unitless
+    output: Output
+
+
+def run_application(
+    application: Application, cancelled: threading.Event
+) -> Generator[Message, None, Outcome]:
+    """Resample a layer by a transform; yield as `run_job` does."""
+    registration, image = application.registration, application.image
+    grid, lazy = _applied(application)
+    product = Product(
+        "labels" if application.is_labels else "registered",
+        f"{image.name} by {registration.model}",
+        blank_levels(grid, lazy.dtype, multiscale=False, budget=application.output.budget),
+        grid,
+        application.output.placed(grid, registration.grid),
+        application.output.style,
+        {"registration": registration.to_dict(), "layers": application.output.layers},
+    )
+    yield product
+    yield from fill(product, lazy, "resample", application.output, cancelled)
+    return Outcome(registration, None)
+
+
+def _applied(application: Application) -> tuple[Grid, da.Array]:
+    """Return where the result lies, and its lazy samples."""
+    grid, image = application.registration.grid, application.image
+    place = SpatialImage(da.zeros(grid.shape, chunks=map_chunks(grid)), grid, "the transform")
+    pair = pair_images(place, image, unitless=application.unitless)
+    sampled = resample(
+        pair.moving,
+        pair.fixed.grid,
+        application.registration,
+        interpolation="nearest" if application.is_labels else application.interpolation,
+    ).data
+    if application.is_labels:
+        sampled = da.where(da.isnan(sampled), 0, sampled).astype(image.data.dtype)
+    return pair.fixed.grid, sampled
+
+
+def add_moved_points(viewer: Viewer, layer: Points, registration: Registration) -> int:
+    """Add the points of a layer of the moving image where the fixed image shows them.
+
+    Returns
+    -------
+    int
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they have another number of axes than the transform.
+    """
+    grid = registration.grid
+    if layer.ndim != grid.ndim:
+        raise ValueError(
+            f"{layer.name} has {layer.ndim} axes, but the transform has "
+            f"{grid.ndim}: {grid.axis_labels}"
+        )
+    if not len(layer.data):
+        raise ValueError(f"{layer.name} holds no points")
+    world = np.stack([layer.data_to_world(point) for point in layer.data])
+    viewer.add_points(
+        registration.inverse().transform_points(world),
+        name=f"{layer.name} by {registration.model}",
+        units=grid.units,
+        axis_labels=grid.axis_labels,
+        size=layer.size * layer.scale[-1],
+        face_color=layer.face_color,
+    )
+    return len(world)

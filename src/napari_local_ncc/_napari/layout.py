@@ -1,0 +1,163 @@
+"""Around the fields: sections that fold, a scroll area that fits, buttons, reports."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtWidgets import (
+    QDialog,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
+
+FOLDED, UNFOLDED = "▸", "▾"
+LEAST_HEIGHT = 120  # px: three fields to scroll through, on the smallest screen
+LINE_STYLE = """
+QPushButton { text-align: left; background: transparent; border: none; padding: 2px }
+QPushButton:focus { text-decoration: underline }
+"""
+
+
+class Section(Container):
+    """Fields below a line of text that folds them away.
+
+    Parameters
+    ----------
+    name : str
+        Name of the line, which is a button.
+    title : str
+        Its text.
+    content : Container
+        The fields; folded away at first.
+    tooltip : str
+        What is in it.
+    """
+
+    def __init__(self, name: str, title: str, content: Container, tooltip: str) -> None:
+        self._title, self._content = title, content
+        self._line = PushButton(name=name, text=f"{FOLDED} {title}", tooltip=tooltip)
+        self._line.native.setStyleSheet(LINE_STYLE)
+        super().__init__(widgets=[self._line, content], labels=False)
+        self.margins = (0, 0, 0, 0)
+        content.visible = False
+        self._line.changed.connect(lambda: self.unfold(not self.is_unfolded))
+
+    @property
+    def is_unfolded(self) -> bool:
+        """Whether its fields are shown."""
+        return not self._content.native.isHidden()
+
+    def unfold(self, shown: bool = True) -> None:
+        """Show the fields, or fold them away."""
+        self._content.visible = shown
+        self._line.text = f"{UNFOLDED if shown else FOLDED} {self._title}"
+
+
+class FittingScroll(QScrollArea):
+    """A scroll area that is as high as its content where there is room.
+
+    Parameters
+    ----------
+    content : Container
+        The fields in it.
+    """
+
+    def __init__(self, content: Container) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self.setMinimumHeight(LEAST_HEIGHT)
+        self.setWidget(content.native)
+
+    def sizeHint(self) -> QSize:
+        """Ask for what the content needs, where Qt's own asks for less."""
+        return self.widget().sizeHint()
+
+    def minimumSizeHint(self) -> QSize:
+        """Keep all of the width: there is no horizontal bar."""
+        return QSize(self.widget().minimumSizeHint().width(), LEAST_HEIGHT)
+
+    def eventFilter(self, content: QObject, event: QEvent) -> bool:
+        """Follow the content when something in it is shown or hidden."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(content, event)
+
+
+def actions() -> Container:
+    """Return the buttons that start and stop."""
+    run = PushButton(
+        name="run",
+        text="Run",
+        tooltip="Register if asked for, and add an NCC layer. High similarity is no proof that a "
+        "registration is right: look at the registered layer too.",
+    )
+    register = PushButton(
+        name="register",
+        text="Register",
+        tooltip="Only register: add the moving image on the fixed one's pixels, without a map.",
+    )
+    cancel = PushButton(
+        name="cancel",
+        text="Cancel",
+        tooltip="Stop at once; finished tiles stay or go as chosen under More settings.",
+    )
+    guide = PushButton(name="guide", text="?", tooltip="Open the guide: what to choose and why.")
+    guide.native.setFixedWidth(28)
+    row = Container(layout="horizontal", labels=False, widgets=[run, register, cancel, guide])
+    row.margins = (0, 0, 0, 0)
+    return row
+
+
+def reports() -> list[Widget]:
+    """Return the progress bar, what will be done, what was done, and what a preview shows."""
+    progress = ProgressBar(name="progress")
+    policy = progress.native.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)  # or everything below would jump
+    progress.native.setSizePolicy(policy)
+    return [progress, _wrapped("plan"), _wrapped("message"), _wrapped("preview_note")]
+
+
+def _wrapped(name: str) -> Label:
+    label = Label(name=name)
+    label.native.setWordWrap(True)
+    label.native.setSizePolicy(QSizePolicy.Policy.MinimumExpanding, QSizePolicy.Policy.Minimum)
+    label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def align_labels(fields: Container) -> None:
+    """Let all fields begin at the same x, which magicgui's own widths do not achieve here.
+
+    To be called again when the window has given the labels its font.
+    """
+    for label in fields.native.findChildren(QLabel):
+        label.ensurePolished()  # also what is folded away gets its font
+    labels = [row for row in fields.native.findChildren(QLabel) if row.text()]
+    widest = max(label.fontMetrics().horizontalAdvance(label.text()) for label in labels)
+    for label in labels:
+        label.setFixedWidth(widest + 8)
+
+
+def show_guide(parent: QWidget) -> QDialog:
+    """Open the guide in a window of its own."""
+    dialog = QDialog(parent)
+    dialog.setWindowTitle("Local NCC: guide")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    text = QTextBrowser(dialog)
+    text.setOpenExternalLinks(True)
+    text.setMarkdown(files("napari_local_ncc").joinpath("guide.md").read_text(encoding="utf-8"))
+    layout = QVBoxLayout(dialog)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(text)
+    dialog.resize(640, 600)
+    dialog.show()
+    return dialog

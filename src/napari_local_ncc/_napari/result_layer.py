@@ -1,0 +1,136 @@
+"""A layer that a running computation fills, tile by tile."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from napari_local_ncc._napari.layers import METADATA
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+
+    from napari_local_ncc._napari.job import Product
+
+PARTIAL = " (partial)"
+REST = 0.2  # s between two drawings of new tiles
+PATIENCE = 5  # a drawing that took long is not repeated before this many times as long
+
+
+class ResultLayer:
+    """Shows a product while it is computed; until it is complete its name says so.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the layer goes.
+    product : Product
+        What is computed.
+    keep_earlier : bool
+        Whether to add a new layer even where an earlier run of the same pair left one.
+    """
+
+    def __init__(self, viewer: Viewer, product: Product, *, keep_earlier: bool) -> None:
+        self.product = product
+        self.has_tiles = False
+        self._viewer = viewer
+        self._is_outdated = False
+        self._next_drawing = 0.0
+        earlier = None if keep_earlier else _earlier(viewer, product)
+        self._before = None if earlier is None else (_data(earlier), earlier.metadata, earlier.name)
+        self.layer = _add(viewer, product) if earlier is None else earlier
+        if earlier is not None:
+            self._show(_levels(product, earlier), self._metadata(complete=False), None)
+            for name, value in product.placement.items():
+                setattr(earlier, name, value)
+        self.layer.metadata = self._metadata(complete=False)
+        self.layer.name = self.layer.name.removesuffix(PARTIAL) + PARTIAL
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the user has left it in the viewer."""
+        return self.layer in self._viewer.layers
+
+    def tile_landed(self, location: tuple[slice, ...]) -> None:
+        """Remember to draw, if the tile lies in what is displayed."""
+        self.has_tiles = True
+        hidden = self._viewer.dims.not_displayed
+        behind = self._viewer.dims.ndim - len(location)
+        position = self.layer.world_to_data(self._viewer.dims.point)
+        self._is_outdated |= all(
+            location[axis - behind].start - 0.5
+            <= position[axis - behind]
+            < location[axis - behind].stop - 0.5
+            for axis in hidden
+            if axis >= behind
+        )
+
+    def draw(self) -> None:
+        """Draw the tiles that have landed, not too often."""
+        now = monotonic()
+        if self._is_outdated and now >= self._next_drawing and self.is_there:
+            self._is_outdated = False
+            self.layer.refresh(extent=False, thumbnail=False, highlight=False)
+            self._next_drawing = monotonic() + max(REST, PATIENCE * (monotonic() - now))
+
+    def complete(self) -> None:
+        """Show that all of it is there."""
+        self._show(None, self._metadata(complete=True), self.layer.name.removesuffix(PARTIAL))
+
+    def leave(self) -> None:
+        """Leave what is finished, as a part; if nothing is, leave no trace."""
+        if self.has_tiles:
+            self.layer.refresh(extent=False)
+        else:
+            self.undo()
+
+    def undo(self) -> None:
+        """Remove the layer, or put an earlier run's result back."""
+        if not self.is_there:
+            return
+        if self._before is None:
+            self._viewer.layers.remove(self.layer)
+        else:
+            self._show(*self._before)
+
+    def _show(self, data: Any, metadata: dict[str, Any], name: str | None) -> None:
+        if data is not None:
+            self.layer.data = data
+        self.layer.metadata = metadata
+        if name is not None:
+            self.layer.name = name
+        self.layer.refresh(extent=False)
+
+    def _metadata(self, *, complete: bool) -> dict[str, Any]:
+        return self.layer.metadata | {METADATA: self.product.metadata | {"complete": complete}}
+
+
+def _add(viewer: Viewer, product: Product) -> Image | Labels:
+    multiscale = len(product.levels) > 1
+    arguments = {"name": product.name, "multiscale": multiscale}
+    arguments |= product.placement | product.style
+    data = product.levels if multiscale else product.levels[0]
+    if product.kind == "labels":
+        return viewer.add_labels(data, **arguments)
+    layer = viewer.add_image(data, **arguments)
+    layer.colorbar.visible = product.kind == "ncc"
+    return layer
+
+
+def _earlier(viewer: Viewer, product: Product) -> Image | Labels | None:
+    """Return the layer that an earlier run of the same pair left, if the result fits it."""
+    for layer in viewer.layers:
+        made_of = layer.metadata.get(METADATA, {}).get("layers")
+        if made_of == product.metadata["layers"] and layer.multiscale == (len(product.levels) > 1):
+            shape = layer.data.shape
+            return layer if tuple(shape) == product.grid.shape else None
+    return None
+
+
+def _levels(product: Product, layer: Image | Labels) -> Any:
+    return product.levels if layer.multiscale else product.levels[0]
+
+
+def _data(layer: Image | Labels) -> Any:
+    return list(layer.data) if layer.multiscale else layer.data

@@ -1,0 +1,274 @@
+"""A run in a real viewer: tiles as they land, cancelled, disturbed, repeated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_local_ncc import local_ncc
+from napari_local_ncc._napari import blank
+from napari_local_ncc._napari.layers import METADATA
+
+PLUGIN = "napari-local-ncc"
+
+
+def computing_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("local-ncc")]
+
+
+def slow_pair(viewer, dock, rng):
+    """Set up a run of a few seconds, of 100 tiles: there is time to interfere with it."""
+    series = rng.normal(size=(100, 400, 400)).astype("f4")
+    labels = {"axis_labels": ("t", "y", "x")}
+    viewer.add_image(series, name="a", **labels)
+    viewer.add_image(series + 1, name="b", **labels)
+    dock["radius"].value = 60
+    dock["weights"].value = "gaussian"
+
+
+def is_comparing(dock):
+    return dock["message"].value.startswith("Comparing: ")
+
+
+@pytest.fixture
+def half_way(viewer, dock, click, qtbot, rng):
+    """A run of which some tiles have landed."""
+    slow_pair(viewer, dock, rng)
+    viewer.dims.set_current_step(0, 70)
+    click(dock, "run")
+    qtbot.waitUntil(
+        lambda: is_comparing(dock) and int(dock["message"].value.split()[1]) > 2, timeout=60_000
+    )
+    return viewer.layers[-1]
+
+
+def finished_frames(layer):
+    return np.flatnonzero(np.isfinite(layer.data).any((1, 2)))
+
+
+def test_tiles_land_in_a_layer_that_is_there_at_once(viewer, dock, half_way):
+    assert half_way.name == "NCC a vs b (partial)"
+    frames = finished_frames(half_way)
+    assert 70 in frames
+    assert np.abs(frames - 70).max() < 30  # what is looked at comes first
+    assert dock["progress"].native.text().endswith(" left")
+    assert not half_way.metadata[METADATA]["complete"]
+
+
+@pytest.mark.parametrize("on_cancel", ["keep", "remove"])
+def test_cancel_leaves_or_removes_what_is_done(
+    viewer, dock, click, qtbot, half_way, said, on_cancel
+):
+    dock["on_cancel"].value = on_cancel
+    assert dock["cancel"].enabled
+    assert not dock["run"].enabled
+    click(dock, "cancel")
+    assert dock["run"].enabled  # at once: what the threads still do is not waited for
+    assert not dock["cancel"].enabled
+    assert "Cancelled" in dock["message"].value
+    assert (half_way in viewer.layers) == (on_cancel == "keep")
+    qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
+    qtbot.wait(200)
+    assert (half_way in viewer.layers) == (on_cancel == "keep")
+    if on_cancel == "keep":
+        assert half_way.name.endswith("(partial)")
+        assert not half_way.metadata[METADATA]["complete"]
+        frame = half_way.data[70]
+        a = viewer.layers["a"].data[70]
+        expected = local_ncc(a, a + 1, radius=60, weights="gaussian")
+        np.testing.assert_allclose(frame, expected, atol=1e-6)
+    assert said() == []
+
+
+def test_a_new_run_after_cancel_completes_the_layer(viewer, dock, click, run, half_way):
+    click(dock, "cancel")
+    dock["radius"].value = 2
+    run(dock)
+    assert viewer.layers[2:] == [half_way]
+    assert half_way.name == "NCC a vs b"
+    assert half_way.metadata[METADATA]["complete"]
+    assert np.isfinite(half_way.data).all()
+
+
+def test_a_run_updates_its_layer_in_place(viewer, dock, click, qtbot, run):
+    viewer.open_sample(PLUGIN, "slices")
+    run(dock)
+    layer = viewer.layers[-1]
+    layer.contrast_limits, layer.colormap, layer.name = (0, 1), "viridis", "mine"
+    before = layer.data
+    dock["radius"].value = 9
+    run(dock)
+    assert viewer.layers[2:] == [layer]
+    assert (layer.contrast_limits, layer.colormap.name, layer.name) == ([0, 1], "viridis", "mine")
+    assert layer.metadata[METADATA]["parameters"]["radius"] == 9
+    assert not np.array_equal(before, layer.data, equal_nan=True)
+    dock["keep"].value = True
+    run(dock)
+    assert len(viewer.layers) == 4
+
+
+def test_a_result_of_another_shape_is_a_new_layer(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    run(dock)
+    fixed = viewer.layers["fixed"]
+    fixed.data = fixed.data[:200]
+    run(dock)
+    assert [layer.data.shape for layer in viewer.layers[2:]] == [(256, 214), (200, 214)]
+
+
+def test_removing_on_cancel_puts_an_earlier_result_back(viewer, dock, click, qtbot, run, rng):
+    slow_pair(viewer, dock, rng)
+    dock["radius"].value = 1
+    run(dock)
+    layer = viewer.layers[-1]
+    data, metadata = layer.data, layer.metadata
+    dock["radius"].value = 80
+    dock["on_cancel"].value = "remove"
+    click(dock, "run")
+    qtbot.waitUntil(lambda: is_comparing(dock), timeout=30_000)
+    click(dock, "cancel")
+    assert layer.data is data
+    assert layer.metadata == metadata
+    assert layer.name == "NCC a vs b"
+
+
+def test_a_second_run_is_refused(viewer, dock, half_way, said):
+    dock._begin(compare=True)  # the button is disabled; a script can still ask
+    assert "One run at a time" in said()[0][1]
+    assert len(viewer.layers) == 3
+    dock["cancel"].native.click()
+
+
+@pytest.mark.parametrize("what", ["inputs", "result", "all"])
+def test_layers_removed_while_running_harm_nothing(viewer, dock, qtbot, half_way, said, what):
+    gone = {"inputs": viewer.layers[:2], "result": [half_way], "all": list(viewer.layers)}[what]
+    for layer in gone:
+        viewer.layers.remove(layer)
+    if what == "inputs":
+        assert not dock["run"].enabled
+        dock["cancel"].native.click()
+        assert viewer.layers == [half_way]
+    assert dock["run"].enabled
+    if what != "inputs":
+        assert "removed" in dock["message"].value
+    qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
+    assert said() == []
+
+
+def test_switching_layers_while_running_harms_nothing(viewer, dock, click, half_way, rng):
+    other = viewer.add_image(rng.normal(size=(9, 9)), name="other")
+    dock["fixed"].value = other
+    dock["moving"].value = viewer.layers["a"]
+    click(dock, "cancel")
+    assert half_way in viewer.layers
+    assert dock["fixed"].value is other
+
+
+def test_closing_the_widget_while_running_harms_nothing(viewer, half_way, qtbot):
+    viewer.window.remove_dock_widget("all")
+    qtbot.waitUntil(lambda: not computing_threads(), timeout=60_000)
+    qtbot.wait(300)
+    # napari may end the widget now or later: the layer tells the truth in either case
+    is_complete = half_way.metadata[METADATA]["complete"]
+    assert half_way.name == ("NCC a vs b" if is_complete else "NCC a vs b (partial)")
+    assert np.isfinite(half_way.data).all() == is_complete
+
+
+def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot, rng):
+    from qtpy.QtCore import QTimer
+
+    slow_pair(viewer, dock, rng)
+    ticks = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(dock["message"].value))
+    timer.start(10)
+    click(dock, "run")
+    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+    timer.stop()
+    assert len({tick for tick in ticks if tick.startswith("Comparing")}) > 10
+
+
+def test_a_large_plane_is_shown_as_a_pyramid(viewer, dock, run, rng, monkeypatch):
+    monkeypatch.setattr(blank, "LARGE_PLANE", 600**2)
+    data = rng.normal(size=(2, 700, 1100)).astype("f4")
+    viewer.add_image(data[0], name="a")
+    viewer.add_image(data[1], name="b")
+    run(dock)
+    ncc = viewer.layers[-1]
+    assert ncc.multiscale
+    assert [level.shape for level in ncc.data] == [(700, 1100), (350, 550), (175, 275)]
+    np.testing.assert_allclose(ncc.data[0], local_ncc(data[0], data[1]), atol=1e-6)
+    blocks = ncc.data[0].reshape(350, 2, 550, 2)
+    np.testing.assert_allclose(ncc.data[1], np.nanmean(blocks, (1, 3)), atol=1e-6)
+    run(dock)
+    assert len(viewer.layers) == 3
+
+
+def test_a_result_larger_than_the_budget_goes_to_files(viewer, dock, run, rng):
+    from napari.settings import get_plugin_settings
+
+    get_plugin_settings(PLUGIN).widget.memory = 1e-5
+    data = rng.normal(size=(2, 3, 60, 70)).astype("f4")
+    viewer.add_image(data[0], name="a", axis_labels=("t", "y", "x"))
+    viewer.add_image(data[1], name="b", axis_labels=("t", "y", "x"))
+    run(dock)
+    ncc = viewer.layers[-1]
+    assert isinstance(ncc.data, zarr.Array)
+    np.testing.assert_allclose(ncc.data[:], local_ncc(*data, radius=(0, 4, 4)), atol=1e-6)
+    folder = Path(ncc.data.store.root)
+    assert folder.exists()
+    viewer.dims.set_current_step(0, 2)
+
+
+def test_files_of_a_result_go_when_it_goes():
+    from napari_local_ncc.geometry import Grid
+
+    levels = blank.blank_levels(Grid((5, 6)), "f4", multiscale=False, budget=0)
+    folder = Path(levels[0].store.root).parent
+    assert folder.exists()
+    assert np.isnan(levels[0][:]).all()
+    del levels
+    deadline = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not folder.exists()
+
+
+QUIT_WHILE_RUNNING = """
+import napari, numpy as np
+from qtpy.QtCore import QTimer
+viewer = napari.Viewer()
+series = np.random.default_rng(0).normal(size=(60, 500, 500)).astype("f4")
+for name in "ab":
+    viewer.add_image(series, name=name, axis_labels=("t", "y", "x"))
+_, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+widget["radius"].value = 60
+widget["weights"].value = "gaussian"
+widget["run"].native.click()
+timer = QTimer()
+def close_when_running():
+    if widget["message"].value.startswith("Comparing: "):
+        timer.stop()
+        viewer.close()
+timer.timeout.connect(close_when_running)
+timer.start(20)
+napari.run()
+print("left the event loop")
+"""
+
+
+def test_quitting_while_running_ends_the_process(viewer):
+    """Without an error, and without waiting for the rest of the map."""
+    found = subprocess.run(
+        [sys.executable, "-c", QUIT_WHILE_RUNNING], capture_output=True, text=True, timeout=90
+    )
+    assert "left the event loop" in found.stdout
+    assert "Error" not in found.stderr + found.stdout
+    assert found.returncode == 0

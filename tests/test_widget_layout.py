@@ -1,0 +1,151 @@
+"""The widget's layout: on a laptop, empty, folded, by keyboard; what it explains."""
+
+from __future__ import annotations
+
+import pytest
+from magicgui.widgets import CheckBox, Container, Label, ProgressBar
+from qtpy.QtWidgets import QLabel
+
+from napari_local_ncc._napari.widget import _within
+
+PLUGIN = "napari-local-ncc"
+
+
+def settle(qtbot, dock):
+    """Wait until the layout has found its place."""
+    heights = []
+
+    def is_still():
+        fields = [dock[name].native for name in ("fixed", "run", "plan", "message")]
+        heights.append([f.mapTo(dock.native, f.rect().topLeft()).y() for f in fields])
+        return len(heights) > 3 and heights[-1] == heights[-2] == heights[-3]
+
+    qtbot.wait(200)
+    qtbot.waitUntil(is_still, timeout=20_000)
+
+
+def test_the_layout_is_calm_on_a_laptop(viewer, dock, run, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    viewer.open_sample(PLUGIN, "series")
+    for layer in viewer.layers:
+        layer.name = f"a very long name of a file from a microscope, {layer.name}"
+    fields = [dock[name].native for name in ("fixed", "moving", "radius", "weights", "mask")]
+    settle(qtbot, dock)
+    lefts = {field.mapTo(dock.native, field.rect().topLeft()).x() for field in fields}
+    assert len(lefts) == 1
+    assert dock.native.width() < 420
+    button = dock["run"].native
+    before = button.mapTo(dock.native, button.rect().topLeft()).y()
+    assert before + button.height() < 700
+    run(dock)
+    settle(qtbot, dock)
+    assert button.mapTo(dock.native, button.rect().topLeft()).y() == before
+
+
+def test_run_stays_in_sight_with_everything_unfolded(viewer, dock, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    viewer.open_sample(PLUGIN, "series")
+    for section in ("more", "transform_section"):
+        dock[section].native.click()
+    qtbot.wait(200)
+    button = dock["run"].native
+    assert button.mapTo(window, button.rect().bottomLeft()).y() < 768
+    assert window.height() <= 768
+
+
+def test_no_label_is_cut_off(viewer, dock, qtbot):
+    viewer.window._qt_window.resize(1366, 768)
+    viewer.window._qt_window.show()
+    viewer.open_sample(PLUGIN, "series")
+    for section in ("more", "transform_section"):
+        dock[section].native.click()
+    qtbot.wait(200)
+    labels = [label for label in dock.native.findChildren(QLabel) if not label.wordWrap()]
+    assert len(labels) > 10
+    for label in labels:
+        assert label.width() >= label.fontMetrics().horizontalAdvance(label.text()), label.text()
+
+
+def test_every_field_says_what_to_choose(dock):
+    fields = [f for f in _within(dock) if not isinstance(f, Container | Label | ProgressBar)]
+    assert len(fields) > 25
+    for field in fields:
+        assert len(field.tooltip or "") > 20, field.name
+    assert "no proof" in dock["run"].tooltip
+    assert "no proof" in dock["registration"].tooltip
+
+
+def test_tab_goes_from_top_to_bottom(viewer, dock, qtbot):
+    viewer.window._qt_window.show()
+    viewer.open_sample(PLUGIN, "slices")
+    dock["more"].native.click()
+    names = ("fixed", "moving", "registration", "radius", "weights", "mask", "more")
+    names += ("exact_radius", "interpolation", "min_std", "min_valid", "on_cancel")
+    names += ("add_registered", "keep", "transform_section", "run", "register")
+    fields = [dock[name].native for name in names]
+    visited, widget = [], fields[0]
+    for _ in range(2000):
+        if widget in fields and widget not in visited:
+            visited.append(widget)
+        widget = widget.nextInFocusChain()
+    assert visited == fields
+
+
+def test_an_empty_viewer_offers_the_samples(viewer, dock, qtbot):
+    viewer.window._qt_window.show()
+    qtbot.waitUntil(lambda: dock["welcome"].native.isVisible())
+    assert not dock["fixed"].native.isVisible()
+    dock["sample_series"].native.click()
+    assert [layer.name for layer in viewer.layers] == ["reference", "drifting series"]
+    qtbot.waitUntil(lambda: dock["fixed"].native.isVisible())
+    assert not dock["welcome"].native.isVisible()
+    assert dock["fixed"].value is viewer.layers[0]
+
+
+def test_the_guide_opens(dock, qtbot):
+    from qtpy.QtWidgets import QTextBrowser
+
+    dock["guide"].native.click()
+    text = dock.native.findChild(QTextBrowser)
+    assert "Run" in text.toPlainText()
+    assert "no proof" in text.toPlainText()
+    text.parent().close()
+
+
+def test_the_plan_follows_a_layer_that_is_edited(viewer, dock):
+    viewer.open_sample(PLUGIN, "slices")
+    assert "window 9x9 px = 9 mm" in dock["plan"].value
+    for layer in viewer.layers:
+        layer.scale = (0.5, 0.5)
+    assert "window 9x9 px = 4.5 mm" in dock["plan"].value
+    viewer.layers["moving"].units = ("pixel", "pixel")
+    assert dock["unitless"].native.isVisibleTo(dock.native)
+
+
+@pytest.mark.parametrize(
+    ("text", "window"), [("2 mm", "5x5 px = 5 mm"), ("1, 3", "3x7 px"), ("", "9x9 px = 9 mm")]
+)
+def test_the_radius_may_be_a_length_or_one_per_axis(viewer, dock, text, window):
+    viewer.open_sample(PLUGIN, "slices")
+    dock["exact_radius"].value = text
+    assert window in dock["plan"].value
+    assert dock["radius"].enabled == (not text)
+
+
+def test_limits_reach_the_map(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    dock["min_std"].value = "much"
+    assert "least contrast must be a number" in dock["plan"].value
+    dock["min_std"].value = "12.5"
+    dock["min_valid"].value = 0.9
+    run(dock)
+    parameters = viewer.layers[-1].metadata[PLUGIN]["parameters"]
+    assert (parameters["min_std"], parameters["min_valid"]) == (12.5, 0.9)
+
+
+def test_check_boxes_are_off_at_first(dock):
+    assert not any(field.value for field in _within(dock) if isinstance(field, CheckBox))
