@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")  # the defaults
 
 import napari
+import numpy as np
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from napari_local_ncc.cli import main
+from napari_local_ncc.sample_data import brain_slice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,18 +33,76 @@ def demo_figure() -> None:
         shutil.copy(Path(folder) / "figure.png", HERE / "demo.png")
 
 
-def widget_screenshot() -> None:
-    """Run the widget on the first sample and take the window's picture."""
+def open_widget(theme: str = "dark") -> tuple[napari.Viewer, Any]:
+    """Open napari on a laptop's screen, with the widget."""
     viewer = napari.Viewer()
+    viewer.theme = theme
     viewer.window._qt_window.resize(*LAPTOP)
-    viewer.open_sample("napari-local-ncc", "slices")
     _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+    return viewer, widget
+
+
+def take(viewer: napari.Viewer, name: str) -> None:
+    """Take the window's picture, after the canvas has been drawn."""
+    wait(lambda: False, seconds=1)
+    save(viewer, name)
+
+
+def save(viewer: napari.Viewer, name: str) -> None:
+    """Write the window's picture in 256 colours, which makes a small file."""
+    picture = viewer.window.screenshot(canvas_only=False, flash=False)
+    Image.fromarray(picture).convert("RGB").quantize(256).save(HERE / f"{name}.png", optimize=True)
+
+
+def widget_idle_and_done(theme: str = "dark") -> None:
+    """Show the widget before and after a run on the first sample."""
+    viewer, widget = open_widget(theme)
+    viewer.open_sample("napari-local-ncc", "slices")
     widget["registration"].value = "translation"
+    viewer.canvas.overlays.scale_bar.visible = True
+    if theme == "dark":
+        take(viewer, "widget-idle")
+    else:
+        widget["more"].native.click()
     widget["run"].native.click()
     wait(lambda: widget["run"].enabled)
-    viewer.canvas.overlays.scale_bar.visible = True
-    wait(lambda: False, seconds=1)  # let the canvas draw
-    viewer.window.screenshot(HERE / "widget.png", canvas_only=False, flash=False)
+    take(viewer, "widget-done" if theme == "dark" else f"widget-{theme}")
+    viewer.close()
+
+
+def widget_running() -> None:
+    """Show tiles that have landed around the middle of the view."""
+    viewer, widget = open_widget()
+    pair = brain_slice()
+    for image in (pair.fixed, pair.moving):
+        enlarged = np.kron(np.asarray(image.data), np.ones((16, 16), np.uint8))
+        viewer.add_image(enlarged, name=image.name, scale=(1 / 16, 1 / 16), units=("mm", "mm"))
+    wait(lambda: False, seconds=1)
+    widget["radius"].value = 80
+    widget["weights"].value = "gaussian"
+    widget["run"].native.click()
+    wait(lambda: widget["progress"].value > widget["progress"].max / 3)
+    save(viewer, "widget-running")
+    widget["cancel"].native.click()
+    viewer.close()
+
+
+def widget_3d() -> None:
+    """Show a volume's map in 3-D."""
+    viewer, widget = open_widget()
+    viewer.open_sample("napari-local-ncc", "volumes")
+    widget["registration"].value = "translation"
+    widget["radius"].value = 4
+    widget["weights"].value = "box"
+    widget["run"].native.click()
+    wait(lambda: widget["run"].enabled)
+    _, moving, ncc = viewer.layers
+    moving.visible = False
+    viewer.dims.ndisplay = 3
+    ncc.depiction = "plane"
+    ncc.plane.position = tuple(n / 2 for n in ncc.data.shape)
+    viewer.scene.camera.angles = (-20, 30, 160)
+    take(viewer, "widget-3d")
     viewer.close()
 
 
@@ -52,4 +116,7 @@ def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 if __name__ == "__main__":
     demo_figure()
-    widget_screenshot()
+    widget_idle_and_done()
+    widget_idle_and_done("light")
+    widget_running()
+    widget_3d()
