@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import Interpolation
     from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.registration import Registration
     from napari_local_ncc.summary import Summary
+    from napari_local_ncc.tables import GroupTally, Table
 
 app = typer.Typer(
     add_completion=False,
@@ -132,7 +135,10 @@ def map_(
     ] = "none",
     transform: Annotated[
         str | None,
-        typer.Option(metavar="T.json", help="Apply a transform that `register` found."),
+        typer.Option(
+            metavar="T.json",
+            help="Apply a transform that `register` found: its file, or the JSON text itself.",
+        ),
     ] = None,
     radius: Annotated[
         str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
@@ -159,6 +165,21 @@ def map_(
     level_moving: Annotated[
         int, typer.Option(min=0, help="Level of moving's pyramid; 0 is the finest.")
     ] = 0,
+    select_mask: Annotated[
+        str, typer.Option(metavar="c=1", help="Pick indices of axes of the mask.")
+    ] = "",
+    level_mask: Annotated[
+        int, typer.Option(min=0, help="Level of the mask's pyramid; 0 is the finest.")
+    ] = 0,
+    grid_fixed: Annotated[
+        str, typer.Option(metavar="JSON", help="Where fixed lies, if not as its file says.")
+    ] = "",
+    grid_moving: Annotated[
+        str, typer.Option(metavar="JSON", help="Where moving lies, if not as its file says.")
+    ] = "",
+    grid_mask: Annotated[
+        str, typer.Option(metavar="JSON", help="Where the mask lies, if not as its file says.")
+    ] = "",
     interpolation: Annotated[
         str, typer.Option(help="How moving is sampled: linear or cubic.")
     ] = "linear",
@@ -176,6 +197,13 @@ def map_(
     plot: Annotated[
         Path | None, typer.Option(help="Also draw a figure here (.png, .pdf, .svg).")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Segmentation (0: nothing): sum up the map in each region.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="T.csv", help="Write a row per label, or per frame without --labels."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
@@ -185,13 +213,19 @@ def map_(
     from napari_local_ncc.parameters import NCCParameters, check_weights
     from napari_local_ncc.pipeline import confidence_map
     from napari_local_ncc.plots import check_figure
-    from napari_local_ncc.registration import Registration, check_model, iter_register
+    from napari_local_ncc.registration import check_model, iter_register
     from napari_local_ncc.summary import describe_pairing
+    from napari_local_ncc.tables import GroupTally, check_table, frame_lines, frame_table
 
-    inputs = [path for path in (fixed, moving, mask, transform) if path is not None]
+    files = (fixed, moving, mask, None if _is_json(transform) else transform)
+    inputs = [path for path in files if path is not None]
     check_output(output, overwrite, inputs)
     if plot is not None:
         check_figure(plot, overwrite, inputs)
+    if labels is not None and table is None:
+        raise ValueError("--labels needs --table T.csv, for a row per label")
+    if table is not None:
+        check_table(table, overwrite, [*inputs, *([labels] if labels else [])])
     if transform is not None and register != "none":
         raise ValueError("give --register or --transform, not both")
     check_model(register)
@@ -205,12 +239,14 @@ def map_(
     )
     a = read_image(fixed, select=parse_selection(select_fixed), level=level_fixed)
     b = read_image(moving, select=parse_selection(select_moving), level=level_moving)
-    a, b = a.with_spatial_ndim(ndim), b.with_spatial_ndim(ndim)
+    a, b = _placed(a, grid_fixed, ndim), _placed(b, grid_moving, ndim)
     allowed = None
     if mask is not None:
-        allowed = read_image(mask).select_known(parse_selection(select_fixed))
-        allowed = allowed.with_spatial_ndim(ndim)
-    applied = None if transform is None else Registration.load(transform)
+        allowed = read_image(mask, select=parse_selection(select_mask), level=level_mask)
+        allowed = allowed.select_known(parse_selection(select_fixed))
+        allowed = _placed(allowed, grid_mask, ndim)
+    regions = None if labels is None else read_image(labels).with_spatial_ndim(ndim)
+    applied = None if transform is None else _transform(transform)
     plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
     check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid, parameters)
     say(plan)
@@ -219,10 +255,18 @@ def map_(
     result = confidence_map(
         a, b, parameters=parameters, registration=applied, mask=allowed, unitless=meaning
     )
-    summary = follow(_write(result, output, overwrite=overwrite, workers=workers))
+    is_series = bool(result.grid.series_shape)
+    frames = GroupTally() if is_series or table is not None else None
+    summary = follow(_write(result, output, overwrite=overwrite, workers=workers, frames=frames))
     print(f"compare  {plan}")
     report(None if transform is not None else applied, summary)
+    by_frame = {} if frames is None else frame_table(frames, result.grid)
+    for line in frame_lines(by_frame) if is_series else []:
+        print(f"frame    {line}")
     print(f"map      {output}")
+    if table is not None:
+        _write_table(table, by_frame, output, regions)
+        print(f"table    {table}")
     if plot is not None:
         _plot(plot, a, b, output)
         print(f"figure   {plot}")
@@ -269,13 +313,56 @@ def register_(
     print(f"register {describe_registration(found)}\ntransform {output}")
 
 
+def _is_json(text: str | None) -> bool:
+    return text is not None and text.lstrip().startswith("{")
+
+
+def _transform(text: str) -> Registration:
+    """Return the transform of a file, or of a JSON text."""
+    from napari_local_ncc.registration import Registration
+
+    if not _is_json(text):
+        return Registration.load(text)
+    try:
+        return Registration.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot read the JSON of --transform: {error!r}") from error
+
+
+def _placed(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
+    """Put an image on the grid of a JSON text; without one, count its spatial axes."""
+    from napari_local_ncc.geometry import Grid
+
+    if not grid:
+        return image.with_spatial_ndim(ndim)
+    try:
+        place = Grid.from_dict(json.loads(grid))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot read the grid of {image.name}: {error}") from error
+    return image.replace(grid=place)
+
+
+def _write_table(path: Path, by_frame: Table, map_path: Path, regions: SpatialImage | None) -> None:
+    """Write the table by frame, or by region of the map, which is read back."""
+    from napari_local_ncc.io import read_map
+    from napari_local_ncc.tables import label_table, write_csv
+
+    write_csv(by_frame if regions is None else label_table(read_map(map_path), regions), path)
+
+
 def _write(
-    result: ConfidenceMap, path: Path, *, overwrite: bool, workers: int | None
+    result: ConfidenceMap,
+    path: Path,
+    *,
+    overwrite: bool,
+    workers: int | None,
+    frames: GroupTally | None = None,
 ) -> Generator[Progress, None, Summary]:
-    """Write a map tile by tile and sum up its NCC band on the way."""
+    """Write a map tile by tile and sum up its NCC band on the way, by frame too if asked."""
     from napari_local_ncc.io import iter_write_map
     from napari_local_ncc.pipeline import load_kernel
     from napari_local_ncc.summary import Tally
+    from napari_local_ncc.tables import tally_frames
 
     yield Progress("load the kernel (a few seconds after an installation)", 0, 1)
     load_kernel()
@@ -284,6 +371,8 @@ def _write(
     with closing(iter_write_map(result, path, overwrite=overwrite, workers=workers)) as tiles:
         for tile in tiles:
             tally.add(tile.data[band])
+            if frames is not None:
+                tally_frames(frames, tile.location[1:], tile.data[band], result.grid)
             yield Progress("compare", tile.done, tile.total)
     return tally.summary
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from napari_local_ncc.source import Source
+
 # Large enough that little of the work is on overlaps and tasks, small enough to show progress.
 PLANE_CHUNK = 1024
 VOLUME_CHUNK = 128
@@ -34,6 +36,8 @@ class SpatialImage:
         Where the samples lie; the same shape.
     name : str
         What to call the image in messages.
+    source : Source, optional
+        Where the samples came from; ``None`` where nothing is known of it.
 
     Raises
     ------
@@ -46,6 +50,7 @@ class SpatialImage:
     data: da.Array
     grid: Grid
     name: str = "image"
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         check_real(self.data.dtype, self.name)
@@ -85,7 +90,9 @@ class SpatialImage:
         return cls(samples, grid, name)
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed."""
+        """Return a copy with some fields changed; new data are no longer the source's."""
+        if "data" in changes:
+            changes = {"source": None} | changes
         return replace(self, **changes)
 
     def with_spatial_ndim(self, ndim: int | None) -> Self:
@@ -112,6 +119,7 @@ class SpatialImage:
         """
         labels = [label.lower() for label in self.grid.axis_labels]
         index: list[slice | int] = [slice(None)] * self.grid.ndim
+        taken = {}
         for label, position in chosen.items():
             axes = ", ".join(f"{a}: {n}" for a, n in zip(labels, self.grid.shape, strict=True))
             if label.lower() not in labels:
@@ -121,9 +129,12 @@ class SpatialImage:
                 raise ValueError(
                     f"{self.name} has no index {label}={position}; its axes are {axes}"
                 )
-            index[axis] = position
+            index[axis] = taken[label.lower()] = position % self.grid.shape[axis]
         kept = [axis for axis, part in enumerate(index) if isinstance(part, slice)]
-        return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept))
+        source = self.source
+        if source is not None and taken:
+            source = source.selecting(taken, kept)
+        return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept), source=source)
 
     def select_known(self, chosen: Mapping[str, int]) -> Self:
         """Do the same as `select` for those axes only that the image has."""

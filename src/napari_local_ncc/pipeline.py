@@ -50,7 +50,8 @@ class ConfidenceMap:
     registration : Registration or None
         The transform that was applied to the moving image.
     provenance : dict
-        Plain JSON values: names, grids, parameters, transform and software version.
+        Plain JSON values: names, grids and sources of the images and the mask, parameters,
+        transform and software version; see `napari_local_ncc.recipe`.
     calibration : Calibration or None
         What turned NCC into confidence, if that is among the bands.
     """
@@ -176,8 +177,10 @@ def iter_confidence_map(
     bands = compare(a, b, allowed, grid=compared, parameters=parameters, calibration=calibration)
     provenance = {
         "software": f"napari-local-ncc {version('napari-local-ncc')}",
-        "fixed": {"name": fixed.name, "grid": fixed.grid.to_dict()},
-        "moving": {"name": moving.name, "grid": moving.grid.to_dict()},
+        "fixed": _origin(fixed),
+        "moving": _origin(moving),
+        "mask": None if mask is None else _origin(_placed(mask, grid)),
+        "unitless": unitless,
         "parameters": asdict(parameters),
         "registration": None if registration is None else registration.to_dict(),
         "calibration": None if calibration is None else calibration.to_dict(),
@@ -191,6 +194,19 @@ def iter_confidence_map(
         provenance,
         calibration,
     )
+
+
+def _placed(mask: SpatialImage | ArrayLike | da.Array, grid: Grid) -> SpatialImage:
+    """Return a mask where it lies: a plain array has the fixed image's grid."""
+    if isinstance(mask, SpatialImage):
+        return mask
+    return as_spatial_image(mask, "mask").replace(grid=grid)
+
+
+def _origin(image: SpatialImage) -> dict[str, Any]:
+    """Say which image it is, where it lies, and where its samples came from."""
+    source = None if image.source is None else image.source.to_dict()
+    return {"name": image.name, "grid": image.grid.to_dict(), "source": source}
 
 
 def _check_fits(registration: Registration, grid: Grid) -> None:

@@ -109,13 +109,49 @@ def mask_on(
                 f"{name} has shape {plain.grid.shape} but {image.name} has {image.grid.shape}"
             )
         mask = plain.replace(grid=image.grid)
-    pair = pair_images(image, mask, unitless="pixels")
+    return _nearest_on(mask, image, name) > 0
+
+
+def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
+    """Bring the regions of a segmentation onto a grid.
+
+    Parameters
+    ----------
+    labels : SpatialImage
+        Whole numbers; 0 is no region. One without physical units lies on the pixels.
+    grid : Grid
+        The grid; the labels hold for all frames that they do not tell apart.
+
+    Returns
+    -------
+    dask array of int64, shape grid.shape
+        The nearest label; 0 outside.
+
+    Raises
+    ------
+    TypeError
+        If the labels are no whole numbers.
+    ValueError
+        If the grids cannot be paired.
+    """
+    if labels.data.dtype.kind not in "biu":
+        raise TypeError(f"{labels.name} holds {labels.data.dtype} values; labels are whole numbers")
+    nothing = da.zeros(grid.shape, dtype=np.uint8, chunks=map_chunks(grid))
+    # float64 holds the labels beside the NaN of what is outside
+    whole = labels.replace(data=labels.data.astype(np.float64))
+    found = _nearest_on(whole, SpatialImage(nothing, grid, "the map"), "labels")
+    return da.nan_to_num(found).astype(np.int64)
+
+
+def _nearest_on(marks: SpatialImage, image: SpatialImage, name: str) -> da.Array:
+    """Sample an image of marks on another image's grid; NaN outside."""
+    pair = pair_images(image, marks, unitless="pixels")
     if pair.fixed.grid.shape != image.grid.shape:
         raise ValueError(
-            f"{name} has the axes {mask.grid.axis_labels} of shape {mask.grid.shape}, more than "
+            f"{name} has the axes {marks.grid.axis_labels} of shape {marks.grid.shape}, more than "
             f"{image.name} with {image.grid.axis_labels} of shape {image.grid.shape}"
         )
-    return resample(pair.moving, pair.fixed.grid, interpolation="nearest").data > 0
+    return resample(pair.moving, pair.fixed.grid, interpolation="nearest").data
 
 
 def matrices_of(registration: Registration | None, grid: Grid) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -16,6 +17,7 @@ from napari_local_ncc.geometry import Grid, is_spatial
 from napari_local_ncc.image import SpatialImage, map_chunks
 from napari_local_ncc.luminance import luminance, one_sample
 from napari_local_ncc.parameters import check_real
+from napari_local_ncc.source import Source
 from napari_local_ncc.units import PIXEL, unit_name
 
 if TYPE_CHECKING:
@@ -101,7 +103,16 @@ def spatial_image(
         data = da.stack([one_sample(data, k) for k in samples])
     elif rgb:
         data = luminance(data, data.ndim - 1)
-    return SpatialImage(data, grid, layer.name).select(chosen).with_spatial_ndim(spatial_ndim)
+    image = SpatialImage(data, grid, layer.name).select(chosen)
+    how = f"spatial_image(viewer.layers[{layer.name!r}], chosen={dict(chosen)}, level={level})"
+    source = Source(_file(layer), dict(chosen), level, expression=how)
+    return image.replace(source=source).with_spatial_ndim(spatial_ndim)
+
+
+def _file(layer: Layer) -> str | None:
+    """Return the absolute path of the file that a layer was opened from, if it was."""
+    path = layer.source.path
+    return str(Path(path).absolute()) if path and "://" not in str(path) else None
 
 
 def mask_image(
@@ -143,7 +154,11 @@ def mask_image(
         raise ValueError(
             f"the mask {mask.name} holds no area; draw polygons, rectangles or ellipses"
         )
-    return SpatialImage(drawn_on(fixed.grid, outlines), fixed.grid, mask.name)
+    source = None
+    if fixed.source is not None:
+        drawn = f"mask_image(viewer.layers[{mask.name!r}], {fixed.source.expression})"
+        source = Source(expression=drawn)
+    return SpatialImage(drawn_on(fixed.grid, outlines), fixed.grid, mask.name, source)
 
 
 def _level_data(layer: Image | Labels, level: int) -> Any:

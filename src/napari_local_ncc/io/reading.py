@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_local_ncc.io import npy, omezarr, picture, tiff
 from napari_local_ncc.io.stored import READABLE, ReadError, StoredImage
+from napari_local_ncc.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,9 +60,10 @@ def read_image(
     stored = _read(location, level)
     try:
         chosen = stored.select(select or {}).without_colour().ordered()
-        return chosen.image(name or location.name)
+        image = chosen.image(name or location.name)
     except ValueError as error:
         raise ReadError(f"{location}: {error}") from error
+    return image.replace(source=Source(str(location.absolute()), select or {}, level, image.grid))
 
 
 def _read(path: Path, level: int) -> StoredImage:

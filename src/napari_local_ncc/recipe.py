@@ -1,0 +1,279 @@
+"""A map's provenance as a text that makes the same map again: Python, or a command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, replace
+from pprint import pformat
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+
+from napari_local_ncc.io import read_image
+from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_local_ncc.image import SpatialImage
+
+Provenance = dict[str, Any]
+
+ROLES = ("fixed", "moving", "mask")
+OUTPUT = "ncc.ome.zarr"
+TRANSFORM = "TRANSFORM.json"
+LONGEST_ARGUMENT = 6000  # characters; the command line of Windows holds 8191 in all
+
+
+def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
+    """Write the Python program that makes a map again.
+
+    Parameters
+    ----------
+    provenance : dict
+        `ConfidenceMap.provenance`, or what a result layer carries in its metadata.
+    output : str
+        Where the program writes the map.
+
+    Returns
+    -------
+    str
+        A program. Where an image has no file behind it, a comment says how to save it
+        under the name that the program reads.
+    """
+    inputs = _inputs(provenance)
+    body = [_read_in_python(each) for each in inputs]
+    arguments = [each.role for each in inputs if each.role != "mask"]
+    parameters = ", ".join(f"{k}={value!r}" for k, value in _set_parameters(provenance).items())
+    arguments += [f"parameters=NCCParameters({parameters})"] if parameters else []
+    if provenance["registration"] is not None:
+        body.append(f"registration = Registration.from_dict(\n{_block(provenance, 4)}\n)")
+        arguments.append("registration=registration")
+    if provenance.get("mask") is not None:
+        arguments.append("mask=mask")
+    if provenance.get("unitless") is not None:
+        arguments.append(f"unitless={provenance['unitless']!r}")
+    call = "".join(f"    {argument},\n" for argument in arguments)
+    body += [f"result = confidence_map(\n{call})", f"write_map(result, {output!r})"]
+    names = [
+        name
+        for name in ("Grid", "NCCParameters", "Registration", "confidence_map", "read_image")
+        if any(name in line for line in body)
+    ]
+    imports = f"from napari_local_ncc import {', '.join([*names, 'write_map'])}"
+    head = [f"# made with {provenance['software']}", *_hints(inputs)]
+    return "\n".join([*head, imports, "", *body, ""])
+
+
+def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
+    """Write the command that makes a map again.
+
+    Parameters
+    ----------
+    provenance, output
+        As for `as_python`.
+
+    Returns
+    -------
+    str
+        One command for a POSIX shell, after lines of comment where an image has no file
+        behind it, or the transform is too long for a command line.
+    """
+    inputs = _inputs(provenance)
+    words = ["local-ncc", "map", *(each.path for each in inputs if each.role != "mask")]
+    words += ["-o", output]
+    hints = _hints(inputs)
+    ndim = inputs[0].spatial_ndim if any(e.placement == "count axes" for e in inputs) else None
+    words += [] if ndim is None else ["--ndim", str(ndim)]
+    for each in inputs:
+        words += _taken_by_options(each)
+        counted = each.placement != "replace" and ndim in (None, each.spatial_ndim)
+        if not counted:
+            words += [f"--grid-{each.role}", json.dumps(each.grid, separators=(",", ":"))]
+    parameters = _set_parameters(provenance)
+    for name, value in parameters.items():
+        joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        words += [f"--{name.replace('_', '-')}", joined]
+    if provenance["registration"] is not None:
+        text = json.dumps(provenance["registration"], separators=(",", ":"))
+        if len(text) > LONGEST_ARGUMENT:
+            hints += [
+                f"# save the transform as {TRANSFORM}, from the map's file or layer: "
+                "Registration.from_dict(provenance['registration'])"
+                f".save({TRANSFORM!r})"
+            ]
+            text = TRANSFORM
+        words += ["--transform", text]
+    if provenance.get("unitless") is not None:
+        words += ["--unitless", provenance["unitless"]]
+    return "\n".join([*hints, shlex.join(words), ""])
+
+
+def checked_files(
+    provenance: Provenance, images: Mapping[str, SpatialImage] | None = None
+) -> Provenance:
+    """Forget the files that do not hold the images that were compared.
+
+    Parameters
+    ----------
+    provenance : dict
+        As for `as_python`.
+    images : mapping of str to SpatialImage, optional
+        The images by their role, as far as they are at hand: a file is then believed only
+        if the middle of its samples equals theirs.
+
+    Returns
+    -------
+    dict
+        The same, where the source of an image names a file only if that can be read and
+        gives an image of this shape; it then says where the file itself places it.
+    """
+    checked = dict(provenance)
+    for role in ROLES:
+        origin = provenance.get(role)
+        if origin is None or origin["source"] is None or origin["source"]["path"] is None:
+            continue
+        source = Source.from_dict(origin["source"])
+        found = _read_again(source)
+        if found is None or not _is_same(found, origin, (images or {}).get(role)):
+            source = replace(source, path=None, grid=None)
+        else:
+            source = replace(source, grid=found.grid)
+        checked[role] = origin | {"source": source.to_dict()}
+    return checked
+
+
+def _read_again(source: Source) -> SpatialImage | None:
+    try:
+        return read_image(str(source.path), select=source.select, level=source.level)
+    except (OSError, ValueError, TypeError):  # it is gone, or holds something else now
+        return None
+
+
+def _is_same(found: SpatialImage, origin: Provenance, image: SpatialImage | None) -> bool:
+    if list(found.grid.shape) != list(origin["grid"]["shape"]):
+        return False
+    if image is None:
+        return True
+    middle = tuple(slice(max(n // 2 - 32, 0), n // 2 + 32) for n in found.grid.shape[-2:])
+    place = (*(n // 2 for n in found.grid.shape[:-2]), *middle)
+    theirs, ours = dask.compute(found.data[place], image.data[place], callbacks=[])
+    return bool(np.array_equal(theirs, ours, equal_nan=theirs.dtype.kind == "f"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Input:
+    """One image of a recipe: how to read it, and where to place it.
+
+    Parameters
+    ----------
+    role : {"fixed", "moving", "mask"}
+        What it is for.
+    name : str
+        What it was called.
+    path : str
+        The file to read.
+    source : Source
+        What to take of it.
+    grid : dict
+        Where its samples lie.
+    """
+
+    role: str
+    name: str
+    path: str
+    source: Source
+    grid: dict[str, Any]
+
+    @property
+    def spatial_ndim(self) -> int:
+        return sum(self.grid["spatial"])
+
+    @property
+    def placement(self) -> str:
+        """What to do to the file's own grid: "nothing", "count axes" or "replace"."""
+        own = None if self.source.grid is None else self.source.grid.to_dict()
+        if own == self.grid:
+            return "nothing"
+        if own is not None and own | {"spatial": self.grid["spatial"]} == self.grid:
+            return "count axes"
+        return "replace"
+
+
+def _inputs(provenance: Provenance) -> list[_Input]:
+    inputs = []
+    for role in ROLES:
+        origin = provenance.get(role)
+        if origin is None:
+            continue
+        source = Source() if origin["source"] is None else Source.from_dict(origin["source"])
+        if source.path is None:  # what is saved is what was compared, selected already
+            source = Source(expression=source.expression)
+        path = source.path or f"{role.upper()}.npy"
+        inputs.append(_Input(role, origin["name"], path, source, origin["grid"]))
+    return inputs
+
+
+def _hints(inputs: Sequence[_Input]) -> list[str]:
+    """Say in lines of comment how to save the images that have no file."""
+    lines: list[str] = []
+    for each in inputs:
+        if each.source.path is not None:
+            continue
+        what = f"{each.role} ({each.name}) has no file of its own"
+        if each.source.expression:
+            lines += [
+                f"# {what}; in napari's console:",
+                "#   import numpy",
+                "#   from napari_local_ncc._napari.layers import mask_image, spatial_image",
+                f"#   numpy.save({each.path!r}, {each.source.expression}.data)",
+            ]
+        else:
+            lines.append(f"# {what}; save its samples: numpy.save({each.path!r}, {each.role})")
+    return lines
+
+
+def _read_in_python(each: _Input) -> str:
+    options = ""
+    if each.source.select:
+        options += f", select={dict(each.source.select)!r}"
+    if each.source.level:
+        options += f", level={each.source.level}"
+    text = f"{each.role} = read_image({each.path!r}{options})"
+    if each.placement == "count axes":
+        return f"{text}.with_spatial_ndim({each.spatial_ndim})"
+    if each.placement == "replace":
+        grid = pformat(each.grid, width=92, sort_dicts=False, compact=True)
+        placed = f"Grid.from_dict(\n{_indented(grid, 4)}\n)"
+        return f"{text}\n{each.role} = {each.role}.replace(grid={placed})"
+    return text
+
+
+def _block(provenance: Provenance, indent: int) -> str:
+    text = pformat(provenance["registration"], width=92, sort_dicts=False, compact=True)
+    return _indented(text, indent)
+
+
+def _indented(text: str, indent: int) -> str:
+    return "\n".join(" " * indent + line for line in text.splitlines())
+
+
+def _set_parameters(provenance: Provenance) -> Mapping[str, Any]:
+    """Return the parameters that differ from their defaults."""
+    defaults = asdict(NCCParameters())
+    given = asdict(NCCParameters(**provenance["parameters"]))
+    return {name: value for name, value in given.items() if value != defaults[name]}
+
+
+def _taken_by_options(each: _Input) -> list[str]:
+    """Return the options of `local-ncc map` that say what to take of one image's file."""
+    words = ["--mask", each.path] if each.role == "mask" else []
+    if each.source.select:
+        chosen = ",".join(f"{label}={index}" for label, index in each.source.select.items())
+        words += [f"--select-{each.role}", chosen]
+    if each.source.level:
+        words += [f"--level-{each.role}", str(each.source.level)]
+    return words
