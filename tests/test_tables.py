@@ -56,6 +56,24 @@ def test_a_tally_in_parts_is_numpy_on_the_whole(values, groups, cut, threshold):
         np.testing.assert_allclose(tally.share_above(threshold)[k], above)
 
 
+def test_all_groups_together_are_one_map(rng):
+    values = rng.uniform(-1, 1, 500)
+    values[:50] = np.nan
+    tally = GroupTally()
+    tally.add(np.arange(500) % 7, values)
+    edges = np.linspace(-1, 1, 11)
+    np.testing.assert_array_equal(
+        tally.histogram(edges), np.histogram(np.rint(values[50:] * 1e4) / 1e4, edges)[0]
+    )
+    both = tally.together()
+    assert (both.groups.tolist(), both.pixels.tolist(), both.defined.tolist()) == (
+        [0],
+        [500],
+        [0.9],
+    )
+    np.testing.assert_allclose(both.quantile(0.5), np.median(values[50:]), atol=5e-3)
+
+
 def test_the_frame_table_is_each_frame_s_distribution(rng):
     values = rng.uniform(-1, 1, (1, 2, 3, 20, 15)).astype("f4")
     values[0, 1, 2] = np.nan

@@ -25,6 +25,7 @@ Provenance = dict[str, Any]
 ROLES = ("fixed", "moving", "mask")
 OUTPUT = "ncc.ome.zarr"
 TRANSFORM = "TRANSFORM.json"
+IN_CONSOLE = " in napari's console"
 LONGEST_ARGUMENT = 6000  # characters; the command line of Windows holds 8191 in all
 
 
@@ -219,20 +220,18 @@ def _inputs(provenance: Provenance) -> list[_Input]:
 
 def _hints(inputs: Sequence[_Input]) -> list[str]:
     """Say in lines of comment how to save the images that have no file."""
-    lines: list[str] = []
-    for each in inputs:
-        if each.source.path is not None:
-            continue
-        what = f"{each.role} ({each.name}) has no file of its own"
-        if each.source.expression:
-            lines += [
-                f"# {what}; in napari's console:",
-                "#   import numpy",
-                "#   from napari_local_ncc._napari.layers import mask_image, spatial_image",
-                f"#   numpy.save({each.path!r}, {each.source.expression}.data)",
-            ]
-        else:
-            lines.append(f"# {what}; save its samples: numpy.save({each.path!r}, {each.role})")
+    without = [each for each in inputs if each.source.path is None]
+    if not without:
+        return []
+    lines = [f"# {each.role} ({each.name}) has no file of its own." for each in without]
+    in_napari = all(each.source.expression for each in without)
+    lines.append(f"# Save {'it' if len(without) == 1 else 'them'}" + IN_CONSOLE * in_napari + ":")
+    lines.append("#   import numpy")
+    if in_napari:
+        lines.append("#   from napari_local_ncc._napari.layers import mask_image, spatial_image")
+    for each in without:
+        samples = f"{each.source.expression}.data" if in_napari else each.role
+        lines.append(f"#   numpy.save({each.path!r}, {samples})")
     return lines
 
 

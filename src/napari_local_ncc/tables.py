@@ -75,7 +75,7 @@ class GroupTally:
         """Share of each group's pixels that are defined."""
         first, last = self._bounds()
         total = np.concatenate([[0], np.cumsum(self._values.counts)])
-        return (total[last] - total[first]) / self.pixels
+        return np.asarray((total[last] - total[first]) / self.pixels, np.float64)
 
     def quantile(self, share: float) -> NDArray[np.float64]:
         """Return a quantile of each group's defined values, to 1e-4; NaN where none is."""
@@ -89,13 +89,30 @@ class GroupTally:
         return result
 
     def share_above(self, threshold: float) -> NDArray[np.float64]:
-        """Return the share of each group's defined values that reach a threshold."""
+        """Return the share of each group's defined values that reach a threshold; or NaN."""
         first, last = self._bounds()
         total = np.concatenate([[0], np.cumsum(self._values.counts)])
         limit = self.groups * _SPAN + int(np.rint(threshold / STEP)) + _HALF
         reached = total[last] - total[np.searchsorted(self._values.keys, limit)]
         known = total[last] - total[first]
-        return np.divide(reached, known, where=known > 0, out=np.full(len(known), np.nan))
+        shares = np.full(len(known), np.nan)
+        np.divide(reached, known, where=known > 0, out=shares)
+        return shares
+
+    def together(self) -> GroupTally:
+        """Return the tally of all groups as one, numbered 0."""
+        all_in_one = GroupTally()
+        all_in_one._pixels.merge(np.zeros(1, np.int64), self._pixels.counts.sum(keepdims=True))
+        keys, place = np.unique(self._values.keys % _SPAN, return_inverse=True)
+        counts = np.bincount(place, self._values.counts, len(keys)).astype(np.int64)
+        all_in_one._values.merge(keys, counts)
+        return all_in_one
+
+    def histogram(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how many values of all groups lie between neighbouring `edges`."""
+        values = (self._values.keys % _SPAN - _HALF) * STEP
+        counts, _ = np.histogram(values, edges, weights=self._values.counts)
+        return np.asarray(counts, np.float64)
 
     def _bounds(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return where the counted values of each group begin and end."""
@@ -103,7 +120,7 @@ class GroupTally:
         return np.searchsorted(keys, starts), np.searchsorted(keys, starts + _SPAN)
 
     def _value_at(self, place: NDArray[np.intp]) -> NDArray[np.float64]:
-        return (self._values.keys[place] % _SPAN - _HALF) * STEP
+        return np.asarray((self._values.keys[place] % _SPAN - _HALF) * STEP, np.float64)
 
 
 class _Counts:
@@ -114,7 +131,9 @@ class _Counts:
         self.counts = np.empty(0, np.int64)
 
     def add(self, numbers: NDArray[np.int64]) -> None:
-        keys, counts = _counted(numbers)
+        self.merge(*_counted(numbers))
+
+    def merge(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         merged, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
         weights = np.concatenate([self.counts, counts])
         self.counts = np.bincount(place, weights, len(merged)).astype(np.int64)

@@ -1,0 +1,147 @@
+"""The second dock widget: why a pixel of a map has its value, and the map in numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox, Container
+from qtpy.QtWidgets import QComboBox, QTabWidget
+
+from napari_local_ncc._napari.compared import maps_in
+from napari_local_ncc._napari.histogram_tab import HistogramTab
+from napari_local_ncc._napari.pixel_tab import PixelTab
+from napari_local_ncc._napari.recipe_tab import RecipeTab
+from napari_local_ncc._napari.table_tab import TableTab
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import napari
+    from napari.layers import Image, Layer
+
+CLICK = 3  # px a mouse may move and still click
+CHANGES = ("data", "metadata")  # of a layer, when a run has begun or ended in it
+
+
+class InspectorWidget(Container):
+    """Inspect an NCC map: a pixel's windows, the distribution, tables, and the recipe.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the maps are.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
+        self._world: tuple[float, ...] | None = None
+        self._watched: Image | None = None
+        choice = ComboBox(
+            name="map",
+            choices=self._choices,
+            tooltip="The NCC layer to inspect; run Local NCC to make one.",
+        )
+        choice.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.pixel, self.histogram = PixelTab(viewer), HistogramTab(viewer)
+        self.table, self.recipe = TableTab(viewer), RecipeTab(viewer)
+        self.tabs = QTabWidget()
+        for name, tab in (
+            ("Pixel", self.pixel),
+            ("Histogram", self.histogram),
+            ("Summary", self.table),
+            ("Recipe", self.recipe),
+        ):
+            self.tabs.addTab(tab, name)
+        super().__init__(widgets=[choice])
+        self.native.layout().addWidget(self.tabs)
+        self._connect()
+        self._choose()
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the maps and the labels that are there now; a new map is chosen."""
+        before = self["map"].choices
+        super().reset_choices()
+        new = [layer for layer in self["map"].choices if layer is not None and layer not in before]
+        if new:
+            self["map"].value = new[0]
+        self.table.offer()
+
+    def _choices(self, _: Any) -> list[Layer]:
+        return list(maps_in(self._viewer))
+
+    def _connect(self) -> None:
+        self["map"].changed.connect(self._choose)
+        self.histogram.counted.connect(self._tabulate)
+        self.histogram.threshold.valueChanged.connect(self._tabulate)
+        self._viewer.mouse_drag_callbacks.append(self._press)
+        self._viewer.mouse_move_callbacks.append(self._move)
+        self._viewer.dims.events.current_step.connect(self._step)
+        self.native.destroyed.connect(self._quit)
+
+    def _choose(self, *_: Any) -> None:
+        layer = self["map"].value
+        self._watch(layer)
+        self._count()
+        self.recipe.look_at(layer)
+        self._inspect()
+
+    def _watch(self, layer: Image | None) -> None:
+        """Count anew when the chosen map is computed anew."""
+        for event in CHANGES:
+            if self._watched is not None:
+                getattr(self._watched.events, event).disconnect(self._count)
+            if layer is not None:
+                getattr(layer.events, event).connect(self._count)
+        self._watched = layer
+
+    def _count(self, *_: Any) -> None:
+        self.histogram.look_at(self["map"].value)
+        self._tabulate()
+
+    def _tabulate(self, *_: Any) -> None:
+        threshold = self.histogram.threshold.value()
+        self.table.look_at(self["map"].value, threshold, self.histogram.tally)
+
+    def _inspect(self) -> None:
+        """Show the windows at the chosen position, in the frame that is displayed."""
+        layer = self["map"].value
+        if layer is None or self._world is None or self._viewer.dims.ndisplay == 3:
+            return
+        world = list(self._viewer.dims.point)
+        for axis in self._viewer.dims.displayed:
+            world[axis] = self._world[axis]
+        self.pixel.point_at(layer, world)
+
+    def _press(self, _: Any, event: Any) -> Generator[None, None, None]:
+        """Inspect where the mouse was pressed, unless it was to drag the canvas."""
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.linalg.norm(np.array(event.pos) - start) <= CLICK and self._is_seen():
+            self._world = tuple(event.position)
+            self._inspect()
+
+    def _move(self, _: Any, event: Any) -> None:
+        if self.pixel.hover.isChecked() and self._is_seen():
+            self._world = tuple(event.position)
+            self._inspect()
+
+    def _is_seen(self) -> bool:
+        return bool(self.native.isVisible() and self.tabs.currentWidget() is self.pixel)
+
+    def _step(self, *_: Any) -> None:
+        if self._is_seen():
+            self._inspect()
+
+    def _quit(self) -> None:
+        """Hear no more of the viewer: the widget is gone."""
+        self._watch(None)
+        self._viewer.mouse_drag_callbacks.remove(self._press)
+        self._viewer.mouse_move_callbacks.remove(self._move)
+        self._viewer.dims.events.current_step.disconnect(self._step)
+        for tab in (self.pixel, self.histogram, self.table):
+            tab.let_go()

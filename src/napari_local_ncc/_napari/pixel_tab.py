@@ -1,0 +1,159 @@
+"""The inspector's first tab: the two windows behind a pixel, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+
+from napari_local_ncc._napari.compared import Compared, compared, fellows, values_of
+from napari_local_ncc._napari.latest import Latest
+from napari_local_ncc._napari.plot import has_plots, make_plot, missing_plots
+from napari_local_ncc.geometry import axis_name
+from napari_local_ncc.window import window_pair
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_local_ncc.window import WindowPair
+
+BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError)
+INVITATION = "Click a pixel in the viewer: its two windows, and how alike they are, appear here."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """A pixel of a map with its windows.
+
+    Parameters
+    ----------
+    index : tuple of int
+        The pixel, along all axes of the map.
+    pair : WindowPair
+        The windows.
+    layer : Image
+        The map.
+    """
+
+    index: tuple[int, ...]
+    pair: WindowPair
+    layer: Image
+
+
+class PixelTab(QWidget):
+    """Shows the windows of the pixel that was pointed at.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers are.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.shown: Inspection | None = None
+        self.latest = Latest(self._receive)
+        self.hover = QCheckBox("follow the mouse")
+        self.hover.setToolTip("Inspect the pixel under the mouse, without a click.")
+        self.facts = QLabel(INVITATION)
+        self.facts.setWordWrap(True)
+        self.facts.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.plot = make_plot(viewer) if has_plots() else missing_plots()
+        column = QVBoxLayout(self)
+        for widget in (self.hover, self.plot, self.facts):
+            column.addWidget(widget, stretch=widget is self.plot)
+
+    def point_at(self, layer: Image, world: Any) -> None:
+        """Inspect the pixel of a map that lies at a position of the viewer's world."""
+        place = np.rint(layer.world_to_data(world)).astype(int)
+        data = values_of(layer)
+        if any(not 0 <= i < n for i, n in zip(place, data.shape, strict=True)):
+            return
+        index = tuple(int(i) for i in place)
+        try:
+            found = compared(self._viewer, layer)
+        except BAD_INPUT as error:
+            self._say(str(error))
+            return
+        self.latest.ask(partial(_inspected, layer, index, found))
+
+    def let_go(self) -> None:
+        """Hear no more of the viewer."""
+        self.latest.let_go()
+        if has_plots():
+            self.plot.let_go()
+
+    def _receive(self, answer: Inspection | Exception) -> None:
+        if isinstance(answer, BAD_INPUT):
+            self._say(str(answer))
+        elif isinstance(answer, Exception):
+            raise answer  # a defect of ours: napari shows it with its traceback
+        else:
+            self.shown = answer
+            self.facts.setText("<br>".join(_facts(self._viewer, answer)))
+            if has_plots():
+                self._draw(answer)
+
+    def _say(self, text: str) -> None:
+        self.facts.setText(text)
+
+    def _draw(self, found: Inspection) -> None:
+        from napari_local_ncc.panels import draw_windows
+
+        profile = _profile(found)
+        self.plot.show_drawn(lambda figure: draw_windows(figure, found.pair, profile))
+
+
+def _inspected(layer: Image, index: tuple[int, ...], found: Compared) -> Inspection:
+    fixed, moving = found.images["fixed"], found.images["moving"]
+    return Inspection(index, window_pair(fixed, moving, index, **found.options), layer)
+
+
+def _profile(found: Inspection) -> dict[str, Any] | None:
+    """Return the map's values along its first independent axis through the pixel, if any."""
+    grid = found.pair.grid
+    series = len(found.index) - grid.ndim
+    if not series:
+        return None
+    line = (slice(None), *found.index[1:])
+    return {
+        "values": np.asarray(values_of(found.layer)[line]),
+        "current": found.index[0],
+        "label": axis_name(found.layer.axis_labels[0]),
+    }
+
+
+def _facts(viewer: Viewer, found: Inspection) -> list[str]:
+    """Say what is known of a pixel, a line each."""
+    from napari_local_ncc.panels import size_text
+
+    pair, layer = found.pair, found.layer
+    labels = [axis_name(label) for label in layer.axis_labels]
+    where = ", ".join(f"{a} {i}" for a, i in zip(labels, found.index, strict=True))
+    stored = float(values_of(layer)[found.index])
+    valid = int(pair.valid.sum())
+    lines = [
+        f"<b>ncc {_number(pair.ncc)}</b> at pixel {where}",
+        f"window {size_text(pair)}, {valid} of {pair.weights.size} samples valid",
+    ]
+    if np.isfinite(pair.slope):
+        lines.append(f"moving ≈ {pair.slope:.3g} × fixed {pair.offset:+.3g}")
+    others = fellows(viewer, layer)
+    bands = {name: other for name, other in others.items() if name != "registered"}
+    for name, other in bands.items():
+        lines.append(f"{name} {_number(float(values_of(other)[found.index]))}")
+    if "confidence" not in bands:
+        lines.append("confidence not computed")
+    if not np.isclose(stored, pair.ncc, atol=1e-3, equal_nan=True):
+        lines.append(f"the map says {_number(stored)}: its images have changed since")
+    return lines
+
+
+def _number(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,135 @@
+"""The inspector's last tab: a map's recipe, to copy or to load into the main widget."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtGui import QFontDatabase
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_local_ncc._napari.compared import compared, record
+from napari_local_ncc.geometry import Grid
+from napari_local_ncc.recipe import as_command_line, as_python, checked_files
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+PLUGIN, WIDGET = "napari-local-ncc", "Local NCC"
+
+
+class RecipeTab(QWidget):
+    """Shows how to make a map again.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers are.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._layer: Image | None = None
+        self.language = QComboBox()
+        self.language.addItems(["Python", "command line"])
+        self.copy = QPushButton("Copy")
+        self.load = QPushButton("Load settings")
+        self.load.setToolTip("Set the fields of the Local NCC widget to what made this map.")
+        self.recipe = QPlainTextEdit()
+        self.recipe.setReadOnly(True)
+        self.recipe.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.recipe.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        row = QHBoxLayout()
+        for widget in (QLabel("as"), self.language, self.copy, self.load):
+            row.addWidget(widget)
+        column = QVBoxLayout(self)
+        column.addLayout(row)
+        column.addWidget(self.recipe, stretch=1)
+        column.addWidget(self.text)
+        self.language.currentIndexChanged.connect(self._write)
+        self.copy.clicked.connect(self._copy)
+        self.load.clicked.connect(self._load)
+        self.look_at(None)
+
+    def look_at(self, layer: Image | None) -> None:
+        """Take a map; its recipe is written when the tab is shown."""
+        self._layer = layer
+        self.copy.setEnabled(layer is not None)
+        self.load.setEnabled(layer is not None)
+        if self.isVisible():
+            self._write()
+
+    def showEvent(self, event: Any) -> None:
+        """Write the recipe, which looks into files, only when it is seen."""
+        self._write()
+        super().showEvent(event)
+
+    def _write(self, *_: Any) -> None:
+        self.recipe.setPlainText("" if self._layer is None else self._recipe(self._layer))
+
+    def _recipe(self, layer: Image) -> str:
+        images = {}
+        with suppress(ValueError):  # without its layers, a recipe rests on its files alone
+            images = compared(self._viewer, layer).images
+        provenance = checked_files(record(layer), images)
+        text = as_python if self.language.currentIndex() == 0 else as_command_line
+        return text(provenance)
+
+    def _copy(self) -> None:
+        self._write()
+        QApplication.clipboard().setText(self.recipe.toPlainText())
+        self.text.setText("Copied.")
+
+    def _load(self) -> None:
+        if self._layer is None:
+            return
+        _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+        missing = load_settings(widget, self._viewer, record(self._layer))
+        self.text.setText(
+            f"Not there any more: {', '.join(missing)}." if missing else "Settings loaded."
+        )
+
+
+def load_settings(widget: Any, viewer: Viewer, provenance: dict[str, Any]) -> list[str]:
+    """Set the main widget's fields to what made a map.
+
+    Returns
+    -------
+    list of str
+        The layers that are needed but not in the viewer.
+    """
+    missing = []
+    for role in ("fixed", "moving", "mask"):
+        origin = provenance[role]
+        if origin is None:
+            widget[role].value = None
+        elif origin["name"] in viewer.layers:
+            widget[role].value = viewer.layers[origin["name"]]
+        else:
+            missing.append(origin["name"])
+    for role in ("fixed", "moving"):
+        chosen = (provenance[role]["source"] or {}).get("select", {})
+        widget[f"{role}_pick"].value = ", ".join(f"{k}={i}" for k, i in chosen.items())
+    widget["level"].value = (provenance["fixed"]["source"] or {}).get("level", 0)
+    space = Grid.from_dict(provenance["fixed"]["grid"]).spatial_ndim
+    if widget["window"].visible:
+        widget["window"].value = space
+    registration = provenance["registration"]
+    widget["registration"].value = "none" if registration is None else registration["model"]
+    for name in ("radius", "weights", "interpolation"):
+        widget[name].value = provenance["parameters"][name]
+    widget["unitless"].value = provenance["unitless"]
+    return missing

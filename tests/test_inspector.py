@@ -1,0 +1,309 @@
+"""The inspector in a real viewer: pointed at, dragged, exported, closed."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+
+import numpy as np
+import pytest
+import tifffile
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_local_ncc import read_map
+from napari_local_ncc._napari import plot
+from napari_local_ncc._napari.layers import METADATA, placement
+from napari_local_ncc.cli import main
+
+PLUGIN = "napari-local-ncc"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def run(viewer, qtbot):
+    """Make a map with the main widget."""
+
+    def run(**settings):
+        _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
+        for name, value in settings.items():
+            widget[name].value = value
+        before = set(viewer.layers)
+        widget["run"].native.click()
+        qtbot.waitUntil(lambda: widget["run"].enabled, timeout=60_000)
+        (layer,) = (
+            found
+            for found in set(viewer.layers) - before
+            if found.metadata[METADATA]["layers"]["kind"] == "ncc"
+        )
+        return layer
+
+    return run
+
+
+@pytest.fixture
+def inspector(viewer):
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector", tabify=True)
+    dock.show()
+    dock.raise_()
+    return widget
+
+
+@pytest.fixture
+def settle(qtbot, inspector):
+    """Wait until nothing is being counted or read."""
+
+    def settle():
+        tabs = (inspector.pixel, inspector.histogram, inspector.table)
+        qtbot.waitUntil(lambda: not any(tab.latest.is_busy for tab in tabs), timeout=30_000)
+        qtbot.wait(10)
+
+    return settle
+
+
+def canvas_of(viewer):
+    return viewer.window._qt_viewer.canvas
+
+
+def world_at(viewer, place):
+    canvas = canvas_of(viewer)
+    return canvas._map_canvas2world((place.x(), place.y()), canvas.view)
+
+
+def middle_of(viewer):
+    size = canvas_of(viewer).native.size()
+    return QPoint(size.width() // 2 + 9, size.height() // 2 - 14)
+
+
+def test_a_click_shows_the_windows_of_the_map(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    layer = run(registration="translation", weights="gaussian", radius=5)
+    assert inspector["map"].value is layer
+    place = middle_of(viewer)
+    qtbot.mouseClick(canvas_of(viewer).native, Qt.MouseButton.LeftButton, pos=place)
+    settle()
+    shown = inspector.pixel.shown
+    expected = np.rint(layer.world_to_data(world_at(viewer, place))).astype(int)
+    assert shown.index == tuple(expected)
+    np.testing.assert_allclose(shown.pair.ncc, layer.data[shown.index], atol=1e-6)
+    assert f"ncc {shown.pair.ncc:.3f}" in inspector.pixel.facts.text()
+    assert "11x11 px = 11x11 mm" in inspector.pixel.facts.text()
+    assert "changed" not in inspector.pixel.facts.text()
+    assert len(inspector.pixel.plot.figure.axes) == 3
+
+
+def test_a_dragged_canvas_is_no_click_and_hovering_is_asked_for(
+    viewer, run, inspector, settle, qtbot
+):
+    viewer.open_sample(PLUGIN, "slices")
+    run()
+    native, place = canvas_of(viewer).native, middle_of(viewer)
+    qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.mouseMove(native, place + QPoint(40, 0))
+    qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=place + QPoint(40, 0))
+    qtbot.mouseMove(native, place)
+    settle()
+    assert inspector.pixel.shown is None
+    inspector.pixel.hover.click()
+    qtbot.mouseMove(native, place + QPoint(5, 5))
+    qtbot.waitUntil(lambda: inspector.pixel.shown is not None)
+
+
+def test_a_series_has_a_profile_and_a_summary(viewer, run, inspector, settle, qtbot, tmp_path):
+    viewer.open_sample(PLUGIN, "series")
+    layer = run(registration="translation")
+    viewer.dims.set_current_step(0, 3)
+    qtbot.mouseClick(canvas_of(viewer).native, Qt.MouseButton.LeftButton, pos=middle_of(viewer))
+    settle()
+    first = inspector.pixel.shown
+    assert first.index[0] == 3
+    assert len(inspector.pixel.plot.figure.axes) == 4
+    viewer.dims.set_current_step(0, 7)
+    settle()
+    assert inspector.pixel.shown.index == (7, *first.index[1:])
+    np.testing.assert_allclose(
+        inspector.pixel.shown.pair.ncc, layer.data[inspector.pixel.shown.index], atol=1e-6
+    )
+    table = inspector.table.table
+    assert table["t"] == list(range(len(layer.data)))
+    medians = np.nanmedian(layer.data, axis=(1, 2))
+    np.testing.assert_allclose(table["median_ncc"], medians, atol=1e-3)
+    assert inspector.table.grid.rowCount() == len(layer.data)
+    assert len(inspector.table.plot.figure.axes) == 2
+
+
+def test_a_threshold_is_dragged_and_becomes_a_mask(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    before = run()
+    after = run(registration="translation")
+    inspector.tabs.setCurrentWidget(inspector.histogram)
+    settle()
+    assert inspector["map"].value is after
+    assert list(inspector.histogram.tallies) == ["before registration", "registered"]
+    canvas = inspector.histogram.plot.canvas
+    qtbot.waitUntil(lambda: canvas.width() > 200)
+    canvas.draw()
+    (axes,) = inspector.histogram.plot.figure.axes
+    x, y = axes.transData.transform((0.85, axes.get_ylim()[1] / 2)) / canvas.device_pixel_ratio
+    place = QPoint(round(x), round(canvas.height() - y))
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=place)
+    threshold = inspector.histogram.threshold.value()
+    assert threshold == pytest.approx(0.85, abs=0.02)
+    share = np.mean(after.data[np.isfinite(after.data)] >= threshold)
+    assert f"{share:.1%} of these" in inspector.histogram.text.text()
+    inspector.histogram.make_mask.click()
+    mask = viewer.layers[-1]
+    np.testing.assert_array_equal(mask.data, after.data >= np.float32(threshold))
+    assert mask.units == after.units
+    inspector["map"].value = before
+    settle()
+    assert list(inspector.histogram.tallies) == ["registered", "before registration"]
+
+
+def test_labels_get_a_table_of_their_own(viewer, run, inspector, settle, tmp_path, monkeypatch):
+    viewer.open_sample(PLUGIN, "slices")
+    layer = run(registration="translation")
+    regions = np.zeros(layer.data.shape, np.int32)
+    regions[50:90, 50:90] = 4
+    regions[100:160, 60:120] = 7
+    labels = viewer.add_labels(regions, name="cells", **placement(layer))
+    inspector.tabs.setCurrentWidget(inspector.table)
+    inspector.table.rows.setCurrentText("label of cells")
+    settle()
+    assert inspector.table.table["index"] == [4, 7]
+    expected = [np.nanmedian(layer.data[regions == label]) for label in (4, 7)]
+    np.testing.assert_allclose(labels.features["median_ncc"], expected, atol=1e-3)
+    path = tmp_path / "cells.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    inspector.table.export.click()
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["index"] for row in rows] == ["4", "7"]
+    np.testing.assert_allclose([float(row["median_ncc"]) for row in rows], expected, atol=1e-3)
+
+
+def test_the_copied_recipes_make_the_map_again(
+    viewer, run, inspector, settle, tmp_path, monkeypatch, rng
+):
+    monkeypatch.chdir(tmp_path)
+    field = rng.normal(size=(2, 60, 70)).cumsum(axis=-1).astype("f4")
+    tifffile.imwrite("a.ome.tif", field, metadata={"axes": "TYX"})
+    (fixed,) = viewer.open("a.ome.tif")
+    viewer.add_image(np.roll(field, 2, axis=-1), name="b", **placement(fixed))
+    labels = np.zeros((60, 70), int)
+    labels[5:50, 8:60] = 1
+    mask = viewer.add_labels(labels, name="where")
+    layer = run(fixed=fixed, moving=viewer.layers["b"], mask=mask, registration="translation")
+    inspector.tabs.setCurrentWidget(inspector.recipe)
+    settle()
+    inspector.recipe.copy.click()
+    program = QApplication.clipboard().text()
+    assert "a.ome.tif" in program
+    assert "# fixed" not in program
+    told = [line.removeprefix("#   ") for line in program.splitlines() if line.startswith("#   ")]
+    exec("\n".join(told), {"viewer": viewer})  # in napari's console
+    exec(program, {})
+    np.testing.assert_array_equal(np.asarray(read_map("ncc.ome.zarr")["ncc"]), layer.data)
+    inspector.recipe.language.setCurrentIndex(1)
+    inspector.recipe.copy.click()
+    words = shlex.split(QApplication.clipboard().text(), comments=True)
+    words[words.index("-o") + 1] = "again.npy"
+    assert main(words[1:]) == 0
+    np.testing.assert_array_equal(np.load("again.npy"), layer.data)
+
+
+def test_settings_come_back_from_a_layer(viewer, run, inspector, rng):
+    images = [viewer.add_image(rng.normal(size=(3, 40, 40)), name=name) for name in "abc"]
+    labels = viewer.add_labels(np.ones((40, 40), int), name="where")
+    first = {
+        "fixed": images[2],
+        "moving": images[0],
+        "mask": labels,
+        "radius": 7,
+        "weights": "gaussian",
+        "registration": "translation",
+        "interpolation": "cubic",
+        "fixed_pick": "-3=1",
+    }
+    layer = run(**first)
+    run(fixed=images[0], moving=images[1], mask=None, radius=2, weights="box", fixed_pick="")
+    inspector["map"].value = layer
+    inspector.recipe.load.click()
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
+    assert {name: widget[name].value for name in first} == first
+    assert "loaded" in inspector.recipe.text.text()
+    viewer.layers.remove(images[2])
+    inspector.recipe.load.click()
+    assert "c" in inspector.recipe.text.text()
+
+
+def test_what_is_gone_or_changed_is_said(viewer, run, inspector, settle, rng):
+    a = viewer.add_image(rng.normal(size=(40, 40)), name="a")
+    b = viewer.add_image(rng.normal(size=(40, 40)), name="b")
+    layer = run()
+    inspector.pixel.point_at(layer, (20, 20))
+    settle()
+    assert inspector.pixel.shown.index == (20, 20)
+    inspector.pixel.point_at(layer, (99, 20))
+    settle()
+    assert inspector.pixel.shown.index == (20, 20)
+    b.data = a.data
+    inspector.pixel.point_at(layer, (20, 20))
+    settle()
+    assert "images have changed" in inspector.pixel.facts.text()
+    viewer.layers.remove(b)
+    inspector.pixel.point_at(layer, (20, 20))
+    assert "b, of which this map was made, is not there" in inspector.pixel.facts.text()
+
+
+def test_deleting_maps_and_closing_harms_nothing(viewer, run, inspector, settle, qtbot, rng):
+    notification_manager.records.clear()
+    viewer.add_image(rng.normal(size=(40, 40)), name="a")
+    viewer.add_image(rng.normal(size=(40, 40)), name="b")
+    layer = run()
+    inspector.pixel.point_at(layer, (20, 20))
+    viewer.layers.remove(layer)
+    settle()
+    assert inspector["map"].value is None
+    viewer.theme = "light"
+    layer = run()
+    viewer.window.remove_dock_widget("all")
+    qtbot.wait(50)
+    qtbot.mouseClick(canvas_of(viewer).native, Qt.MouseButton.LeftButton, pos=middle_of(viewer))
+    viewer.theme = "dark"
+    layer.data = layer.data + 1
+    qtbot.wait(50)
+    assert [n.message for n in notification_manager.records if str(n.severity) == "error"] == []
+
+
+def test_without_the_extra_the_rest_works(viewer, run, monkeypatch, qtbot, rng):
+    for module in ("pixel_tab", "histogram_tab", "table_tab"):
+        monkeypatch.setattr(f"napari_local_ncc._napari.{module}.has_plots", lambda: False)
+    viewer.add_image(rng.normal(size=(40, 40)), name="a")
+    viewer.add_image(rng.normal(size=(40, 40)), name="b")
+    layer = run()
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector", tabify=True)
+    assert plot.INSTALL in widget.pixel.plot.text()
+    widget.pixel.point_at(layer, (20, 20))
+    qtbot.waitUntil(lambda: widget.pixel.shown is not None)
+    qtbot.waitUntil(lambda: bool(widget.table.table))
+    np.testing.assert_allclose(widget.table.table["median_ncc"], np.median(layer.data), atol=1e-3)
+
+
+def test_it_fits_a_laptop(viewer, run, inspector, settle, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    viewer.open_sample(PLUGIN, "series")
+    run()
+    qtbot.wait(200)
+    for k in range(inspector.tabs.count()):
+        inspector.tabs.setCurrentIndex(k)
+        qtbot.wait(50)
+        assert inspector.native.width() < 420
+        assert window.height() <= 768
