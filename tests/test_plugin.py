@@ -33,7 +33,10 @@ def test_the_manifest_at_the_top_is_the_packaged_one(repository, manifest):
 def test_the_widget_is_in_the_menus_that_napari_knows(manifest):
     from napari._app_model.constants import MenuId
 
-    assert [widget.display_name for widget in manifest.contributions.widgets] == ["Local NCC"]
+    assert [widget.display_name for widget in manifest.contributions.widgets] == [
+        "Local NCC",
+        "Local NCC inspector",
+    ]
     assert {str(MenuId.LAYERS_REGISTER), str(MenuId.LAYERS_MEASURE)} == set(
         manifest.contributions.menus
     )

@@ -50,13 +50,13 @@ def replay(tmp_path, monkeypatch):
         for old in ("again.npy", "again.npy.json"):
             (tmp_path / old).unlink(missing_ok=True)
         shutil.rmtree(tmp_path / OUTPUT, ignore_errors=True)
-        expected = np.asarray(result["ncc"])
+        expected = np.asarray(result.bands)
         assert np.isfinite(expected).any()
         for again in (
             replayed_as_python(result.provenance, tmp_path),
             replayed_as_command(result.provenance, tmp_path),
         ):
-            np.testing.assert_array_equal(np.asarray(again["ncc"]), expected)
+            np.testing.assert_array_equal(np.asarray(again.bands), expected)
             assert again.grid.to_dict() == result.grid.to_dict()
             assert again.parameters == result.parameters
 
@@ -80,6 +80,12 @@ def test_files_parameters_and_a_series_transform(files, replay):
     )
     registration = register(fixed, moving)
     replay(confidence_map(fixed, moving, parameters=parameters, registration=registration))
+
+
+def test_all_bands(files, replay):
+    fixed, moving = (read_image(path, select={"c": 1, "t": 0}) for path in files)
+    parameters = NCCParameters(radius=2, bands=("ncc", "confidence", "shift"), search=(1, 2))
+    replay(confidence_map(fixed, moving, parameters=parameters))
 
 
 def test_a_selection_made_after_reading_counts_too(files, replay):

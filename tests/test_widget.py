@@ -40,8 +40,10 @@ def test_the_menus_offer_the_widget_and_the_samples(viewer, dock):
         ["File", "Open Sample"],
         ["File", "Open Sample"],
         ["Layers", "Measure"],
+        ["Layers", "Measure"],
         ["Layers", "Register"],
-        ["Plugins", "Local NCC (Local NCC)"],
+        ["Plugins", "Local NCC"],
+        ["Plugins", "Local NCC"],
     ]
 
 

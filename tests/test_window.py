@@ -7,6 +7,7 @@ import pytest
 
 from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, register
 from napari_local_ncc.sample_data import brain_slice, drifting_series, head_volume
+from napari_local_ncc.statistics import effective_samples
 from napari_local_ncc.window import window_pair
 
 
@@ -21,12 +22,19 @@ def pearson(pair):
 
 
 def check_against_the_map(fixed, moving, points, **options):
-    ncc = np.asarray(confidence_map(fixed, moving, **options)["ncc"])
+    parameters = options.pop("parameters", NCCParameters()).replace(bands=("ncc", "shift"))
+    options["parameters"] = parameters
+    result = confidence_map(fixed, moving, **options)
+    ncc, best, gain, *shift = np.asarray(result.bands)
     assert np.isfinite([ncc[tuple(p)] for p in points]).sum() > len(points) // 2
     for point in points:
         pair = window_pair(fixed, moving, point, **options)
         expected = ncc[tuple(point)]
         np.testing.assert_allclose(pair.ncc, expected, atol=1e-6)
+        np.testing.assert_allclose(pair.best, best[tuple(point)], atol=1e-5)
+        np.testing.assert_allclose(pair.gain, gain[tuple(point)], atol=1e-5)
+        steps = [axis[tuple(point)] for axis in shift]
+        np.testing.assert_allclose(pair.shift, steps, atol=1e-3)
         if np.isfinite(expected):
             np.testing.assert_allclose(pearson(pair), expected, atol=1e-6)
             line = pair.slope * pair.fixed + pair.offset - pair.moving
@@ -60,8 +68,10 @@ def test_a_series_against_a_static_reference(rng):
 
 def test_a_volume(rng):
     pair = head_volume()
-    inner = [rng.integers(15, np.array(pair.fixed.grid.shape) - 15) for _ in range(6)]
-    check_against_the_map(pair.fixed, pair.moving, inner, parameters=NCCParameters(radius="8 mm"))
+    box = (slice(20, 32), slice(40, 64), slice(40, 64))
+    images = [SpatialImage(i.data[box], i.grid.crop(box)) for i in (pair.fixed, pair.moving)]
+    parameters = NCCParameters(radius="4 mm", search=1)
+    check_against_the_map(*images, points_in((12, 24, 24), rng, 6), parameters=parameters)
 
 
 def test_masks_nan_and_borders(rng):
@@ -113,3 +123,12 @@ def test_the_window_s_size_is_physical(rng):
     np.testing.assert_allclose(pair.size, (2.5, 2.25))
     assert (pair.slope, pair.offset) == pytest.approx((1, 0))
     assert pair.ncc == pytest.approx(1)
+
+
+def test_the_effective_samples_are_those_of_the_whole_image(rng):
+    fixed, moving = rng.normal(size=(2, 60, 60)).cumsum(axis=-1)
+    whole = effective_samples(fixed, moving, radius=4)
+    for point in ((0, 0), (30, 31), (58, 3)):
+        pair = window_pair(fixed, moving, point)
+        np.testing.assert_allclose(pair.effective, whole[point], rtol=1e-5)
+        assert 1 < pair.effective < pair.valid.sum()

@@ -153,6 +153,12 @@ def map_(
     ] = None,
     min_std: Annotated[float, typer.Option(help="Windows this flat are undefined.")] = 0.0,
     min_valid: Annotated[float, typer.Option(help="Least valid share of a window.")] = 0.5,
+    bands: Annotated[
+        str, typer.Option(help="What to compute: ncc,confidence,shift or some of these.")
+    ] = "ncc",
+    search: Annotated[
+        str, typer.Option(help="How far to look for residual shifts: pixels, or one per axis.")
+    ] = "3",
     select_fixed: Annotated[
         str, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
     ] = "",
@@ -235,6 +241,8 @@ def map_(
         weights=check_weights(weights),
         min_std=min_std,
         min_valid=min_valid,
+        bands=tuple(band.strip() for band in bands.split(",")),
+        search=_pixels(search),
         interpolation=cast("Interpolation", interpolation),  # NCCParameters checks it
     )
     a = read_image(fixed, select=parse_selection(select_fixed), level=level_fixed)
@@ -311,6 +319,15 @@ def register_(
     found = follow(iter_register(*images, model=model, mask=allowed))
     found.save(output)
     print(f"register {describe_registration(found)}\ntransform {output}")
+
+
+def _pixels(text: str) -> int | tuple[int, ...]:
+    """Read whole pixels: "3", or "0,3,3" for one per axis."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"cannot read {text!r}; write whole pixels (3), or 0,3,3") from None
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _is_json(text: str | None) -> bool:

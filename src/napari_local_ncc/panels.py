@@ -97,6 +97,7 @@ def _draw_profile(axes: Axes, values: NDArray[Any], current: int, label: str) ->
     axes.plot(values, color=SECOND, lw=1.2, marker=".", ms=4)
     axes.plot([current], [values[current]], marker="o", ms=6, color=ACCENT)
     axes.set_ylim(-1.05, 1.05)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(label)
     axes.set_title("ncc at this pixel")
 
@@ -139,7 +140,7 @@ def draw_histogram(
     return line
 
 
-def draw_frames(figure: Figure, table: Table, label: str, current: int | None) -> None:
+def draw_frames(figure: Figure, table: Table, label: str) -> None:
     """Draw the median and the quartiles of every frame, and the shares below them.
 
     Parameters
@@ -150,8 +151,6 @@ def draw_frames(figure: Figure, table: Table, label: str, current: int | None) -
         Of `napari_local_ncc.tables.frame_table`, in the order of its rows.
     label : str
         What the frames are counted along.
-    current : int, optional
-        The row that is shown in the viewer.
     """
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     frames = np.arange(len(table["median_ncc"]))
@@ -166,10 +165,8 @@ def draw_frames(figure: Figure, table: Table, label: str, current: int | None) -
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("share")
     lower.set_xlabel(label)
+    lower.xaxis.get_major_locator().set_params(integer=True)
     lower.legend(loc="best")
-    if current is not None:
-        for axes in (upper, lower):
-            axes.axvline(current, color=ACCENT, lw=1, ls=":")
 
 
 def size_text(pair: WindowPair) -> str:

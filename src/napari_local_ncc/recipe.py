@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pprint import pformat
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 Provenance = dict[str, Any]
 
+NAMES = (
+    "Calibration",
+    "Grid",
+    "NCCParameters",
+    "Registration",
+    "confidence_map",
+    "read_image",
+    "write_map",
+)
 ROLES = ("fixed", "moving", "mask")
 OUTPUT = "ncc.ome.zarr"
 TRANSFORM = "TRANSFORM.json"
@@ -51,20 +61,19 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
     parameters = ", ".join(f"{k}={value!r}" for k, value in _set_parameters(provenance).items())
     arguments += [f"parameters=NCCParameters({parameters})"] if parameters else []
     if provenance["registration"] is not None:
-        body.append(f"registration = Registration.from_dict(\n{_block(provenance, 4)}\n)")
+        body.append(_literal("registration", "Registration", provenance["registration"]))
         arguments.append("registration=registration")
-    if provenance.get("mask") is not None:
+    if provenance["mask"] is not None:
         arguments.append("mask=mask")
-    if provenance.get("unitless") is not None:
+    if provenance["unitless"] is not None:
         arguments.append(f"unitless={provenance['unitless']!r}")
+    if provenance["calibration"] is not None:
+        body.append(_literal("calibration", "Calibration", provenance["calibration"]))
+        arguments.append("calibration=calibration")
     call = "".join(f"    {argument},\n" for argument in arguments)
     body += [f"result = confidence_map(\n{call})", f"write_map(result, {output!r})"]
-    names = [
-        name
-        for name in ("Grid", "NCCParameters", "Registration", "confidence_map", "read_image")
-        if any(name in line for line in body)
-    ]
-    imports = f"from napari_local_ncc import {', '.join([*names, 'write_map'])}"
+    names = [name for name in NAMES if any(re.search(rf"\b{name}\b", part) for part in body)]
+    imports = f"from napari_local_ncc import {', '.join(names)}"
     head = [f"# made with {provenance['software']}", *_hints(inputs)]
     return "\n".join([*head, imports, "", *body, ""])
 
@@ -108,7 +117,7 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
             ]
             text = TRANSFORM
         words += ["--transform", text]
-    if provenance.get("unitless") is not None:
+    if provenance["unitless"] is not None:
         words += ["--unitless", provenance["unitless"]]
     return "\n".join([*hints, shlex.join(words), ""])
 
@@ -134,7 +143,7 @@ def checked_files(
     """
     checked = dict(provenance)
     for role in ROLES:
-        origin = provenance.get(role)
+        origin = provenance[role]
         if origin is None or origin["source"] is None or origin["source"]["path"] is None:
             continue
         source = Source.from_dict(origin["source"])
@@ -207,7 +216,7 @@ class _Input:
 def _inputs(provenance: Provenance) -> list[_Input]:
     inputs = []
     for role in ROLES:
-        origin = provenance.get(role)
+        origin = provenance[role]
         if origin is None:
             continue
         source = Source() if origin["source"] is None else Source.from_dict(origin["source"])
@@ -245,19 +254,16 @@ def _read_in_python(each: _Input) -> str:
     if each.placement == "count axes":
         return f"{text}.with_spatial_ndim({each.spatial_ndim})"
     if each.placement == "replace":
-        grid = pformat(each.grid, width=92, sort_dicts=False, compact=True)
-        placed = f"Grid.from_dict(\n{_indented(grid, 4)}\n)"
-        return f"{text}\n{each.role} = {each.role}.replace(grid={placed})"
+        grid = _literal(f"{each.role}_grid", "Grid", each.grid)
+        return f"{text}\n{grid}\n{each.role} = {each.role}.replace(grid={each.role}_grid)"
     return text
 
 
-def _block(provenance: Provenance, indent: int) -> str:
-    text = pformat(provenance["registration"], width=92, sort_dicts=False, compact=True)
-    return _indented(text, indent)
-
-
-def _indented(text: str, indent: int) -> str:
-    return "\n".join(" " * indent + line for line in text.splitlines())
+def _literal(name: str, kind: str, values: dict[str, Any]) -> str:
+    """Return the assignment of an object that is made from its plain values."""
+    text = pformat(values, width=92, sort_dicts=False, compact=True)
+    lines = "\n".join(f"    {line}" for line in text.splitlines())
+    return f"{name} = {kind}.from_dict(\n{lines}\n)"
 
 
 def _set_parameters(provenance: Provenance) -> Mapping[str, Any]:

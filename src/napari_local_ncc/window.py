@@ -13,6 +13,8 @@ from napari_local_ncc.ncc import local_ncc
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.pipeline import DEFAULTS
 from napari_local_ncc.resampling import mask_on, resample
+from napari_local_ncc.shift import local_shift, shift_depth
+from napari_local_ncc.statistics import effective_samples, margin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.image import SpatialImage
-    from napari_local_ncc.pairing import Unitless
+    from napari_local_ncc.pairing import Pair, Unitless
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.registration import Registration
 
@@ -47,6 +49,14 @@ class WindowPair:
         The map's value here; NaN where undefined.
     slope, offset : float
         Weighted least squares ``moving = slope * fixed + offset``; NaN where undefined.
+    effective : float
+        How many independent samples the window is worth; see
+        `napari_local_ncc.statistics.effective_samples`.
+    best, gain : float
+        The highest ncc within the search, and what it exceeds `ncc` by; NaN where undefined.
+    shift : tuple of float
+        Where that is, in pixels along each axis that has a window; see
+        `napari_local_ncc.local_shift`.
     """
 
     fixed: NDArray[Any]
@@ -57,6 +67,10 @@ class WindowPair:
     ncc: float
     slope: float
     offset: float
+    effective: float
+    best: float
+    gain: float
+    shift: tuple[float, ...]
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -107,13 +121,75 @@ def window_pair(
         0 <= i < n for i, n in zip(index, grid.shape, strict=True)
     ):
         raise IndexError(f"there is no pixel {tuple(index)} in a map of shape {grid.shape}")
-    radius = parameters.radius_on(grid)
+    series = len(grid.series_shape)
+    region = _region(pair, tuple(index), parameters, registration, mask)
+    radius = parameters.radius_on(grid)[series:]
+    window: dict[str, Any] = {
+        "radius": radius,
+        "weights": parameters.weights,
+        "mask": region.usable,
+    }
+    limits: dict[str, Any] = {"min_std": parameters.min_std, "min_valid": parameters.min_valid}
+    all_fixed, all_moving = region.fixed, region.moving
+    ncc = local_ncc(all_fixed, all_moving, **window, **limits)[region.centre]
+    search = parameters.search_on(grid)[series:]
+    best, gain, *shift = local_shift(all_fixed, all_moving, search=search, **window, **limits)[
+        (slice(None), *region.centre)
+    ]
+    at_centre = tuple(slice(i, i + 1) for i in region.centre)
+    effective = effective_samples(all_fixed, all_moving, **window, region=at_centre)
+
+    box = tuple(slice(max(i - r, 0), i + r + 1) for i, r in zip(region.centre, radius, strict=True))
+    ours, theirs, usable = region.fixed[box], region.moving[box], region.usable[box]
+    centre = tuple(i - part.start for i, part in zip(region.centre, box, strict=True))
+    taps = _taps(radius, centre, ours.shape, parameters.weights)
+    weights = np.where(usable & np.isfinite(ours) & np.isfinite(theirs), taps, 0.0)
+    weights /= weights.sum() or 1.0
+    slope, offset = _line(ours, theirs, weights)
+    return WindowPair(
+        fixed=ours,
+        moving=theirs,
+        weights=weights,
+        centre=centre,
+        grid=region.grid.crop(box),
+        ncc=float(ncc),
+        slope=slope,
+        offset=offset,
+        effective=float(effective.item()),
+        best=float(best),
+        gain=float(gain),
+        shift=tuple(map(float, shift)),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Region:
+    """The samples around a pixel that any of its numbers depends on."""
+
+    fixed: NDArray[Any]
+    moving: NDArray[Any]
+    usable: NDArray[np.bool_]
+    centre: tuple[int, ...]
+    grid: Grid
+
+
+def _region(
+    pair: Pair,
+    index: tuple[int, ...],
+    parameters: NCCParameters,
+    registration: Registration | None,
+    mask: SpatialImage | ArrayLike | da.Array | None,
+) -> _Region:
+    """Read both images around a pixel, as the map reads them."""
+    grid = pair.fixed.grid
+    radius, search = parameters.radius_on(grid), parameters.search_on(grid)
+    reach = map(max, zip(margin(radius), shift_depth(radius, search), strict=True))
     box = tuple(
         slice(max(i - r, 0), min(i + r + 1, n))
-        for i, r, n in zip(index, radius, grid.shape, strict=True)
+        for i, r, n in zip(index, reach, grid.shape, strict=True)
     )
     series = len(grid.series_shape)
-    frame = tuple(index[:series])
+    frame = index[:series]
     space = grid.space().crop(box[series:])
     registered = resample(
         pair.moving.frame(frame),
@@ -122,7 +198,6 @@ def window_pair(
         interpolation=parameters.interpolation,
     )
     allowed = np.True_ if mask is None else mask_on(mask, pair.fixed)[box].reshape(space.shape)
-    centre = tuple(i - part.start for i, part in zip(index, box, strict=True))[series:]
     # napari's cache of dask results must not see a computation of another thread
     ours, theirs, usable = dask.compute(
         pair.fixed.data[box].reshape(space.shape),
@@ -131,21 +206,8 @@ def window_pair(
         scheduler="synchronous",
         callbacks=[],
     )
-    usable = np.broadcast_to(usable, space.shape)
-    ncc = local_ncc(
-        ours,
-        theirs,
-        radius=radius[series:],
-        weights=parameters.weights,
-        mask=usable,
-        min_std=parameters.min_std,
-        min_valid=parameters.min_valid,
-    )[centre]
-    taps = _taps(radius[series:], centre, space.shape, parameters.weights)
-    weights = np.where(usable & np.isfinite(ours) & np.isfinite(theirs), taps, 0.0)
-    weights /= weights.sum() or 1.0
-    slope, offset = _line(ours, theirs, weights)
-    return WindowPair(ours, theirs, weights, centre, space, float(ncc), slope, offset)
+    centre = tuple(i - part.start for i, part in zip(index, box, strict=True))[series:]
+    return _Region(ours, theirs, np.broadcast_to(usable, space.shape), centre, space)
 
 
 def _of_frame(registration: Registration, frame: tuple[int, ...]) -> Registration:

@@ -150,9 +150,21 @@ def _facts(viewer: Viewer, found: Inspection) -> list[str]:
         lines.append(f"{name} {_number(float(values_of(other)[found.index]))}")
     if "confidence" not in bands:
         lines.append("confidence not computed")
+    if np.isfinite(pair.effective):
+        lines.append(f"worth {pair.effective:.1f} independent samples")
+    lines.append(_shift_fact(pair))
     if not np.isclose(stored, pair.ncc, atol=1e-3, equal_nan=True):
         lines.append(f"the map says {_number(stored)}: its images have changed since")
     return lines
+
+
+def _shift_fact(pair: WindowPair) -> str:
+    """Say where within the search the windows are most alike."""
+    if not np.isfinite(pair.shift).all():
+        return "residual shift undefined: no best match within the search"
+    axes = zip(pair.grid.axis_labels[-len(pair.shift) :], pair.shift, strict=True)
+    steps = ", ".join(f"{axis_name(label)} {step:+.2f}" for label, step in axes)
+    return f"residual shift {steps} px: ncc {pair.best:.3f} there, gain {pair.gain:.3f}"
 
 
 def _number(value: float) -> str:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.tables import Table
 
+ROW = 22  # px
 BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError)
 
 
@@ -67,6 +68,7 @@ class TableTab(QWidget):
         self.grid = QTableWidget()
         self.grid.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.grid.verticalHeader().hide()
+        self.grid.verticalHeader().setDefaultSectionSize(ROW)
         self.text = QLabel()
         self.text.setWordWrap(True)
         row = QHBoxLayout()
@@ -157,7 +159,7 @@ class TableTab(QWidget):
             from napari_local_ncc.panels import draw_frames
 
             label = axis_name(next(iter(table)))
-            self.plot.show_drawn(lambda figure: draw_frames(figure, table, label, None))
+            self.plot.show_drawn(lambda figure: draw_frames(figure, table, label))
 
     def _export(self) -> None:
         if not self.table:
