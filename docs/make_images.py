@@ -106,6 +106,32 @@ def widget_3d() -> None:
     viewer.close()
 
 
+def inspector_screenshots() -> None:
+    """Inspect the sample pair in the dark theme, and sum up the series in the light one."""
+    for sample, theme, tab, file in (
+        ("slices", "dark", "pixel", "inspector.png"),
+        ("series", "light", "table", "summary.png"),
+    ):
+        viewer = napari.Viewer()
+        viewer.theme = theme
+        viewer.window._qt_window.resize(*LAPTOP)
+        viewer.open_sample("napari-local-ncc", sample)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+        widget["registration"].value = "translation"
+        widget["run"].native.click()
+        wait(lambda widget=widget: widget["run"].enabled)
+        dock, inspector = viewer.window.add_plugin_dock_widget(
+            "napari-local-ncc", "Local NCC inspector", tabify=True
+        )
+        dock.raise_()
+        layer = inspector["map"].value
+        inspector.pixel.point_at(layer, layer.data_to_world((0, 130, 100)[-layer.ndim :]))
+        inspector.tabs.setCurrentWidget(getattr(inspector, tab))
+        wait(lambda: False, seconds=2)  # let it read, count and draw
+        viewer.window.screenshot(HERE / file, canvas_only=False, flash=False)
+        viewer.close()
+
+
 def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Let the window work until a condition holds."""
     end = time.monotonic() + seconds
@@ -120,3 +146,4 @@ if __name__ == "__main__":
     widget_idle_and_done("light")
     widget_running()
     widget_3d()
+    inspector_screenshots()

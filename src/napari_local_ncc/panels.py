@@ -97,7 +97,7 @@ def _draw_profile(axes: Axes, values: NDArray[Any], current: int, label: str) ->
     axes.plot(values, color=SECOND, lw=1.2, marker=".", ms=4)
     axes.plot([current], [values[current]], marker="o", ms=6, color=ACCENT)
     axes.set_ylim(-1.05, 1.05)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(_whole_numbers())
     axes.set_xlabel(label)
     axes.set_title("ncc at this pixel")
 
@@ -165,8 +165,14 @@ def draw_frames(figure: Figure, table: Table, label: str) -> None:
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("share")
     lower.set_xlabel(label)
-    lower.xaxis.get_major_locator().set_params(integer=True)
+    lower.xaxis.set_major_locator(_whole_numbers())
     lower.legend(loc="best")
+
+
+def _whole_numbers() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
 
 
 def size_text(pair: WindowPair) -> str:

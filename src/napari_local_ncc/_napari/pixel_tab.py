@@ -151,7 +151,7 @@ def _facts(viewer: Viewer, found: Inspection) -> list[str]:
     if "confidence" not in bands:
         lines.append("confidence not computed")
     if np.isfinite(pair.effective):
-        lines.append(f"worth {pair.effective:.1f} independent samples")
+        lines.append(f"effective number of samples {pair.effective:.1f}")
     lines.append(_shift_fact(pair))
     if not np.isclose(stored, pair.ncc, atol=1e-3, equal_nan=True):
         lines.append(f"the map says {_number(stored)}: its images have changed since")
