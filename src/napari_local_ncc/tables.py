@@ -127,17 +127,39 @@ class _Counts:
     """How often each of some whole numbers was met."""
 
     def __init__(self) -> None:
-        self.keys = np.empty(0, np.int64)
-        self.counts = np.empty(0, np.int64)
+        self._keys = np.empty(0, np.int64)
+        self._counts = np.empty(0, np.int64)
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def add(self, numbers: NDArray[np.int64]) -> None:
         self.merge(*_counted(numbers))
 
     def merge(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        merged, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
-        weights = np.concatenate([self.counts, counts])
-        self.counts = np.bincount(place, weights, len(merged)).astype(np.int64)
-        self.keys = merged
+        self._waiting.append((keys, counts))
+        # Merged only when they are as many as what is there: many frames cost no more each.
+        if sum(len(keys) for keys, _ in self._waiting) > len(self._keys):
+            self._settle()
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """The numbers met so far, in rising order."""
+        self._settle()
+        return self._keys
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each was met."""
+        self._settle()
+        return self._counts
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        keys, counts = zip((self._keys, self._counts), *self._waiting, strict=True)
+        self._waiting = []
+        self._keys, place = np.unique(np.concatenate(keys), return_inverse=True)
+        weights = np.concatenate(counts)
+        self._counts = np.bincount(place, weights, len(self._keys)).astype(np.int64)
 
 
 def _counted(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
