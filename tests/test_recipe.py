@@ -150,6 +150,16 @@ def test_a_transform_too_long_for_a_command_line_is_to_be_saved(tmp_path, rng, r
     replay(result)
 
 
+def test_a_dense_transform_is_to_be_saved(files):
+    fixed, moving = (read_image(path, select={"c": 0, "t": 0}) for path in files)
+    provenance = confidence_map(fixed, moving, registration=register(fixed, moving)).provenance
+    provenance["registration"]["displacement"] = {"shape": [2, 40, 50]}
+    assert "registration = Registration.load('TRANSFORM.json')" in as_python(provenance)
+    assert "--transform TRANSFORM.json" in as_command_line(provenance)
+    for text in (as_python(provenance), as_command_line(provenance)):
+        assert "# The transform moves every pixel by itself: save it" in text
+
+
 def test_a_map_file_carries_its_recipe(files, tmp_path):
     fixed, moving = (read_image(path, select={"c": 0, "t": 0}) for path in files)
     result = confidence_map(fixed, moving)

@@ -35,6 +35,13 @@ NAMES = (
 ROLES = ("fixed", "moving", "mask")
 OUTPUT = "ncc.ome.zarr"
 TRANSFORM = "TRANSFORM.json"
+SAVE_DENSE = (
+    f"# The transform moves every pixel by itself: save it, as {TRANSFORM}, where it was found."
+)
+SAVE_LONG = (
+    f"# Save the transform as {TRANSFORM}, from the map's file or layer: "
+    f"Registration.from_dict(provenance['registration']).save({TRANSFORM!r})"
+)
 IN_CONSOLE = " in napari's console"
 LONGEST_ARGUMENT = 6000  # characters; the command line of Windows holds 8191 in all
 
@@ -61,7 +68,11 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
     parameters = ", ".join(f"{k}={value!r}" for k, value in _set_parameters(provenance).items())
     arguments += [f"parameters=NCCParameters({parameters})"] if parameters else []
     if provenance["registration"] is not None:
-        body.append(_literal("registration", "Registration", provenance["registration"]))
+        body.append(
+            f"registration = Registration.load({TRANSFORM!r})"
+            if _is_dense(provenance)
+            else _literal("registration", "Registration", provenance["registration"])
+        )
         arguments.append("registration=registration")
     if provenance["mask"] is not None:
         arguments.append("mask=mask")
@@ -75,6 +86,7 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
     names = [name for name in NAMES if any(re.search(rf"\b{name}\b", part) for part in body)]
     imports = f"from napari_local_ncc import {', '.join(names)}"
     head = [f"# made with {provenance['software']}", *_hints(inputs)]
+    head += [SAVE_DENSE] if _is_dense(provenance) else []
     return "\n".join([*head, imports, "", *body, ""])
 
 
@@ -109,13 +121,10 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
         words += [f"--{name.replace('_', '-')}", joined]
     if provenance["registration"] is not None:
         text = json.dumps(provenance["registration"], separators=(",", ":"))
-        if len(text) > LONGEST_ARGUMENT:
-            hints += [
-                f"# save the transform as {TRANSFORM}, from the map's file or layer: "
-                "Registration.from_dict(provenance['registration'])"
-                f".save({TRANSFORM!r})"
-            ]
-            text = TRANSFORM
+        if _is_dense(provenance):
+            hints, text = [*hints, SAVE_DENSE], TRANSFORM
+        elif len(text) > LONGEST_ARGUMENT:
+            hints, text = [*hints, SAVE_LONG], TRANSFORM
         words += ["--transform", text]
     if provenance["unitless"] is not None:
         words += ["--unitless", provenance["unitless"]]
@@ -172,6 +181,11 @@ def _is_same(found: SpatialImage, origin: Provenance, image: SpatialImage | None
     place = (*(n // 2 for n in found.grid.shape[:-2]), *middle)
     theirs, ours = dask.compute(found.data[place], image.data[place], callbacks=[])
     return bool(np.array_equal(theirs, ours, equal_nan=theirs.dtype.kind == "f"))
+
+
+def _is_dense(provenance: Provenance) -> bool:
+    """Say whether a transform is a field, of which the record holds only the description."""
+    return "displacement" in (provenance["registration"] or {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

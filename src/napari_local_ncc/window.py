@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -189,39 +189,22 @@ def _region(
         for i, r, n in zip(index, reach, grid.shape, strict=True)
     )
     series = len(grid.series_shape)
-    frame = index[:series]
-    space = grid.space().crop(box[series:])
+    frame, near = box[:series], pair.fixed.crop(box)
+    everywhere = (slice(None),) * grid.spatial_ndim
     registered = resample(
-        pair.moving.frame(frame),
-        space,
-        None if registration is None else _of_frame(registration, frame),
+        pair.moving.crop((*frame, *everywhere)),
+        near.grid,
+        None if registration is None else registration.frames(frame),
         interpolation=parameters.interpolation,
     )
-    allowed = np.True_ if mask is None else mask_on(mask, pair.fixed)[box].reshape(space.shape)
+    allowed = np.True_ if mask is None else mask_on(mask, pair.fixed)[box]
     # napari's cache of dask results must not see a computation of another thread
-    ours, theirs, usable = dask.compute(
-        pair.fixed.data[box].reshape(space.shape),
-        registered.data,
-        allowed,
-        scheduler="synchronous",
-        callbacks=[],
+    samples = dask.compute(
+        near.data, registered.data, allowed, scheduler="synchronous", callbacks=[]
     )
+    ours, theirs, usable = (np.broadcast_to(a, near.grid.shape)[(0,) * series] for a in samples)
     centre = tuple(i - part.start for i, part in zip(index, box, strict=True))[series:]
-    return _Region(ours, theirs, np.broadcast_to(usable, space.shape), centre, space)
-
-
-def _of_frame(registration: Registration, frame: tuple[int, ...]) -> Registration:
-    """Return the transform of one frame of a series."""
-    if not registration.grid.series_shape:
-        return registration
-    return replace(
-        registration,
-        matrix=registration.matrix[frame],
-        grid=registration.grid.space(),
-        ncc_before=registration.ncc_before[frame],
-        ncc_after=registration.ncc_after[frame],
-        overlap=registration.overlap[frame],
-    )
+    return _Region(ours, theirs, usable, centre, near.grid.space())
 
 
 def _taps(
