@@ -162,6 +162,8 @@ def bad_inputs(folder):
         ("map one.npy one.npy -o o.npy --radius wide", "wide"),
         ("map one.npy one.npy -o o.npy --radius 1um", "no physical pixel size"),
         ("map one.npy one.npy -o o.npy --weights round", "round"),
+        ("map one.npy one.npy -o o.npy --bands shift", "must contain ncc"),
+        ("map one.npy one.npy -o o.npy --search far", "far"),
         ("map one.npy one.npy -o o.npy --min-valid 3", "min_valid"),
         ("map one.npy one.npy -o o.npy --register warp", "warp"),
         ("map one.npy one.npy -o o.npy --register translation", "constant"),

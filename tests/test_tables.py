@@ -16,7 +16,8 @@ from napari_local_ncc.cli import main
 from napari_local_ncc.execution import compute_tiles
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.pipeline import ConfidenceMap
-from napari_local_ncc.tables import GroupTally, frame_table, label_table, tally_frames, write_csv
+from napari_local_ncc.tables import frame_table, label_table, tally_frames, write_csv
+from napari_local_ncc.tally import GroupTally
 
 
 def make_map(values, bands=("ncc",), **place):
@@ -127,6 +128,10 @@ def test_labels_lie_where_they_lie_in_the_world(rng):
     assert table["index"] == [7]
     assert table["pixels"] == [3 * 4 * 4]
     np.testing.assert_allclose(table["median_ncc"], np.median(values[0, :, 2:6, 2:6]), atol=0.1)
+    with pytest.raises(ValueError, match="relabel"):
+        label_table(result, labels.replace(data=labels.data.astype("i8") * 2**31))
+    with pytest.raises(ValueError, match="band ncc"):
+        label_table(make_map(values, ("gain",)), labels)
     with pytest.raises(TypeError, match="whole numbers"):
         label_table(result, labels.replace(data=labels.data * 0.5))
     with pytest.raises(ValueError, match="axes"):

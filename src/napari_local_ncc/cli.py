@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.pipeline import ConfidenceMap
     from napari_local_ncc.registration import Registration
     from napari_local_ncc.summary import Summary
-    from napari_local_ncc.tables import GroupTally, Table
+    from napari_local_ncc.tables import Table
+    from napari_local_ncc.tally import GroupTally
 
 app = typer.Typer(
     add_completion=False,
@@ -221,7 +222,8 @@ def map_(
     from napari_local_ncc.plots import check_figure
     from napari_local_ncc.registration import check_model, iter_register
     from napari_local_ncc.summary import describe_pairing
-    from napari_local_ncc.tables import GroupTally, check_table, frame_lines, frame_table
+    from napari_local_ncc.tables import check_table, frame_lines, frame_table
+    from napari_local_ncc.tally import GroupTally
 
     files = (fixed, moving, mask, None if _is_json(transform) else transform)
     inputs = [path for path in files if path is not None]
@@ -245,6 +247,8 @@ def map_(
         search=_pixels(search),
         interpolation=cast("Interpolation", interpolation),  # NCCParameters checks it
     )
+    if "ncc" not in parameters.bands:
+        raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
     a = read_image(fixed, select=parse_selection(select_fixed), level=level_fixed)
     b = read_image(moving, select=parse_selection(select_moving), level=level_moving)
     a, b = _placed(a, grid_fixed, ndim), _placed(b, grid_moving, ndim)
@@ -362,9 +366,12 @@ def _placed(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
 def _write_table(path: Path, by_frame: Table, map_path: Path, regions: SpatialImage | None) -> None:
     """Write the table by frame, or by region of the map, which is read back."""
     from napari_local_ncc.io import read_map
-    from napari_local_ncc.tables import label_table, write_csv
+    from napari_local_ncc.tables import iter_label_table, write_csv
 
-    write_csv(by_frame if regions is None else label_table(read_map(map_path), regions), path)
+    if regions is not None:
+        write_csv(follow(iter_label_table(read_map(map_path), regions)), path)
+    else:
+        write_csv(by_frame, path)
 
 
 def _write(

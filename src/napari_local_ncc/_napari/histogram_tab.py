@@ -22,7 +22,8 @@ from napari_local_ncc._napari.layers import placement
 from napari_local_ncc._napari.plot import has_plots, make_plot, missing_plots
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.image import map_chunks
-from napari_local_ncc.tables import THRESHOLD, GroupTally, frame_lines, frame_table, tally_frames
+from napari_local_ncc.tables import THRESHOLD, frame_lines, frame_table, tally_frames
+from napari_local_ncc.tally import GroupTally
 
 if TYPE_CHECKING:
     from napari.layers import Image

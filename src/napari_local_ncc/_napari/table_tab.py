@@ -27,7 +27,7 @@ from napari_local_ncc.geometry import Grid, axis_name
 from napari_local_ncc.image import map_chunks
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.pipeline import ConfidenceMap
-from napari_local_ncc.tables import THRESHOLD, GroupTally, frame_table, label_table, write_csv
+from napari_local_ncc.tables import THRESHOLD, frame_table, label_table, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_local_ncc.tables import Table
+    from napari_local_ncc.tally import GroupTally
 
 ROW = 22  # px
 BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError)
