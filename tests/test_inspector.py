@@ -35,7 +35,7 @@ def run(viewer, qtbot):
 
     def run(**settings):
         _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
-        for name, value in settings.items():
+        for name, value in {"keep": True, **settings}.items():
             widget[name].value = value
         before = set(viewer.layers)
         widget["run"].native.click()
