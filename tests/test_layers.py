@@ -16,45 +16,52 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_local_ncc import Grid, NCCParameters, SpatialImage, confidence_map
-from napari_local_ncc._napari.job import Job, run_job
+from napari_local_ncc._napari.job import Job, Output, Product, run_job
 from napari_local_ncc._napari.layers import (
-    add_ncc_layer,
     layer_grid,
     mask_image,
     placement,
     placement_on,
     spatial_image,
 )
+from napari_local_ncc._napari.result_layer import ResultLayer
 from napari_local_ncc.geometry import apply_affine
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.resampling import mask_on
 from napari_local_ncc.summary import describe_pairing
 
-
-def outcome_of(job):
-    steps = run_job(job, threading.Event())
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+DEFAULTS = NCCParameters()
 
 
-def compare(fixed, moving, ndim=2, **options):
-    """Run a job on two layers and add its result to a viewer without a window."""
+def compare(fixed, moving, ndim=2, parameters=DEFAULTS):
+    """Run a job on two layers and show its result in a viewer without a window."""
     job = Job(
         fixed=spatial_image(fixed, ndim),
         moving=spatial_image(moving, ndim),
         mask=None,
         model="none",
-        parameters=options.pop("parameters", NCCParameters()),
-        add_registered=False,
-        placement=placement(fixed),
+        registration=None,
+        parameters=parameters,
         unitless="numbers",
-        multiscale=fixed.multiscale,
+        compare=True,
+        add_registered=False,
+        output=Output(
+            placement=placement(fixed),
+            multiscale=fixed.multiscale,
+            view=(0.0,) * fixed.ndim,
+            budget=1e9,
+            layers={},
+            style={},
+        ),
     )
     viewer = ViewerModel()
-    add_ncc_layer(viewer, outcome_of(job))
+    shown = [
+        ResultLayer(viewer, message, keep_earlier=True)
+        for message in run_job(job, threading.Event())
+        if isinstance(message, Product)
+    ]
+    for result in shown:
+        result.complete()
     return viewer.layers[0]
 
 
