@@ -12,6 +12,7 @@ from napari_local_ncc.displacement import (
     CLASSES,
     class_shares,
     classify,
+    coherence,
     gate_shift,
     smoothed_shift,
 )
@@ -122,3 +123,24 @@ def test_independent_axes_are_not_smoothed(rng):
 def test_bad_sigmas_are_named(sigma):
     with pytest.raises(ValueError, match="sigma"):
         smoothed_shift(np.zeros((4, 5, 5)), sigma=sigma)
+
+
+def test_coherence_tells_a_field_from_chance():
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((240, 250))
+    field = np.stack([np.sin(columns / 30), np.cos(rows / 25)])
+    chance = rng.normal(size=field.shape)
+    window = {"radius": (4, 4), "search": (3, 3)}
+    assert coherence(field, **window)[0] > 0.8
+    assert abs(coherence(chance, **window)[1]) < 3
+    alike, significance = coherence(field + chance, **window)
+    assert 0.1 < alike < 0.8
+    assert significance > 4
+    assert np.isnan(coherence(np.zeros_like(field), **window)).all()
+    assert np.isnan(coherence(np.full_like(field, np.nan), **window)).all()
+
+
+def test_coherence_does_not_mix_frames():
+    field = np.ones((2, 2, 60, 60))
+    field[:, 1] = -1
+    assert coherence(field, radius=(0, 4, 4), search=(0, 3, 3))[0] == pytest.approx(1)

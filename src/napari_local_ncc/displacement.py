@@ -98,6 +98,60 @@ def gate_shift(bands: Any, confidence: Any, *, level: float = 0.95) -> Any:
     return np.concatenate([bands[:2], np.where(keep, bands[2:], np.float32(np.nan))])
 
 
+def coherence(
+    shift: ArrayLike, *, radius: Sequence[int], search: Sequence[int]
+) -> tuple[float, float]:
+    """Tell whether neighbouring windows move alike, or each by chance.
+
+    Parameters
+    ----------
+    shift : array_like, shape (n, ...)
+        The components of a residual shift in px, NaN where undefined.
+    radius, search : sequence of int
+        With which it was found, per axis of the image.
+
+    Returns
+    -------
+    coherence : float
+        Correlation, about zero, between the shift of a window and the mean shift of its
+        neighbours, over windows so far apart that they have no sample in common: 1 where
+        a whole region moves alike, 0 where the best match is a matter of chance. NaN where
+        no two neighbours have a shift, or none of them moves.
+    significance : float
+        The same in standard errors, which are about one over the root of the number of
+        windows.
+
+    Notes
+    -----
+    NCC does not tell the two apart: with a shift to choose for every window, unrelated
+    images become more alike, too. A structure longer than a window is in both of two
+    neighbours, and lets them move alike by chance.
+    """
+    values = np.asarray(shift)
+    apart = [2 * r + 1 + s if r else 1 for r, s in zip(radius, search, strict=True)]
+    lattice = tuple(slice(step // 2, None, step) for step in apart)
+    values = values[(slice(None), *lattice)].astype(np.float64)
+    known = np.isfinite(values).all(axis=0)
+    values = np.where(known, values, 0.0)
+    beside = scipy.ndimage.generate_binary_structure(known.ndim, 1).astype(np.float64)
+    beside[(1,) * known.ndim] = 0
+    for axis in (axis for axis, r in enumerate(radius) if not r):
+        np.moveaxis(beside, axis, 0)[[0, 2]] = 0
+
+    def summed(samples: NDArray[Any]) -> NDArray[Any]:
+        return scipy.ndimage.convolve(samples, beside, mode="constant")
+
+    counts = summed(known.astype(np.float64))
+    use = known & (counts > 0)
+    own = values[:, use]
+    around = np.stack([summed(component)[use] for component in values]) / counts[use]
+    power = np.sum(own**2) * np.sum(around**2)
+    if not power:
+        return np.nan, np.nan
+    found = float(np.sum(own * around) / np.sqrt(power))
+    return found, found * float(np.sqrt(use.sum()))
+
+
 def smoothed_shift(bands: ArrayLike, *, sigma: float | Sequence[float]) -> NDArray[np.float32]:
     """Make a dense, smooth displacement field of a residual shift.
 

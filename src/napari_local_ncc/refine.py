@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.displacement import smoothed_shift
+from napari_local_ncc.displacement import coherence, smoothed_shift
 from napari_local_ncc.execution import compute_tiles
 from napari_local_ncc.pipeline import DEFAULTS, confidence_map
 from napari_local_ncc.progress import Progress, finished
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.parameters import NCCParameters
 
 ROUNDS = 8  # the most; each halves what is left, or better, where the shift can be seen at all
+COHERENT = 4.0  # standard errors: of 24 unrelated pairs of textures none came above 1.8
 LEAST_RISE = 1e-3  # of the mean NCC, less than which chance and interpolation make
 
 
@@ -42,11 +43,15 @@ class Round:
         Median of what the best shift would still gain.
     shift : float
         Median length of the residual shift, in px.
+    coherence : float
+        Whether neighbouring windows move alike, from 0 (chance) to 1; see
+        `displacement.coherence`.
     """
 
     ncc: float
     gain: float
     shift: float
+    coherence: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +61,8 @@ class Refinement:
     Parameters
     ----------
     registration : Registration or None
-        The best one: a flow, or what was given where no round made the map better.
+        The best one: a flow, or what was given where no round made the map better, or
+        where the residual shift may be chance.
     rounds : tuple of Round
         The map with what was given, and after every round that was kept.
     ending : str
@@ -113,10 +119,10 @@ def refine(
 
     Notes
     -----
-    A shift of more than `search` px is not seen. Following the shift makes images more alike
-    where they show different things, too: a higher NCC is no proof of a better
-    registration (Rohlfing, IEEE TMI 2012, doi:10.1109/TMI.2011.2163944). The bands of a map
-    are held in memory, those of all frames.
+    A shift of more than `search` px is not seen. Following it makes unrelated images more
+    alike, too (Rohlfing, IEEE TMI 2012, doi:10.1109/TMI.2011.2163944); so it is followed only
+    as long as neighbouring windows move alike, which those of unrelated images do not. The
+    bands of a map are held in memory, those of all frames.
     """
     return finished(
         iter_refine(
@@ -153,7 +159,7 @@ def iter_refine(
         The value that ends the generator.
     """
     looked_at = parameters.replace(bands=("ncc", "shift"))
-    best, rounds = registration, list[Round]()
+    best, rounds, known = registration, list[Round](), None
     tried, ending = registration, ""
     while not ending:
         result = confidence_map(
@@ -161,14 +167,16 @@ def iter_refine(
         )
         step = f"refine, round {len(rounds)}" if rounds else "refine"
         ncc, *shift = yield from _computed(result.bands, step, cancelled)
-        seen = _round(ncc, shift)
-        if rounds and not seen.ncc >= rounds[-1].ncc + LEAST_RISE:
+        if known is not None and not _rise(known, ncc) >= LEAST_RISE:
             ending = "the map got no better"
             break
-        best = tried
+        best, known = tried, ncc
+        seen, significance = _seen(ncc, shift, result.grid, looked_at)
         rounds.append(seen)
-        if np.isnan(seen.shift):
+        if np.isnan(significance):
             ending = "no shift could be seen"
+        elif significance < COHERENT:
+            ending = "neighbouring windows do not move alike, so that what is left may be chance"
         elif len(rounds) > ROUNDS:
             ending = f"{ROUNDS} rounds are the most"
         else:
@@ -187,10 +195,30 @@ def _computed(
     return values
 
 
-def _round(ncc: NDArray[np.float32], shift: list[NDArray[np.float32]]) -> Round:
+def _seen(
+    ncc: NDArray[np.float32], shift: list[NDArray[np.float32]], grid: Grid, used: NCCParameters
+) -> tuple[Round, float]:
+    """Sum up a map, and by how many standard errors its shift is no chance."""
     _, gain, *components = shift
     length = np.sqrt(sum(np.square(component) for component in components))
-    return Round(_of_known(np.mean, ncc), _of_known(np.median, gain), _of_known(np.median, length))
+    alike, significance = coherence(
+        components, radius=used.radius_on(grid), search=used.search_on(grid)
+    )
+    seen = Round(
+        ncc=_of_known(np.mean, ncc),
+        gain=_of_known(np.median, gain),
+        shift=_of_known(np.median, length),
+        coherence=alike,
+    )
+    return seen, significance
+
+
+def _rise(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Return by how much the NCC rose where it is defined in both maps.
+
+    A mean over what is defined in each alone would rise, too, where bad pixels are lost.
+    """
+    return _of_known(np.mean, after - before)
 
 
 def _of_known(statistic: Callable[..., Any], values: NDArray[np.float32]) -> float:
