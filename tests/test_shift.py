@@ -227,13 +227,13 @@ def test_the_block_gives_the_ncc_too(rng):
     np.testing.assert_allclose(bands[1:], whole, atol=EXACT)
 
 
-def test_memory_does_not_follow_the_search(rng):
-    shifts = [(2 * s + 1) ** 2 for s in (3, 10, 40)]
-    for count, search in zip(shifts, (3, 10, 40), strict=True):
-        region = (slice(0, 4000), slice(0, 4000))
-        tiles = _search._tiles(region, (4, 4), (search, search))
-        largest = max(np.prod([p.stop - p.start for p in tile]) for tile in tiles)
-        assert count * largest <= 1.1 * _search.TILE_VALUES
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("search", [1, 3, 10, 40])
+def test_memory_does_not_follow_the_search(ndim, search):
+    region = (slice(0, 4000),) * ndim
+    tile = next(iter(_search._tiles(region, (4,) * ndim, (search,) * ndim)))
+    held = np.prod([part.stop - part.start + 2 for part in tile])  # with neighbours, for the fit
+    assert (2 * search + 1) ** ndim * held <= 1.1 * _search.TILE_VALUES
 
 
 @pytest.mark.parametrize("search", [0, -1, 1.5, "far", (3,), (0, 0), 10**9])
@@ -271,3 +271,8 @@ def test_a_smooth_field_is_followed(shared_data, texture):
     error = np.nanmedian(np.abs(bands[2:] - field), axis=(1, 2))
     assert (error <= 0.05).all()
     assert np.isfinite(bands[2]).mean() > 0.85
+
+
+def test_a_search_that_would_hold_too_much_is_refused():
+    with pytest.raises(ValueError, match="register first"):
+        local_shift(np.zeros((9, 9, 9)), np.zeros((9, 9, 9)), search=60)

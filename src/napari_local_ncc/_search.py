@@ -238,16 +238,23 @@ def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
 
 
 def _tiles(region: Slices, radius: tuple[int, ...], search: tuple[int, ...]) -> Iterator[Slices]:
-    """Cut a region into tiles, compact along the axes of the windows."""
+    """Cut a region into tiles, compact along the axes of the windows.
+
+    What is bounded is the tile together with its neighbours along the searched axes, whose
+    NCC the fit needs.
+    """
     pixels = min(TILE_PIXELS, TILE_VALUES // prod(2 * s + 1 for s in search))
     lengths = _lengths(region)
     sides = [1] * len(lengths)
     # The windowed axes share the pixels; the independent ones get what they leave.
     axes = sorted(range(len(lengths)), key=lambda axis: (radius[axis] == 0, lengths[axis]))
     shared = sum(1 for r in radius if r)
+    held = 1
     for done, axis in enumerate(axes):
-        left = max(pixels // prod(sides), 1)
-        sides[axis] = min(lengths[axis], max(round(left ** (1 / max(shared - done, 1))), 1))
+        beside = 2 * min(search[axis], 1)
+        side = int((pixels / held) ** (1 / max(shared - done, 1))) - beside
+        sides[axis] = min(lengths[axis], max(side, 1))
+        held *= sides[axis] + beside
     cuts = []
     for part, length, side in zip(region, lengths, sides, strict=True):
         edges = np.linspace(part.start, part.stop, -(-length // side) + 1).astype(int).tolist()

@@ -24,6 +24,7 @@ Search = int | tuple[int, ...]
 BANDS = ("ncc", "confidence", "shift")
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
+MAX_SHIFTS = 10**6  # NCC values held for every pixel
 LENGTH = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?\s*[^\W\d].*", re.IGNORECASE)
 
 
@@ -89,8 +90,8 @@ def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
     Raises
     ------
     ValueError
-        If a number is negative or not whole, if there is not one per axis, or if no axis
-        is searched.
+        If a number is negative or not whole, if there is not one per axis, if no axis is
+        searched, or if there are more than `MAX_SHIFTS` displacements.
     """
     per_axis = isinstance(search, Iterable) and not isinstance(search, str)
     values = tuple(search) if per_axis else (search,) * len(radius)  # type: ignore[arg-type]
@@ -105,6 +106,11 @@ def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
     searched = tuple(s if r else 0 for s, r in zip(whole, radius, strict=True))
     if not any(searched):
         raise ValueError(f"search must be above 0 along some windowed axis, got {search!r}")
+    if (shifts := math.prod(2 * s + 1 for s in searched)) > MAX_SHIFTS:
+        raise ValueError(
+            f"search {search!r} means {shifts} displacements of every pixel, at most {MAX_SHIFTS} "
+            "are possible; register first, and search for what is left"
+        )
     return searched
 
 
