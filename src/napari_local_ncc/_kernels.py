@@ -2,8 +2,9 @@
 
 NumPy reads each tile into a scratch of float32, or float64 where that would lose digits. So
 one compiled function serves nearly all dtypes, byte orders and strides, and extra memory is
-that of a tile; and as a tile is read anyway, an image may come in pieces. `_moments`
-computes the tile; `_exact` computes again the few windows whose sums lost too many digits.
+that of a tile; and as a tile is read anyway, an image may come in pieces. `_running`
+computes the tile by sums that run along it; `_exact` computes again the few windows whose sums
+lost too many digits, and `_moments`, which never subtracts, a tile where these are many.
 """
 
 from __future__ import annotations

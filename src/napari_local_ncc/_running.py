@@ -163,9 +163,10 @@ def running_ncc(
     -----
     With u = 2 ** -53, a column sum of squares Q gains an error of at most 2 u (Q before +
     Q after) in a step; after T steps it is e <= 2 u D, where D adds up these Q, largest of
-    the block. The column sum S itself has S ** 2 <= side_z Q, so that by Cauchy-Schwarz the
-    mean's share of a window's variance errs by at most e of every column, times the number
-    of samples, plus 3 u T of the window's sum of squares. Hence the two shares: `drifting`
+    the block. The column sum S itself has S ** 2 <= side_z Q, so that by Cauchy-Schwarz
+    and the weighted inequality of means (weight 1 / sqrt(columns)) the mean's share of a
+    window's variance errs by at most e of every column, times the number of samples, plus
+    3 u T of the window's sum of squares. Hence the two shares: `drifting`
     = 2 u * 2 * samples * columns, and 3 u T within `rounding`, both over the error allowed.
     The covariance keeps to the same by the same inequality. A second running axis (y)
     starts anew on every plane.
