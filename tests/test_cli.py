@@ -62,7 +62,7 @@ def test_a_transform_is_found_once_and_applied(tmp_path, pair, capsys):
     assert run("register", *pair, "-o", transform) == 0
     assert "y 3.000 px, x -5.000 px" in capsys.readouterr().out
     assert run("register", *pair, "-o", transform) == 2
-    assert run("register", *pair, "-o", tmp_path / "t.txt") == 2
+    assert run("register", *pair, "-o", tmp_path / "t.png") == 2
     assert run("map", *pair, "-o", tmp_path / "o.npy", "--transform", transform) == 0
     np.testing.assert_allclose(np.nanmin(np.load(tmp_path / "o.npy")), 1, atol=1e-6)
     words = ("--transform", transform, "--register", "translation")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import CancelledError
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from napari_local_ncc.resampling import resample
 from napari_local_ncc.summary import describe_registration
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -223,9 +226,92 @@ def test_noise_moves_little_and_says_so() -> None:
     assert "volumes change" in text
 
 
-def test_a_start_is_for_flows() -> None:
-    with pytest.raises(ValueError, match="initial is for the model flow"):
-        register(texture((40, 40)), texture((40, 40)), initial="translation")
+def test_a_flow_is_a_start_for_flows_only() -> None:
+    image = texture((60, 60))
+    first = field_registration(smooth_field((60, 60), 2, 15))
+    again = register(warped(image, first.displacement), image, model="flow", initial=first)
+    assert np.median(errors(again.displacement, first.displacement)) < 0.05
+    with pytest.raises(ValueError, match="initial is a flow"):
+        register(image, image, model="translation", initial=first)
+
+
+def test_a_flow_reports_what_it_did() -> None:
+    moving = texture((100, 100))
+    truth = smooth_field(moving.shape, 3, 25)
+    found = register(warped(moving, truth), moving, model="flow", consistency=True)
+    (report,) = found.reports
+    assert report.applied
+    assert report.volumes == found.jacobian()
+    assert report.after.median > 0.98 > report.before.median
+    assert report.round_trip is not None
+    assert 0 < report.round_trip.median_px < 0.1
+    text = describe_registration(found)
+    assert "there and back" in text
+    assert "median local NCC" in text
+
+
+def spoilt() -> Generator[tuple[int, int], None, NDArray[np.float32]]:
+    """An engine that makes things worse."""
+    yield 0, 1
+    field = np.zeros((2, 60, 60), np.float32)
+    field[0] = 7.0
+    return field
+
+
+def test_a_flow_that_makes_it_worse_is_said_and_not_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "napari_local_ncc.registration._dense.iter_flow", lambda *args, **options: spoilt()
+    )
+    image = texture((60, 60))
+    start = np.eye(3)
+    start[0, 2] = 0.5
+    found = register(image, image, model="flow", initial=start)
+    (report,) = found.reports
+    assert not report.applied
+    assert not found.displacement.any()
+    np.testing.assert_array_equal(found.matrix, start)
+    text = describe_registration(found)
+    assert "agrees worse than no transform" in text
+    assert "agrees worse than its start" in text
+    assert "not applied" in text
+    kept = register(image, image, model="flow", initial=start, keep_doubtful=True)
+    assert kept.displacement[0].min() == 7
+    assert kept.reports[0].note == report.note
+
+
+def test_what_is_said_of_the_start_is_said_of_the_flow() -> None:
+    fixed, moving = texture((60, 60)), texture((60, 60), 5)
+    found = register(fixed, moving, model="flow", initial="translation")
+    assert "of its start: no shift is reliably better" in found.reports[0].note
+
+
+@pytest.mark.parametrize("reference", ["first", "previous"])
+def test_flows_of_a_series_are_composed(reference: str) -> None:
+    frame = texture((80, 80))
+    field = smooth_field((80, 80), 1.5, 20)
+    once = warped(frame, field)
+    series = SpatialImage.from_array(
+        np.stack([warped(once, field), once, frame]), axis_labels=("t", "y", "x")
+    )
+    found = register(series, series, model="flow", reference=reference)
+    first, second, third = found.displacement
+    assert not first.any()
+    assert np.median(errors(second, field)) < 0.1
+    one = field_registration(field)
+    assert np.median(errors(third, one.compose(one).displacement)) < 0.2
+
+
+def test_a_flow_is_cancelled_at_once() -> None:
+    cancelled = threading.Event()
+    steps = iter_register(
+        texture((120, 120)), texture((120, 120), 3), model="flow", cancelled=cancelled
+    )
+    next(steps)
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        list(steps)
 
 
 @pytest.mark.parametrize(

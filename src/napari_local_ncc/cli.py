@@ -18,6 +18,7 @@ from napari_local_ncc.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_local_ncc.geometry import Grid
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import Interpolation
@@ -138,7 +139,8 @@ def map_(
         str | None,
         typer.Option(
             metavar="T.json",
-            help="Apply a transform that `register` found: its file, or the JSON text itself.",
+            help="Apply a transform: the file of `register`, its JSON text itself, or an ITK "
+            "file (.tfm).",
         ),
     ] = None,
     radius: Annotated[
@@ -220,7 +222,7 @@ def map_(
     from napari_local_ncc.parameters import NCCParameters, check_weights
     from napari_local_ncc.pipeline import confidence_map
     from napari_local_ncc.plots import check_figure
-    from napari_local_ncc.registration import check_model, iter_register
+    from napari_local_ncc.registration import check_model, check_transform_path, iter_register
     from napari_local_ncc.summary import describe_pairing
     from napari_local_ncc.tables import check_table, frame_lines, frame_table
     from napari_local_ncc.tally import GroupTally
@@ -230,6 +232,8 @@ def map_(
     check_output(output, overwrite, inputs)
     if plot is not None:
         check_figure(plot, overwrite, inputs)
+    if transform is not None and not _is_json(transform):
+        check_transform_path(transform)
     if labels is not None and table is None:
         raise ValueError("--labels needs --table T.csv, for a row per label")
     if table is not None:
@@ -258,9 +262,10 @@ def map_(
         allowed = allowed.select_known(parse_selection(select_fixed))
         allowed = _placed(allowed, grid_mask, ndim)
     regions = None if labels is None else read_image(labels).with_spatial_ndim(ndim)
-    applied = None if transform is None else _transform(transform)
+    paired = pair_images(a, b, unitless=meaning).fixed.grid
+    applied = None if transform is None else _transform(transform, paired)
     plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
-    check_layout(output, pair_images(a, b, unitless=meaning).fixed.grid, parameters)
+    check_layout(output, paired, parameters)
     say(plan)
     if register != "none":
         applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
@@ -291,7 +296,9 @@ def register_(
     output: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", help="Transform: a .json file; a flow's field, .zarr, beside it."
+            "-o",
+            "--output",
+            help="Transform: a .json file (a flow's field, .zarr, beside it), or .tfm for ITK.",
         ),
     ],
     model: Annotated[
@@ -303,15 +310,50 @@ def register_(
     mask: Annotated[
         str | None, typer.Option(help="Image that is non-zero where fixed may be used.")
     ] = None,
+    moving_mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where moving may be used.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="'mutual information' or 'correlation'; not for translation.")
+    ] = "mutual information",
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START",
+            help="Begin at: identity, centres (of mass), phase (correlation), a model to "
+            "register by first, or a transform file. Default: search; a flow: identity.",
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Of a flow: ilk or tvl1.")] = "ilk",
+    series: Annotated[
+        str, typer.Option(help="'each' time point its transform, or 'one' for all.")
+    ] = "each",
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="What a time point of moving is registered with: static (fixed's), or moving's "
+            "'first' or 'previous', composed."
+        ),
+    ] = "static",
+    consistency: Annotated[
+        bool, typer.Option(help="Run the reverse registration too, and report the round trip.")
+    ] = False,
+    keep_doubtful: Annotated[
+        bool, typer.Option(help="Save a transform even where chance may have found it.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
     from napari_local_ncc.io import check_free, read_image
-    from napari_local_ncc.registration import check_model, iter_register
+    from napari_local_ncc.registration import (
+        check_model,
+        check_transform_path,
+        iter_register,
+        write_transform,
+    )
     from napari_local_ncc.summary import describe_registration
 
-    if output.suffix.lower() != ".json":
-        raise ValueError(f"{output} must end in .json")
+    check_transform_path(output)
     check_free(output, overwrite, [fixed, moving])
     if model == "flow":  # its dense field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
@@ -319,9 +361,28 @@ def register_(
     if model == "none":
         raise ValueError("model none finds nothing to save; give translation, rigid, ...")
     images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
-    allowed = None if mask is None else read_image(mask).with_spatial_ndim(ndim)
-    found = follow(iter_register(*images, model=model, mask=allowed))
-    found.save(output)
+    if fixed == moving:
+        images[1] = images[0]  # a series whose drift is to be found
+    masks = [
+        None if path is None else read_image(path).with_spatial_ndim(ndim)
+        for path in (mask, moving_mask)
+    ]
+    found = follow(
+        iter_register(
+            *images,
+            model=model,
+            mask=masks[0],
+            moving_mask=masks[1],
+            metric=metric,
+            initial=initial,
+            method=method,
+            series=series,
+            reference=reference,
+            consistency=consistency,
+            keep_doubtful=keep_doubtful,
+        )
+    )
+    write_transform(found, output)
     print(f"register {describe_registration(found)}\ntransform {output}")
 
 
@@ -338,12 +399,12 @@ def _is_json(text: str | None) -> bool:
     return text is not None and text.lstrip().startswith("{")
 
 
-def _transform(text: str) -> Registration:
-    """Return the transform of a file, or of a JSON text."""
-    from napari_local_ncc.registration import Registration
+def _transform(text: str, grid: Grid) -> Registration:
+    """Return the transform of a file, or of a JSON text, for images on a grid."""
+    from napari_local_ncc.registration import Registration, read_transform
 
     if not _is_json(text):
-        return Registration.load(text)
+        return read_transform(text, grid)
     try:
         return Registration.from_dict(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:

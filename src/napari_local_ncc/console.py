@@ -44,7 +44,7 @@ def follow(steps: Generator[Progress, None, R]) -> R:
                 result: R = end.value
                 return result
             done, total = progress.done, progress.total
-            bar.update(task, description=progress.step, completed=done, total=total)
+            bar.update(task, description=progress.text, completed=done, total=total)
             if hidden and progress.step != step:
                 step = progress.step
                 say(step if total == 1 else f"{step}: {total} parts")

@@ -153,7 +153,7 @@ def iter_confidence_map(
     pair = pair_images(fixed, moving, unitless=unitless)
     grid = pair.fixed.grid
     if registration is not None:
-        _check_fits(registration, grid)
+        registration.check_fits(grid)
     check_overlap(pair, registration)
     box = _computed_box(pair, registration, parameters.radius_on(grid))
     compared = grid.crop(box)
@@ -207,21 +207,6 @@ def _origin(image: SpatialImage) -> dict[str, Any]:
     """Say which image it is, where it lies, and where its samples came from."""
     source = None if image.source is None else image.source.to_dict()
     return {"name": image.name, "grid": image.grid.to_dict(), "source": source}
-
-
-def _check_fits(registration: Registration, grid: Grid) -> None:
-    """Raise ValueError unless a transform is for images such as those on `grid`."""
-    ours, theirs = grid.space(), registration.grid.space()
-    if (ours.ndim, ours.units) != (theirs.ndim, theirs.units):
-        raise ValueError(
-            f"the transform is for {theirs.ndim} axes in {theirs.units}, but fixed has "
-            f"{ours.ndim} in {ours.units}"
-        )
-    if registration.grid.series_shape not in ((), grid.series_shape):
-        raise ValueError(
-            f"the transform has {registration.grid.series_shape} frames, but the images have "
-            f"{grid.series_shape}"
-        )
 
 
 def load_kernel() -> None:

@@ -21,11 +21,19 @@ class Progress:
         What is being done, e.g. ``"register"``.
     done, total : int
         How many of how many parts are finished.
+    metric : float, optional
+        What an optimiser at work has reached, where one is at work; it falls.
     """
 
     step: str
     done: int
     total: int
+    metric: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The step, and the metric where there is one."""
+        return self.step if self.metric is None else f"{self.step} (metric {self.metric:.4f})"
 
 
 def finished(steps: Generator[Progress, None, Result]) -> Result:

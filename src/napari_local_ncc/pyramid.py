@@ -23,7 +23,7 @@ def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
     """
     if samples.dtype.kind != "f":
         return samples[tuple(slice(None, None, factor) for factor in factors)]
-    return block_reduce(samples, tuple(factors), _mean_of_defined, cval=np.nan)
+    return block_reduce(samples, tuple(factors), mean_of_defined, cval=np.nan)
 
 
 def pyramid(samples: NDArray[Any], spatial: Sequence[bool]) -> list[NDArray[Any]]:
@@ -82,8 +82,12 @@ def _factors(fine: tuple[int, ...], coarse: tuple[int, ...]) -> list[int]:
     return [1 if n == m else 2 for n, m in zip(fine, coarse, strict=True)]
 
 
-def _mean_of_defined(samples: NDArray[np.float32], axis: tuple[int, ...]) -> NDArray[np.float32]:
-    defined = ~np.isnan(samples)
+def mean_of_defined(
+    samples: NDArray[Any], axis: tuple[int, ...] | None = None
+) -> NDArray[np.float32]:
+    """Return the mean along some axes of what is finite, NaN where nothing is."""
+    defined = np.isfinite(samples)
     total = np.where(defined, samples, 0).sum(axis)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: undefined, as it should be
-        return (total / defined.sum(axis)).astype(np.float32)
+        mean: NDArray[np.float32] = np.asarray(total / defined.sum(axis), np.float32)
+    return mean

@@ -71,7 +71,7 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
         body.append(
             f"registration = Registration.load({TRANSFORM!r})"
             if _is_dense(provenance)
-            else _literal("registration", "Registration", provenance["registration"])
+            else _literal("registration", "Registration", _moving(provenance))
         )
         arguments.append("registration=registration")
     if provenance["mask"] is not None:
@@ -120,7 +120,7 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
         joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         words += [f"--{name.replace('_', '-')}", joined]
     if provenance["registration"] is not None:
-        text = json.dumps(provenance["registration"], separators=(",", ":"))
+        text = json.dumps(_moving(provenance), separators=(",", ":"))
         if _is_dense(provenance):
             hints, text = [*hints, SAVE_DENSE], TRANSFORM
         elif len(text) > LONGEST_ARGUMENT:
@@ -129,6 +129,11 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     if provenance["unitless"] is not None:
         words += ["--unitless", provenance["unitless"]]
     return "\n".join([*hints, shlex.join(words), ""])
+
+
+def _moving(provenance: Provenance) -> dict[str, Any]:
+    """Return what of a transform moves pixels, without what is known of its quality."""
+    return {k: v for k, v in provenance["registration"].items() if k != "reports"}
 
 
 def checked_files(

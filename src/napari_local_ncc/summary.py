@@ -189,7 +189,8 @@ def describe_registration(registration: Registration) -> str:
     str
         The shift at the fixed image's centre per axis in world units (its range, for a
         series), rotation and scale if the model has them, the global NCC before and after,
-        and where nothing was found that could be relied on.
+        the local NCC, the way there and back, and where nothing was found that could be
+        relied on.
     """
     grid = registration.grid.space()
     matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)
@@ -206,7 +207,8 @@ def describe_registration(registration: Registration) -> str:
     if registration.model == "flow" and (matrices == np.eye(grid.ndim + 1)).all():
         moved = []  # a flow without a start
     text = f"global NCC {before:.3f} before, {after:.3f} after"
-    return "; ".join([*moved, *_bending(registration), text, *_doubts(registration)])
+    said = [*_bending(registration), text, *_findings(registration), *_doubts(registration)]
+    return "; ".join([*moved, *said])
 
 
 def _bending(registration: Registration) -> list[str]:
@@ -246,21 +248,56 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if known.size else np.nan
 
 
+def _findings(registration: Registration) -> list[str]:
+    """Say how much better the images agree, and how well the way back fits (means of frames)."""
+    reports = registration.reports
+    before, after, lower, upper = (
+        _mean(np.array(values))
+        for values in (
+            [report.before.median for report in reports],
+            [report.after.median for report in reports],
+            [report.before.detected for report in reports],
+            [report.after.detected for report in reports],
+        )
+    )
+    texts = []
+    if reports and not np.isnan(after):
+        texts.append(
+            f"median local NCC {before:.3f} before, {after:.3f} after; "
+            f"{lower:.0%} and {upper:.0%} of pixels above chance"
+        )
+    trips = [report.round_trip for report in reports if report.round_trip is not None]
+    if trips:
+        median, p95, length = (
+            max(getattr(trip, name) for trip in trips) for name in ("median_px", "p95_px", "median")
+        )
+        unit = unit_symbol(registration.grid.units[-1])
+        in_units = "" if unit == "px" else f" = {length:.3g} {unit}"
+        texts.append(f"there and back {median:.3f} px{in_units} (95 % within {p95:.3f} px)")
+    return texts
+
+
 def _doubts(registration: Registration) -> list[str]:
     """Say where a registration found nothing that it could rely on."""
-    failed = np.isnan(registration.ncc_after)
-    # By mutual information, what fits best need not have the highest NCC.
-    by_ncc = registration.model in ("none", "translation", "flow")
-    still = by_ncc & (registration.ncc_after <= registration.ncc_before)
-    motion = "flow" if registration.model == "flow" else "shift"
+    failed = np.isnan(registration.ncc_after).ravel()
+    if registration.reports:
+        notes = [report.note for report in registration.reports]
+        still = np.array([bool(note) for note in notes]) & ~failed
+    else:
+        # By mutual information, what fits best need not have the highest NCC.
+        by_ncc = registration.model in ("none", "translation")
+        still = (by_ncc & (registration.ncc_after <= registration.ncc_before)).ravel()
+        notes = ["no shift is reliably better than none"] * still.size
     if not registration.grid.series_shape:
-        return [f"no {motion} is reliably better than none"] if still else []
+        applied = all(report.applied for report in registration.reports)
+        return [notes[0] + ("" if applied else "; not applied")] if still.any() else []
+    shared = "; ".join(dict.fromkeys(n for n, k in zip(notes, still, strict=True) if k))
     return [
         f"{text}: {', '.join(map(str, np.flatnonzero(frames)[:8]))}"
         + (" ..." if frames.sum() > 8 else "")
         for frames, text in (
             (failed, "frames that could not be registered move as the nearest that could"),
-            (still, f"frames where no {motion} is reliably better than none"),
+            (still, f"frames where {shared}"),
         )
         if frames.any()
     ]

@@ -1,5 +1,10 @@
 """Find the transform that brings a moving image onto a fixed one."""
 
+from napari_local_ncc.registration._files import (
+    check_transform_path,
+    read_transform,
+    write_transform,
+)
 from napari_local_ncc.registration._register import (
     MODELS,
     NEED_SIMPLEITK,
@@ -7,6 +12,22 @@ from napari_local_ncc.registration._register import (
     iter_register,
     register,
 )
+from napari_local_ncc.registration._report import Agreement, FrameReport, RoundTrip
 from napari_local_ncc.registration._result import Registration
+from napari_local_ncc.registration._starts import STARTS
 
-__all__ = ["MODELS", "NEED_SIMPLEITK", "Registration", "check_model", "iter_register", "register"]
+__all__ = [
+    "MODELS",
+    "NEED_SIMPLEITK",
+    "STARTS",
+    "Agreement",
+    "FrameReport",
+    "Registration",
+    "RoundTrip",
+    "check_model",
+    "check_transform_path",
+    "iter_register",
+    "read_transform",
+    "register",
+    "write_transform",
+]

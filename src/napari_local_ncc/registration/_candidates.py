@@ -37,8 +37,8 @@ CEILING = 0.99  # real images are not more alike than this other than by constru
 DOUBT = 3.0  # standard errors subtracted from a candidate's Fisher z
 
 
-def search(pair: ArrayPair, start: Vector) -> list[Vector]:
-    """Offsets good to a fraction of a pixel, best first."""
+def search(pair: ArrayPair, start: Vector, *, only: bool = False) -> list[Vector]:
+    """Offsets good to a fraction of a pixel, best first; near `start` only, if so wished."""
     levels = [(pair, np.ones(pair.ndim))]
     while max(i.values.size for i in (levels[-1][0].fixed, levels[-1][0].moving)) > COARSE_SIZE:
         finer, scale = levels[-1]
@@ -50,7 +50,7 @@ def search(pair: ArrayPair, start: Vector) -> list[Vector]:
         levels.append((ArrayPair(*images, pair.min_overlap), scale * factor))
     coarse, scale = levels[-1]
     texture = _texture(coarse)
-    found = [start / scale, *_proposals(coarse, texture[0])]
+    found = [start / scale] if only else [start / scale, *_proposals(coarse, texture[0])]
     candidates = [c * scale for c in _ranked(coarse, found, start / scale, texture)[: 2 * KEPT]]
     for level, scale in reversed(levels):
         local = [tracked(level, c / scale, TRACK_SAMPLES) for c in candidates]

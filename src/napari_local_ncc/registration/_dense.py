@@ -1,7 +1,8 @@
-"""From a pair of images to a flow, frame by frame: the start, the blocks, the verdict."""
+"""The flow of two frames: found on moving as the start moves it, and judged as a whole."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,124 +11,89 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.deformation import field_array, slabs
-from napari_local_ncc.progress import Progress
 from napari_local_ncc.registration._result import Registration
-from napari_local_ncc.registration.flow import iter_flow
+from napari_local_ncc.registration.flow import WHOLE, iter_flow
 from napari_local_ncc.resampling import resample
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from numpy.typing import NDArray
 
     from napari_local_ncc.geometry import Grid
-    from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pairing import Pair
+    from napari_local_ncc.registration._report import FrameReport
+    from napari_local_ncc.registration._watch import Watch
 
-    Frames = list[tuple[int, ...]]
+BYTES = 400  # that optical flow takes for each sample that it handles at once
 
 
-def iter_dense(
-    pair: Pair, times: list[Frames], start: Registration | None, method: str
-) -> Generator[Progress, None, Registration]:
-    """Estimate a flow for every time point, after the start has moved moving.
+def dense_flow(
+    pair: Pair, start: Registration, method: str, memory: float, watch: Watch
+) -> Registration:
+    """Find the flow of two frames, and compose it with its start.
 
     Parameters
     ----------
     pair : Pair
-        The images, masked.
-    times : list of list of tuple of int
-        The frames; those in one list share a flow, found on their mean.
-    start : Registration or None
-        What moving is resampled through before; the flow found is composed with it.
+        Two frames: images of spatial axes alone, in the same units.
+    start : Registration
+        What moving is resampled through before.
     method : str
         As for `iter_flow`.
-
-    Yields
-    ------
-    Progress
-        Blocks done and to do, of all time points.
+    memory : float
+        Bytes to keep to, about.
+    watch : Watch
+        Learns the blocks done, and can stop the work between them.
 
     Returns
     -------
     Registration
-        A time point that cannot be registered moves as the nearest that can; its NCC is NaN.
+        Of one frame, with the global NCC and the overlap.
     """
     grid = pair.fixed.grid
-    start = identity(grid) if start is None else identity(grid).compose(start)
-    started = resample(pair.moving, grid, start)
-    field = field_array((*grid.series_shape, grid.spatial_ndim, *grid.space().shape))
-    failed: dict[int, ValueError] = {}
-    for k, indices in enumerate(times):
-        try:
-            flow = yield from _one_flow(pair.fixed, started, indices, method, (k, len(times)))
-        except ValueError as error:  # a blank frame, say
-            failed[k] = error
-        else:
-            for index in indices:
-                field[index] = flow
-    if len(failed) == len(times):
-        raise failed[0]
-    known = [k for k in range(len(times)) if k not in failed]
-    for k in failed:
-        nearest = known[np.argmin(np.abs(np.array(known) - k))]
-        for index in times[k]:
-            field[index] = field[times[nearest][0]]
-    alone = replace(identity(grid), model="flow", displacement=field)
-    yield Progress("compare", 0, 1)
-    return _judged(pair, alone.compose(start), [index for k in failed for index in times[k]])
-
-
-def identity(grid: Grid) -> Registration:
-    """Return the transform that changes nothing, for every frame of a grid."""
-    nothing = np.full(grid.series_shape, np.nan)
-    eye = np.eye(grid.spatial_ndim + 1)
-    matrix = np.broadcast_to(eye, (*grid.series_shape, *eye.shape))
-    return Registration("none", matrix, grid, nothing, nothing, nothing)
-
-
-def _one_flow(
-    fixed: SpatialImage,
-    moving: SpatialImage,
-    indices: Frames,
-    method: str,
-    place: tuple[int, int],
-) -> Generator[Progress, None, NDArray[np.float32]]:
-    """Estimate the flow of one time point, in world units."""
-    a, b = (_mean([image.data[index] for index in indices]) for image in (fixed, moving))
-    steps = iter_flow(a, b, method=method)
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            flow: NDArray[np.float32] = end.value
-            break
-        yield Progress("register", place[0] * total + done, place[1] * total)
-    to_world = fixed.grid.space().pixel_to_world[:-1, :-1]
+    moving = resample(pair.moving, grid, start)
+    steps = iter_flow(
+        pair.fixed.data, moving.data, method=method, whole=int(min(WHOLE, memory / BYTES))
+    )
+    with closing(steps):
+        while True:
+            try:
+                watch.at(*next(steps))
+                watch.check()
+            except StopIteration as end:
+                flow: NDArray[np.float32] = end.value
+                break
+    to_world = grid.pixel_to_world[:-1, :-1]
     for box in slabs(flow.shape[1:]):
         part = (slice(None), *box)
         flow[part] = np.tensordot(to_world, flow[part], axes=1)
-    return flow
+    alone = replace(unmoved(grid, "flow"), displacement=flow)
+    watch.check()
+    return with_quality(pair, alone.compose(start))
 
 
-def _mean(frames: list[da.Array]) -> da.Array:
-    """Return the mean of some frames, lazily; of one, itself."""
-    return frames[0] if len(frames) == 1 else da.stack(frames).mean(axis=0)
+def unmoved(grid: Grid, model: str = "none", report: FrameReport | None = None) -> Registration:
+    """Return the transform of a spatial grid that changes nothing."""
+    field = field_array((grid.ndim, *grid.shape)) if model == "flow" else None
+    nothing = np.array(np.nan)
+    reports = () if report is None else (report,)
+    eye = np.eye(grid.ndim + 1)
+    return Registration(
+        model, eye, grid, nothing, nothing, nothing, displacement=field, reports=reports
+    )
 
 
-def _judged(pair: Pair, found: Registration, failed: Frames) -> Registration:
-    """Say what the transform does to the NCC, and how much of fixed has a partner."""
-    grid = found.grid
-    quality = np.full((*grid.series_shape, 3), np.nan)
-    images = [resample(pair.moving, grid, transform).data for transform in (None, found)]
-    for index in np.ndindex(grid.series_shape):
-        if index not in failed:
-            sums = [_moments(pair.fixed.data[index], image[index]) for image in images]
-            before, after = dask.compute(*sums, scheduler="threads", callbacks=[])
-            share = sum(m.count for m in after) / max(sum(m.fixed for m in after), 1)
-            quality[index] = _ncc(before), _ncc(after), share
-    before, after, overlap = np.moveaxis(quality, -1, 0)
-    return replace(found, ncc_before=before, ncc_after=after, overlap=overlap)
+def with_quality(pair: Pair, found: Registration) -> Registration:
+    """Add what the transform does to the NCC, and how much of fixed has a partner."""
+    images = [resample(pair.moving, found.grid, t).data for t in (None, found)]
+    sums = [_moments(pair.fixed.data, image) for image in images]
+    before, after = dask.compute(*sums, scheduler="threads", callbacks=[])
+    share = sum(m.count for m in after) / max(sum(m.fixed for m in after), 1)
+    return replace(
+        found,
+        ncc_before=np.asarray(_ncc(before)),
+        ncc_after=np.asarray(_ncc(after)),
+        overlap=np.asarray(share),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.registration._sampled import Sampled
+    from napari_local_ncc.registration._watch import Watch
 
     Matrix = NDArray[np.float64]
 
 BINS = 32
 EVALUATIONS = 4  # per iteration of the line search, at most
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Optimum:
+    """A matrix from fixed's frame to moving's, and how an optimiser came to it."""
+
+    matrix: Matrix
+    iterations: int
+    converged: bool
 
 
 def simpleitk() -> ModuleType:
@@ -40,8 +51,9 @@ def optimised(
     metric: str,
     samples: int,
     seed: int,
+    watch: Watch,
     iterations: int = 60,
-) -> tuple[Matrix, int]:
+) -> Optimum:
     """Improve `start` until the metric stops to; `start` itself where it cannot be evaluated.
 
     Parameters
@@ -59,16 +71,22 @@ def optimised(
         Number of samples to draw, about.
     seed : int
         Of that drawing.
+    watch : Watch
+        Gets ITK's metric (which falls) after every iteration.
     iterations : int, default 60
         The most to do.
 
     Returns
     -------
-    matrix : ndarray, shape (ndim + 1, ndim + 1)
-        Maps fixed's frame to moving's.
-    iterations : int
-        Number done.
+    Optimum
+        What was found, how long it took, and whether it is an optimum.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        If it was told to stop before it began.
     """
+    watch.check()
     itk = simpleitk()
     method = itk.ImageRegistrationMethod()
     # one thread: the order of summation, and so the last bit, would depend on the scheduler
@@ -95,11 +113,15 @@ def optimised(
     ):
         if mask is not None:
             put(mask)
+    method.AddCommand(itk.sitkIterationEvent, lambda: watch.note(method.GetMetricValue()))
     try:
         method.Execute(*(image for image, _ in images))
     except RuntimeError:  # hardly any overlap
-        return start, 0
-    return _matrix(transform), int(method.GetOptimizerIteration())
+        return Optimum(start, 0, converged=False)
+    finally:
+        method.RemoveAllCommands()  # the command holds the method, and the method the command
+    done = int(method.GetOptimizerIteration())
+    return Optimum(_matrix(transform), done, converged=done < iterations)
 
 
 def projected(matrix: Matrix, model: str) -> Matrix:

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_local_ncc.deformation import (
-    Displacement,
-    Jacobian,
-    field_array,
-    inverted,
-    jacobian,
-    pixels_of,
-    reach,
-    slabs,
-    transformed,
-)
+from napari_local_ncc.deformation import Displacement, Jacobian, jacobian, reach
 from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
-from napari_local_ncc.registration._field_file import (
-    Workplace,
-    check_replaceable,
-    field_path,
-    put_beside,
-    read_field,
-    write_field,
-)
+from napari_local_ncc.registration._document import foreign, read_document, write_document
+from napari_local_ncc.registration._fields import composed_field, inverse_field, moved_lattice
+from napari_local_ncc.registration._report import FrameReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
-
-FORMAT = "napari-local-ncc transform"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +46,9 @@ class Registration:
     residual : float
         Of the numerical inverse of a flow: the largest distance, in px, between a point and
         where it comes back to. NaN otherwise.
+    reports : tuple of FrameReport
+        What is known of every frame, in the order of the frames (the last independent axis
+        runs fastest); empty where nothing is, as after `compose`.
 
     Attributes
     ----------
@@ -80,6 +64,7 @@ class Registration:
     overlap: NDArray[np.float64]
     displacement: NDArray[np.float32] | None = None
     residual: float = np.nan
+    reports: tuple[FrameReport, ...] = ()
     reach: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -164,14 +149,38 @@ class Registration:
             return self
         box = tuple(part)
         space = (slice(None),) * self.grid.spatial_ndim
+        numbers = np.arange(np.prod(self.grid.series_shape)).reshape(self.grid.series_shape)[box]
         return replace(
             self,
+            reports=tuple(self.reports[k] for k in numbers.flat) if self.reports else (),
             matrix=self.matrix[box],
             grid=self.grid.crop((*box, *space)),
             ncc_before=self.ncc_before[box],
             ncc_after=self.ncc_after[box],
             overlap=self.overlap[box],
             displacement=None if self.displacement is None else self.displacement[box],
+        )
+
+    def frame(self, index: tuple[int, ...]) -> Self:
+        """Return the transform of one frame, on the spatial grid.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Position along the independent axes; a single transform is that of all frames.
+        """
+        if not self.grid.series_shape:
+            return self
+        one = self.frames([slice(k, k + 1) for k in index])
+        (matrix,) = one.matrix.reshape(1, *self.matrix.shape[-2:])
+        return replace(
+            one,
+            matrix=matrix,
+            grid=one.grid.space(),
+            ncc_before=one.ncc_before.reshape(()),
+            ncc_after=one.ncc_after.reshape(()),
+            overlap=one.overlap.reshape(()),
+            displacement=None if self.displacement is None else self.displacement[index],
         )
 
     def _displacement_at(
@@ -221,26 +230,11 @@ class Registration:
         """
         if self.displacement is None:
             return self._with_matrix(invert_affine(self.matrix))
-        space, first = self.grid.space(), self.matrix.reshape(-1, *self.matrix.shape[-2:])[0]
-        place = first @ space.pixel_to_world
-        series = len(self.grid.series_shape)
-        full = self.grid.pixel_to_world.copy()
-        full[np.ix_([*range(series, self.grid.ndim)], [*range(series, self.grid.ndim + 1)])] = (
-            place[:-1]
+        field, residual = inverse_field(self)
+        grid = self.grid.replace(pixel_to_world=moved_lattice(self.grid, self.matrix))
+        return replace(
+            self._with_matrix(invert_affine(self.matrix), field, grid), residual=residual
         )
-        field, residual = field_array(self.displacement.shape), 0.0
-        for index in np.ndindex(self.grid.series_shape):
-            forward = Displacement(self.displacement[index], space.pixel_to_world)
-            back = invert_affine(self.matrix[index]) @ place
-            values, error = inverted(forward, space.shape, back)
-            for box in slabs(space.shape):
-                linear, part = self.matrix[index][:-1, :-1], (slice(None), *box)
-                field[index][part] = np.tensordot(linear, values[part], axes=1)
-            residual = max(residual, error)
-        found = self._with_matrix(
-            invert_affine(self.matrix), field, self.grid.replace(pixel_to_world=full)
-        )
-        return replace(found, residual=residual)
 
     def compose(self, after: Registration) -> Self:
         """Return the transform that applies this one and then `after`; its NCC is not known.
@@ -269,23 +263,21 @@ class Registration:
         matrix = after.matrix @ self.matrix
         if after.displacement is None:
             return self._with_matrix(matrix, self.displacement)
-        return self._with_matrix(matrix, self._field_composed(after))
+        return self._with_matrix(matrix, composed_field(self, after))
 
-    def _field_composed(self, after: Registration) -> NDArray[np.float32]:
-        """Return u with ``matrix @ (x + u(x))`` on to the point that `after` displaces."""
-        space = self.grid.space()
-        field = field_array((*self.grid.series_shape, space.ndim, *space.shape))
-        for index in np.ndindex(self.grid.series_shape):
-            ours, theirs = self.displacement_of(index), after.displacement_of(index)
-            back = np.linalg.inv(self.matrix[index][:-1, :-1])
-            for box in slabs(space.shape):
-                part = (slice(None), *box)
-                points = transformed(space.pixel_to_world, pixels_of(box))
-                moved = np.zeros_like(points) if ours is None else ours.values[part]
-                met = np.moveaxis(transformed(self.matrix[index], points + moved), 0, -1)
-                shift = 0.0 if theirs is None else np.moveaxis(theirs.at(met), -1, 0)
-                field[index][part] = moved + np.tensordot(back, shift, axes=1)
-        return field
+    def check_fits(self, grid: Grid) -> None:
+        """Raise ValueError unless this is for images such as those on `grid`."""
+        ours, theirs = grid.space(), self.grid.space()
+        if (ours.ndim, ours.units) != (theirs.ndim, theirs.units):
+            raise ValueError(
+                f"the transform is for {theirs.ndim} axes in {theirs.units}, but fixed has "
+                f"{ours.ndim} in {ours.units}"
+            )
+        if self.grid.series_shape not in ((), grid.series_shape):
+            raise ValueError(
+                f"the transform has {self.grid.series_shape} frames, but the images have "
+                f"{grid.series_shape}"
+            )
 
     def _with_matrix(
         self,
@@ -304,6 +296,7 @@ class Registration:
             ncc_after=unknown,
             overlap=unknown,
             residual=np.nan,
+            reports=(),
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -321,24 +314,7 @@ class Registration:
         FileExistsError
             If the Zarr array would replace something else.
         """
-        target = Path(path)
-        document = {"format": FORMAT, "version": 1, **self.to_dict()}
-        if self.displacement is not None:
-            return self._save_with_field(target, document, self.displacement)
-        partial = target.with_name(f"{target.name}.partial")
-        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        partial.replace(target)
-        return None
-
-    def _save_with_field(
-        self, target: Path, document: dict[str, Any], displacement: NDArray[np.float32]
-    ) -> None:
-        check_replaceable(field_path(target))
-        with Workplace(target) as folder:
-            ndim = self.grid.spatial_ndim
-            checksum = write_field(displacement, ndim, folder / "field.zarr")
-            document["displacement"] |= {"file": field_path(target).name, "checksum": checksum}
-            put_beside(target, folder, json.dumps(document, indent=1))
+        write_document(self.to_dict(), self.displacement, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -347,29 +323,15 @@ class Registration:
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If there is no such file, or not the field of a flow beside it.
         ValueError
             If it is not such a transform.
         """
+        values, displacement = read_document(path)
         try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            if document["format"] != FORMAT:
-                raise KeyError(document["format"])
-            summary = document.get("displacement")
-            if summary is None:
-                return cls.from_dict(document)
-            shape, checksum = tuple(summary["shape"]), str(summary["checksum"])
-            ndim = Grid.from_dict(document["grid"]).spatial_ndim
-        except FileNotFoundError:
-            raise FileNotFoundError(f"there is no file {path}") from None
+            return cls.from_dict(values, displacement)
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is no transform of local-ncc ({type(error).__name__}: {error}); "
-                "make one with: local-ncc register FIXED MOVING -o T.json"
-            ) from error
-        # by its name beside the file, so that both can be renamed together
-        field = read_field(field_path(Path(path)), shape, ndim, checksum)
-        return cls.from_dict(document, field)
+            raise foreign(path, error) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the registration as plain JSON values (undefined NCC as null).
@@ -391,6 +353,7 @@ class Registration:
             "ncc_after": _nan_to_none(self.ncc_after),
             "overlap": _nan_to_none(self.overlap),
             **flow,
+            "reports": [report.to_dict() for report in self.reports],
         }
 
     @classmethod
@@ -408,6 +371,7 @@ class Registration:
             values["overlap"],
             displacement=displacement,
             residual=np.nan if residual is None else residual,
+            reports=tuple(map(FrameReport.from_dict, values.get("reports", ()))),
         )
 
 

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_local_ncc.geometry import check_affine, invert_affine
-from napari_local_ncc.registration._itk import optimised, projected, simpleitk
-from napari_local_ncc.registration._sampled import (
-    Judge,
-    Sampled,
-    correlation,
-    orthogonal,
-    rotations,
-    turned,
-)
+from napari_local_ncc.registration._itk import simpleitk
+from napari_local_ncc.registration._sampled import Sampled, correlation, orthogonal
+from napari_local_ncc.registration._search import FEWEST, SCORED, Search
+from napari_local_ncc.registration._significance import SIGNIFICANT, significance
+from napari_local_ncc.registration._watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import ArrayLike, NDArray
 
     Matrix = NDArray[np.float64]
 
 MODELS = ("rigid", "similarity", "affine")
 METRICS = ("mutual information", "correlation")
-LEAST_OVERLAP = 0.3
-FEWEST = 64  # valid samples
 SHORTEST = 4  # px of every axis
-COARSEST = {2: 64.0, 3: 32.0}  # px of an axis (geometric mean) where the search begins
-SEARCHED = 2000  # samples that judge a start
-SCORED = 40_000  # samples that judge a result
-OPTIMISED = {2: 30_000, 3: 40_000}  # samples of the optimiser
-TRIED = 2_000  # the same from every start, at the lowest resolution
-REACH = 0.24  # of the field: how far the starts are moved
-STARTS = 12
-DEGREES = {2: (-32, -24, -16, -8, 0, 8, 16, 24, 32), 3: (-20, -10, 0, 10, 20)}
-STEPS = {2: 4, 3: 2}  # on either side of no shift
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,24 +32,34 @@ class AffineFit:
     ----------
     matrix : ndarray of float64, shape (ndim + 1, ndim + 1)
         Homogeneous, maps fixed world to moving world, in NumPy axis order.
+    is_applied : bool
+        Whether `matrix` is what was found, or else the start.
     ncc_before, ncc_after : float
         Global NCC over the valid overlap without and with the transform, in [-1, 1]; NaN
         where undefined. Moving is interpolated linearly. Negative for inverted contrast.
     overlap : float
         Share of fixed's valid samples that have a valid partner after, in [0, 1].
     metric : float
-        What was maximised: normalised mutual information - 1, or the squared correlation;
-        both in [0, 1].
+        What was maximised, at what was found: normalised mutual information - 1, or the
+        squared correlation; both in [0, 1].
     iterations : int
         Of the optimiser, over all resolutions and starts.
+    converged : bool
+        Whether the last of them ended at an optimum.
+    significance : float
+        Standard deviations by which the detail agrees better here than a little beside;
+        below `SIGNIFICANT` (5) chance may have found it. NaN where there is no detail.
     """
 
     matrix: Matrix
+    is_applied: bool
     ncc_before: float
     ncc_after: float
     overlap: float
     metric: float
     iterations: int
+    converged: bool
+    significance: float
 
 
 def estimate_affine(
@@ -78,7 +70,10 @@ def estimate_affine(
     fixed_to_world: ArrayLike,
     moving_to_world: ArrayLike,
     metric: str = "mutual information",
+    start: ArrayLike | None = None,
+    keep_doubtful: bool = True,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> AffineFit:
     """Estimate the transform that maximises the similarity of two images.
 
@@ -97,13 +92,20 @@ def estimate_affine(
         Maps of pixels to the world, both in the same units.
     metric : {"mutual information", "correlation"}, default "mutual information"
         Correlation is meant for images of one modality (of either sign).
+    start : array_like, shape (ndim + 1, ndim + 1), optional
+        Fixed world to moving world, to begin at. Default: search for starts.
+    keep_doubtful : bool, default True
+        Whether to return what was found even where chance may have found it, or no optimum
+        was reached. False returns the start then.
     seed : int, default 0
         Of the samples drawn; the same seed gives the same bits.
+    watch : Watch, optional
+        Learns the optimiser's metric, and can stop it.
 
     Returns
     -------
     AffineFit
-        The identity where nothing found is better.
+        The start (the identity, if none was given) where nothing found is better.
 
     Raises
     ------
@@ -123,6 +125,7 @@ def estimate_affine(
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     simpleitk()
+    watch = watch or Watch()
     images = _checked(fixed, fixed_to_world, "fixed"), _checked(moving, moving_to_world, "moving")
     if images[0].ndim != images[1].ndim:
         raise ValueError(
@@ -130,98 +133,36 @@ def estimate_affine(
             "select images of equal dimension or a slice"
         )
     world_to_frame = _frame(images[0])
+    watch.check()
     framed = [Sampled(_scaled(i.values), world_to_frame @ i.to_frame) for i in images]
-    search = _Search(framed[0], orthogonal(framed[1]), model, metric, seed)
-    found, iterations = search.run()
+    search = Search(framed[0], orthogonal(framed[1]), model, metric, seed, watch)
+    begin = np.eye(images[0].ndim + 1)
+    if start is not None:
+        begin = world_to_frame @ check_affine(start, images[0].ndim) @ invert_affine(world_to_frame)
+    best = search.run(begin, alone=start is not None)
     judge = search.judge(framed[0], framed[1], SCORED)
-    if not judge.score(found) > judge.score(np.eye(len(found))):
-        found = np.eye(len(found))
-    if not np.isfinite(judge.score(found)):
+    if not judge.score(best.matrix) > judge.score(begin):
+        best = replace(best, matrix=begin)
+    if not np.isfinite(judge.score(best.matrix)):
         raise ValueError(
             "fixed and moving share no samples wherever moving is put; "
             "check their positions, spacing and masks"
         )
-    return _fit(judge, found, world_to_frame, iterations)
-
-
-def _fit(judge: Judge, found: Matrix, world_to_frame: Matrix, iterations: int) -> AffineFit:
-    before, after = judge.pairs(np.eye(len(found))), judge.pairs(found)
-    matrix = invert_affine(world_to_frame) @ found @ world_to_frame
-    share = after[0].size / judge.values.size
-    score = judge.score(found)
-    return AffineFit(matrix, correlation(*before), correlation(*after), share, score, iterations)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Search:
-    """Two images in a common frame, from low to full resolution."""
-
-    fixed: Sampled
-    moving: Sampled
-    model: str
-    metric: str
-    seed: int
-
-    def judge(self, fixed: Sampled, moving: Sampled, limit: int) -> Judge:
-        most = min(1.0, moving.volume / fixed.volume)  # share that can have a partner
-        points = fixed.points(int(limit / max(most, 0.1)), self.seed)
-        return Judge(*points, moving, self.metric, LEAST_OVERLAP * most)
-
-    def levels(self) -> list[tuple[Sampled, Sampled]]:
-        """Both images from coarse to fine, each level at about one spacing."""
-        finest = max(image.spacing.min() for image in (self.fixed, self.moving))
-        side = float(np.prod(self.fixed.extent / finest) ** (1 / self.fixed.ndim))
-        number = max(1, 1 + int(np.ceil(np.log2(side / COARSEST[self.fixed.ndim]))))
-        spacings = [finest * 2**k for k in reversed(range(number))]
-        levels = [(self.fixed.reduced(s), self.moving.reduced(s)) for s in spacings]
-        # few blocks of a thin or scattered mask are half full
-        coarse = [pair for pair in levels[:-1] if min(i.count for i in pair) >= FEWEST]
-        return [*coarse, levels[-1]]
-
-    def starts(self) -> Iterator[Matrix]:
-        """Yield turns and shifts about the identity, and about both images on one another."""
-        ndim = self.fixed.ndim
-        scales = (1.0,) if self.model == "rigid" or ndim == 3 else (0.8, 1.0, 1.25)
-        turns = rotations(ndim, DEGREES[ndim], scales)
-        ticks = np.linspace(-REACH, REACH, 2 * STEPS[ndim] + 1)
-        field = np.minimum(self.fixed.extent, self.moving.extent)
-        shifts = [np.array(s) * field for s in product(ticks, repeat=ndim)]
-        centres = self.moving.centre - self.fixed.centre
-        yield from turned(turns, self.fixed.centre, shifts)
-        if (np.abs(centres) > REACH * field / STEPS[ndim]).any():
-            yield from turned(turns, self.fixed.centre, [centres + shift for shift in shifts])
-
-    def run(self) -> tuple[Matrix, int]:
-        """Return the best matrix found in the frame, and the number of iterations."""
-        levels = self.levels()
-        coarse = self.judge(*levels[0], SEARCHED)
-        candidates = [np.eye(self.fixed.ndim + 1)]
-        candidates += coarse.best(self.starts(), STARTS, apart=0.2)
-        total = 0
-        for rest, (fixed, moving) in zip(reversed(range(len(levels))), levels, strict=True):
-            first = rest == len(levels) - 1 > 0
-            improved = [self.improved(fixed, moving, c, first, rest == 0) for c in candidates]
-            total += sum(iterations for _, iterations in improved)
-            judge = self.judge(fixed, moving, SCORED)
-            best = judge.best([matrix for matrix, _ in improved], 2 if first else 1, apart=0.01)
-            candidates = best or candidates[:1]
-        return projected(candidates[0], self.model), total
-
-    def improved(
-        self, fixed: Sampled, moving: Sampled, start: Matrix, first: bool, last: bool
-    ) -> tuple[Matrix, int]:
-        """Optimise on one level: cheaply on the first, with most samples on the last."""
-        samples = OPTIMISED[self.fixed.ndim]
-        return optimised(
-            fixed,
-            moving,
-            start,
-            # an affine start would have to find 12 parameters from afar
-            model="similarity" if first and self.model == "affine" else self.model,
-            metric=self.metric,
-            samples=TRIED if first else samples if last else samples // 3,
-            seed=self.seed,
-        )
+    errors = significance(search.fixed, search.moving, best.matrix, seed)
+    is_applied = keep_doubtful or (best.converged and errors >= SIGNIFICANT)
+    taken = best.matrix if is_applied else begin
+    before, after = judge.pairs(np.eye(len(taken))), judge.pairs(taken)
+    return AffineFit(
+        matrix=invert_affine(world_to_frame) @ taken @ world_to_frame,
+        is_applied=is_applied,
+        ncc_before=correlation(*before),
+        ncc_after=correlation(*after),
+        overlap=after[0].size / judge.values.size,
+        metric=float(judge.score(best.matrix)),
+        iterations=best.iterations,
+        converged=best.converged,
+        significance=errors,
+    )
 
 
 def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> Sampled:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_local_ncc.registration._candidates import search, significance
 from napari_local_ncc.registration._overlap import ArrayPair, standardised
 from napari_local_ncc.registration._refinement import polished, snapped
+from napari_local_ncc.registration._watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,12 +40,19 @@ class Translation:
         The same at ``offset``. Moving is interpolated linearly where that is fractional.
     overlap : float
         Share of fixed's valid samples that have a valid partner at ``offset``, in [0, 1].
+    significance : float
+        Standard errors of Fisher's z by which `ncc_after` is better than chance; NaN where
+        that is undefined.
+    is_reliable : bool
+        Whether a shift was found that is reliably better than doing nothing.
     """
 
     offset: Vector
     ncc_before: float
     ncc_after: float
     overlap: float
+    significance: float
+    is_reliable: bool
 
 
 def estimate_translation(
@@ -54,7 +62,10 @@ def estimate_translation(
     fixed_valid: ArrayLike | None = None,
     moving_valid: ArrayLike | None = None,
     start: Sequence[float] | Vector | None = None,
+    guess: Sequence[float] | Vector | None = None,
     min_overlap: float = 0.3,
+    reliable: float = SIGNIFICANT,
+    watch: Watch | None = None,
 ) -> Translation:
     """Estimate the shift that maximises the NCC of two images over their valid overlap.
 
@@ -77,10 +88,17 @@ def estimate_translation(
     start : sequence of float, shape (ndim,), optional
         The offset (px) that holds if nothing is done. Default: 0. At equal NCC the shift
         nearest to it wins; if no shift raises the NCC reliably it is returned as it is.
+    guess : sequence of float, shape (ndim,), optional
+        Another offset (px): look near it only, and return it where nothing there is
+        reliably better than `start`.
     min_overlap : float, default 0.3
         Least overlap of a candidate, as a share of the smaller image's valid samples. An
         overlap down to 0.1 is taken too where its NCC is 0.9 or more: in less, smooth
         images look alike by chance.
+    reliable : float, default 5
+        Standard errors from chance that a shift needs.
+    watch : Watch, optional
+        Can stop it between candidates.
 
     Returns
     -------
@@ -109,8 +127,10 @@ def estimate_translation(
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
         raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
     before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
-    best, ncc, reached = origin, before, SIGNIFICANT
-    for offset in _offsets(pair, origin, min_overlap):
+    near = None if guess is None else np.array(guess, np.float64)
+    best, ncc, reached = origin, before, reliable
+    for offset in _offsets(pair, origin, near, min_overlap):
+        (watch or Watch()).check()
         after = pair.ncc(offset)
         better = after > before or (np.isnan(before) and not np.isnan(after))
         is_wide = pair.overlap(offset) >= 0.95 * min_overlap * pair.smaller
@@ -119,15 +139,22 @@ def estimate_translation(
             best, ncc, reached = offset, after, reliability
             if is_wide:
                 break
-    if best is not origin:
-        return Translation(best, before, ncc, pair.share(best))
-    if np.isnan(before):
+    is_reliable = best is not origin
+    if near is not None and not is_reliable:
+        best, ncc = near, pair.ncc(near)
+    if np.isnan(ncc):
         raise ValueError(
             f"no shift of moving {images[1].values.shape} over fixed {images[0].values.shape} "
             f"leaves {pair.least:.0f} valid samples in common that are not constant; "
             "relax the masks or lower min_overlap"
         )
-    return Translation(origin, before, before, pair.share(origin))
+    errors = _errors(pair, best, ncc)
+    return Translation(best, before, ncc, pair.share(best), errors, is_reliable)
+
+
+def _errors(pair: ArrayPair, offset: Vector, ncc: float) -> float:
+    """Return how many standard errors an NCC is from chance."""
+    return significance(pair, ncc, pair.overlap(offset) / pair.smaller)
 
 
 def _reliability(pair: ArrayPair, offset: Vector, ncc: float, is_wide: bool) -> float:
@@ -138,12 +165,17 @@ def _reliability(pair: ArrayPair, offset: Vector, ncc: float, is_wide: bool) -> 
     """
     if not is_wide and not ncc >= NEARLY_PERFECT:
         return -np.inf
-    errors = significance(pair, ncc, pair.overlap(offset) / pair.smaller)
+    errors = _errors(pair, offset, ncc)
     return max(errors, SIGNIFICANT) if ncc >= NEARLY_PERFECT else errors
 
 
-def _offsets(pair: ArrayPair, start: Vector, min_overlap: float) -> Iterator[Vector]:
-    """Yield refined candidates: of any overlap, then of wide ones only."""
+def _offsets(
+    pair: ArrayPair, start: Vector, guess: Vector | None, min_overlap: float
+) -> Iterator[Vector]:
+    """Yield refined candidates: of any overlap, then of wide ones only; or near a guess."""
+    if guess is not None:
+        yield from (snapped(pair, polished(pair, c)) for c in search(pair, guess, only=True))
+        return
     for candidate in search(pair, start):
         yield snapped(pair, polished(pair, candidate))
     if min_overlap > pair.min_overlap:

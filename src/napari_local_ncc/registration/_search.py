@@ -1,0 +1,115 @@
+"""From coarse to fine: many starts judged at low resolution, the best improved up to full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_local_ncc.registration._itk import Optimum, optimised, projected
+from napari_local_ncc.registration._sampled import Judge, Sampled, rotations, turned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_local_ncc.registration._sampled import Matrix
+    from napari_local_ncc.registration._watch import Watch
+
+FEWEST = 64  # valid samples
+LEAST_OVERLAP = 0.3
+COARSEST = {2: 64.0, 3: 32.0}  # px of an axis (geometric mean) where the search begins
+SEARCHED = 2000  # samples that judge a start
+SCORED = 40_000  # samples that judge a result
+OPTIMISED = {2: 30_000, 3: 40_000}  # samples of the optimiser
+TRIED = 2_000  # the same from every start, at the lowest resolution
+REACH = 0.24  # of the field: how far the starts are moved
+STARTS = 12
+DEGREES = {2: (-32, -24, -16, -8, 0, 8, 16, 24, 32), 3: (-20, -10, 0, 10, 20)}
+STEPS = {2: 4, 3: 2}  # on either side of no shift
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """Two images in a common frame, from low to full resolution."""
+
+    fixed: Sampled
+    moving: Sampled
+    model: str
+    metric: str
+    seed: int
+    watch: Watch
+
+    def judge(self, fixed: Sampled, moving: Sampled, limit: int) -> Judge:
+        most = min(1.0, moving.volume / fixed.volume)  # share that can have a partner
+        points = fixed.points(int(limit / max(most, 0.1)), self.seed)
+        return Judge(*points, moving, self.metric, LEAST_OVERLAP * most)
+
+    def levels(self) -> list[tuple[Sampled, Sampled]]:
+        """Both images from coarse to fine, each level at about one spacing."""
+        finest = max(image.spacing.min() for image in (self.fixed, self.moving))
+        side = float(np.prod(self.fixed.extent / finest) ** (1 / self.fixed.ndim))
+        number = max(1, 1 + int(np.ceil(np.log2(side / COARSEST[self.fixed.ndim]))))
+        spacings = [finest * 2**k for k in reversed(range(number))]
+        levels = [(self.fixed.reduced(s), self.moving.reduced(s)) for s in spacings]
+        # few blocks of a thin or scattered mask are half full
+        coarse = [pair for pair in levels[:-1] if min(i.count for i in pair) >= FEWEST]
+        return [*coarse, levels[-1]]
+
+    def starts(self) -> Iterator[Matrix]:
+        """Yield turns and shifts about the identity, and about both images on one another."""
+        ndim = self.fixed.ndim
+        scales = (1.0,) if self.model == "rigid" or ndim == 3 else (0.8, 1.0, 1.25)
+        turns = rotations(ndim, DEGREES[ndim], scales)
+        ticks = np.linspace(-REACH, REACH, 2 * STEPS[ndim] + 1)
+        field = np.minimum(self.fixed.extent, self.moving.extent)
+        shifts = [np.array(s) * field for s in product(ticks, repeat=ndim)]
+        centres = self.moving.centre - self.fixed.centre
+        yield from turned(turns, self.fixed.centre, shifts)
+        if (np.abs(centres) > REACH * field / STEPS[ndim]).any():
+            yield from turned(turns, self.fixed.centre, [centres + shift for shift in shifts])
+
+    def run(self, begin: Matrix, *, alone: bool = False) -> Optimum:
+        """Return the best matrix found in the frame, and all iterations that it took.
+
+        Parameters
+        ----------
+        begin : ndarray, shape (ndim + 1, ndim + 1)
+            One start.
+        alone : bool, default False
+            Whether it is the only one; else the best of the search join it.
+        """
+        levels = self.levels()
+        candidates = [begin]
+        if not alone:
+            coarse = self.judge(*levels[0], SEARCHED)
+            candidates += coarse.best(self.starts(), STARTS, apart=0.2)
+        total, best = 0, Optimum(begin, 0, converged=False)
+        self.watch.check()
+        for rest, (fixed, moving) in zip(reversed(range(len(levels))), levels, strict=True):
+            first = rest == len(levels) - 1 > 0
+            improved = [self.improved(fixed, moving, c, first, rest == 0) for c in candidates]
+            total += sum(optimum.iterations for optimum in improved)
+            judge = self.judge(fixed, moving, SCORED)
+            chosen = judge.best([o.matrix for o in improved], 2 if first else 1, apart=0.01)
+            candidates = chosen or candidates[:1]
+            best = next((o for o in improved if o.matrix is candidates[0]), best)
+        return Optimum(projected(candidates[0], self.model), total, best.converged)
+
+    def improved(
+        self, fixed: Sampled, moving: Sampled, start: Matrix, first: bool, last: bool
+    ) -> Optimum:
+        """Optimise on one level: cheaply on the first, with most samples on the last."""
+        samples = OPTIMISED[self.fixed.ndim]
+        return optimised(
+            fixed,
+            moving,
+            start,
+            # an affine start would have to find 12 parameters from afar
+            model="similarity" if first and self.model == "affine" else self.model,
+            metric=self.metric,
+            samples=TRIED if first else samples if last else samples // 3,
+            seed=self.seed,
+            watch=self.watch,
+        )
