@@ -105,6 +105,12 @@ def rates(p: Image, classes: Image, alphas: Sequence[float]) -> Image:
     )
 
 
+def mean_and_error(found: list[Image], mean: Image | None = None) -> Image:
+    """Mean and its standard error, stacked, from the rates of every pair."""
+    error = np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
+    return np.stack([np.mean(found, axis=0) if mean is None else mean, error])
+
+
 def synthetic_rates(kind: str, shape: tuple[int, ...], radius: int, repeats: int) -> Image:
     found = []
     for seed in range(repeats):
@@ -112,7 +118,7 @@ def synthetic_rates(kind: str, shape: tuple[int, ...], radius: int, repeats: int
         fixed, moving = (NULLS[kind](rng, strips(rng, shape)) for _ in range(2))
         p, _ = p_values(fixed, moving, radius, seed=seed)
         found.append(rates(p, strip_classes(shape), (*ALPHAS, *SHARES)))
-    return np.mean(found, axis=0)
+    return mean_and_error(found)
 
 
 def real_images(data: Path) -> dict[str, Image]:
@@ -143,7 +149,9 @@ def real_rates(data: Path, radius: int) -> Image:
         thirds = 2 - np.searchsorted(cuts, numbers[known])
         ps.append(p[known])
         classes.append(thirds)
-    return rates(np.concatenate(ps), np.concatenate(classes), (*ALPHAS, *SHARES))
+    levels = (*ALPHAS, *SHARES)
+    found = [rates(p, thirds, levels) for p, thirds in zip(ps, classes, strict=True)]
+    return mean_and_error(found, rates(np.concatenate(ps), np.concatenate(classes), levels))
 
 
 def power(radius: int, noise: str, repeats: int) -> Image:
@@ -181,8 +189,8 @@ def auc(score: Image, positive: Image) -> float:
 
 def print_rates(name: str, radius: int, found: Image) -> None:
     over = " | ".join(
-        " ".join(f"{rate / alpha:.2f}" for rate in row)
-        for alpha, row in zip(ALPHAS, found, strict=False)
+        " ".join(f"{rate / alpha:.2f}" for rate in row) + f" | {max(error) / alpha:.2f}"
+        for alpha, row, error in zip(ALPHAS, *found, strict=False)
     )
     print(f"| {name} | {radius} | {over} |", flush=True)
 
@@ -236,7 +244,8 @@ def main() -> None:
     start = time.perf_counter()
     rows = tasks(options.data, options.repeats)
     curves = {}
-    print("| null | radius | rate / 0.05, fine medium coarse | rate / 0.01 |\n|---|---|---|---|")
+    print("| null | radius | rate / 0.05: fine, medium, coarse | ± | rate / 0.01 | ± |")
+    print("|---|---|---|---|---|---|")
     with ProcessPoolExecutor(options.workers) as pool:
         futures = [pool.submit(compute) for _, _, compute in rows]
         power_rows = [
@@ -246,7 +255,7 @@ def main() -> None:
         for (name, radius, _), future in zip(rows, futures, strict=True):
             print_rates(name, radius, future.result())
             if radius == 5 and name in DRAWN:
-                curves[name] = future.result()
+                curves[name] = future.result()[0]
         print("\n| noise | radius | share of the optimum at 0.05 | at 0.01 |\n|---|---|---|---|")
         for noise, radius, future in power_rows:
             shares = [" ".join(f"{x:.3f}" for x in row) for row in future.result()]

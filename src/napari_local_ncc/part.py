@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from napari_local_ncc.image import SpatialImage
 from napari_local_ncc.ncc import local_ncc
 from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.pipeline import check_overlap
-from napari_local_ncc.resampling import mask_on, resample
+from napari_local_ncc.pipeline import check_overlap, moving_in
+from napari_local_ncc.resampling import mask_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +67,7 @@ def part_of_map(
     reach, inner = _with_margin(box, radius, grid.shape)
     frames = reach[: len(grid.series_shape)]
     near = pair.fixed.crop(reach)
-    registered = resample(
-        _at_frames(pair.moving, frames),
-        near.grid,
-        None if registration is None else registration.frames(frames),
-        interpolation=parameters.interpolation,
-    )
+    registered = moving_in(reach, pair, registration, parameters.interpolation)
     ncc = local_ncc(
         near.data.rechunk(registered.data.chunks),
         registered.data,
@@ -98,11 +93,8 @@ def _with_margin(
     return tuple(reach), tuple(inner)
 
 
-def _at_frames(image: SpatialImage, frames: Box) -> SpatialImage:
-    return image.crop((*frames, *(slice(None),) * image.grid.spatial_ndim))
-
-
 def _mask_at(mask: SpatialImage, fixed: SpatialImage, frames: Box) -> SpatialImage:
     pair = pair_images(fixed, mask, unitless="pixels")
-    fits = pair.fixed.grid.shape == fixed.grid.shape
-    return _at_frames(pair.moving, frames) if fits else mask  # `mask_on` says what is wrong
+    if pair.fixed.grid.shape != fixed.grid.shape:
+        return mask  # `mask_on` says what is wrong
+    return pair.moving.crop((*frames, *(slice(None),) * pair.moving.grid.spatial_ndim))

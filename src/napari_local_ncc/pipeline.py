@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -157,9 +158,7 @@ def iter_confidence_map(
     check_overlap(pair, registration)
     box = _computed_box(pair, registration, parameters.radius_on(grid))
     compared = grid.crop(box)
-    registered = resample(
-        pair.moving, compared, registration, interpolation=parameters.interpolation
-    )
+    registered = moving_in(box, pair, registration, parameters.interpolation)
     a, b = pair.fixed.data[box].rechunk(registered.data.chunks), registered.data
     allowed = None if mask is None else mask_on(mask, pair.fixed)[box]
     if "confidence" not in parameters.bands:
@@ -173,6 +172,7 @@ def iter_confidence_map(
             mask=allowed,
             min_std=parameters.min_std,
             min_valid=parameters.min_valid,
+            read=partial(_read_part, box, pair, registration, parameters.interpolation, allowed),
         )
     bands = compare(a, b, allowed, grid=compared, parameters=parameters, calibration=calibration)
     provenance = {
@@ -207,6 +207,39 @@ def _origin(image: SpatialImage) -> dict[str, Any]:
     """Say which image it is, where it lies, and where its samples came from."""
     source = None if image.source is None else image.source.to_dict()
     return {"name": image.name, "grid": image.grid.to_dict(), "source": source}
+
+
+def moving_in(
+    box: tuple[slice, ...], pair: Pair, registration: Registration | None, interpolation: str
+) -> SpatialImage:
+    """Sample the moving image in a box of the fixed grid, lazily, from what that needs of it."""
+    frames = box[: len(pair.fixed.grid.series_shape)]
+    return resample(
+        pair.moving.crop((*frames, *(slice(None),) * pair.moving.grid.spatial_ndim)),
+        pair.fixed.grid.crop(box),
+        None if registration is None else registration.frames(frames),
+        interpolation=interpolation,
+    )
+
+
+def _read_part(
+    box: tuple[slice, ...],
+    pair: Pair,
+    registration: Registration | None,
+    interpolation: str,
+    allowed: da.Array | None,
+    place: tuple[slice, ...],
+) -> list[da.Array]:
+    """Return both images and the mask at a place in the box.
+
+    Slices of the whole registered image would cost all of the chunks that they lie in.
+    """
+    there = tuple(
+        slice(part.start + at.start, part.start + at.stop)
+        for part, at in zip(box, place, strict=True)
+    )
+    images = [pair.fixed.data[there], moving_in(there, pair, registration, interpolation).data]
+    return images if allowed is None else [*images, allowed[place]]
 
 
 def load_kernel() -> None:

@@ -19,7 +19,9 @@ CLASSES = 24
 LEAST_WINDOWS = 60  # windows that do not overlap, per class
 # Normal scores at which the distribution is kept: from p = 0.98 to 0.0013, then a line.
 SCORES = tuple(np.arange(-2.0, 3.01, 0.5).tolist())
-EXCEEDING = 5  # samples that must lie beyond the last score that is measured
+EXCEEDING = 5  # windows that must lie beyond the last score that is measured
+# A class holds too few windows for its tail: classes share its shape, beyond this score.
+TAIL, TAILS = 1.0, 6
 LARGEST = 0.9999999  # of |ncc|, whose Fisher z is finite
 STEPS = 8  # of the table, per octave of effective samples
 COLUMNS = 1024  # of the table, over ncc
@@ -103,26 +105,46 @@ def fit_null(
         return None
     order = np.argsort(effective_samples)
     numbers, z = effective_samples[order], _fisher(ncc[order].astype(np.float64))
-    edges = np.linspace(0, z.size, classes + 1).round().astype(int)
-    parts = list(pairwise(edges))
-    levels = np.array(SCORES)
-    measured = levels[ndtr(-levels) * windows / classes >= EXCEEDING]
-    table = np.array([np.quantile(z[i:j], ndtr(measured)) for i, j in parts])
-    centres = np.array([np.median(numbers[i:j]) for i, j in parts])
-    table = _extended(table, measured, levels)
+    parts = [slice(*edges) for edges in pairwise(_edges(z.size, classes))]
+    table = np.concatenate(
+        [
+            _quantiles([z[parts[k]] for k in alike], windows * alike.size / classes)
+            for alike in np.array_split(np.arange(classes), min(TAILS, classes))
+        ]
+    )
+    centres = np.array([np.median(numbers[part]) for part in parts])
     keep = np.concatenate([[True], np.diff(centres) > 0])
     return Null(
         tuple(centres[keep].tolist()), tuple(map(tuple, table[keep].tolist())), int(windows)
     )
 
 
-def _extended(table: Numbers, measured: Numbers, levels: Numbers) -> Numbers:
-    """Prolong quantiles to the scores beyond those measured; make them strictly rise."""
-    slope = (table[:, -1:] - table[:, -3:-2]) / (measured[-1] - measured[-3])
-    beyond = levels[measured.size :] - measured[-1]
-    table = np.concatenate([table, table[:, -1:] + slope * beyond], axis=1)
+def _edges(size: int, parts: int) -> NDArray[np.int_]:
+    return np.linspace(0, size, parts + 1).round().astype(int)
+
+
+def _quantiles(classes: list[Numbers], windows: float) -> Numbers:
+    """Return the quantiles at all scores of some classes that share the shape of their tails."""
+    levels = np.array(SCORES)
+    body = levels[levels <= TAIL]
+    table = np.array([np.quantile(z, ndtr(body)) for z in classes])
+    middle, top = table[:, body == 0], table[:, -1:]
+    spread = np.maximum(top - middle, 1e-6)
+    shape = np.concatenate(
+        [(z - m) / s for z, m, s in zip(classes, middle[:, 0], spread[:, 0], strict=True)]
+    )
+    measured = levels[ndtr(-levels) * windows >= EXCEEDING]
+    tail = _extended(np.quantile(shape, ndtr(measured)), measured, levels)[body.size :]
+    table = np.concatenate([table, middle + spread * tail], axis=1)
     # A tie (all windows alike) would make a confidence of 0 or 1 out of rounding.
     return np.maximum.accumulate(table, axis=1) + 1e-6 * np.arange(levels.size)
+
+
+def _extended(quantiles: Numbers, measured: Numbers, levels: Numbers) -> Numbers:
+    """Prolong quantiles to the scores beyond those measured, by a line."""
+    slope = (quantiles[-1] - quantiles[-3]) / (measured[-1] - measured[-3])
+    beyond = levels[measured.size :] - measured[-1]
+    return np.concatenate([quantiles, quantiles[-1] + slope * beyond])
 
 
 @lru_cache(maxsize=64)

@@ -11,16 +11,18 @@ import numpy as np
 import scipy.ndimage
 
 from napari_local_ncc.parameters import as_samples
+from napari_local_ncc.statistics._effective import margin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     Slices = tuple[slice, ...]
 
 TILES = 24
-SIDES = {1: 16384, 2: 160, 3: 40}  # of a tile, by the number of windowed axes
+# Side of a tile by the number of windowed axes: radii of the window, within limits.
+SIDES = {1: (16384, 16384, 16384), 2: (32, 96, 160), 3: (12, 32, 40)}
 SHIFTS = 4  # per tile
 CANDIDATES = 12  # shifts that are looked at for these
 # What a shift may add to the correlation of an image with itself: beyond, it is too short
@@ -30,10 +32,21 @@ ALIKE = 0.2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """Samples of both images at one place; NaN where invalid."""
+    """Samples of both images at one place; NaN where invalid.
+
+    Windows that a border cuts off know less of their texture, and vary more. So there is
+    a rim, per axis in pixels, that is not used: none where the border is that of the image.
+    """
 
     fixed: NDArray[Any]
     moving: NDArray[Any]
+    rim: tuple[int, ...]
+
+    @property
+    def inside(self) -> Slices:
+        """Where the rim is not; at least the middle half."""
+        cuts = [min(rim, n // 4) for rim, n in zip(self.rim, self.fixed.shape, strict=True)]
+        return tuple(slice(cut, n - cut) for cut, n in zip(cuts, self.fixed.shape, strict=True))
 
 
 def places(
@@ -59,13 +72,12 @@ def places(
     """
     rng = np.random.default_rng([seed, *(frame or ())])
     shape = arrays[0].shape
-    side = SIDES[sum(r > 0 for r in radius)]
+    lengths = _lengths(shape, radius)
     lazy = [array for array in arrays if isinstance(array, da.Array)]
     found = []
     for _ in range(TILES):
         place, independent = [], iter(frame or ())
-        for axis, (n, r) in enumerate(zip(shape, radius, strict=True)):
-            length = min(n, max(side, 8 * r)) if r else 1
+        for axis, (n, r, length) in enumerate(zip(shape, radius, lengths, strict=True)):
             start = int(rng.integers(0, n - length + 1))
             if r:
                 for array in lazy:
@@ -77,6 +89,17 @@ def places(
     return [tuple(slice(*part) for part in place) for place in dict.fromkeys(found)]
 
 
+def _lengths(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:
+    """Return how long a tile is along each axis, with its rim."""
+    times, least, most = SIDES[sum(r > 0 for r in radius)]
+    sides = [max(min(max(times * r, least), most), 8 * r) if r else 1 for r in radius]
+    return [min(n, side + 2 * rim) for n, side, rim in zip(shape, sides, _rim(radius), strict=True)]
+
+
+def _rim(radius: tuple[int, ...]) -> list[int]:
+    return [reach // 2 for reach in margin(radius)]
+
+
 def _within_chunk(start: int, length: int, chunks: tuple[int, ...]) -> int:
     """Move an interval into the chunk that holds most of it, if that is long enough."""
     edges = np.concatenate([[0], np.cumsum(chunks)])
@@ -86,11 +109,38 @@ def _within_chunk(start: int, length: int, chunks: tuple[int, ...]) -> int:
     return int(np.clip(start, edges[chunk], edges[chunk + 1] - length))
 
 
-def read_tile(arrays: list[Any], place: Slices) -> Tile:
-    """Read both images at a place; what a third one, the mask, excludes is NaN in both."""
-    parts = dask.compute(*(array[place] for array in arrays), scheduler="threads")
+def read_tile(
+    read: Callable[[Slices], Sequence[Any]],
+    place: Slices,
+    shape: tuple[int, ...],
+    radius: tuple[int, ...],
+) -> Tile:
+    """Read both images at a place; what a third one, the mask, excludes is NaN in both.
+
+    Parameters
+    ----------
+    read : callable
+        Returns what may be dask arrays.
+    place : tuple of slice
+        As from `places`.
+    shape : tuple of int
+        Of the images.
+    radius : tuple of int
+        Window radius per axis.
+
+    Returns
+    -------
+    Tile
+        The samples.
+    """
+    # callbacks=[]: global ones, such as napari registers, are not for several threads.
+    parts = dask.compute(*read(place), scheduler="synchronous", callbacks=[])
     fixed, moving, *mask = map(as_samples, parts)
-    return Tile(*(_where(image, *mask) for image in (fixed, moving)))
+    rim = [
+        rim if part.stop - part.start < n else 0
+        for part, n, rim in zip(place, shape, _rim(radius), strict=True)
+    ]
+    return Tile(_where(fixed, *mask), _where(moving, *mask), tuple(rim))
 
 
 def _where(image: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArray[Any]:
@@ -128,7 +178,7 @@ def unrelated_views(
     kept = [shift for shift, a in zip(shifts, alike, strict=True) if a <= np.median(alike) + ALIKE]
     for shift in kept[:number]:
         there, here = _overlap(shift)
-        yield Tile(tile.fixed[there], tile.moving[here])
+        yield Tile(tile.fixed[there], tile.moving[here], tile.rim)
 
 
 def _candidates(
