@@ -130,24 +130,31 @@ def iter_calibrate(
     check_images(arrays)
     radii = check_radius(radius, arrays[0].ndim)
     window = _Window(radii, check_weights(weights), float(min_std), float(min_valid))
-    read = read or partial(_slices, arrays)
     frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
     tiles = [places(arrays, radii, frame, seed) for frame in frames]
+    load = partial(read_tile, read or partial(_slices, arrays), shape=arrays[0].shape, radius=radii)
+    nulls = yield from _iter_nulls(tiles, load, window, seed)
+    return Calibration(
+        tuple(null or fisher_null() for null in nulls),
+        radii,
+        window.weights,
+        seed,
+        _why_fallback([number for number, null in enumerate(nulls) if null is None], len(nulls)),
+    )
+
+
+def _iter_nulls(
+    tiles: list[list[Slices]], load: Callable[[Slices], Tile], window: _Window, seed: int
+) -> Generator[Progress, None, list[Null | None]]:
+    """Sample the tiles of every null in threads; yield progress, return the nulls."""
     done, total = 0, sum(map(len, tiles))
     nulls = []
     pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="calibrate")
     try:
         for frame, where in enumerate(tiles):
-            run = partial(_sample, window=window, views=-(-TILES * SHIFTS // len(where)))
-            running = [
-                # Every tile has random numbers of its own: which ends first does not matter.
-                pool.submit(
-                    run,
-                    partial(read_tile, read, place, arrays[0].shape, radii),
-                    seed=(seed, frame, number),
-                )
-                for number, place in enumerate(where)
-            ]
+            run = partial(_sample, load, window=window, views=-(-TILES * SHIFTS // len(where)))
+            # Every tile has random numbers of its own: which ends first does not matter.
+            running = [pool.submit(run, at, seed=(seed, frame, k)) for k, at in enumerate(where)]
             samples = []
             for future in running:
                 yield Progress("calibrate", done, total)
@@ -156,13 +163,7 @@ def iter_calibrate(
             nulls.append(_null(samples))
     finally:
         pool.shutdown(cancel_futures=True)
-    return Calibration(
-        tuple(null or fisher_null() for null in nulls),
-        radii,
-        window.weights,
-        seed,
-        _why_fallback([number for number, null in enumerate(nulls) if null is None], len(nulls)),
-    )
+    return nulls
 
 
 def _independent(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:
@@ -190,11 +191,16 @@ class _Sample:
 
 
 def _sample(
-    read: Callable[[], Tile], window: _Window, views: int, seed: Sequence[int]
+    load: Callable[[Slices], Tile],
+    place: Slices,
+    *,
+    window: _Window,
+    views: int,
+    seed: Sequence[int],
 ) -> list[_Sample]:
     """Return samples of some unrelated views of a tile."""
-    rng = np.random.default_rng(seed)
-    return [_compare(view, window) for view in unrelated_views(read(), window.radius, views, rng)]
+    rng, tile = np.random.default_rng(seed), load(place)
+    return [_compare(view, window) for view in unrelated_views(tile, window.radius, views, rng)]
 
 
 def _compare(view: Tile, window: _Window) -> _Sample:

@@ -94,22 +94,33 @@ def effective_samples(
     check_images(images)
     shape = images[0].shape
     radii, weights = check_radius(radius, len(shape)), check_weights(weights)
-    windowed = [axis for axis, r in enumerate(radii) if r]
-    if len(windowed) > 3:
+    if sum(r > 0 for r in radii) > 3:
         raise ValueError(f"windows extend along at most 3 axes, got radius {radii}")
     where = region or (slice(None),) * len(shape)
     where = tuple(slice(*part.indices(n)[:2]) for part, n in zip(where, shape, strict=True))
     out = np.empty([part.stop - part.start for part in where], np.float32)
+    _fill(images, radii, weights, where, out)
+    return out
+
+
+def _fill(
+    images: list[NDArray[Any]],
+    radius: tuple[int, ...],
+    weights: str,
+    region: Slices,
+    out: NDArray[np.float32],
+) -> None:
+    """Set `out` volume by volume, as independent axes and windowed ones make them."""
+    windowed = [axis for axis, r in enumerate(radius) if r]
     lacking = 3 - len(windowed)
-    centres = (slice(0, 1),) * lacking + tuple(where[axis] for axis in windowed)
-    spread = (0,) * lacking + tuple(radii[axis] for axis in windowed)
-    independent = [part.start for axis, part in enumerate(where) if axis not in windowed]
+    centres = (slice(0, 1),) * lacking + tuple(region[axis] for axis in windowed)
+    spread = (0,) * lacking + tuple(radius[axis] for axis in windowed)
+    first = [part.start for part, r in zip(region, radius, strict=True) if not r]
     stacks = [_volumes(array, windowed) for array in images]
     target = _volumes(out, windowed)
     for index in np.ndindex(target.shape[:-3]):
-        source = tuple(i + start for i, start in zip(index, independent, strict=True))
+        source = tuple(i + start for i, start in zip(index, first, strict=True))
         _fill_volume([stack[source] for stack in stacks], spread, weights, centres, target[index])
-    return out
 
 
 def check_images(images: Sequence[Any]) -> None:
