@@ -32,6 +32,7 @@ PLANE_ROWS, VOLUME_ROWS, ALL_ROWS = 12, 16, 24
 # Neighbours that are alike in one image and opposite in the other would make a window worth
 # any number of samples.
 LEAST_PRODUCT, LEAST_SUM = -0.3, 0.3
+LEAST_VARIANCE = 1e-3  # of what a period leaves of it at the long lag, of all of it
 
 
 @inner
@@ -205,10 +206,23 @@ def _multiply_fractions(sums: Sums, axis: int, long_weight: float, n: int) -> No
 
 
 @inner
+def _variance_within(sums: Sums, image: int, lags: Triple, x: int, variance: float) -> float:
+    """Return half the mean squared difference at the long lags: what narrow windows hold."""
+    total, axes = 0.0, 0.0
+    for axis in range(3):
+        term = 2 * axis + 1
+        if lags[2 - axis] and sums[PAIRS + term, x] > 0.5:
+            total += sums[DIFFERENCES + 2 * term + image, x] / sums[PAIRS + term, x]
+            axes += 2.0
+    return max(total / axes, LEAST_VARIANCE * variance) if axes else variance
+
+
+@inner
 def _store_share(
     sums: Sums,
     lags: Triple,
     long_weights: tuple[float, float, float],
+    narrow: bool,
     floor: float,
     n: int,
     out: NDArray[np.float32],
@@ -221,6 +235,9 @@ def _store_share(
         var_a = w * sums[A + 1, x] - mean_a * mean_a
         var_b = w * sums[B + 1, x] - mean_b * mean_b
         known = (sums[COUNT, x] > 2.5) & (var_a > floor) & (var_b > floor)
+        if narrow:
+            var_a = _variance_within(sums, 0, lags, x, var_a)
+            var_b = _variance_within(sums, 1, lags, x, var_b)
         sums[A + 1, x], sums[B + 1, x] = var_a, var_b
         sums[A, x] = 1.0 if known else np.nan
         sums[B, x] = 1.0
@@ -241,6 +258,7 @@ def tile_independent_share(
     reach: Triple,
     lags: Triple,
     long_weights: tuple[float, float, float],
+    narrow: bool,
     floor: float,
     out: NDArray[np.float32],
 ) -> None:
@@ -261,6 +279,8 @@ def tile_independent_share(
         The long lag along z, y, x; 0 = not windowed. The short lag is 1.
     long_weights : tuple of float
         How many lags the long one stands for.
+    narrow : bool
+        Whether the variance is that at the long lag, not in the whole window.
     floor : float
         The variance at or below which a window is flat.
     out : array of float32, shape (z, y, x)
@@ -300,4 +320,4 @@ def tile_independent_share(
                     _slide_along(columns, row, side, n, sums)
                 if not valid.size:
                     _store_counts((z, y, x), reach, lags, shape, n, sums)
-                _store_share(sums, lags, long_weights, floor, n, out, (k, i, block))
+                _store_share(sums, lags, long_weights, narrow, floor, n, out, (k, i, block))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # the texture is coarse; in windows twice as wide the calibration holds in either.
 WIDENING = 2
 LONGEST_LAG = 4  # px
+# Where windows are narrow, related images would seem coarse where their structure is strong,
+# and be judged more severely there; so texture is what a wider surrounding has.
+NARROW, NARROW_REACH = 2, 6  # px
 TILE = (24, 64, 1024)  # z, y, x
 FLAT = 1e-13  # share of the largest square below which a variance is rounding
 
@@ -40,12 +43,25 @@ def margin(radius: Sequence[int]) -> tuple[int, ...]:
     tuple of int
         A part of an image with this margin gives what the whole image gives.
     """
-    return tuple(WIDENING * r + _long_lag(r) for r in radius)
+    reach, lags = _reach(radius), _long_lags(radius)
+    return tuple(map(sum, zip(reach, lags, strict=True)))
 
 
-def _long_lag(radius: int) -> int:
-    """Return the second lag at which neighbours are compared, in pixels."""
-    return min(1 + radius // 2, LONGEST_LAG) if radius else 0
+def _narrow(radius: Sequence[int]) -> bool:
+    """Return whether the mean of a window takes most of coarse structure away."""
+    return max(radius) <= NARROW and sum(r > 0 for r in radius) < 3
+
+
+def _reach(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return the radius of the windows in which autocorrelations are measured."""
+    least = NARROW_REACH if _narrow(radius) else 0
+    return tuple(max(WIDENING * r, least) if r else 0 for r in radius)
+
+
+def _long_lags(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return the second lag at which neighbours are compared, in pixels per axis."""
+    wanted = [2 * r if _narrow(radius) else 1 + r // 2 for r in radius]
+    return tuple(min(lag, LONGEST_LAG) if r else 0 for lag, r in zip(wanted, radius, strict=True))
 
 
 def effective_samples(
@@ -155,7 +171,7 @@ def _fill_volume(
     out: NDArray[np.float32],
 ) -> None:
     shape = images[0].shape
-    reach = tuple(min(WIDENING * r, n - 1) for r, n in zip(radius, shape, strict=True))
+    reach = tuple(min(r, n - 1) for r, n in zip(_reach(radius), shape, strict=True))
     inside = [_samples_inside(n, r, weights) for n, r in zip(shape, radius, strict=True)]
     for centres, around in _tiles(region, reach, radius, shape):
         fixed, moving, *mask = (image[around] for image in images)
@@ -199,11 +215,11 @@ def _share(
     weight = np.empty((0, 0, 0)) if valid is None else valid.astype(np.float64)
     share = np.empty([part.stop - part.start for part in within], np.float32)
     first = tuple(part.start for part in within)
-    lags = tuple(_long_lag(r) for r in radius)
+    lags, narrow = _long_lags(radius), _narrow(radius)
     # As measured: wide windows hold lags that the first does not foretell, as where white
     # noise lies on coarse texture; in narrow ones the mean takes most of them away.
-    long_weights = tuple(0.4 * max(r - 2, 0) for r in radius)
-    tile_independent_share(a, b, weight, first, reach, lags, long_weights, FLAT, share)
+    long_weights = tuple(0.0 if narrow else 0.4 * max(r - 2, 0) for r in radius)
+    tile_independent_share(a, b, weight, first, reach, lags, long_weights, narrow, FLAT, share)
     return share
 
 
@@ -218,9 +234,7 @@ def _tiles(
 ) -> Iterator[tuple[Slices, Slices]]:
     """Yield the centres of each tile, and these with the samples around them."""
     cuts = []
-    for part, r, lag, n, side in zip(
-        region, reach, map(_long_lag, radius), shape, TILE, strict=True
-    ):
+    for part, r, lag, n, side in zip(region, reach, _long_lags(radius), shape, TILE, strict=True):
         step = max(side, 4 * r)
         edges = [*range(part.start, part.stop, step), part.stop]
         cuts.append(
