@@ -1,6 +1,6 @@
 """How often unrelated structure is taken for related: measured rates of p <= alpha.
 
-    python benchmarks/calibration.py [--data ../shared/data] [--repeats 8]
+    python benchmarks/calibration.py [--data ../shared/data] [--repeats 12]
 
 prints the tables of docs/confidence.md and writes docs/calibration.png.
 """
@@ -238,7 +238,7 @@ def tasks(data: Path, repeats: int) -> list[tuple[str, int, Callable[[], Image]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     start = time.perf_counter()

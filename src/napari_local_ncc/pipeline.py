@@ -100,7 +100,7 @@ def confidence_map(
         them; see `napari_local_ncc.pairing.pair_images`.
     calibration : Calibration, optional
         For the band "confidence": from an earlier map of such images with the same window.
-        Default: calibrate on a sample of these two.
+        Default: calibrate on a sample of these two, all frames of a series together.
 
     Returns
     -------

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # the texture is coarse; in windows twice as wide the calibration holds in either.
 WIDENING = 2
 LONGEST_LAG = 4  # px
-# Where windows are narrow, related images would seem coarse where their structure is strong,
-# and be judged more severely there; so texture is what a wider surrounding has.
+# The mean of a narrow window takes coarse structure away. If the variance held that, related
+# images would seem coarse, and be judged more severely, where their structure is strong.
 NARROW, NARROW_REACH = 2, 6  # px
 TILE = (24, 64, 1024)  # z, y, x
 FLAT = 1e-13  # share of the largest square below which a variance is rounding
@@ -102,8 +102,10 @@ def effective_samples(
     1 + 2 (P(1) + 0.4 (r - 2) P(min(1 + r // 2, 4))), and its inverses multiply over the
     axes; the second lag tells white noise on coarse texture from texture in between. N is
     the number of valid samples in the NCC window, for a Gaussian (sum w)² / sum w². The
-    autocorrelations are those in a window `WIDENING` times as wide. What is left of the
-    error, `calibrate` takes away.
+    autocorrelations are those in a window `WIDENING` times as wide; in lines and planes up
+    to r = 2, they are measured against half the mean squared difference at lag 2 r, instead
+    of the variance, and the second lag does not count. What is left of the error,
+    `calibrate` takes away.
     """
     images = [as_samples(fixed), as_samples(moving)]
     images += [] if mask is None else [np.asarray(mask)]
