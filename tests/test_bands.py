@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_local_ncc import (
     NCCParameters,
+    Registration,
     SpatialImage,
     calibrate,
     confidence_map,
@@ -18,6 +19,7 @@ from napari_local_ncc import (
 from napari_local_ncc.bands import bands_on
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.resampling import resample
 from napari_local_ncc.statistics import Calibration, effective_samples
 
 ALL = NCCParameters(radius=3, bands=BANDS, search=2)
@@ -104,3 +106,29 @@ def test_names_follow_the_axes():
 def test_bad_search_is_refused(search, pair):
     with pytest.raises(ValueError, match="search"):
         confidence_map(*pair, parameters=NCCParameters(bands=("shift",), search=search))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_registered_series_is_calibrated_as_the_resampled_one(masked):
+    rng = np.random.default_rng(2)
+    fixed, moving = gaussian_filter(rng.normal(size=(2, 3, 120, 130)), (0, 0, 1, 1))
+    images = [SpatialImage.from_array(a, axis_labels=("t", "y", "x")) for a in (fixed, moving)]
+    grid = images[0].grid
+    matrix = np.tile(np.eye(3), (3, 1, 1))
+    matrix[:, :2, 2] = (0.4, -0.6), (3.2, 0.0), (-1.5, 2.5)
+    unknown = np.full(3, np.nan)
+    registration = Registration("translation", matrix, grid, unknown, unknown, unknown)
+    mask = np.ones(fixed.shape, bool)
+    mask[:, 40:70, 50:80] = not masked
+    parameters = NCCParameters(radius=3, bands=("confidence",))
+    result = confidence_map(
+        *images, parameters=parameters, registration=registration, mask=mask if masked else None
+    )
+    resampled = resample(images[1], grid, registration).data.compute()
+    expected = calibrate(fixed, resampled, radius=parameters.radius_on(grid), mask=mask)
+    assert not expected.fallback
+    assert len(result.calibration.nulls) == 1  # of all frames
+    for found, wanted in zip(result.calibration.nulls, expected.nulls, strict=True):
+        np.testing.assert_allclose(found.effective_samples, wanted.effective_samples, rtol=1e-3)
+        np.testing.assert_allclose(found.quantiles, wanted.quantiles, atol=1e-3)
+    assert 0 < np.nanmean(result["confidence"].compute() >= 0.95) < 0.15
