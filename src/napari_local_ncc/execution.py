@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 from dask.array.core import slices_from_chunks
+from dask.threaded import get as get_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -113,7 +114,8 @@ def compute_tiles(
         Whatever the computation raises.
     """
     sink = _TileSink(cancelled or threading.Event())
-    rounds = _rounds(array, first, workers or os.cpu_count() or 1)
+    workers = workers or os.cpu_count() or 1
+    rounds = _rounds(array, first, workers)
     with ThreadPoolExecutor(1, thread_name_prefix="local-ncc") as scheduler:
         run = scheduler.submit(_compute_rounds, array, rounds, sink, workers)
         try:
@@ -125,7 +127,7 @@ def compute_tiles(
 
 
 def _compute_rounds(
-    array: da.Array, rounds: list[NDArray[np.intp]], sink: _TileSink, workers: int | None
+    array: da.Array, rounds: list[NDArray[np.intp]], sink: _TileSink, workers: int
 ) -> None:
     """Compute the chunks of every round, by their positions among all chunks."""
     blocks = array.to_delayed().ravel()
@@ -134,7 +136,8 @@ def _compute_rounds(
     for positions in rounds:
         handed_over = [put(locations[k], blocks[k]) for k in positions]
         # callbacks=[]: napari's opportunistic cache registers global ones that break this.
-        dask.compute(*handed_over, scheduler="threads", num_workers=workers, callbacks=[])
+        # By its name the scheduler is found only after a second's import of distributed.
+        dask.compute(*handed_over, scheduler=get_in_threads, num_workers=workers, callbacks=[])
 
 
 def _rounds(array: da.Array, first: Sequence[float] | None, workers: int) -> list[NDArray[np.intp]]:
