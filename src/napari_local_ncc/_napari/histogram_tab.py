@@ -50,7 +50,7 @@ class HistogramTab(QWidget):
         self._layer: Image | None = None
         self._line: Any = None
         self.tallies: dict[str, GroupTally] = {}
-        self.latest = Latest(self._receive)
+        self.latest, self.masks = Latest(self._receive), Latest(self._show_mask)
         self.plot = make_plot(viewer) if has_plots() else missing_plots()
         self.text = QLabel("Choose a map above.")
         self.text.setWordWrap(True)
@@ -93,6 +93,7 @@ class HistogramTab(QWidget):
     def let_go(self) -> None:
         """Hear no more of the viewer."""
         self.latest.let_go()
+        self.masks.let_go()
         if has_plots():
             self.plot.let_go()
 
@@ -142,16 +143,29 @@ class HistogramTab(QWidget):
             self.threshold.setValue(event.xdata)
 
     def _add_mask(self) -> None:
-        layer = self._layer
-        if layer is None:
-            return
-        reached = (values_of(layer) >= np.float32(self.threshold.value())).astype(np.uint8)
-        name = f"{layer.name} ≥ {self.threshold.value():.2f}"
-        self._viewer.add_labels(reached, name=name, **placement(layer))
+        layer, threshold = self._layer, self.threshold.value()
+        if layer is not None:
+            name = f"{layer.name} ≥ {threshold:.2f}"
+            arguments = {"name": name, "multiscale": layer.multiscale, **placement(layer)}
+            self.masks.ask(partial(_mask, layer.data, threshold, arguments))
+
+    def _show_mask(self, answer: dict[str, Any] | Exception) -> None:
+        if isinstance(answer, Exception):
+            raise answer  # comparing what is in memory: a defect of ours
+        self._viewer.add_labels(**answer)
 
 
 def _moment(layer: Image) -> str:
     return "before registration" if record(layer)["registration"] is None else "registered"
+
+
+def _mask(data: Any, threshold: float, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a layer that is 1 where a map, or each level of it, reaches."""
+    levels = [
+        (np.asarray(level) >= np.float32(threshold)).astype(np.uint8)
+        for level in (data if arguments["multiscale"] else [data])
+    ]
+    return {"data": levels if arguments["multiscale"] else levels[0], **arguments}
 
 
 def _count(arrays: dict[str, tuple[Any, Grid]]) -> dict[str, GroupTally]:

@@ -209,6 +209,9 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
         mask=job.mask,
         unitless=job.unitless,
     )
+    if job.compare:  # before there is a layer: imports keep Python's lock from its drawing
+        yield Progress("load", 0, 1)
+        load_kernel()
     registered = ncc = None
     if job.add_registered:
         lazy = _registered(job, result.grid, registration)
@@ -218,8 +221,6 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
     if job.compare:
         ncc = _product(job, result, "ncc", result["ncc"])
         yield ncc
-        yield Progress("load", 0, 1)
-        load_kernel()
         yield from fill(ncc, result["ncc"], "compare", job.output, cancelled, tally)
     if registered is not None:
         yield from fill(registered, lazy, "resample", job.output, cancelled)

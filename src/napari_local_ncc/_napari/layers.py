@@ -191,6 +191,13 @@ def placement_on(grid: Grid) -> dict[str, Any]:
     return where | {"affine": grid.pixel_to_world}
 
 
+def set_changed(layer: Layer, values: Mapping[str, Any]) -> None:
+    """Set attributes of a layer, but none to what it is: each would draw everything anew."""
+    for name, value in values.items():
+        if not np.array_equal(getattr(layer, name), value):
+            setattr(layer, name, value)
+
+
 def default_window_ndim(fixed: Layer, moving: Layer) -> int:
     """Return 3 where a third axis is known to be space, by name or unit; else 2."""
 

@@ -6,12 +6,12 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QEvent, QObject, QTimer
 
 from napari_local_ncc._napari.job import BAD_INPUT, Failure
-from napari_local_ncc._napari.layers import PREVIEW, ncc_colors, placement_on
+from napari_local_ncc._napari.layers import PREVIEW, ncc_colors, placement_on, set_changed
+from napari_local_ncc._napari.result_layer import show_colorbar_soon
 from napari_local_ncc._napari.sight import Look, Sight, attempt_look
 from napari_local_ncc._napari.visible import View
 
@@ -172,10 +172,7 @@ class LivePreview:
             self._add(request, sight, place)
         else:
             self._layer.data = sight.ncc
-            for attribute, value in (place | {"name": _name(request.job)}).items():
-                # Setting what is there already would draw everything again.
-                if not np.array_equal(getattr(self._layer, attribute), value):
-                    setattr(self._layer, attribute, value)
+            set_changed(self._layer, place | {"name": _name(request.job)})
         self._say(_description(request, sight))
 
     def _add(self, request: Look, sight: Sight, place: dict[str, Any]) -> None:
@@ -188,13 +185,9 @@ class LivePreview:
             **ncc_colors(),
             **place,
         )
-        QTimer.singleShot(0, self._show_colorbar)  # a pause: each of the two takes 0.1 s
+        show_colorbar_soon(self._layer)
         if selected:
             self._viewer.layers.selection = selected
-
-    def _show_colorbar(self) -> None:
-        if self._layer is not None:
-            self._layer.colorbar.visible = True
 
     def _clear(self) -> None:
         layer, self._layer = self._layer, None

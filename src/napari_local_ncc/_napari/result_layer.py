@@ -5,7 +5,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc._napari.layers import METADATA
+from qtpy.QtCore import QTimer
+
+from napari_local_ncc._napari.layers import METADATA, set_changed
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 PARTIAL = " (partial)"
 REST = 0.2  # s between two drawings of new tiles
+PAUSE = 50  # ms between a new layer and its colorbar
 PATIENCE = 5  # a drawing that took long is not repeated before this many times as long
 
 
@@ -42,8 +45,7 @@ class ResultLayer:
         self.layer = _add(viewer, product) if earlier is None else earlier
         if earlier is not None:
             self._show(_levels(product, earlier), self._metadata(complete=False), None)
-            for name, value in product.placement.items():
-                setattr(earlier, name, value)
+            set_changed(earlier, product.placement)
         self.layer.metadata = self._metadata(complete=False)
         self.layer.name = self.layer.name.removesuffix(PARTIAL) + PARTIAL
 
@@ -95,15 +97,21 @@ class ResultLayer:
             self._show(*self._before)
 
     def _show(self, data: Any, metadata: dict[str, Any], name: str | None) -> None:
-        if data is not None:
-            self.layer.data = data
         self.layer.metadata = metadata
         if name is not None:
             self.layer.name = name
-        self.layer.refresh(extent=False)
+        if data is None:
+            self.layer.refresh(extent=False)
+        else:
+            self.layer.data = data  # draws too
 
     def _metadata(self, *, complete: bool) -> dict[str, Any]:
         return self.layer.metadata | {METADATA: self.product.metadata | {"complete": complete}}
+
+
+def show_colorbar_soon(layer: Image) -> None:
+    """Show a new layer's colorbar once the layer is drawn: napari takes long for each."""
+    QTimer.singleShot(PAUSE, lambda: setattr(layer.colorbar, "visible", True))
 
 
 def _add(viewer: Viewer, product: Product) -> Image | Labels:
@@ -114,7 +122,8 @@ def _add(viewer: Viewer, product: Product) -> Image | Labels:
     if product.kind == "labels":
         return viewer.add_labels(data, **arguments)
     layer = viewer.add_image(data, **arguments)
-    layer.colorbar.visible = product.kind == "ncc"
+    if product.kind == "ncc":
+        show_colorbar_soon(layer)
     return layer
 
 

@@ -217,8 +217,10 @@ class LocalNCCWidget(Container):
     def _show_progress(self, progress: Progress, seconds_left: float | None) -> None:
         bar = self["progress"]
         left = "" if seconds_left is None else f", {_duration(seconds_left)} left"
+        bar.native.setUpdatesEnabled(False)  # else it draws the window at once, canvas and all
         bar.native.setFormat(f"%p %{left}")
         bar.max, bar.value = max(progress.total, 1), progress.done
+        bar.native.setUpdatesEnabled(True)
         part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
         self["message"].value = STEPS[progress.step] + part
 
