@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import sys
 import tempfile
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,40 @@ def default_preferences():
     if "napari.settings" in sys.modules:
         sys.modules["napari.settings"]._clear_plugin_settings_cache()
     (CONFIG / "napari-local-ncc.yaml").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def napari_loaded():
+    """Pay once for what napari does again for every viewer, and for every layer that goes.
+
+    It searches the whole memory for garbage: what is imported now is none. And it reads the
+    manifests of all plugins, in Python.
+    """
+    from napari._qt.qt_main_window import Window
+    from npe2.manifest import _bases
+
+    from napari_local_ncc._napari.widget import LocalNCCWidget
+    from napari_local_ncc.pipeline import load_kernel
+
+    assert Window
+    assert LocalNCCWidget
+    load_kernel()
+    parse = cache(_bases._load_yaml_no_duplicates)
+
+    def read(stream):
+        return deepcopy(parse(stream if isinstance(stream, str) else stream.read()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_bases, "_load_yaml_no_duplicates", read)
+        gc.collect()
+        gc.freeze()
+        yield
+        gc.unfreeze()
+
+
+@pytest.fixture
+def make_napari_viewer(napari_loaded, make_napari_viewer):
+    return make_napari_viewer
 
 
 @pytest.fixture

@@ -169,6 +169,7 @@ def test_a_threshold_is_dragged_and_becomes_a_mask(viewer, run, inspector, settl
     share = np.mean(after.data[np.isfinite(after.data)] >= threshold)
     assert f"{share:.1%} of these" in inspector.histogram.text.text()
     inspector.histogram.make_mask.click()
+    qtbot.waitUntil(lambda: viewer.layers[-1] is not after, timeout=30_000)
     mask = viewer.layers[-1]
     np.testing.assert_array_equal(mask.data, after.data >= np.float32(threshold))
     assert mask.units == after.units

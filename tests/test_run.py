@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from napari_local_ncc import local_ncc
-from napari_local_ncc._napari import blank
+from napari_local_ncc._napari import blank, job
 from napari_local_ncc._napari.layers import METADATA
 
 PLUGIN = "napari-local-ncc"
@@ -181,18 +181,58 @@ def test_closing_the_widget_while_running_harms_nothing(viewer, half_way, qtbot)
     assert np.isfinite(half_way.data).all() == is_complete
 
 
-def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot, rng):
+class Watched:
+    """An array that knows the largest part of it that every thread has taken at once."""
+
+    def __init__(self, data):
+        self._data = data
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+        self.taken = {}
+
+    def __getitem__(self, key):
+        return self._note(self._data[key])
+
+    def __setitem__(self, key, values):
+        self._data[key] = self._note(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self._note(np.array(self._data, dtype, copy=copy))
+
+    def _note(self, part):
+        thread = threading.get_ident()
+        self.taken[thread] = max(self.taken.get(thread, 0), np.size(part))
+        return part
+
+
+def test_the_gui_thread_stays_free_while_it_computes(viewer, dock, click, qtbot, rng, monkeypatch):
     from qtpy.QtCore import QTimer
 
+    results = []
+
+    def watched_levels(*arguments, **options):
+        results.extend(map(Watched, blank.blank_levels(*arguments, **options)))
+        return results
+
+    monkeypatch.setattr(job, "blank_levels", watched_levels)
     slow_pair(viewer, dock, rng)
+    pair = [Watched(layer.data) for layer in viewer.layers]
+    for layer, data in zip(viewer.layers, pair, strict=True):
+        layer.data = data
     ticks = []
     timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(dock["message"].value))
+    timer.timeout.connect(lambda: ticks.append(is_comparing(dock)))
     timer.start(10)
     click(dock, "run")
     qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
     timer.stop()
-    assert len({tick for tick in ticks if tick.startswith("Comparing")}) > 10
+    assert sum(ticks) > 20  # for seconds of 100 tiles
+    dock["preview"].value = True
+    qtbot.waitUntil(lambda: "every" in dock["preview_note"].value, timeout=60_000)
+    viewer.dims.set_current_step(0, 9)
+    frame = 400 * 400
+    for array in (*pair, *results):
+        assert array.taken.pop(threading.get_ident(), 0) <= frame  # what is displayed
+        assert max(array.taken.values()) >= frame // 4  # the others did the work
 
 
 def test_a_large_plane_is_shown_as_a_pyramid(viewer, dock, run, rng, monkeypatch):

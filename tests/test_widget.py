@@ -47,7 +47,7 @@ def test_the_menus_offer_the_widget_and_the_samples(viewer, dock):
     ]
 
 
-def test_it_runs_with_the_registered_layer(viewer, dock, run):
+def test_it_runs_with_the_registered_layer(viewer, dock, run, qtbot):
     viewer.open_sample(PLUGIN, "slices")
     fixed, moving = viewer.layers
     assert (dock["fixed"].value, dock["moving"].value) == (fixed, moving)
@@ -62,7 +62,7 @@ def test_it_runs_with_the_registered_layer(viewer, dock, run):
     np.testing.assert_allclose(
         ncc.data, local_ncc(fixed.data, registered.data, radius=3), atol=1e-6
     )
-    assert ncc.colorbar.visible
+    qtbot.waitUntil(lambda: ncc.colorbar.visible)
     assert ncc.contrast_limits == [-1, 1]
     assert "shift y -7.20 mm" in dock["message"].value.replace("-7.201", "-7.20")
     provenance = ncc.metadata[METADATA]
