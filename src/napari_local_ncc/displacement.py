@@ -1,7 +1,8 @@
-"""What a residual shift says: three classes, a gate, and a smooth field to register with."""
+"""What a residual shift says: classes, lengths, arrows, a gate, a smooth field to register with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 CLASSES = ("undefined", "agrees", "displaced", "differs")  # the names of the labels 0 to 3
+ALIKE = 0.5  # NCC from which on a quarter of the variance is common
+MIN_GAIN = 0.1  # of a displacement; less is the best of many almost equal values
 EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
 MAX_NCC = 0.999  # beyond which an NCC weighs no more
 
@@ -21,8 +24,8 @@ def classify(
     ncc_best: ArrayLike,
     gain: ArrayLike,
     *,
-    threshold: ArrayLike = 0.5,
-    min_gain: float = 0.1,
+    threshold: ArrayLike = ALIKE,
+    min_gain: float = MIN_GAIN,
 ) -> NDArray[np.uint8]:
     """Tell agreement, displacement and difference apart.
 
@@ -75,6 +78,97 @@ def class_shares(labels: NDArray[np.uint8]) -> dict[str, float]:
     """Return the share of all pixels in each of the `CLASSES`, by name."""
     counts = np.bincount(labels.ravel(), minlength=len(CLASSES))
     return dict(zip(CLASSES, (counts / max(labels.size, 1)).tolist(), strict=True))
+
+
+def shift_length(
+    components: ArrayLike, pixel_to_world: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Return how long a shift is.
+
+    Parameters
+    ----------
+    components : array_like, shape (n, ...)
+        In pixels along n axes, as `local_shift` gives them.
+    pixel_to_world : ndarray, shape (m, n), optional
+        What a step by one pixel along each of these axes is in the world. Default: the
+        length is in pixels.
+
+    Returns
+    -------
+    array of float32, shape (...)
+        In units of the world; NaN where a component is.
+    """
+    steps = np.asarray(components, np.float32)
+    if pixel_to_world is not None:
+        steps = np.tensordot(np.asarray(pixel_to_world, np.float32), steps, axes=1)
+    return np.sqrt(np.einsum("i...,i...->...", steps, steps))
+
+
+def arrow_strides(shape: Sequence[int], radius: Sequence[int], most: int) -> tuple[int, ...]:
+    """Return how many pixels arrows should stand apart: a window's side, or a multiple of it.
+
+    Parameters
+    ----------
+    shape, radius : sequence of int
+        Of the map and of its windows, per axis. Every index of an axis of radius 0 has arrows.
+    most : int
+        How many arrows there may be in all.
+    """
+    times = 1
+    while True:
+        strides = tuple(times * (2 * r + 1) if r else 1 for r in radius)
+        count = math.prod(-(-n // step) for n, step in zip(shape, strides, strict=True))
+        if count <= most or all(
+            r == 0 or s >= n for n, r, s in zip(shape, radius, strides, strict=True)
+        ):
+            return strides
+        times += 1
+
+
+def arrows(
+    components: ArrayLike,
+    keep: NDArray[np.bool_],
+    location: Sequence[slice],
+    *,
+    radius: Sequence[int],
+    strides: Sequence[int],
+) -> NDArray[np.float32]:
+    """Draw the shift of some pixels of a tile as arrows.
+
+    Parameters
+    ----------
+    components : array_like, shape (n, ...)
+        The tile's shift in pixels along the n axes of a radius above 0.
+    keep : array of bool, shape (...)
+        Where an arrow is wanted; none is where the shift is NaN.
+    location : sequence of slice
+        Where the tile lies in the map.
+    radius : sequence of int
+        Window radius per axis of the map.
+    strides : sequence of int
+        How far arrows are apart; see `arrow_strides`. The same pixels of the map have an
+        arrow, however it is cut into tiles.
+
+    Returns
+    -------
+    array of float32, shape (arrows, 2, axes)
+        Where each begins and its components, in pixels of the map: where fixed shows what
+        moving shows at the other end.
+    """
+    values = np.asarray(components, np.float32)
+    starts = [part.start for part in location]
+    picked = tuple(
+        slice((step // 2 - start) % step, None, step)
+        for start, step in zip(starts, strides, strict=True)
+    )
+    values = values[(slice(None), *picked)]
+    known = keep[picked] & np.isfinite(values).all(axis=0)
+    index = np.argwhere(known)
+    first = [start + part.start for start, part in zip(starts, picked, strict=True)]
+    found = np.zeros((len(index), 2, len(starts)), np.float32)
+    found[:, 0] = index * np.asarray(strides) + first
+    found[:, 1, [axis for axis, r in enumerate(radius) if r]] = values[:, known].T
+    return found
 
 
 def gate_shift(bands: Any, confidence: Any, *, level: float = 0.95) -> Any:

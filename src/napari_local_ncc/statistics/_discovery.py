@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 STEPS = 2**13  # of the tally, over powers of 10 of p
+ROUNDING = 1e-4  # of a step
 SMALLEST = 2.0**-25  # half of the smallest 1 - p that float32 can tell from 0
 
 
@@ -30,7 +31,8 @@ class ConfidenceTally:
         total = int(self._counts.sum())
         if not total:
             return np.nan
-        first = int(np.ceil(np.log(max(1 - confidence, SMALLEST)) * STEPS / np.log(SMALLEST)))
+        step = np.log(max(1 - confidence, SMALLEST)) * STEPS / np.log(SMALLEST)
+        first = int(np.ceil(step - ROUNDING))  # a step's own limit reaches that step
         return float(self._counts[first:].sum() / total)
 
     def false_discovery_threshold(self, rate: float = 0.05) -> float:

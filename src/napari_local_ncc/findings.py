@@ -1,0 +1,143 @@
+"""A map of several bands in a few lines of text, gathered tile by tile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.bands import SHIFT
+from napari_local_ncc.displacement import ALIKE, CLASSES, MIN_GAIN, classify, shift_length
+from napari_local_ncc.statistics import ConfidenceTally
+from napari_local_ncc.summary import Tally
+from napari_local_ncc.tally import GroupTally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.statistics import Calibration
+    from napari_local_ncc.summary import Summary
+
+LEVEL = 0.95  # of confidence
+RATE = 0.05  # of false discoveries
+CRITERIA = f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on"
+
+
+class MapTally:
+    """Sums up all bands of a map tile by tile; the memory needed does not grow with the map.
+
+    Parameters
+    ----------
+    band_names : sequence of str
+        The bands in their order, as `ConfidenceMap.band_names`.
+    calibration : Calibration, optional
+        What turned NCC into confidence.
+    """
+
+    def __init__(self, band_names: Sequence[str], calibration: Calibration | None = None) -> None:
+        self._names = tuple(band_names)
+        self._calibration = calibration
+        self._ncc = Tally()
+        self._confidence = ConfidenceTally()
+        self._shift = {"length": GroupTally(), "gain": GroupTally()}
+        self._classes = np.zeros(len(CLASSES), np.int64)
+
+    def add(self, bands: NDArray[Any]) -> None:
+        """Count a tile, shape (bands, ...); NaN counts as undefined."""
+        found = dict(zip(self._names, bands, strict=True))
+        if "ncc" in found:
+            self._ncc.add(found["ncc"])
+        if "confidence" in found:
+            self._confidence.add(found["confidence"])
+        if "gain" in found:
+            components = [band for name, band in found.items() if name.startswith(SHIFT)]
+            together = np.zeros(1, np.int64)
+            self._shift["length"].add(together, shift_length(components))
+            self._shift["gain"].add(together, found["gain"])
+        if {"ncc", "gain"} <= set(found):
+            labels = classify(found["ncc"], found["ncc_best"], found["gain"])
+            self._classes += np.bincount(labels.ravel(), minlength=len(CLASSES))
+
+    @property
+    def summary(self) -> Summary:
+        """The distribution of the NCC."""
+        return self._ncc.summary
+
+    def lines(self) -> dict[str, str]:
+        """Say what the map holds, a line for each title.
+
+        Returns
+        -------
+        dict of str to str
+            "ncc"; "confidence", "detects" and, where no null could be measured, "fallback";
+            "shift" and "classes": those of the bands that are there.
+        """
+        found = {"ncc": str(self.summary)} if "ncc" in self._names else {}
+        if "confidence" in self._names:
+            found["confidence"] = _discoveries(self._confidence)
+        if self._calibration is not None:
+            found["detects"] = _detection(self._calibration)
+            if self._calibration.fallback:
+                found["fallback"] = self._calibration.fallback
+        if "gain" in self._names:
+            found["shift"] = self._shifts()
+        if self._classes.any():
+            found["classes"] = _shares(self._classes)
+        return found
+
+    def _shifts(self) -> str:
+        length, gain = self._shift["length"], self._shift["gain"]
+        if not length.defined.any():
+            return "defined nowhere: no best match lies within the search"
+        return (
+            f"median length {length.quantile(0.5)[0]:.2f} px, median gain "
+            f"{gain.quantile(0.5)[0]:.3f}, defined in {length.defined[0]:.1%} of pixels"
+        )
+
+
+def _discoveries(tally: ConfidenceTally) -> str:
+    """Say how many pixels are confident, and which to accept."""
+    share, limit = tally.share(LEVEL), tally.false_discovery_threshold(RATE)
+    if np.isnan(share):
+        return "defined nowhere"
+    accepted = (
+        "no pixel can be accepted"
+        if limit > 1
+        else f"accept {tally.share(limit):.1%}, from {_confidence(limit)} on"
+    )
+    return (
+        f"{share:.1%} of defined pixels reach {LEVEL:g}; "
+        f"at a false discovery rate of {RATE:.0%} (Benjamini-Hochberg) {accepted}"
+    )
+
+
+def _confidence(value: float) -> str:
+    """Write a confidence with as many digits as tell it from 1."""
+    doubt = max(1 - value, 1e-7)
+    return f"{value:.{max(3, 1 - int(np.floor(np.log10(doubt))))}f}"
+
+
+def _detection(calibration: Calibration) -> str:
+    """Say which ncc reaches the confidence, over all texture classes and frames."""
+    found = np.array(
+        [
+            [each.effective_samples, each.ncc]
+            for frame in range(len(calibration.nulls))
+            for each in calibration.thresholds(LEVEL, frame=frame)
+        ]
+    )
+    coarse, fine = found[found[:, 0].argmin()], found[found[:, 0].argmax()]
+    text = f"confidence {LEVEL:g} needs ncc {fine[1]:.2f} in the finest texture"
+    if fine[0] == coarse[0]:
+        return f"confidence {LEVEL:g} needs ncc {fine[1]:.2f}"
+    return f"{text}, {coarse[1]:.2f} in the coarsest"
+
+
+def _shares(counts: NDArray[np.int64]) -> str:
+    """Say how many of the pixels are of each class, and how these are told apart."""
+    shares = dict(zip(CLASSES, counts / counts.sum(), strict=True))
+    undefined = shares.pop("undefined")
+    parts = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return f"{parts}, undefined {undefined:.1%} of pixels ({CRITERIA})"

@@ -1,0 +1,120 @@
+"""A map of several bands in a few lines: what they say, however it is cut into tiles."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc.displacement import CLASSES, class_shares, classify
+from napari_local_ncc.findings import MapTally
+from napari_local_ncc.statistics import ConfidenceTally, false_discovery_threshold
+
+BANDS = ("ncc", "confidence", "shift")
+
+
+def noise(seed, shape=(160, 170)):
+    rng = np.random.default_rng(seed)
+    return scipy.ndimage.gaussian_filter(rng.normal(size=shape), 1.5).astype("f4")
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The left half agrees, the right half is displaced by 2 px; the lower quarter differs."""
+    fixed = noise(0)
+    moving = fixed + 0.1 * noise(1)
+    moving[:, 85:] = np.roll(moving, 2, axis=1)[:, 85:]
+    moving[120:] = noise(2)[120:]
+    return confidence_map(fixed, moving, parameters=NCCParameters(bands=BANDS))
+
+
+def tallied(result, *, tiles=1):
+    tally = MapTally(result.band_names, result.calibration)
+    for part in np.array_split(result.bands.compute(), tiles, axis=1):
+        tally.add(part)
+    return tally
+
+
+def percentages(text):
+    return [float(number) / 100 for number in re.findall(r"([\d.]+)%", text)]
+
+
+def test_lines_say_what_the_bands_say(found):
+    lines = tallied(found).lines()
+    assert list(lines) == ["ncc", "confidence", "detects", "shift", "classes"]
+    ncc, confidence, best, gain, dy, dx = np.asarray(found.bands)
+    assert float(lines["ncc"].split()[1][:-1]) == pytest.approx(np.nanmedian(ncc), abs=1e-3)
+    limit = false_discovery_threshold(confidence, 0.05)
+    shares = [np.nanmean(confidence >= level) for level in (0.95, limit)]
+    reached, rate, accepted = percentages(lines["confidence"])
+    assert rate == 0.05
+    np.testing.assert_allclose([reached, accepted], shares, atol=2e-3)
+    coarse, *_, fine = found.calibration.thresholds()
+    assert f"needs ncc {fine.ncc:.2f} in the finest" in lines["detects"]
+    assert f"{coarse.ncc:.2f} in the coarsest" in lines["detects"]
+    assert float(lines["shift"].split()[2]) == pytest.approx(
+        np.nanmedian(np.hypot(dy, dx)), abs=0.02
+    )
+    labels = class_shares(classify(ncc, best, gain))
+    told = dict(zip([*CLASSES[1:], "undefined"], percentages(lines["classes"]), strict=True))
+    assert told == pytest.approx(labels, abs=6e-4)
+    assert min(labels[name] for name in ("agrees", "displaced", "differs")) > 0.1
+
+
+def test_what_is_detected_is_said_of_all_frames(found):
+    (null,) = found.calibration.nulls
+    coarser = replace(null, effective_samples=(2.0,), quantiles=null.quantiles[:1])
+    calibration = replace(found.calibration, nulls=(coarser, null))
+    fine = calibration.thresholds(frame=1)[-1].ncc
+    coarse = calibration.thresholds(frame=0)[0].ncc
+    assert MapTally(("confidence",), calibration).lines()["detects"] == (
+        f"confidence 0.95 needs ncc {fine:.2f} in the finest texture, {coarse:.2f} in the coarsest"
+    )
+    alone = replace(calibration, nulls=(coarser,))
+    assert MapTally(("confidence",), alone).lines()["detects"] == (
+        f"confidence 0.95 needs ncc {coarse:.2f}"
+    )
+
+
+def test_tiles_make_no_difference(found):
+    assert tallied(found, tiles=7).lines() == tallied(found).lines()
+
+
+def test_only_what_was_computed_is_said():
+    fixed = noise(0)
+    for bands, titles in (
+        (("ncc",), ["ncc"]),
+        (("ncc", "shift"), ["ncc", "shift", "classes"]),
+        (("confidence",), ["confidence", "detects"]),
+    ):
+        result = confidence_map(fixed, fixed + noise(1), parameters=NCCParameters(bands=bands))
+        assert list(tallied(result).lines()) == titles
+
+
+def test_a_formula_instead_of_a_null_is_said():
+    result = confidence_map(
+        noise(0, (12, 12)), noise(1, (12, 12)), parameters=NCCParameters(bands=BANDS)
+    )
+    assert tallied(result).lines()["fallback"] == result.calibration.fallback != ""
+
+
+def test_a_map_without_a_defined_pixel_is_said():
+    flat = np.zeros((40, 40))
+    lines = tallied(confidence_map(flat, flat, parameters=NCCParameters(bands=BANDS))).lines()
+    assert "no pixel is defined" in lines["ncc"]
+    assert lines["confidence"] == "defined nowhere"
+    assert "defined nowhere" in lines["shift"]
+    assert "undefined 100.0%" in lines["classes"]
+
+
+def test_what_a_tally_accepts_it_counts():
+    """Its threshold falls between two steps, and rounding must not cost one."""
+    for share in np.linspace(0.01, 0.9, 60):
+        confidence = np.r_[np.full(900, 1 - share / 100), np.zeros(100)].astype("f4")
+        tally = ConfidenceTally()
+        tally.add(confidence)
+        assert tally.share(tally.false_discovery_threshold(0.05)) == 0.9
