@@ -6,18 +6,15 @@ import dask.array as da
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given
-from hypothesis import strategies as st
 
 from napari_local_ncc import local_ncc, local_shift
 from napari_local_ncc.displacement import (
     CLASSES,
-    arrow_strides,
-    arrows,
     class_shares,
     classify,
     coherence,
     gate_shift,
+    is_believable,
     shift_length,
     smoothed_shift,
 )
@@ -158,32 +155,8 @@ def test_a_length_is_in_pixels_or_in_the_world():
     np.testing.assert_allclose(shift_length(shift, turned), [np.hypot(2, 6), 1, NAN], rtol=1e-6)
 
 
-@given(
-    shape=st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40)),
-    radius=st.tuples(st.just(0), st.integers(1, 5), st.integers(1, 5)),
-    most=st.integers(1, 60),
-    cut=st.integers(1, 39),
-)
-def test_arrows_stand_a_window_apart_and_know_no_tiles(shape, radius, most, cut):
-    strides = arrow_strides(shape, radius, most)
-    shift = np.random.default_rng(0).normal(size=(2, *shape)).astype("f4")
-    keep = shift[0] > -1
-    shift[1][shift[1] > 1] = NAN
-
-    def drawn(columns):
-        where = (slice(0, shape[0]), slice(0, shape[1]), columns)
-        return arrows(
-            shift[(..., columns)], keep[..., columns], where, radius=radius, strides=strides
-        )
-
-    whole = drawn(slice(0, shape[2]))
-    parts = [drawn(slice(0, min(cut, shape[2]))), drawn(slice(min(cut, shape[2]), shape[2]))]
-    together = np.concatenate(parts)
-    order = np.lexsort(together[:, 0].T[::-1])
-    np.testing.assert_array_equal(together[order], whole)
-    assert len(whole) <= max(most, shape[0])  # every frame keeps one
-    for start, components in whole:
-        place = tuple(start.astype(int))
-        np.testing.assert_array_equal(components, [0, *shift[(slice(None), *place)]])
-        assert keep[place]
-    assert all(step % (2 * r + 1) == 0 for step, r in zip(strides[1:], radius[1:], strict=True))
+def test_what_is_displaced_or_agrees_for_sure_is_believable():
+    labels = np.array([UNDEFINED, AGREES, AGREES, AGREES, DISPLACED, DIFFERS], np.uint8)
+    confidence = [NAN, NAN, 0.9, 0.96, 0.1, 0.99]
+    np.testing.assert_array_equal(is_believable(labels, confidence), [0, 0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(is_believable(labels), [0, 1, 1, 1, 1, 0])

@@ -1,8 +1,7 @@
-"""What a residual shift says: classes, lengths, arrows, a gate, a smooth field to register with."""
+"""What a residual shift says: classes, lengths, a gate, and a smooth field to register with."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,71 +103,26 @@ def shift_length(
     return np.sqrt(np.einsum("i...,i...->...", steps, steps))
 
 
-def arrow_strides(shape: Sequence[int], radius: Sequence[int], most: int) -> tuple[int, ...]:
-    """Return how many pixels arrows should stand apart: a window's side, or a multiple of it.
+def is_believable(
+    labels: NDArray[np.uint8], confidence: ArrayLike | None = None, *, level: float = 0.95
+) -> NDArray[np.bool_]:
+    """Say where a shift rests on something: where windows are displaced, or agree for sure.
 
     Parameters
     ----------
-    shape, radius : sequence of int
-        Of the map and of its windows, per axis. Every index of an axis of radius 0 has arrows.
-    most : int
-        How many arrows there may be in all.
-    """
-    times = 1
-    while True:
-        strides = tuple(times * (2 * r + 1) if r else 1 for r in radius)
-        count = math.prod(-(-n // step) for n, step in zip(shape, strides, strict=True))
-        if count <= most or all(
-            r == 0 or s >= n for n, r, s in zip(shape, radius, strides, strict=True)
-        ):
-            return strides
-        times += 1
-
-
-def arrows(
-    components: ArrayLike,
-    keep: NDArray[np.bool_],
-    location: Sequence[slice],
-    *,
-    radius: Sequence[int],
-    strides: Sequence[int],
-) -> NDArray[np.float32]:
-    """Draw the shift of some pixels of a tile as arrows.
-
-    Parameters
-    ----------
-    components : array_like, shape (n, ...)
-        The tile's shift in pixels along the n axes of a radius above 0.
-    keep : array of bool, shape (...)
-        Where an arrow is wanted; none is where the shift is NaN.
-    location : sequence of slice
-        Where the tile lies in the map.
-    radius : sequence of int
-        Window radius per axis of the map.
-    strides : sequence of int
-        How far arrows are apart; see `arrow_strides`. The same pixels of the map have an
-        arrow, however it is cut into tiles.
+    labels : array of uint8, shape (...)
+        What `classify` returns.
+    confidence : array_like, shape (...), optional
+        What agrees is believed from this `level` of it on; default: all that agrees.
 
     Returns
     -------
-    array of float32, shape (arrows, 2, axes)
-        Where each begins and its components, in pixels of the map: where fixed shows what
-        moving shows at the other end.
+    array of bool, shape (...)
     """
-    values = np.asarray(components, np.float32)
-    starts = [part.start for part in location]
-    picked = tuple(
-        slice((step // 2 - start) % step, None, step)
-        for start, step in zip(starts, strides, strict=True)
-    )
-    values = values[(slice(None), *picked)]
-    known = keep[picked] & np.isfinite(values).all(axis=0)
-    index = np.argwhere(known)
-    first = [start + part.start for start, part in zip(starts, picked, strict=True)]
-    found = np.zeros((len(index), 2, len(starts)), np.float32)
-    found[:, 0] = index * np.asarray(strides) + first
-    found[:, 1, [axis for axis, r in enumerate(radius) if r]] = values[:, known].T
-    return found
+    agrees = labels == CLASSES.index("agrees")
+    if confidence is not None:
+        agrees &= np.asarray(confidence) >= level
+    return agrees | (labels == CLASSES.index("displaced"))
 
 
 def gate_shift(bands: Any, confidence: Any, *, level: float = 0.95) -> Any:
