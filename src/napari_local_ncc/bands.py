@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_local_ncc.geometry import axis_name
+from napari_local_ncc.units import unit_factor
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.parameters import NCCParameters
 
@@ -78,3 +83,25 @@ def _shift_bands(parameters: NCCParameters, grid: Grid) -> list[Band]:
             if radius
         ),
     ]
+
+
+def shift_steps(parameters: NCCParameters, grid: Grid) -> NDArray[np.float64]:
+    """Return what a shift by one pixel along each windowed axis is in the world.
+
+    Parameters
+    ----------
+    parameters : NCCParameters
+        What says which axes have windows.
+    grid : Grid
+        The fixed image's grid.
+
+    Returns
+    -------
+    ndarray, shape (spatial axes, windowed axes)
+        In the unit of the last axis.
+    """
+    space = grid.space()
+    in_one_unit = [unit_factor(unit, grid.units[-1]) for unit in space.units]
+    radius = parameters.radius_on(grid)[-space.ndim :]
+    windowed = [axis for axis, r in enumerate(radius) if r]
+    return space.pixel_to_world[:-1, windowed] * np.array(in_one_unit)[:, np.newaxis]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.linalg
 
+from napari_local_ncc.bands import bands_on
 from napari_local_ncc.geometry import (
     INDEPENDENT_LABELS,
     apply_affine,
@@ -115,6 +116,7 @@ def describe_pairing(
     """
     pair = pair_images(fixed, moving, unitless=unitless)
     grid, space = pair.fixed.grid, pair.fixed.grid.space()
+    count = len(bands_on(parameters, grid))
     moves = model != "none" or registration is not None
     share = overlap_of(pair) if moves else check_overlap(pair)
     to_moving = invert_affine(pair.moving.grid.space().pixel_to_world) @ space.pixel_to_world
@@ -133,7 +135,8 @@ def describe_pairing(
             *how,
             f"window {_window(parameters.radius_on(grid), grid)}",
             *_frames(grid),
-            f"output {4 * math.prod(grid.shape) / 1e6:.3g} MB",
+            *_beside(parameters, grid),
+            f"output {4 * count * math.prod(grid.shape) / 1e6:.3g} MB",
         ]
     )
 
@@ -168,6 +171,15 @@ def _window(radius: tuple[int, ...], grid: Grid) -> str:
     lengths = [f"{n * step:.3g}" for n, step in zip(sides, grid.space().spacing, strict=True)]
     shown = lengths[:1] if len(set(lengths)) == 1 else lengths
     return f"{text} = {'x'.join(shown)} {unit_symbol(grid.units[-1])}"
+
+
+def _beside(parameters: NCCParameters, grid: Grid) -> list[str]:
+    """Say what is computed beside the NCC."""
+    found = ["confidence"] if "confidence" in parameters.bands else []
+    if "shift" in parameters.bands:
+        reach = sorted(set(parameters.search_on(grid)) - {0})
+        found.append(f"residual shift within {' x '.join(map(str, reach))} px")
+    return [f"with {' and '.join(found)}"] if found else []
 
 
 def _frames(grid: Grid) -> list[str]:

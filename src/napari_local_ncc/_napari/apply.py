@@ -9,7 +9,8 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc._napari.blank import blank_levels
-from napari_local_ncc._napari.job import Outcome, Product, fill
+from napari_local_ncc._napari.job import Outcome, fill
+from napari_local_ncc._napari.product import Product
 from napari_local_ncc.image import SpatialImage, map_chunks
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.resampling import resample
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from napari.layers import Points
     from napari.viewer import Viewer
 
-    from napari_local_ncc._napari.job import Message, Output
+    from napari_local_ncc._napari.job import Message
+    from napari_local_ncc._napari.product import Output
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.registration import Registration
@@ -69,10 +71,11 @@ def run_application(
         application.output.placed(grid, registration.grid),
         application.output.style,
         {"registration": registration.to_dict(), "layers": application.output.layers},
+        registration,
     )
     yield product
     yield from fill(product, lazy, "resample", application.output, cancelled)
-    return Outcome(registration, None)
+    return Outcome(registration, {})
 
 
 def _applied(application: Application) -> tuple[Grid, da.Array]:

@@ -8,9 +8,10 @@ from napari.layers import Labels
 
 from napari_local_ncc._napari.apply import Application
 from napari_local_ncc._napari.fields import EXISTING
-from napari_local_ncc._napari.job import Job, Output
+from napari_local_ncc._napari.job import Job
 from napari_local_ncc._napari.layers import mask_image, placement, placement_on, spatial_image
 from napari_local_ncc._napari.preferences import memory_budget
+from napari_local_ncc._napari.product import Output
 from napari_local_ncc.image import parse_selection
 from napari_local_ncc.parameters import NCCParameters
 
@@ -72,8 +73,11 @@ class Choices:
         return self._transforms.chosen() if self._fields["registration"].value == EXISTING else None
 
     def parameters(self) -> NCCParameters:
-        """Return window and limits."""
+        """Return window, limits and bands."""
+        wanted = [name for name in ("confidence", "shift") if self._fields[name].value]
         return NCCParameters(
+            bands=("ncc", *wanted),
+            search=self._fields["search"].value,
             radius=self._fields["exact_radius"].value.strip() or self._fields["radius"].value,
             weights=self._fields["weights"].value,
             interpolation=self._fields["interpolation"].value,
@@ -85,7 +89,8 @@ class Choices:
         """Return what Run is to do, or Register if nothing is to be compared."""
         fixed, moving = self.images()
         layers = {name: self._fields[name].value for name in ("fixed", "moving")}
-        if not compare and self._fields["registration"].value == "none":
+        found = self._fields["registration"].value != "none" or self._fields["refine"].value
+        if not (compare or found):
             raise ValueError("choose how to register: the layers are said to be already aligned")
         mask = self._fields["mask"].value
         as_it_is = not self.picks()[0] and self._fields["level"].value == 0
@@ -96,6 +101,7 @@ class Choices:
             mask=None if mask is None else mask_image(mask, fixed, self.picks()[0]),
             model=self._fields["registration"].value,
             registration=self.registration(),
+            refines=self._fields["refine"].value,
             parameters=self.parameters(),
             unitless=self._fields["unitless"].value,
             compare=compare,

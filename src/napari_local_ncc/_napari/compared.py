@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 
 from napari_local_ncc._napari.layers import METADATA, layer_grid, mask_image, spatial_image
+from napari_local_ncc._napari.transform_of import transform_of
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.io import read_image
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.registration import Registration
 from napari_local_ncc.source import Source
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def maps_in(viewer: Viewer) -> list[Image]:
 
 
 def fellows(viewer: Viewer, layer: Image) -> dict[str, Image]:
-    """Return the other results of a map's run by their kind, such as "confidence"."""
+    """Return the other bands of a map by name, and the length of its shift, if it has one."""
 
     def run(other: Layer) -> dict[str, Any]:
         return {name: value for name, value in record(other).items() if name != LAYERS}
@@ -70,7 +70,10 @@ def fellows(viewer: Viewer, layer: Image) -> dict[str, Image]:
     return {
         str(kind(other)): other
         for other in viewer.layers
-        if kind(other) is not None and other is not layer and run(other) == run(layer)
+        if isinstance(other, Image)
+        and kind(other) not in (None, "registered")
+        and other != layer
+        and run(other) == run(layer)
     }
 
 
@@ -109,7 +112,8 @@ def compared(viewer: Viewer, layer: Image) -> Compared:
     Raises
     ------
     ValueError
-        If an image is neither in the viewer nor in a file any more.
+        If an image is neither in the viewer nor in a file any more, or a dense transform
+        was not kept.
     """
     provenance = record(layer)
     ids = provenance[LAYERS]
@@ -118,10 +122,9 @@ def compared(viewer: Viewer, layer: Image) -> Compared:
     images["moving"] = _find(viewer, provenance["moving"], ids.get("moving"), None)
     if provenance["mask"] is not None:
         images["mask"] = _find(viewer, provenance["mask"], None, fixed)
-    found = provenance["registration"]
     options = {
         "parameters": NCCParameters(**provenance["parameters"]),
-        "registration": None if found is None else Registration.from_dict(found),
+        "registration": transform_of(layer),
         "mask": images.get("mask"),
         "unitless": provenance["unitless"],
     }

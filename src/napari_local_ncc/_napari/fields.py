@@ -50,6 +50,14 @@ def main_fields() -> Container:
             "explain how they differ. Translation is for images of the same kind of contrast, "
             "the others for any. High similarity afterwards is no proof that it is right.",
         ),
+        CheckBox(
+            name="refine",
+            label="",
+            text="refine by the residual shift",
+            tooltip="Then let the shift that the map shows bend the transform, until "
+            "the map gets no better. Takes the time of some maps, and the memory of all bands. It "
+            "makes images more alike where they show different things, too.",
+        ),
         ComboBox(
             name="window",
             choices=[("2-D, plane by plane", 2), ("3-D", 3)],
@@ -70,6 +78,7 @@ def main_fields() -> Container:
             tooltip="Box: all pixels of a window count the same. "
             "Gaussian: the middle counts more (sigma = radius / 3).",
         ),
+        _also(),
         ComboBox(
             name="mask",
             choices=_mask_choices,
@@ -159,6 +168,39 @@ def more_fields() -> Container:
             ),
         ]
     )
+
+
+def _also() -> Container:
+    """Return what to compute beside the NCC, in one row."""
+    fields = [
+        CheckBox(
+            name="confidence",
+            text="confidence",
+            tooltip="1 - the probability that unrelated structure of the texture here looks as "
+            "similar; calibrated on these images. Tells a high NCC in fine texture from one in a "
+            "blur. Costs about as much as the NCC.",
+        ),
+        CheckBox(
+            name="shift",
+            text="shift ± px",
+            tooltip="Where windows disagree: are they displaced, and by how much (to 0.01 to 0.1 "
+            "px), or really different? Costs as much as an NCC for every displacement searched.",
+        ),
+        SpinBox(
+            name="search",
+            value=3,
+            min=1,
+            max=50,
+            tooltip="How far to look for the shift, in pixels of fixed; a longer one is not seen. "
+            "The time grows with (2 x search + 1) to the number of axes of the window.",
+        ),
+    ]
+    fields[-1].native.setFixedWidth(86)  # two digits and the buttons
+    row = Container(
+        name="also", label="also compute", layout="horizontal", labels=False, widgets=fields
+    )
+    row.margins = (0, 0, 0, 0)
+    return row
 
 
 def grouped(fields: list[Widget]) -> Container:

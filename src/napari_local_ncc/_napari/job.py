@@ -5,69 +5,38 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from napari_local_ncc._napari.band_layers import Arrows, layers_of, product_of
 from napari_local_ncc._napari.blank import blank_levels
-from napari_local_ncc._napari.layers import ncc_colors, placement_on
+from napari_local_ncc._napari.product import Product
 from napari_local_ncc.execution import compute_tiles
+from napari_local_ncc.findings import MapTally
 from napari_local_ncc.geometry import apply_affine, invert_affine
 from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.pipeline import confidence_map, load_kernel
+from napari_local_ncc.pipeline import iter_confidence_map, load_kernel
 from napari_local_ncc.progress import Progress
 from napari_local_ncc.pyramid import update_pyramid
+from napari_local_ncc.refine import iter_refine
 from napari_local_ncc.registration import iter_register
 from napari_local_ncc.resampling import resample
-from napari_local_ncc.summary import Tally
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Generator
 
     import dask.array as da
+    from numpy.typing import NDArray
 
+    from napari_local_ncc._napari.product import Output
+    from napari_local_ncc.execution import Tile
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.refine import Refinement
     from napari_local_ncc.registration import Registration
-    from napari_local_ncc.summary import Summary
-
-BAD_INPUT = (ValueError, TypeError, MemoryError, OSError, ImportError)  # said, not raised
-Kind = Literal["ncc", "registered", "labels"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Output:
-    """Where results go and how.
-
-    Parameters
-    ----------
-    placement : dict
-        How to put a layer exactly where the fixed image lies.
-    multiscale : bool
-        Whether results are to be pyramids, as the fixed layer is.
-    view : tuple of float
-        The middle of what the user looks at, in the viewer's world: it is computed first.
-    budget : float
-        Size in bytes up to which a result is kept in memory.
-    layers : dict of str to str
-        Ids of the layers that went in; what makes a result the successor of another.
-    style : dict
-        How to draw the registered image.
-    """
-
-    placement: dict[str, Any]
-    multiscale: bool
-    view: tuple[float, ...]
-    budget: float
-    layers: dict[str, str]
-    style: dict[str, Any]
-
-    def placed(self, grid: Grid, fixed: Grid) -> dict[str, Any]:
-        """Return how to put a layer on `grid`, which may have more axes than `fixed`."""
-        return self.placement if grid.ndim == fixed.ndim else placement_on(grid)
-
 
 # What a user can mend; anything else that is raised is a defect of ours.
 BAD_INPUT = (ValueError, TypeError, MemoryError, OSError, ImportError)
@@ -87,8 +56,10 @@ class Job:
         Registration model; "none" where the layers are aligned.
     registration : Registration or None
         A transform that is there already, instead of a model.
+    refines : bool
+        Whether to let the residual shift refine the transform.
     parameters : NCCParameters
-        Window and limits.
+        Window, limits and bands.
     unitless : {"numbers", "pixels"}
         What the coordinates of a layer without units mean beside one that has them.
     compare : bool
@@ -104,6 +75,7 @@ class Job:
     mask: SpatialImage | None
     model: str
     registration: Registration | None
+    refines: bool
     parameters: NCCParameters
     unitless: Unitless
     compare: bool
@@ -112,49 +84,20 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """A result that is being computed: it is shown before it is complete.
-
-    Parameters
-    ----------
-    kind : {"ncc", "registered", "labels"}
-        What it is.
-    name : str
-        What to call its layer.
-    levels : list of array
-        Its values, filled tile by tile, and coarser copies if it is a pyramid.
-    grid : Grid
-        Where they lie.
-    placement, style : dict
-        The same, and how to draw them, as arguments of a layer.
-    metadata : dict
-        Plain JSON values: how it was made, of which layers.
-    """
-
-    kind: Kind
-    name: str
-    levels: list[Any]
-    grid: Grid
-    placement: dict[str, Any]
-    style: dict[str, Any]
-    metadata: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Landed:
-    """A finished part of a product.
+    """A finished part of some products.
 
     Parameters
     ----------
-    product : Product
+    products : tuple of Product
         Where it belongs.
     location : tuple of slice
         The part.
     progress : Progress
-        How much of the product is finished.
+        How much of the products is finished.
     """
 
-    product: Product
+    products: tuple[Product, ...]
     location: tuple[slice, ...]
     progress: Progress
 
@@ -167,12 +110,18 @@ class Outcome:
     ----------
     registration : Registration or None
         The transform that was found or given.
-    summary : Summary or None
-        The map in numbers, if there is one.
+    lines : dict of str to str
+        What the map says, by title; see `napari_local_ncc.findings.MapTally`.
+    refinement : Refinement or None
+        How the transform was refined, if it was.
+    arrows : Product or None
+        The shift as arrows, if there is one.
     """
 
     registration: Registration | None
-    summary: Summary | None
+    lines: dict[str, str]
+    refinement: Refinement | None = None
+    arrows: Product | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,15 +145,11 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
 
     Closing the generator cancels; so does setting `cancelled`, from any thread.
     """
-    registration = job.registration
-    if registration is None and job.model != "none":
-        registration = yield from iter_register(
-            job.fixed, job.moving, model=job.model, mask=job.mask, unitless=job.unitless
-        )
-    result = confidence_map(
+    registration, refinement = yield from _found(job, cancelled)
+    result = yield from iter_confidence_map(
         job.fixed,
         job.moving,
-        parameters=job.parameters,
+        parameters=job.parameters if job.compare else job.parameters.replace(bands="ncc"),
         registration=registration,
         mask=job.mask,
         unitless=job.unitless,
@@ -212,19 +157,64 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
     if job.compare:  # before there is a layer: imports keep Python's lock from its drawing
         yield Progress("load", 0, 1)
         load_kernel()
-    registered = ncc = None
+    registered, lines, arrows = None, dict[str, str](), None
     if job.add_registered:
         lazy = _registered(job, result.grid, registration)
-        registered = _product(job, result, "registered", lazy)
+        registered = _room(job, result, lazy)
         yield registered
-    tally = Tally()
     if job.compare:
-        ncc = _product(job, result, "ncc", result["ncc"])
-        yield ncc
-        yield from fill(ncc, result["ncc"], "compare", job.output, cancelled, tally)
+        lines, arrows = yield from _compared(job, result, cancelled)
     if registered is not None:
         yield from fill(registered, lazy, "resample", job.output, cancelled)
-    return Outcome(registration, tally.summary if job.compare else None)
+    return Outcome(registration, lines, refinement, arrows)
+
+
+def _found(
+    job: Job, cancelled: threading.Event
+) -> Generator[Progress, None, tuple[Registration | None, Refinement | None]]:
+    """Return the transform that is given or found, and how it was refined if asked for."""
+    registration = job.registration
+    if registration is None and job.model != "none":
+        registration = yield from iter_register(
+            job.fixed, job.moving, model=job.model, mask=job.mask, unitless=job.unitless
+        )
+    if not job.refines:
+        return registration, None
+    refinement = yield from iter_refine(
+        job.fixed,
+        job.moving,
+        parameters=job.parameters,
+        registration=registration,
+        mask=job.mask,
+        unitless=job.unitless,
+        cancelled=cancelled,
+    )
+    return refinement.registration, refinement
+
+
+def _compared(
+    job: Job, result: ConfidenceMap, cancelled: threading.Event
+) -> Generator[Message, None, tuple[dict[str, str], Product | None]]:
+    """Compute all bands in one pass; return what they say, and the arrows of a shift."""
+    names = f"{job.fixed.name} vs {job.moving.name}"
+    drawn = layers_of(result, job.output, job.fixed.grid, names)
+    products = tuple(layer.product for layer in drawn)
+    yield from products
+    tally = MapTally(result.band_names, result.calibration)
+    arrows = Arrows(result) if "gain" in result.band_names else None
+    yield Progress("compare", 0, result.bands.npartitions)
+    for tile in _nearest_first(result.bands, result.grid, job.output, cancelled):
+        location = tile.location[1:]
+        tally.add(tile.data)
+        bands = dict(zip(result.band_names, tile.data, strict=True))
+        for layer in drawn:
+            _put(layer.product, location, layer.of(bands))
+        if arrows is not None:
+            arrows.add(bands, location)
+        yield Landed(products, location, Progress("compare", tile.done, tile.total))
+    if arrows is None:
+        return tally.lines(), None
+    return tally.lines(), arrows.product(result, job.output, job.fixed.grid, names)
 
 
 def attempt(
@@ -255,17 +245,14 @@ def attempt(
     return None
 
 
-def _product(job: Job, result: ConfidenceMap, kind: Kind, lazy: da.Array) -> Product:
-    fixed, moving, output = job.fixed, job.moving, job.output
-    return Product(
-        kind,
-        f"NCC {fixed.name} vs {moving.name}" if kind == "ncc" else f"{moving.name} on {fixed.name}",
-        blank_levels(result.grid, lazy.dtype, multiscale=output.multiscale, budget=output.budget),
-        result.grid,
-        output.placed(result.grid, fixed.grid),
-        ncc_colors() if kind == "ncc" else output.style,
-        result.provenance | {"layers": {"kind": kind, **output.layers}},
+def _room(job: Job, result: ConfidenceMap, lazy: da.Array) -> Product:
+    """Make room for the registered image."""
+    output = job.output
+    levels = blank_levels(
+        result.grid, lazy.dtype, multiscale=output.multiscale, budget=output.budget
     )
+    name = f"{job.moving.name} on {job.fixed.name}"
+    return product_of(result, "registered", name, levels, output.style, output, job.fixed.grid)
 
 
 def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.Array:
@@ -275,21 +262,26 @@ def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.A
 
 
 def fill(
-    product: Product,
-    array: da.Array,
-    step: str,
-    output: Output,
-    cancelled: threading.Event,
-    tally: Tally | None = None,
+    product: Product, array: da.Array, step: str, output: Output, cancelled: threading.Event
 ) -> Generator[Message, None, None]:
     """Compute a product tile by tile, what the user looks at first; yield as `run_job` does."""
     yield Progress(step, 0, array.npartitions)
-    view = output.view[-product.grid.ndim :]
-    first = apply_affine(invert_affine(product.grid.pixel_to_world), view)
-    with closing(compute_tiles(array, cancelled=cancelled, first=tuple(first))) as tiles:
-        for tile in tiles:
-            product.levels[0][tile.location] = tile.data
-            update_pyramid(product.levels, tile.location)
-            if tally is not None:
-                tally.add(tile.data)
-            yield Landed(product, tile.location, Progress(step, tile.done, tile.total))
+    for tile in _nearest_first(array, product.grid, output, cancelled):
+        _put(product, tile.location, tile.data)
+        yield Landed((product,), tile.location, Progress(step, tile.done, tile.total))
+
+
+def _nearest_first(
+    array: da.Array, grid: Grid, output: Output, cancelled: threading.Event
+) -> Generator[Tile, None, None]:
+    """Compute an array on a grid, or bands of one, from the middle of the view on."""
+    view = output.view[-grid.ndim :]
+    centre = apply_affine(invert_affine(grid.pixel_to_world), view)
+    first = (0,) * (array.ndim - grid.ndim) + tuple(centre)
+    with closing(compute_tiles(array, cancelled=cancelled, first=first)) as tiles:
+        yield from tiles
+
+
+def _put(product: Product, location: tuple[slice, ...], values: NDArray[Any]) -> None:
+    product.levels[0][location] = values
+    update_pyramid(product.levels, location)

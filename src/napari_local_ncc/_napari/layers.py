@@ -21,7 +21,7 @@ from napari_local_ncc.source import Source
 from napari_local_ncc.units import PIXEL, unit_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -211,18 +211,35 @@ def default_window_ndim(fixed: Layer, moving: Layer) -> int:
     return 3 if has_depth(fixed) and has_depth(moving) else 2
 
 
-def ncc_colors() -> dict[str, Any]:
-    """Return the arguments that give a layer the colours of NCC."""
-    low, high = colormap.LIMITS
-    controls, colors = zip(*colormap.STOPS, strict=True)
-    colors_of_ncc = Colormap(
+def colors_between(
+    limits: tuple[float, float], stops: Sequence[tuple[float, str]], name: str
+) -> dict[str, Any]:
+    """Return the arguments that give a layer colours, and the undefined its grey.
+
+    Parameters
+    ----------
+    limits : tuple of float
+        The values that have the first and the last colour.
+    stops : sequence of (float, str)
+        Colours from the first to the last, at rising positions on any scale.
+    name : str
+        What to call them.
+    """
+    positions, colors = zip(*stops, strict=True)
+    low, high = positions[0], positions[-1]
+    made = Colormap(
         colors,
-        name=colormap.NAME,
-        display_name="NCC",
-        controls=[(value - low) / (high - low) for value in controls],
+        name=name,
+        display_name=name.upper() if len(name) < 4 else name,
+        controls=[(value - low) / (high - low) for value in positions],
         nan_color=colormap.UNDEFINED,
     )
-    return {"colormap": colors_of_ncc, "contrast_limits": colormap.LIMITS}
+    return {"colormap": made, "contrast_limits": limits}
+
+
+def ncc_colors() -> dict[str, Any]:
+    """Return the arguments that give a layer the colours of NCC."""
+    return colors_between(colormap.LIMITS, colormap.STOPS, colormap.NAME)
 
 
 def image_layers(viewer: Viewer) -> list[Image]:

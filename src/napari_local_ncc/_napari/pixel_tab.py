@@ -144,8 +144,7 @@ def _facts(viewer: Viewer, found: Inspection) -> list[str]:
     ]
     if np.isfinite(pair.slope):
         lines.append(f"moving ≈ {pair.slope:.3g} × fixed {pair.offset:+.3g}")
-    others = fellows(viewer, layer)
-    bands = {name: other for name, other in others.items() if name != "registered"}
+    bands = fellows(viewer, layer)
     for name, other in bands.items():
         lines.append(f"{name} {_number(float(values_of(other)[found.index]))}")
     if "confidence" not in bands:

@@ -18,7 +18,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_local_ncc._napari.compared import compared, record
+from napari_local_ncc._napari.fields import EXISTING
+from napari_local_ncc._napari.transform_of import transform_of
 from napari_local_ncc.geometry import Grid
+from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.recipe import as_command_line, as_python, checked_files
 
 if TYPE_CHECKING:
@@ -97,20 +100,37 @@ class RecipeTab(QWidget):
         if self._layer is None:
             return
         _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
-        missing = load_settings(widget, self._viewer, record(self._layer))
+        missing = load_settings(widget, self._viewer, self._layer)
         self.text.setText(
             f"Not there any more: {', '.join(missing)}." if missing else "Settings loaded."
         )
 
 
-def load_settings(widget: Any, viewer: Viewer, provenance: dict[str, Any]) -> list[str]:
+def load_settings(widget: Any, viewer: Viewer, layer: Image) -> list[str]:
     """Set the main widget's fields to what made a map.
 
     Returns
     -------
     list of str
-        The layers that are needed but not in the viewer.
+        What is needed but not there any more: layers, or the transform.
     """
+    provenance = record(layer)
+    missing = _choose_layers(widget, viewer, provenance)
+    for role in ("fixed", "moving"):
+        chosen = (provenance[role]["source"] or {}).get("select", {})
+        widget[f"{role}_pick"].value = ", ".join(f"{k}={i}" for k, i in chosen.items())
+    widget["level"].value = (provenance["fixed"]["source"] or {}).get("level", 0)
+    space = Grid.from_dict(provenance["fixed"]["grid"]).spatial_ndim
+    if widget["window"].visible:
+        widget["window"].value = space
+    for name, value in _settings(NCCParameters(**provenance["parameters"])).items():
+        widget[name].value = value
+    widget["unitless"].value = provenance["unitless"]
+    return missing + _choose_transform(widget, layer)
+
+
+def _choose_layers(widget: Any, viewer: Viewer, provenance: dict[str, Any]) -> list[str]:
+    """Choose the layers that were compared; return the names of those that are gone."""
     missing = []
     for role in ("fixed", "moving", "mask"):
         origin = provenance[role]
@@ -120,16 +140,41 @@ def load_settings(widget: Any, viewer: Viewer, provenance: dict[str, Any]) -> li
             widget[role].value = viewer.layers[origin["name"]]
         else:
             missing.append(origin["name"])
-    for role in ("fixed", "moving"):
-        chosen = (provenance[role]["source"] or {}).get("select", {})
-        widget[f"{role}_pick"].value = ", ".join(f"{k}={i}" for k, i in chosen.items())
-    widget["level"].value = (provenance["fixed"]["source"] or {}).get("level", 0)
-    space = Grid.from_dict(provenance["fixed"]["grid"]).spatial_ndim
-    if widget["window"].visible:
-        widget["window"].value = space
-    registration = provenance["registration"]
-    widget["registration"].value = "none" if registration is None else registration["model"]
-    for name in ("radius", "weights", "interpolation"):
-        widget[name].value = provenance["parameters"][name]
-    widget["unitless"].value = provenance["unitless"]
     return missing
+
+
+def _settings(parameters: NCCParameters) -> dict[str, Any]:
+    """Return what the fields say for some parameters."""
+    radius, search = parameters.radius, parameters.search
+    found: dict[str, Any] = {"exact_radius": radius if isinstance(radius, str) else ""}
+    if isinstance(radius, tuple):
+        found["exact_radius"] = ", ".join(map(str, radius))
+    if isinstance(radius, int):
+        found["radius"] = radius
+    return found | {
+        "weights": parameters.weights,
+        "interpolation": parameters.interpolation,
+        "min_std": str(parameters.min_std),
+        "min_valid": parameters.min_valid,
+        "confidence": "confidence" in parameters.bands,
+        "shift": "shift" in parameters.bands,
+        "search": search if isinstance(search, int) else max(search),
+    }
+
+
+def _choose_transform(widget: Any, layer: Image) -> list[str]:
+    """Take the very transform of a map; where it was not kept, the model that found it."""
+    widget["refine"].value = False  # what it found is in the transform
+    described = record(layer)["registration"]
+    if described is None:
+        widget["registration"].value = "none"
+        return []
+    try:
+        transform_of(layer)
+    except ValueError:
+        widget["registration"].value = described["model"]
+        return [f"its {described['model']}, which is to be found anew"]
+    widget["transform"].reset_choices()
+    widget["transform"].value = layer.name
+    widget["registration"].value = EXISTING
+    return []

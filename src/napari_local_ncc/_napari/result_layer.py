@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.layers import METADATA, set_changed
+from napari_local_ncc._napari.product import LABELS
+from napari_local_ncc._napari.transform_of import keep_transform, transform_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from napari_local_ncc._napari.job import Product
+    from napari_local_ncc._napari.product import Product
 
 PARTIAL = " (partial)"
 REST = 0.2  # s between two drawings of new tiles
@@ -42,7 +47,10 @@ class ResultLayer:
         self._next_drawing = 0.0
         earlier = None if keep_earlier else _earlier(viewer, product)
         self._before = None if earlier is None else (_data(earlier), earlier.metadata, earlier.name)
-        self.layer = _add(viewer, product) if earlier is None else earlier
+        self._transform_before = None if earlier is None else transform_of(earlier)
+        with selection_kept(viewer, when=not product.style.get("visible", True)):
+            self.layer = _add(viewer, product) if earlier is None else earlier
+        keep_transform(self.layer, product.registration)
         if earlier is not None:
             self._show(_levels(product, earlier), self._metadata(complete=False), None)
             set_changed(earlier, product.placement)
@@ -95,6 +103,7 @@ class ResultLayer:
             self._viewer.layers.remove(self.layer)
         else:
             self._show(*self._before)
+            keep_transform(self.layer, self._transform_before)
 
     def _show(self, data: Any, metadata: dict[str, Any], name: str | None) -> None:
         self.layer.metadata = metadata
@@ -114,16 +123,35 @@ def show_colorbar_soon(layer: Image) -> None:
     QTimer.singleShot(PAUSE, lambda: setattr(layer.colorbar, "visible", True))
 
 
+def _show_colorbar_when_seen(layer: Image) -> None:
+    def seen(_: object) -> None:
+        layer.events.visible.disconnect(seen)
+        show_colorbar_soon(layer)
+
+    layer.events.visible.connect(seen)
+
+
+@contextmanager
+def selection_kept(viewer: Viewer, *, when: bool) -> Iterator[None]:
+    """Leave the selection as it is, where napari would select a new layer."""
+    selected = set(viewer.layers.selection)
+    yield
+    if when and selected:
+        viewer.layers.selection = selected
+
+
 def _add(viewer: Viewer, product: Product) -> Image | Labels:
     multiscale = len(product.levels) > 1
     arguments = {"name": product.name, "multiscale": multiscale}
     arguments |= product.placement | product.style
     data = product.levels if multiscale else product.levels[0]
-    if product.kind == "labels":
+    if product.kind in LABELS:
         return viewer.add_labels(data, **arguments)
     layer = viewer.add_image(data, **arguments)
-    if product.kind == "ncc":
+    if layer.visible and product.kind != "registered":
         show_colorbar_soon(layer)
+    elif not layer.visible:
+        _show_colorbar_when_seen(layer)
     return layer
 
 

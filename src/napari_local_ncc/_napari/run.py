@@ -10,7 +10,9 @@ from napari.qt.threading import create_worker
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_local_ncc._napari.job import Failure, Landed, Outcome, Product, attempt
+from napari_local_ncc._napari.arrow_layer import show_arrows
+from napari_local_ncc._napari.job import Failure, Landed, Outcome, attempt
+from napari_local_ncc._napari.product import Product
 from napari_local_ncc._napari.result_layer import ResultLayer
 from napari_local_ncc.progress import Progress
 
@@ -121,7 +123,8 @@ class Run:
             )
             return
         if isinstance(message, Landed):
-            self._results[message.product].tile_landed(message.location)
+            for product in message.products:
+                self._results[product].tile_landed(message.location)
             message = message.progress
         if message.step != self._progress.step:
             self._step_began = monotonic()
@@ -136,6 +139,8 @@ class Run:
                 result.complete()
             else:
                 result.undo()
+        if isinstance(ending, Outcome) and ending.arrows is not None:
+            show_arrows(self._viewer, ending.arrows, keep_earlier=self._keep_earlier)
         self.ended.emit(ending)
 
     def _show(self) -> None:

@@ -120,11 +120,7 @@ class TableTab(QWidget):
                 self._show(frame_table(self._tally, grid_of(self._layer), self._threshold))
             return
         self.text.setText("Counting")
-        bands = {"ncc": self._layer} | {
-            name: other
-            for name, other in fellows(self._viewer, self._layer).items()
-            if name != "registered"
-        }
+        bands = {"ncc": self._layer} | fellows(self._viewer, self._layer)
         try:
             question = _label_question(bands, grid_of(self._layer), labels, self._threshold)
         except BAD_INPUT as error:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_local_ncc._napari.fields import grouped
 from napari_local_ncc._napari.layers import METADATA
+from napari_local_ncc._napari.transform_of import transform_of
 from napari_local_ncc.registration import Registration
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ class Transforms(Container):
             return self._kept[name]
         if name not in self._of_layers():
             raise ValueError("no transform is chosen; register first, or load one from a file")
-        return Registration.from_dict(self._of_layers()[name].metadata[METADATA]["registration"])
+        found = transform_of(self._of_layers()[name])
+        assert found is not None  # as `_of_layers` has looked
+        return found
 
     def load(self) -> Registration | None:
         """Ask for a file, keep the transform in it, and return it; None if there is no file."""

@@ -46,9 +46,19 @@ if TYPE_CHECKING:
 STEPS = {
     "start": "Starting",
     "register": "Registering",
+    "refine": "Refining",
+    "calibrate": "Calibrating",
     "load": "Loading the kernel (a few seconds after an installation)",
     "compare": "Comparing",
     "resample": "Resampling",
+}
+TITLES = {
+    "ncc": "NCC",
+    "confidence": "Confidence",
+    "detects": "Detection",
+    "fallback": "Calibration",
+    "shift": "Shift",
+    "classes": "Classes, in blue, yellow and purple",
 }
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "data")
 
@@ -168,6 +178,7 @@ class LocalNCCWidget(Container):
 
     def _show_plan(self, *_: Any) -> None:
         self["radius"].enabled = not self["exact_radius"].value.strip()
+        self["search"].enabled = self["shift"].value or self["refine"].value
         if self["registration"].value == EXISTING and not self._transform_section.is_unfolded:
             self._transform_section.unfold()
         try:
@@ -222,7 +233,8 @@ class LocalNCCWidget(Container):
         bar.max, bar.value = max(progress.total, 1), progress.done
         bar.native.setUpdatesEnabled(True)
         part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
-        self["message"].value = STEPS[progress.step] + part
+        step, comma, round_ = progress.step.partition(",")
+        self["message"].value = STEPS[step] + comma + round_ + part
 
     def _receive(self, result: Outcome | Failure | None) -> None:
         self._set_running(False)
@@ -238,12 +250,14 @@ class LocalNCCWidget(Container):
     def _report(self, outcome: Outcome) -> None:
         if self._job is not None:
             self._preview.use(self._job, outcome.registration)
-        lines = [] if outcome.summary is None else [f"NCC: {outcome.summary}"]
+        lines = [f"{TITLES[title]}: {text}" for title, text in outcome.lines.items()]
         if outcome.registration is not None:
             lines.append(f"Registration: {describe_registration(outcome.registration)}")
             self._transforms.keep(
                 f"the last one: {outcome.registration.model}", outcome.registration
             )
+        if outcome.refinement is not None:
+            lines.append(f"Refined: {outcome.refinement}")
         self["message"].value = ".\n".join(lines)
 
     def _fail(self, error: Exception) -> None:

@@ -1,0 +1,251 @@
+"""Confidence and residual shift in a real viewer: which layers, where, and what is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from napari.layers import Labels, Vectors
+
+from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc._napari.compared import kind
+from napari_local_ncc._napari.layers import METADATA, spatial_image
+from napari_local_ncc.displacement import CLASSES, classify
+
+PLUGIN = "napari-local-ncc"
+ALL = ("ncc", "confidence", "shift")
+
+
+def texture(seed, *shape):
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return scipy.ndimage.gaussian_filter(noise, 1.2).astype("f4")
+
+
+@pytest.fixture
+def pair(viewer):
+    """The upper half agrees, the lower is displaced by (1, -2) px, a corner differs."""
+    fixed = texture(0, 110, 120)
+    moving = fixed.copy()
+    moving[60:] = np.roll(fixed, (1, -2), (0, 1))[60:]
+    moving[85:, 80:] = texture(1, 110, 120)[85:, 80:]
+    return [
+        viewer.add_image(data, name=name, scale=(0.5, 0.5), units=("um", "um"))
+        for data, name in ((fixed, "a"), (moving, "b"))
+    ]
+
+
+@pytest.fixture
+def dock(dock):
+    for name in ("confidence", "shift"):
+        dock[name].value = True
+    return dock
+
+
+def layers_by_kind(viewer):
+    return {kind(layer): layer for layer in viewer.layers if kind(layer)}
+
+
+def test_all_bands_in_one_run(viewer, dock, run, pair):
+    assert "with confidence and residual shift within 3 px" in dock["plan"].value
+    run(dock)
+    layers = layers_by_kind(viewer)
+    result = confidence_map(*map(spatial_image, pair), parameters=NCCParameters(bands=ALL))
+    for band in result.band_names:
+        np.testing.assert_array_equal(layers[band].data, result[band])
+    assert list(layers) == [
+        *("ncc", "gain", "ncc_best", "shift_y", "shift_x"),
+        *("shift_length", "confidence", "classes", "arrows"),
+    ]
+    shown = [name for name, layer in layers.items() if layer.visible]
+    assert shown == ["ncc", "arrows"]
+    assert viewer.layers.selection.active == layers["ncc"]
+    assert all(layer.metadata[METADATA]["complete"] for layer in layers.values())
+    np.testing.assert_allclose(
+        layers["shift_length"].data, 0.5 * np.hypot(result["shift_y"], result["shift_x"]), rtol=1e-5
+    )
+    assert layers["shift_length"].name == "|shift| (µm) a vs b"
+    for title in ("NCC: median", "Confidence: ", "Detection: ", "Shift: ", "Classes, in blue"):
+        assert title in dock["message"].value
+
+
+def test_classes_have_names_colours_and_thresholds(viewer, dock, run, pair):
+    run(dock)
+    layers = layers_by_kind(viewer)
+    classes = layers["classes"]
+    assert isinstance(classes, Labels)
+    values = [layers[name].data for name in ("ncc", "ncc_best", "gain")]
+    np.testing.assert_array_equal(classes.data, classify(*values))
+    assert list(classes.features["class"]) == list(CLASSES)
+    assert "ncc ≥ 0.5, gain ≥ 0.1" in classes.name
+    assert "alike from ncc 0.5" in dock["message"].value
+    colors = {tuple(classes.get_color(label)) for label in (1, 2, 3)}
+    assert len(colors) == 3
+    found = {name: classes.data[place] for name, place in PLACES.items()}
+    assert found == {name: CLASSES.index(name) for name in PLACES}
+
+
+PLACES = {"agrees": (30, 60), "displaced": (80, 30), "differs": (100, 105)}
+
+
+def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair):
+    run(dock)
+    arrows = layers_by_kind(viewer)["arrows"]
+    assert isinstance(arrows, Vectors)
+    displaced = (arrows.features["class"] == "displaced").to_numpy()
+    inside = displaced & (arrows.data[:, 0, 0] > 65) & (arrows.data[:, 0, 1] < 70)
+    assert inside.sum() > 20
+    np.testing.assert_allclose(np.median(arrows.data[inside, 1], axis=0), (1, -2), atol=0.02)
+    np.testing.assert_allclose(np.diff(np.unique(arrows.data[:, 0, 0])), 9)
+    colors = arrows.edge_color
+    assert (colors[displaced] == colors[displaced][0]).all()
+    assert not (colors[displaced][0] == colors[~displaced][0]).all()
+
+
+def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair):
+    run(dock)
+    before = list(viewer.layers)
+    old = layers_by_kind(viewer)["arrows"].data
+    pair[1].data = pair[0].data
+    run(dock)
+    assert list(viewer.layers) == before
+    layers = layers_by_kind(viewer)
+    arrows = layers["arrows"]
+    assert len(arrows.data) != len(old)
+    assert set(arrows.features["class"]) == {"agrees"}
+    np.testing.assert_allclose(arrows.data[:, 1], 0, atol=1e-6)
+    assert (layers["classes"].data == 1).all()
+    dock["keep"].value = True
+    run(dock)
+    assert len(viewer.layers) == len(before) + 9
+
+
+def test_arrows_lie_right_on_a_rotated_anisotropic_layer(viewer, dock, run):
+    world_step = (1.1, -0.4)  # what the scene is displaced by, in the world
+    place = {"scale": (0.5, 1.5), "rotate": 30.0, "units": ("um", "um")}
+    data = texture(3, 130, 120)
+    viewer.add_image(data, name="a", translate=(7, 9), **place)
+    viewer.add_image(data, name="b", translate=np.add((7, 9), world_step), **place)
+    run(dock)
+    layers = layers_by_kind(viewer)
+    arrows = layers["arrows"]
+    begins = np.array([arrows.data_to_world(p) for p in arrows.data[:, 0]])
+    ends = np.array([arrows.data_to_world(p) for p in arrows.data.sum(axis=1)])
+    np.testing.assert_allclose(np.median(ends - begins, axis=0), world_step, atol=0.03)
+    length = np.nanmedian(layers["shift_length"].data)
+    assert length == pytest.approx(np.hypot(*world_step), abs=0.03)
+    first = arrows.data[0, 0]
+    np.testing.assert_allclose(begins[0], viewer.layers["a"].data_to_world(first))
+
+
+def test_a_series_has_arrows_in_every_frame(viewer, dock, run):
+    fixed = texture(4, 60, 70)
+    moving = np.stack([np.roll(fixed, step, axis=1) for step in (0, 1, 2)])
+    viewer.add_image(fixed, name="a", axis_labels=("y", "x"))
+    viewer.add_image(moving, name="b", axis_labels=("t", "y", "x"))
+    run(dock)
+    layers = layers_by_kind(viewer)
+    assert "shift_t" not in layers
+    arrows = layers["arrows"].data
+    for frame in range(3):
+        inside = arrows[(arrows[:, 0, 0] == frame) & (arrows[:, 0, 2] > 10)]
+        np.testing.assert_allclose(np.median(inside[:, 1], axis=0), (0, 0, frame), atol=0.02)
+
+
+def test_a_volume_has_three_components(viewer, dock, run):
+    fixed = texture(5, 24, 30, 32)
+    place = {"axis_labels": ("z", "y", "x"), "scale": (3, 1, 1), "units": ("um",) * 3}
+    viewer.add_image(fixed, name="a", **place)
+    viewer.add_image(np.roll(fixed, 1, axis=0), name="b", **place)
+    dock["radius"].value, dock["search"].value = 3, 1
+    dock["confidence"].value = False
+    dock["search"].value = 2
+    run(dock)
+    layers = layers_by_kind(viewer)
+    assert {"shift_z", "shift_y", "shift_x"} < set(layers)
+    inside = layers["shift_length"].data[8:-8, 8:-8, 8:-8]
+    assert np.nanmedian(inside) == pytest.approx(3, abs=0.05)  # one plane is 3 um away
+    assert layers["shift_length"].contrast_limits == pytest.approx([0, 2 * np.sqrt(11)])
+    middle = np.median(layers["arrows"].data[:, 1], axis=0)
+    np.testing.assert_allclose(middle, (1, 0, 0), atol=0.03)
+
+
+def test_a_cancelled_run_keeps_the_finished_tiles_of_all_bands(viewer, dock, click, qtbot, rng):
+    series = rng.normal(size=(40, 300, 300)).astype("f4")
+    for name in "ab":
+        viewer.add_image(series, name=name, axis_labels=("t", "y", "x"))
+    dock["radius"].value = 8
+    click(dock, "run")
+    qtbot.waitUntil(
+        lambda: dock["message"].value.startswith("Comparing: ") and dock["progress"].value > 2,
+        timeout=60_000,
+    )
+    click(dock, "cancel")
+    layers = layers_by_kind(viewer)
+    assert len(layers) == 8
+    assert "arrows" not in layers  # they are drawn when all of the map is there
+    classes = layers.pop("classes")
+    frames = [np.flatnonzero(np.isfinite(each.data).any((1, 2))) for each in layers.values()]
+    np.testing.assert_array_equal(np.flatnonzero(classes.data.any((1, 2))), frames[0])
+    assert all(layer.name.endswith("(partial)") for layer in layers.values())
+    assert 0 < len(frames[0]) < 40
+    assert all(np.array_equal(found, frames[0]) for found in frames)
+
+
+def test_the_transform_is_refined_kept_and_inspected(viewer, dock, run, click, qtbot):
+    data = texture(6, 120, 130)
+    rows, columns = np.indices(data.shape)
+    bent = (rows + 1.5 * np.sin(columns / 25), columns + 1.2 * np.cos(rows / 30))
+    viewer.add_image(data, name="a")
+    viewer.add_image(scipy.ndimage.map_coordinates(data, bent, order=3, mode="nearest"), name="b")
+    for name in ("confidence", "shift"):
+        dock[name].value = False
+    run(dock)
+    before = np.nanmedian(layers_by_kind(viewer)["ncc"].data)
+    dock["refine"].value = True
+    run(dock)
+    ncc = layers_by_kind(viewer)["ncc"]
+    assert np.nanmedian(ncc.data) > max(before + 0.2, 0.9)
+    assert "Refined: " in dock["message"].value
+    assert " rounds: mean NCC " in dock["message"].value
+    assert dock["transform"].value == "the last one: flow"
+
+    _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
+    inspector.pixel.point_at(ncc, (50, 60))
+    qtbot.waitUntil(lambda: inspector.pixel.shown is not None, timeout=30_000)
+    assert inspector.pixel.shown.pair.ncc == pytest.approx(ncc.data[50, 60], abs=1e-4)
+    inspector.recipe.load.click()
+    assert dock["registration"].value == "existing"
+    assert dock["transform"].value == ncc.name
+    assert not dock["refine"].value
+    values = ncc.data
+    run(dock)
+    np.testing.assert_array_equal(ncc.data, values)
+
+    copy = viewer.add_image(ncc.data, name="copy", metadata=dict(ncc.metadata))
+    inspector.pixel.point_at(copy, (50, 60))
+    assert "the flow of copy was not kept" in inspector.pixel.facts.text()
+
+
+def test_only_refining_is_registering_too(viewer, dock, run, pair):
+    dock["refine"].value = True
+    run(dock, "register")
+    assert [layer.name for layer in viewer.layers] == ["a", "b", "b on a"]
+    assert "Refined: " in dock["message"].value
+    assert viewer.layers[-1].metadata[METADATA]["parameters"]["bands"] == ("ncc",)
+
+
+def test_the_inspector_has_the_bands_of_the_pixel_and_of_labels(viewer, dock, run, pair, qtbot):
+    run(dock)
+    layers = layers_by_kind(viewer)
+    _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
+    inspector.pixel.point_at(layers["ncc"], layers["ncc"].data_to_world((80, 30)))
+    qtbot.waitUntil(lambda: inspector.pixel.shown is not None, timeout=30_000)
+    facts = inspector.pixel.facts.text()
+    for name in ("confidence", "shift_y"):
+        assert f"{name} {layers[name].data[80, 30]:.3f}" in facts
+    inspector.table.rows.setCurrentText(f"label of {layers['classes'].name}")
+    qtbot.waitUntil(lambda: "median_confidence" in inspector.table.table, timeout=30_000)
+    table = inspector.table.table
+    assert {"median_shift_y", "median_shift_x", "median_shift_length"} < set(table)
+    row = table["index"].index(CLASSES.index("displaced"))
+    assert table["median_shift_x"][row] == pytest.approx(-2, abs=0.02)
