@@ -196,9 +196,9 @@ def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
         entries = fields.main_fields()["registration"].native.model()
         return [entries.item(row).isEnabled() for row in range(entries.rowCount())]
 
-    assert enabled() == [True] * 6
+    assert enabled() == [True] * 7
     monkeypatch.setattr(fields, "find_spec", lambda name: None)
-    assert enabled() == [True, True, False, False, False, True]
+    assert enabled() == [True, True, False, False, False, True, True]
 
 
 def test_a_flow_is_found_and_told(viewer, dock, run):

@@ -182,7 +182,7 @@ def _also() -> Container:
         ),
         CheckBox(
             name="shift",
-            text="shift ± px",
+            text="shift ±",
             tooltip="Where windows disagree: are they displaced, and by how much (to 0.01 to 0.1 "
             "px), or really different? Costs as much as an NCC for every displacement searched.",
         ),
@@ -195,11 +195,12 @@ def _also() -> Container:
             "The time grows with (2 x search + 1) to the number of axes of the window.",
         ),
     ]
-    fields[-1].native.setFixedWidth(86)  # two digits and the buttons
+    fields[-1].native.setFixedWidth(90)  # two digits and the buttons
     row = Container(
         name="also", label="also compute", layout="horizontal", labels=False, widgets=fields
     )
     row.margins = (0, 0, 0, 0)
+    row.native.layout().setSpacing(4)  # or the row would widen the dock
     return row
 
 
