@@ -15,6 +15,7 @@ import napari
 import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
+from scipy.ndimage import map_coordinates
 
 from napari_local_ncc.cli import main
 from napari_local_ncc.sample_data import brain_slice
@@ -106,6 +107,26 @@ def widget_3d() -> None:
     viewer.close()
 
 
+def widget_bands() -> None:
+    """Show confidence and residual shift of a pair of which one part is bent and one replaced."""
+    viewer, widget = open_widget()
+    image = brain_slice().fixed
+    fixed = np.asarray(image.data, np.float32)
+    rows, columns = np.indices(fixed.shape)
+    bend = 2.5 * np.exp(-((rows - 165) ** 2 + (columns - 70) ** 2) / (2 * 30**2))
+    moving = map_coordinates(fixed, (rows - bend, columns + bend), order=3)
+    moving[70:110, 115:155] = moving[70:110, 115:155][::-1, ::-1]
+    noise = np.random.default_rng(0).normal(scale=5, size=fixed.shape)
+    for name, data in (("fixed", fixed), ("moving", moving + noise)):
+        viewer.add_image(data, name=name, scale=image.grid.spacing, units=image.grid.units)
+    for name in ("confidence", "shift"):
+        widget[name].value = True
+    widget["run"].native.click()
+    wait(lambda: widget["run"].enabled)
+    take(viewer, "widget-bands")
+    viewer.close()
+
+
 def inspector_screenshots() -> None:
     """Inspect the sample pair in the dark theme, and sum up the series in the light one."""
     for sample, theme, tab, file in (
@@ -146,4 +167,5 @@ if __name__ == "__main__":
     widget_idle_and_done("light")
     widget_running()
     widget_3d()
+    widget_bands()
     inspector_screenshots()
