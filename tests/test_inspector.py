@@ -242,9 +242,13 @@ def test_settings_come_back_from_a_layer(viewer, run, inspector, rng):
         "registration": "translation",
         "interpolation": "cubic",
         "fixed_pick": "-3=1",
+        "min_std": "0.25",
+        "min_valid": 0.25,
+        "search": 5,
     }
     layer = run(**first)
     run(fixed=images[0], moving=images[1], mask=None, radius=2, weights="box", fixed_pick="")
+    first |= {"registration": "existing", "transform": layer.name}  # the very one, not a new one
     inspector["map"].value = layer
     inspector.recipe.load.click()
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")

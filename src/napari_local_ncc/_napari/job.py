@@ -176,7 +176,12 @@ def _found(
     registration = job.registration
     if registration is None and job.model != "none":
         registration = yield from iter_register(
-            job.fixed, job.moving, model=job.model, mask=job.mask, unitless=job.unitless
+            job.fixed,
+            job.moving,
+            model=job.model,
+            mask=job.mask,
+            unitless=job.unitless,
+            cancelled=cancelled,
         )
     if not job.refines:
         return registration, None
