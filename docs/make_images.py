@@ -52,7 +52,9 @@ def take(viewer: napari.Viewer, name: str) -> None:
 def save(viewer: napari.Viewer, name: str) -> None:
     """Write the window's picture in 256 colours, which makes a small file."""
     picture = viewer.window.screenshot(canvas_only=False, flash=False)
-    Image.fromarray(picture).convert("RGB").quantize(256).save(HERE / f"{name}.png", optimize=True)
+    Image.fromarray(picture).convert("RGB").quantize(256, kmeans=2).save(
+        HERE / f"{name}.png", optimize=True
+    )
 
 
 def widget_idle_and_done(theme: str = "dark") -> None:

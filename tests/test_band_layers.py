@@ -173,7 +173,8 @@ def test_a_cancelled_run_keeps_the_finished_tiles_of_all_bands(viewer, dock, cli
     series = rng.normal(size=(40, 300, 300)).astype("f4")
     for name in "ab":
         viewer.add_image(series, name=name, axis_labels=("t", "y", "x"))
-    dock["radius"].value = 8
+    dock["radius"].value = 25
+    dock["weights"].value = "gaussian"  # slow: there is time to cancel
     click(dock, "run")
     qtbot.waitUntil(
         lambda: dock["message"].value.startswith("Comparing: ") and dock["progress"].value > 2,

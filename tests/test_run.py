@@ -14,7 +14,12 @@ import zarr
 
 from napari_local_ncc import local_ncc
 from napari_local_ncc._napari import blank, job
+from napari_local_ncc._napari.job import Landed, Outcome
 from napari_local_ncc._napari.layers import METADATA
+from napari_local_ncc._napari.product import Product
+from napari_local_ncc._napari.run import Run
+from napari_local_ncc.geometry import Grid
+from napari_local_ncc.progress import Progress
 
 PLUGIN = "napari-local-ncc"
 
@@ -268,8 +273,6 @@ def test_a_result_larger_than_the_budget_goes_to_files(viewer, dock, run, rng):
 
 
 def test_files_of_a_result_go_when_it_goes():
-    from napari_local_ncc.geometry import Grid
-
     levels = blank.blank_levels(Grid((5, 6)), "f4", multiscale=False, budget=0)
     folder = Path(levels[0].store.root).parent
     assert folder.exists()
@@ -279,6 +282,29 @@ def test_files_of_a_result_go_when_it_goes():
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not folder.exists()
+
+
+def test_what_lands_while_a_layer_is_added_waits_for_its_turn(viewer):
+    """Adding a layer lets events in, so that messages overtake the one that added it."""
+    grid = Grid((4, 5))
+    product = Product(
+        "ncc", "NCC", [np.zeros((4, 5), "f4")], grid, {}, {}, {"layers": {"kind": "ncc"}}, None
+    )
+    landed = Landed((product,), (slice(0, 4), slice(0, 5)), Progress("compare", 1, 1))
+    run, endings = Run(viewer, None, keep_earlier=True), []
+    run.ended.connect(endings.append)
+    viewer.layers.events.removed.connect(run._layer_removed)
+
+    def meanwhile(_):
+        run._receive(landed)
+        run._finish(Outcome(None, {}))
+
+    viewer.layers.events.inserted.connect(meanwhile)
+    run._receive(product)
+    (layer,) = viewer.layers
+    assert layer.name == "NCC"
+    assert layer.metadata[METADATA]["complete"]
+    assert len(endings) == 1
 
 
 QUIT_WHILE_RUNNING = """

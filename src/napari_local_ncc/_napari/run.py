@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,9 @@ class Run:
         self._keep_earlier = keep_earlier
         self._cancelled = threading.Event()
         self._results: dict[Product, ResultLayer] = {}
+        self._waiting: deque[Message] = deque()
+        self._is_taking = False
+        self._ending: tuple[Outcome | Failure | None] | None = None  # come before its turn
         self._progress = Progress("start", 0, 1)
         self._step_began = monotonic()
         self._timer = QTimer()
@@ -115,12 +119,28 @@ class Run:
         self._viewer.layers.events.removed.disconnect(self._layer_removed)
 
     def _receive(self, message: Message) -> None:
+        """Take a message in its turn: napari lets further ones in while it adds a layer."""
+        self._waiting.append(message)
+        if self._is_taking:
+            return
+        self._is_taking = True
+        try:
+            while self._waiting:
+                self._take(self._waiting.popleft())
+        finally:
+            self._is_taking = False
+        if self._ending is not None:
+            self._finish(*self._ending)
+
+    def _take(self, message: Message) -> None:
         if self._cancelled.is_set():
             return
         if isinstance(message, Product):
-            self._results[message] = ResultLayer(
-                self._viewer, message, keep_earlier=self._keep_earlier
-            )
+            result = ResultLayer(self._viewer, message, keep_earlier=self._keep_earlier)
+            if self._cancelled.is_set():  # while it was added
+                result.undo()
+            else:
+                self._results[message] = result
             return
         if isinstance(message, Landed):
             for product in message.products:
@@ -131,6 +151,9 @@ class Run:
         self._progress = message
 
     def _finish(self, ending: Outcome | Failure | None) -> None:
+        if self._is_taking:
+            self._ending = (ending,)
+            return
         if self._cancelled.is_set():
             return
         self.abandon()
