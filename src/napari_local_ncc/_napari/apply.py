@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 
 from napari_local_ncc._napari.blank import blank_levels
 from napari_local_ncc._napari.job import Outcome, fill
 from napari_local_ncc._napari.product import Product
-from napari_local_ncc.image import SpatialImage, map_chunks
-from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.resampling import resample
+from napari_local_ncc.application import apply_to_image, apply_to_labels, apply_to_points
 
 if TYPE_CHECKING:
     import threading
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._napari.job import Message
     from napari_local_ncc._napari.product import Output
-    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.registration import Registration
 
@@ -62,7 +59,8 @@ def run_application(
 ) -> Generator[Message, None, Outcome]:
     """Resample a layer by a transform; yield as `run_job` does."""
     registration, image = application.registration, application.image
-    grid, lazy = _applied(application)
+    result = _applied(application)
+    grid, lazy = result.grid, result.data
     product = Product(
         "labels" if application.is_labels else "registered",
         f"{image.name} by {registration.model}",
@@ -78,20 +76,18 @@ def run_application(
     return Outcome(registration, {})
 
 
-def _applied(application: Application) -> tuple[Grid, da.Array]:
-    """Return where the result lies, and its lazy samples."""
-    grid, image = application.registration.grid, application.image
-    place = SpatialImage(da.zeros(grid.shape, chunks=map_chunks(grid)), grid, "the transform")
-    pair = pair_images(place, image, unitless=application.unitless)
-    sampled = resample(
-        pair.moving,
-        pair.fixed.grid,
-        application.registration,
-        interpolation="nearest" if application.is_labels else application.interpolation,
-    ).data
+def _applied(application: Application) -> SpatialImage:
+    """Return the lazy result, where it lies."""
     if application.is_labels:
-        sampled = da.where(da.isnan(sampled), 0, sampled).astype(image.data.dtype)
-    return pair.fixed.grid, sampled
+        return apply_to_labels(
+            application.image, application.registration, unitless=application.unitless
+        )
+    return apply_to_image(
+        application.image,
+        application.registration,
+        interpolation=application.interpolation,
+        unitless=application.unitless,
+    )
 
 
 def add_moved_points(viewer: Viewer, layer: Points, registration: Registration) -> int:
@@ -117,7 +113,7 @@ def add_moved_points(viewer: Viewer, layer: Points, registration: Registration) 
         raise ValueError(f"{layer.name} holds no points")
     world = np.stack([layer.data_to_world(point) for point in layer.data])
     viewer.add_points(
-        registration.inverse().transform_points(world),
+        apply_to_points(world, registration),
         name=f"{layer.name} by {registration.model}",
         units=grid.units,
         axis_labels=grid.axis_labels,

@@ -30,13 +30,34 @@ if TYPE_CHECKING:
 def create_omezarr(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
     """Make an OME-Zarr group to write tiles into; its pyramid is built when it closes."""
     layout = OmeLayout.of(confidence_map)
+    with create_group(
+        layout,
+        path,
+        np.dtype(np.float32),
+        layout.stored(confidence_map.bands.chunksize),
+        _rendering(layout, confidence_map),
+        {KEY: describe(confidence_map)},
+    ) as target:
+        yield target
+
+
+@contextmanager
+def create_group(
+    layout: OmeLayout,
+    path: Path,
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    rendering: v05.Omero | None = None,
+    attributes: dict[str, Any] | None = None,
+) -> Iterator[OmeTarget]:
+    """Make an OME-Zarr group of any dtype."""
     factors = _pyramid(layout)
     _, arrays = prepare_image(
         path,
-        _metadata(layout, factors, path.name, _rendering(layout, confidence_map)),
-        [(_reduced(layout.shape, level), np.float32) for level in factors],
-        extra_attributes={KEY: describe(confidence_map)},
-        chunks=layout.stored(confidence_map.bands.chunksize),
+        _metadata(layout, factors, path.name, rendering),
+        [(_reduced(layout.shape, level), dtype) for level in factors],
+        extra_attributes=attributes or {},
+        chunks=chunks,
         writer="zarr",
     )
     levels = list(arrays.values())

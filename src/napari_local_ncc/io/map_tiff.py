@@ -28,20 +28,25 @@ if TYPE_CHECKING:
 @contextmanager
 def create_ometiff(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
     """Make a memory-mapped OME-TIFF to write tiles into."""
+    annotation = {"Namespace": KEY, "Value": json.dumps(describe(confidence_map))}
     layout = OmeLayout.of(confidence_map)
-    metadata = {
+    with create_tiff(layout, path, np.dtype(np.float32), CommentAnnotation=annotation) as target:
+        yield target
+
+
+@contextmanager
+def create_tiff(
+    layout: OmeLayout, path: Path, dtype: np.dtype[Any], **metadata: Any
+) -> Iterator[OmeTarget]:
+    """Make a memory-mapped OME-TIFF of any dtype."""
+    told = {
         "axes": "".join(_letters(layout)),
         "Channel": {"Name": layout.channel_names},
-        "CommentAnnotation": {"Namespace": KEY, "Value": json.dumps(describe(confidence_map))},
+        **metadata,
         **_physical_sizes(layout),
     }
     pixels = tifffile.memmap(
-        path,
-        shape=layout.shape,
-        dtype=np.float32,
-        ome=True,
-        photometric="minisblack",
-        metadata=metadata,
+        path, shape=layout.shape, dtype=dtype, ome=True, photometric="minisblack", metadata=told
     )
     yield OmeTarget(pixels, layout)
     pixels.flush()

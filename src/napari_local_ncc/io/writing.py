@@ -113,8 +113,8 @@ def iter_write_map(
         generator is exhausted; closing it before leaves what was there.
     """
     target = check_output(path, overwrite)
-    _check_space(target, confidence_map.bands.nbytes)
-    with _replacing(target) as partial:
+    check_space(target, confidence_map.bands.nbytes)
+    with replacing(target) as partial:
         yield from _write_tiles(confidence_map, partial, workers)
 
 
@@ -154,6 +154,18 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
         return read(source)
     except Exception as error:  # a broken file makes the format libraries raise anything
         raise ReadError(f"cannot read the map {source}: {error}") from error
+
+
+def is_map(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is a map that `write_map` wrote, rather than an image or nothing."""
+    source = Path(path)
+    if source.suffix.lower() not in FORMATS or not source.exists():
+        return False
+    try:
+        read_map(source)
+    except ReadError:
+        return False
+    return True
 
 
 def check_output(
@@ -228,7 +240,8 @@ def _format(path: Path) -> MapFormat:
         ) from None
 
 
-def _check_space(target: Path, needed: int) -> None:
+def check_space(target: Path, needed: int) -> None:
+    """Raise OSError where a file that is written through memory would fill its disk."""
     free = shutil.disk_usage(target.parent).free
     if _format(target).is_mapped and free < needed:
         raise OSError(
@@ -241,7 +254,7 @@ def _is_zarr(folder: Path) -> bool:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """Give a path to write to; what is written moves to `target` when all went well."""
     folder = Path(mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
     try:

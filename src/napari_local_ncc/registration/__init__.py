@@ -2,6 +2,7 @@
 
 from napari_local_ncc.registration._files import (
     check_transform_path,
+    is_transform_path,
     read_transform,
     write_transform,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "RoundTrip",
     "check_model",
     "check_transform_path",
+    "is_transform_path",
     "iter_register",
     "read_transform",
     "register",

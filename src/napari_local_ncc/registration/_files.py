@@ -20,9 +20,14 @@ ITK_ENDINGS = (".tfm", ".txt")
 ENDINGS = (".json", *ITK_ENDINGS)
 
 
+def is_transform_path(path: str | PathLike[str]) -> bool:
+    """Return whether a path ends as a transform file does."""
+    return Path(path).suffix.lower() in ENDINGS
+
+
 def check_transform_path(path: str | PathLike[str]) -> None:
     """Raise ValueError unless a path ends as a transform file does."""
-    if Path(path).suffix.lower() not in ENDINGS:
+    if not is_transform_path(path):
         raise ValueError(f"{path} must end in {', '.join(ENDINGS)}")
 
 

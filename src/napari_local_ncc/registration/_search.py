@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ OPTIMISED = {2: 30_000, 3: 40_000}  # samples of the optimiser
 TRIED = 2_000  # the same from every start, at the lowest resolution
 REACH = 0.24  # of the field: how far the starts are moved
 STARTS = 12
+THREADS = min(os.cpu_count() or 1, 4)
 DEGREES = {2: (-32, -24, -16, -8, 0, 8, 16, 24, 32), 3: (-20, -10, 0, 10, 20)}
 STEPS = {2: 4, 3: 2}  # on either side of no shift
 
@@ -89,7 +93,9 @@ class Search:
         self.watch.check()
         for rest, (fixed, moving) in zip(reversed(range(len(levels))), levels, strict=True):
             first = rest == len(levels) - 1 > 0
-            improved = [self.improved(fixed, moving, c, first, rest == 0) for c in candidates]
+            improve = partial(self.improved, fixed, moving, first=first, last=rest == 0)
+            with ThreadPoolExecutor(THREADS) as pool:  # every start by itself: the same bits
+                improved = list(pool.map(improve, candidates))
             total += sum(optimum.iterations for optimum in improved)
             judge = self.judge(fixed, moving, SCORED)
             chosen = judge.best([o.matrix for o in improved], 2 if first else 1, apart=0.01)
@@ -98,7 +104,7 @@ class Search:
         return Optimum(projected(candidates[0], self.model), total, best.converged)
 
     def improved(
-        self, fixed: Sampled, moving: Sampled, start: Matrix, first: bool, last: bool
+        self, fixed: Sampled, moving: Sampled, start: Matrix, *, first: bool, last: bool
     ) -> Optimum:
         """Optimise on one level: cheaply on the first, with most samples on the last."""
         samples = OPTIMISED[self.fixed.ndim]

@@ -1,124 +1,24 @@
-"""The command line: `local-ncc`."""
+"""`local-ncc map`."""
 
 from __future__ import annotations
 
 import json
-import logging
-import signal
-import sys
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.results import ncc_image, written
 from napari_local_ncc.console import follow, report, say
-from napari_local_ncc.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from napari_local_ncc.geometry import Grid
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import Interpolation
-    from napari_local_ncc.pipeline import ConfidenceMap
     from napari_local_ncc.registration import Registration
-    from napari_local_ncc.summary import Summary
     from napari_local_ncc.tables import Table
-    from napari_local_ncc.tally import GroupTally
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Add --debug to see the traceback of an error.",
-)
-
-BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError, typer.TyperException)
-INTERRUPTED = 130
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Words after the command's name; default: those of the process.
-
-    Returns
-    -------
-    int
-        Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    if not debug:
-        # tifffile logs what it also raises; the user is told once.
-        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    words = [word for word in words if word != "--debug"]
-    with suppress(ValueError):  # not in the main thread, where there are no signals
-        # A batch system's time-out ends a run as Ctrl-C does: without half a file.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
-    except typer.Abort:
-        code = INTERRUPTED
-    except BAD_INPUT as error:
-        if debug:
-            raise
-        told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
-        code = 2
-    if code == INTERRUPTED:  # typer returns it on Ctrl-C
-        say("local-ncc: interrupted; what was not complete is removed")
-    return int(code)
-
-
-@app.callback()
-def about() -> None:
-    """Local normalized cross-correlation of two images, per pixel."""
-
-
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
-        "local-ncc-demo"
-    ),
-    overwrite: Annotated[bool, typer.Option(help="Replace results of an earlier run.")] = False,
-) -> None:
-    """Register and compare two real images that come with the package."""
-    from napari_local_ncc.io import check_output
-    from napari_local_ncc.pipeline import confidence_map
-    from napari_local_ncc.plots import check_figure, comparison_figure
-    from napari_local_ncc.registration import iter_register
-    from napari_local_ncc.resampling import resample
-    from napari_local_ncc.sample_data import brain_slice
-    from napari_local_ncc.summary import describe_pairing
-
-    output.mkdir(parents=True, exist_ok=True)
-    figure_path, map_path = output / "figure.png", output / "ncc.ome.zarr"
-    check_output(map_path, overwrite)
-    check_figure(figure_path, overwrite)
-    pair = brain_slice()
-    registration = follow(iter_register(pair.fixed, pair.moving))
-    before = confidence_map(pair.fixed, pair.moving)
-    after = confidence_map(pair.fixed, pair.moving, registration=registration)
-    summary = follow(_write(after, map_path, overwrite=overwrite, workers=None))
-
-    registered = resample(pair.moving, pair.fixed.grid, registration)
-    figure = comparison_figure(
-        {"fixed": pair.fixed, "moving": pair.moving, "moving, registered": registered},
-        {"NCC before": _band(before), "NCC after registration": _band(after)},
-    )
-    figure.savefig(figure_path, dpi=150)
-    print(f"compare  {describe_pairing(pair.fixed, pair.moving, after.parameters)}")
-    report(registration, summary, before=_summary(before))
-    print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
-    print(f"map      {map_path}\nfigure   {figure_path}")
 
 
 @app.command("map")
@@ -274,7 +174,7 @@ def map_(
     )
     is_series = bool(result.grid.series_shape)
     frames = GroupTally() if is_series or table is not None else None
-    summary = follow(_write(result, output, overwrite=overwrite, workers=workers, frames=frames))
+    summary = follow(written(result, output, overwrite=overwrite, workers=workers, frames=frames))
     print(f"compare  {plan}")
     report(None if transform is not None else applied, summary)
     by_frame = {} if frames is None else frame_table(frames, result.grid)
@@ -287,103 +187,6 @@ def map_(
     if plot is not None:
         _plot(plot, a, b, output)
         print(f"figure   {plot}")
-
-
-@app.command("register")
-def register_(
-    fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
-    moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Transform: a .json file (a flow's field, .zarr, beside it), or .tfm for ITK.",
-        ),
-    ],
-    model: Annotated[
-        str, typer.Option(help="translation, rigid, similarity, affine or flow.")
-    ] = "translation",
-    ndim: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")
-    ] = None,
-    mask: Annotated[
-        str | None, typer.Option(help="Image that is non-zero where fixed may be used.")
-    ] = None,
-    moving_mask: Annotated[
-        str | None, typer.Option(help="Image that is non-zero where moving may be used.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option(help="'mutual information' or 'correlation'; not for translation.")
-    ] = "mutual information",
-    initial: Annotated[
-        str | None,
-        typer.Option(
-            metavar="START",
-            help="Begin at: identity, centres (of mass), phase (correlation), a model to "
-            "register by first, or a transform file. Default: search; a flow: identity.",
-        ),
-    ] = None,
-    method: Annotated[str, typer.Option(help="Of a flow: ilk or tvl1.")] = "ilk",
-    series: Annotated[
-        str, typer.Option(help="'each' time point its transform, or 'one' for all.")
-    ] = "each",
-    reference: Annotated[
-        str,
-        typer.Option(
-            help="What a time point of moving is registered with: static (fixed's), or moving's "
-            "'first' or 'previous', composed."
-        ),
-    ] = "static",
-    consistency: Annotated[
-        bool, typer.Option(help="Run the reverse registration too, and report the round trip.")
-    ] = False,
-    keep_doubtful: Annotated[
-        bool, typer.Option(help="Save a transform even where chance may have found it.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
-) -> None:
-    """Find the transform that brings one image onto another, and save it."""
-    from napari_local_ncc.io import check_free, read_image
-    from napari_local_ncc.registration import (
-        check_model,
-        check_transform_path,
-        iter_register,
-        write_transform,
-    )
-    from napari_local_ncc.summary import describe_registration
-
-    check_transform_path(output)
-    check_free(output, overwrite, [fixed, moving])
-    if model == "flow":  # its dense field lies beside
-        check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
-    check_model(model)
-    if model == "none":
-        raise ValueError("model none finds nothing to save; give translation, rigid, ...")
-    images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
-    if fixed == moving:
-        images[1] = images[0]  # a series whose drift is to be found
-    masks = [
-        None if path is None else read_image(path).with_spatial_ndim(ndim)
-        for path in (mask, moving_mask)
-    ]
-    found = follow(
-        iter_register(
-            *images,
-            model=model,
-            mask=masks[0],
-            moving_mask=masks[1],
-            metric=metric,
-            initial=initial,
-            method=method,
-            series=series,
-            reference=reference,
-            consistency=consistency,
-            keep_doubtful=keep_doubtful,
-        )
-    )
-    write_transform(found, output)
-    print(f"register {describe_registration(found)}\ntransform {output}")
 
 
 def _pixels(text: str) -> int | tuple[int, ...]:
@@ -435,54 +238,11 @@ def _write_table(path: Path, by_frame: Table, map_path: Path, regions: SpatialIm
         write_csv(by_frame, path)
 
 
-def _write(
-    result: ConfidenceMap,
-    path: Path,
-    *,
-    overwrite: bool,
-    workers: int | None,
-    frames: GroupTally | None = None,
-) -> Generator[Progress, None, Summary]:
-    """Write a map tile by tile and sum up its NCC band on the way, by frame too if asked."""
-    from napari_local_ncc.io import iter_write_map
-    from napari_local_ncc.pipeline import load_kernel
-    from napari_local_ncc.summary import Tally
-    from napari_local_ncc.tables import tally_frames
-
-    yield Progress("load the kernel (a few seconds after an installation)", 0, 1)
-    load_kernel()
-    tally = Tally()
-    band = result.band_names.index("ncc")
-    with closing(iter_write_map(result, path, overwrite=overwrite, workers=workers)) as tiles:
-        for tile in tiles:
-            tally.add(tile.data[band])
-            if frames is not None:
-                tally_frames(frames, tile.location[1:], tile.data[band], result.grid)
-            yield Progress("compare", tile.done, tile.total)
-    return tally.summary
-
-
-def _summary(result: ConfidenceMap) -> Summary:
-    from napari_local_ncc.execution import compute_tiles
-    from napari_local_ncc.summary import Tally
-
-    tally = Tally()
-    for tile in compute_tiles(result["ncc"]):
-        tally.add(tile.data)
-    return tally.summary
-
-
-def _band(result: ConfidenceMap) -> SpatialImage:
-    from napari_local_ncc.image import SpatialImage
-
-    return SpatialImage(result["ncc"], result.grid, "ncc")
-
-
 def _plot(path: Path, fixed: SpatialImage, moving: SpatialImage, map_path: Path) -> None:
     """Draw the pair and the map, which is read back: it is not computed again."""
     from napari_local_ncc.io import read_map
     from napari_local_ncc.plots import comparison_figure
 
-    written = _band(read_map(map_path))
+    written = ncc_image(read_map(map_path))
     figure = comparison_figure({"fixed": fixed, "moving": moving}, {"local NCC": written})
     figure.savefig(path, dpi=150)

@@ -1,0 +1,56 @@
+"""From words to an exit code."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from contextlib import suppress
+
+import typer
+
+from napari_local_ncc.cli import applying, comparing, demonstration, informing, registering
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.console import say
+
+__all__ = ["applying", "comparing", "demonstration", "informing", "main", "registering"]
+
+BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError, typer.TyperException)
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Words after the command's name; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if not debug:
+        # tifffile logs what it also raises; the user is told once.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    words = [word for word in words if word != "--debug"]
+    with suppress(ValueError):  # not in the main thread, where there are no signals
+        # A batch system's time-out ends a run as Ctrl-C does: without half a file.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
+    except typer.Abort:
+        code = INTERRUPTED
+    except BAD_INPUT as error:
+        if debug:
+            raise
+        told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
+        code = 2
+    if code == INTERRUPTED:  # typer returns it on Ctrl-C
+        say("local-ncc: interrupted; what was not complete is removed")
+    return int(code)

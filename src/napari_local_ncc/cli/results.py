@@ -1,0 +1,62 @@
+"""What commands have in common: a map written, in numbers, as an image."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_local_ncc.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.summary import Summary
+    from napari_local_ncc.tally import GroupTally
+
+
+def written(
+    result: ConfidenceMap,
+    path: Path,
+    *,
+    overwrite: bool,
+    workers: int | None,
+    frames: GroupTally | None = None,
+) -> Generator[Progress, None, Summary]:
+    """Write a map tile by tile and sum up its NCC band on the way, by frame too if asked."""
+    from napari_local_ncc.io import iter_write_map
+    from napari_local_ncc.pipeline import load_kernel
+    from napari_local_ncc.summary import Tally
+    from napari_local_ncc.tables import tally_frames
+
+    yield Progress("load the kernel (a few seconds after an installation)", 0, 1)
+    load_kernel()
+    tally = Tally()
+    band = result.band_names.index("ncc")
+    with closing(iter_write_map(result, path, overwrite=overwrite, workers=workers)) as tiles:
+        for tile in tiles:
+            tally.add(tile.data[band])
+            if frames is not None:
+                tally_frames(frames, tile.location[1:], tile.data[band], result.grid)
+            yield Progress("compare", tile.done, tile.total)
+    return tally.summary
+
+
+def summed(result: ConfidenceMap) -> Summary:
+    """Return the distribution of a map's NCC."""
+    from napari_local_ncc.execution import compute_tiles
+    from napari_local_ncc.summary import Tally
+
+    tally = Tally()
+    for tile in compute_tiles(result["ncc"]):
+        tally.add(tile.data)
+    return tally.summary
+
+
+def ncc_image(result: ConfidenceMap) -> SpatialImage:
+    """Return the NCC band of a map as an image."""
+    from napari_local_ncc.image import SpatialImage
+
+    return SpatialImage(result["ncc"], result.grid, "ncc")

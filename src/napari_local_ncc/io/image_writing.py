@@ -1,0 +1,81 @@
+"""Images to files, completely or not at all."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.execution import compute_tiles
+from napari_local_ncc.io.map_layout import OmeLayout
+from napari_local_ncc.io.map_omezarr import create_group
+from napari_local_ncc.io.map_tiff import create_tiff
+from napari_local_ncc.io.writing import check_output, check_space, replacing
+from napari_local_ncc.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from os import PathLike
+    from pathlib import Path
+
+    from napari_local_ncc.image import SpatialImage
+
+
+def iter_write_image(
+    image: SpatialImage, path: str | PathLike[str], *, overwrite: bool = False
+) -> Generator[Progress, None, None]:
+    """Compute an image and write it tile by tile.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image, of any real dtype that the format knows.
+    path : path_like
+        Where to; endings as of `write_map`. A ``.npy`` keeps the samples alone.
+    overwrite : bool, default False
+        Whether to replace an existing file, once the new one is complete.
+
+    Yields
+    ------
+    Progress
+        Tiles done and to do. The file is complete when the generator is exhausted; closing
+        it before leaves what was there.
+
+    Raises
+    ------
+    FileExistsError
+        If there is such a file already.
+    ValueError
+        If the ending is unknown, or its format has no place for the image's axes.
+    OSError
+        If the folder does not exist or cannot be written to.
+    """
+    target = check_output(path, overwrite)
+    check_space(target, image.data.nbytes)
+    with (
+        replacing(target) as partial,
+        _created(image, partial) as pixels,
+        closing(compute_tiles(image.data[np.newaxis])) as tiles,
+    ):
+        for tile in tiles:
+            pixels[tile.location] = tile.data
+            yield Progress("write", tile.done, tile.total)
+
+
+@contextmanager
+def _created(image: SpatialImage, path: Path) -> Iterator[Any]:
+    """Make a file that takes tiles of the image, with an axis of length 1 before its own."""
+    if path.suffix.lower() == ".npy":
+        pixels = np.lib.format.open_memmap(path, "w+", image.data.dtype, image.grid.shape)
+        yield pixels[np.newaxis]
+        pixels.flush()
+        return
+    layout = OmeLayout(image.grid, (image.name,))
+    if path.suffix.lower() == ".zarr":
+        chunks = layout.stored((1, *image.data.chunksize))
+        with create_group(layout, path, image.data.dtype, chunks) as target:
+            yield target
+    else:
+        with create_tiff(layout, path, image.data.dtype) as target:
+            yield target
