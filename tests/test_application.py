@@ -13,6 +13,7 @@ from napari_local_ncc.application import apply_to_image, apply_to_labels, apply_
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.io import iter_write_image, read_points, write_map
+from napari_local_ncc.registration import write_transform
 
 TURN = np.array([[0.96, 0.1, 3.0], [-0.1, 0.97, 5.5], [0, 0, 1.0]])
 
@@ -133,6 +134,11 @@ def test_the_command_applies_and_says_what_there_is(tmp_path, capsys):
     for name, words in (("t.json", "rotation"), ("l.ome.tif", "uint8"), ("m.npy", "60x60")):
         assert main(["info", str(tmp_path / name)]) == 0
         assert words in capsys.readouterr().out
+    pytest.importorskip("SimpleITK")
+    write_transform(found, tmp_path / "t.tfm")
+    assert main(["info", str(tmp_path / "t.tfm")]) == 2
+    assert main(["info", str(tmp_path / "t.tfm"), "--like", f]) == 0
+    assert "affine" in capsys.readouterr().out
     write_map(confidence_map(moving, moving), tmp_path / "map.ome.tif")
     assert main(["info", str(tmp_path / "map.ome.tif")]) == 0
     assert "radius 4" in capsys.readouterr().out

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 @app.command()
 def info(
     file: Annotated[str, typer.Argument(help="An image, a map, or a transform (.json, .tfm).")],
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="FIXED", help="The fixed image of an ITK transform, for its units."),
+    ] = None,
 ) -> None:
     """Say what a file holds: an image, a map of local NCC, or a transform."""
-    print("\n".join(_lines(Path(file))))
+    print("\n".join(_lines(Path(file), like)))
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, like: str | None) -> Iterator[str]:
     from napari_local_ncc.io import is_map, read_image, read_map
     from napari_local_ncc.registration import is_transform_path, read_transform
 
     if is_transform_path(path):
-        yield from _of_transform(read_transform(path))
+        grid = None if like is None else read_image(like).grid
+        yield from _of_transform(read_transform(path, grid))
     elif is_map(path):
         yield from _of_map(read_map(path))
     else:
