@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tifffile
 from skimage.io import imsave
 
@@ -224,3 +225,33 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
     assert "interrupted" in err
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_all_bands_are_told_in_a_line_each(tmp_path, pair, capsys):
+    output = tmp_path / "out.ome.zarr"
+    assert run("map", *pair, "-o", output, "--register", "translation", "--radius", 3,
+               "--bands", "ncc,confidence,shift", "--search", 2, "--fdr", 0.01) == 0  # fmt: skip
+    told = capsys.readouterr()
+    titles = [line.split()[0] for line in told.out.splitlines()]
+    for title in ("compare", "register", "ncc", "confidence", "detects", "shift", "classes", "map"):
+        assert title in titles
+    assert "false discovery rate of 1%" in told.out
+    assert "calibrate" in told.err
+    assert read_map(output).band_names[:2] == ("ncc", "confidence")
+
+
+def test_refining_is_told_and_makes_a_better_map(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    texture = scipy.ndimage.gaussian_filter(rng.normal(size=(120, 130)), 1.5)
+    rows, columns = np.indices(texture.shape, float)
+    shift = 2 * np.sin(columns / 40)
+    moved = scipy.ndimage.map_coordinates(texture, [rows + shift, columns], order=3, mode="nearest")
+    for name, image in (("a", moved), ("b", texture)):
+        np.save(tmp_path / f"{name}.npy", image)
+    medians = []
+    for options in ([], ["--refine"]):
+        output = tmp_path / f"out{len(options)}.npy"
+        assert run("map", tmp_path / "a.npy", tmp_path / "b.npy", "-o", output, *options) == 0
+        medians.append(np.nanmedian(read_map(output)["ncc"].compute()))
+    assert "refine   " in capsys.readouterr().out
+    assert medians[1] > medians[0] + 0.2

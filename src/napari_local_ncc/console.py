@@ -11,7 +11,7 @@ from rich.progress import Progress as ProgressBar
 from rich.progress import TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from napari_local_ncc.progress import Progress
     from napari_local_ncc.registration import Registration
@@ -51,13 +51,14 @@ def follow(steps: Generator[Progress, None, R]) -> R:
 
 
 def report(
-    registration: Registration | None, summary: Summary, before: Summary | None = None
+    registration: Registration | None, lines: Mapping[str, str], before: Summary | None = None
 ) -> None:
-    """Print what a registration found, and the map in numbers (before and after, if both)."""
+    """Print what a registration found, and the map in numbers, by title (before it, too)."""
     from napari_local_ncc.summary import describe_registration
 
     if registration is not None:
         print(f"register {describe_registration(registration)}")
     if before is not None:
         print(f"before   {before}")
-    print(f"{'ncc' if before is None else 'after':8} {summary}")
+    for title, text in lines.items():
+        print(f"{'after' if before is not None and title == 'ncc' else title:8} {text}")

@@ -65,8 +65,13 @@ class MapTally:
         """The distribution of the NCC."""
         return self._ncc.summary
 
-    def lines(self) -> dict[str, str]:
+    def lines(self, rate: float = RATE) -> dict[str, str]:
         """Say what the map holds, a line for each title.
+
+        Parameters
+        ----------
+        rate : float, default 0.05
+            The false discovery rate to accept pixels at, in (0, 1).
 
         Returns
         -------
@@ -76,7 +81,7 @@ class MapTally:
         """
         found = {"ncc": str(self.summary)} if "ncc" in self._names else {}
         if "confidence" in self._names:
-            found["confidence"] = _discoveries(self._confidence)
+            found["confidence"] = _discoveries(self._confidence, rate)
         if self._calibration is not None:
             found["detects"] = _detection(self._calibration)
             if self._calibration.fallback:
@@ -97,9 +102,9 @@ class MapTally:
         )
 
 
-def _discoveries(tally: ConfidenceTally) -> str:
+def _discoveries(tally: ConfidenceTally, rate: float) -> str:
     """Say how many pixels are confident, and which to accept."""
-    share, limit = tally.share(LEVEL), tally.false_discovery_threshold(RATE)
+    share, limit = tally.share(LEVEL), tally.false_discovery_threshold(rate)
     if np.isnan(share):
         return "defined nowhere"
     accepted = (
@@ -109,7 +114,7 @@ def _discoveries(tally: ConfidenceTally) -> str:
     )
     return (
         f"{share:.1%} of defined pixels reach {LEVEL:g}; "
-        f"at a false discovery rate of {RATE:.0%} (Benjamini-Hochberg) {accepted}"
+        f"at a false discovery rate of {100 * rate:g}% (Benjamini-Hochberg) {accepted}"
     )
 
 

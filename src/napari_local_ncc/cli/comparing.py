@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -43,6 +43,9 @@ def map_(
             "file (.tfm).",
         ),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option(help="Then follow the residual shift, until the map gets no better.")
+    ] = False,
     radius: Annotated[
         str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
     ] = "4",
@@ -62,6 +65,12 @@ def map_(
     search: Annotated[
         str, typer.Option(help="How far to look for residual shifts: pixels, or one per axis.")
     ] = "3",
+    fdr: Annotated[
+        float,
+        typer.Option(
+            min=1e-6, max=1, help="False discovery rate at which confident pixels are counted."
+        ),
+    ] = 0.05,
     select_fixed: Annotated[
         str, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
     ] = "",
@@ -120,8 +129,9 @@ def map_(
     from napari_local_ncc.io import check_layout, check_output, read_image
     from napari_local_ncc.pairing import pair_images
     from napari_local_ncc.parameters import NCCParameters, check_weights
-    from napari_local_ncc.pipeline import confidence_map
+    from napari_local_ncc.pipeline import iter_confidence_map
     from napari_local_ncc.plots import check_figure
+    from napari_local_ncc.refine import iter_refine
     from napari_local_ncc.registration import check_model, check_transform_path, iter_register
     from napari_local_ncc.summary import describe_pairing
     from napari_local_ncc.tables import check_table, frame_lines, frame_table
@@ -169,14 +179,19 @@ def map_(
     say(plan)
     if register != "none":
         applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
-    result = confidence_map(
-        a, b, parameters=parameters, registration=applied, mask=allowed, unitless=meaning
-    )
+    images: dict[str, Any] = {"fixed": a, "moving": b, "mask": allowed, "unitless": meaning}
+    refined = None
+    if refine:
+        refined = follow(iter_refine(**images, parameters=parameters, registration=applied))
+        applied = refined.registration
+    result = follow(iter_confidence_map(**images, parameters=parameters, registration=applied))
     is_series = bool(result.grid.series_shape)
     frames = GroupTally() if is_series or table is not None else None
-    summary = follow(written(result, output, overwrite=overwrite, workers=workers, frames=frames))
+    tally = follow(written(result, output, overwrite=overwrite, workers=workers, frames=frames))
     print(f"compare  {plan}")
-    report(None if transform is not None else applied, summary)
+    if refined is not None:
+        print(f"refine   {refined}")
+    report(applied if register != "none" else None, tally.lines(fdr))
     by_frame = {} if frames is None else frame_table(frames, result.grid)
     for line in frame_lines(by_frame) if is_series else []:
         print(f"frame    {line}")

@@ -36,7 +36,7 @@ def demo(
     registration = follow(iter_register(pair.fixed, pair.moving))
     before = confidence_map(pair.fixed, pair.moving)
     after = confidence_map(pair.fixed, pair.moving, registration=registration)
-    summary = follow(written(after, map_path, overwrite=overwrite, workers=None))
+    tally = follow(written(after, map_path, overwrite=overwrite, workers=None))
 
     registered = resample(pair.moving, pair.fixed.grid, registration)
     figure = comparison_figure(
@@ -45,6 +45,6 @@ def demo(
     )
     figure.savefig(figure_path, dpi=150)
     print(f"compare  {describe_pairing(pair.fixed, pair.moving, after.parameters)}")
-    report(registration, summary, before=summed(before))
+    report(registration, tally.lines(), before=summed(before))
     print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
     print(f"map      {map_path}\nfigure   {figure_path}")

@@ -11,6 +11,7 @@ from napari_local_ncc.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_local_ncc.findings import MapTally
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pipeline import ConfidenceMap
     from napari_local_ncc.summary import Summary
@@ -24,24 +25,24 @@ def written(
     overwrite: bool,
     workers: int | None,
     frames: GroupTally | None = None,
-) -> Generator[Progress, None, Summary]:
-    """Write a map tile by tile and sum up its NCC band on the way, by frame too if asked."""
+) -> Generator[Progress, None, MapTally]:
+    """Write a map tile by tile and sum up its bands on the way, its NCC by frame if asked."""
+    from napari_local_ncc.findings import MapTally
     from napari_local_ncc.io import iter_write_map
     from napari_local_ncc.pipeline import load_kernel
-    from napari_local_ncc.summary import Tally
     from napari_local_ncc.tables import tally_frames
 
     yield Progress("load the kernel (a few seconds after an installation)", 0, 1)
     load_kernel()
-    tally = Tally()
+    tally = MapTally(result.band_names, result.calibration)
     band = result.band_names.index("ncc")
     with closing(iter_write_map(result, path, overwrite=overwrite, workers=workers)) as tiles:
         for tile in tiles:
-            tally.add(tile.data[band])
+            tally.add(tile.data)
             if frames is not None:
                 tally_frames(frames, tile.location[1:], tile.data[band], result.grid)
             yield Progress("compare", tile.done, tile.total)
-    return tally.summary
+    return tally
 
 
 def summed(result: ConfidenceMap) -> Summary:
