@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -53,4 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         code = 2
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
         say("local-ncc: interrupted; what was not complete is removed")
+        if arguments is None:  # a process of its own
+            # Engines and zarr's thread may still be at work: waiting for them takes seconds,
+            # and what they say of an interpreter that goes away is a traceback.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
     return int(code)
