@@ -1,8 +1,7 @@
-"""Classes, gate and smooth field of a residual shift."""
+"""Classes and smooth field of a residual shift."""
 
 from __future__ import annotations
 
-import dask.array as da
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -13,7 +12,6 @@ from napari_local_ncc.displacement import (
     class_shares,
     classify,
     coherence,
-    gate_shift,
     is_believable,
     shift_length,
     smoothed_shift,
@@ -73,19 +71,6 @@ def test_planted_differences_differ_and_a_shifted_patch_is_displaced(shared_data
     assert np.mean(labels[104:136, 94:126] == DISPLACED) > 0.9
 
 
-def test_the_gate_keeps_what_is_confident(rng):
-    bands = rng.random((4, 6, 5)).astype("f4")
-    confidence = rng.random((6, 5))
-    confidence[0, 0] = NAN
-    gated = gate_shift(bands, confidence, level=0.5)
-    np.testing.assert_array_equal(gated[:2], bands[:2])
-    keep = confidence >= 0.5
-    np.testing.assert_array_equal(gated[2:, keep], bands[2:, keep])
-    assert np.isnan(gated[2:, ~keep]).all()
-    lazy = gate_shift(da.from_array(bands), da.from_array(confidence), level=0.5)
-    np.testing.assert_array_equal(lazy.compute(), gated)
-
-
 def test_a_constant_shift_stays_and_fills_the_holes(rng):
     bands = np.ones((4, 40, 50), "f4")
     bands[0] = rng.uniform(0.5, 1, (40, 50))
@@ -119,9 +104,10 @@ def test_independent_axes_are_not_smoothed(rng):
     field = smoothed_shift(bands, sigma=(0, 2, 2))
     for k in range(3):
         np.testing.assert_allclose(field[:, k], smoothed_shift(bands[:, k], sigma=2), rtol=1e-5)
+    np.testing.assert_array_equal(field, smoothed_shift(bands, sigma=np.array([0.0, 2.0, 2.0])))
 
 
-@pytest.mark.parametrize("sigma", [-1, (1, 2, 3)])
+@pytest.mark.parametrize("sigma", [-1, (1, 2, 3), np.nan, np.array([[1, 2]])])
 def test_bad_sigmas_are_named(sigma):
     with pytest.raises(ValueError, match="sigma"):
         smoothed_shift(np.zeros((4, 5, 5)), sigma=sigma)

@@ -1,14 +1,15 @@
-"""What a residual shift says: classes, lengths, a gate, and a smooth field to register with."""
+"""What a residual shift says: classes, lengths, and a smooth field to register with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.ndimage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 CLASSES = ("undefined", "agrees", "displaced", "differs")  # the names of the labels 0 to 3
@@ -125,27 +126,6 @@ def is_believable(
     return agrees | (labels == CLASSES.index("displaced"))
 
 
-def gate_shift(bands: Any, confidence: Any, *, level: float = 0.95) -> Any:
-    """Blank the shift where it rests on too little.
-
-    Parameters
-    ----------
-    bands : array or dask array, shape (2 + n, ...)
-        What `local_shift` returns.
-    confidence : array or dask array, shape (...)
-        Confidence at each pixel, in [0, 1]: of `ncc_best`, to keep what is displaced.
-    level : float, default 0.95
-        Confidence from which on a shift is kept.
-
-    Returns
-    -------
-    array or dask array, shape (2 + n, ...)
-        The same, with the shift NaN where `confidence` is below `level` or NaN.
-    """
-    keep = confidence >= level
-    return np.concatenate([bands[:2], np.where(keep, bands[2:], np.float32(np.nan))])
-
-
 def coherence(
     shift: ArrayLike, *, radius: Sequence[int], search: Sequence[int]
 ) -> tuple[float, float]:
@@ -200,14 +180,14 @@ def coherence(
     return found, found * float(np.sqrt(use.sum()))
 
 
-def smoothed_shift(bands: ArrayLike, *, sigma: float | Sequence[float]) -> NDArray[np.float32]:
+def smoothed_shift(bands: ArrayLike, *, sigma: ArrayLike) -> NDArray[np.float32]:
     """Make a dense, smooth displacement field of a residual shift.
 
     Parameters
     ----------
     bands : array_like, shape (2 + n, ...)
         What `local_shift` returns: ncc_best, gain, and n components, NaN where undefined.
-    sigma : float or sequence of float
+    sigma : float or array_like of float
         Standard deviation of the Gaussian in pixels, for all axes or one per axis; 0 along
         an independent axis.
 
@@ -223,13 +203,14 @@ def smoothed_shift(bands: ArrayLike, *, sigma: float | Sequence[float]) -> NDArr
     Raises
     ------
     ValueError
-        If a sigma is negative, or there is not one per axis.
+        If a sigma is negative or not finite, or there is not one per axis.
     """
     values = np.asarray(bands, np.float32)
     axes = values.ndim - 1
-    sigmas = tuple(sigma) if isinstance(sigma, Sequence) else (sigma,) * axes
-    if len(sigmas) != axes or min(sigmas) < 0:
+    given = np.asarray(sigma, np.float64)
+    if given.shape not in ((), (axes,)) or not ((given >= 0) & (given < np.inf)).all():
         raise ValueError(f"sigma must be a number >= 0, or one for each of {axes} axes: {sigma!r}")
+    sigmas = np.broadcast_to(given, axes).tolist()
     known = np.isfinite(values[2:]).all(axis=0)
     power = np.where(known, np.clip(values[0], 0, MAX_NCC), 0) ** 2
     weight = power / (1 - power)
