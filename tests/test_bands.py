@@ -1,5 +1,7 @@
 """Bands of a map: computed together, they are what each is when computed alone."""
 
+import dataclasses
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -74,6 +76,21 @@ def test_map_without_a_calibration_makes_its_own_and_keeps_it(pair):
     assert result.calibration == calibrate(*pair, radius=3)
     assert Calibration.from_dict(result.provenance["calibration"]) == result.calibration
     assert confidence_map(*pair, parameters=ALL.replace(bands=("ncc", "shift"))).calibration is None
+
+
+@pytest.mark.parametrize("other", [{"radius": 5}, {"weights": "gaussian"}])
+def test_a_calibration_for_other_windows_is_refused(pair, calibration, other):
+    with pytest.raises(ValueError, match=r"holds for box windows of radius \(3, 3\)"):
+        confidence_map(*pair, parameters=ALL.replace(**other), calibration=calibration)
+    other = ALL.replace(bands=("ncc",), **other)
+    assert confidence_map(*pair, parameters=other, calibration=calibration).calibration is None
+
+
+def test_a_null_per_frame_is_refused_before_anything_is_computed(calibration):
+    calibration = dataclasses.replace(calibration, nulls=calibration.nulls * 2)
+    untouched = da.map_blocks(lambda: 1 / 0, chunks=((90,), (110,)), dtype=float)
+    with pytest.raises(ValueError, match="every one of 2 frames has its own null"):
+        confidence_map(untouched, untouched, parameters=ALL, calibration=calibration)
 
 
 def test_confidence_and_shift_say_what_is_true_of_the_pair(pair):

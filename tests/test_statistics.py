@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pickle
@@ -363,6 +364,41 @@ def test_calibrate_refuses_bad_input(rng):
         calibrate(image, image[1:], radius=3)
     with pytest.raises(ValueError, match="min_valid"):
         calibrate(image, image, radius=3, min_valid=2)
+    with pytest.raises(ValueError, match="at most 3 axes"):
+        calibrate(np.zeros((5,) * 4), np.zeros((5,) * 4), radius=1)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 1), ()])
+def test_every_ncc_needs_its_samples(calibration, shape):
+    with pytest.raises(ValueError, match=r"ncc has shape \(4,\) but effective_samples has shape"):
+        calibration.confidence(np.zeros(4, np.float32), np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("level", [-1, 0, 1, 1.2, np.nan])
+def test_impossible_levels_are_refused(calibration, level):
+    tally = ConfidenceTally()
+    tally.add(np.linspace(0, 1, 9))
+    for ask in (calibration.thresholds, tally.share):
+        with pytest.raises(ValueError, match=r"confidence must lie within \(0, 1\)"):
+            ask(level)
+
+
+@pytest.mark.parametrize("frame", [-1, 2])
+def test_frames_that_are_none_are_refused(calibration, frame):
+    series = dataclasses.replace(calibration, nulls=calibration.nulls * 2)
+    one = np.zeros(1, np.float32)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        series.thresholds(frame=frame)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        series.confidence(one, one, frame=frame)
+
+
+def test_truncated_values_are_no_calibration(calibration):
+    for cut in (lambda q: q[:-1], lambda q: [row[:-1] for row in q], lambda q: []):
+        values = json.loads(json.dumps(calibration.to_dict()))
+        values["nulls"][0]["quantiles"] = cut(values["nulls"][0]["quantiles"])
+        with pytest.raises(ValueError, match="no calibration"):
+            Calibration.from_dict(values)
 
 
 # --- false discoveries ---------------------------------------------------------------------

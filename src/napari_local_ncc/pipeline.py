@@ -99,7 +99,8 @@ def confidence_map(
         What the coordinates of an image without physical units mean beside one that has
         them; see `napari_local_ncc.pairing.pair_images`.
     calibration : Calibration, optional
-        For the band "confidence": from an earlier map of such images with the same window.
+        For the band "confidence": from an earlier map of such images with the same window,
+        one null for all frames.
         Default: calibrate on a sample of these two, all frames of a series together.
 
     Returns
@@ -113,7 +114,8 @@ def confidence_map(
     TypeError
         If an image is complex or not numeric.
     ValueError
-        If the images cannot be paired or do not overlap, or a radius does not fit.
+        If the images cannot be paired or do not overlap, a radius does not fit, or the
+        calibration holds for other windows, or for every frame by itself.
     """
     return finished(
         iter_confidence_map(
@@ -163,7 +165,9 @@ def iter_confidence_map(
     allowed = None if mask is None else mask_on(mask, pair.fixed)[box]
     if "confidence" not in parameters.bands:
         calibration = None
-    elif calibration is None:
+    elif calibration is not None:
+        calibration.check_window(parameters.radius_on(grid), parameters.weights)
+    else:
         calibration = yield from iter_calibrate(
             a,
             b,

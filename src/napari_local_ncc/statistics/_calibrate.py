@@ -16,7 +16,7 @@ from napari_local_ncc.ncc import local_ncc
 from napari_local_ncc.parameters import as_samples, check_limits, check_radius, check_weights
 from napari_local_ncc.progress import Progress, finished
 from napari_local_ncc.statistics._calibration import Calibration
-from napari_local_ncc.statistics._effective import check_images, effective_samples
+from napari_local_ncc.statistics._effective import check_axes, check_images, effective_samples
 from napari_local_ncc.statistics._null import Null, fisher_null, fit_null
 from napari_local_ncc.statistics._sampling import (
     SHIFTS,
@@ -129,6 +129,7 @@ def iter_calibrate(
     arrays = [im if isinstance(im, da.Array) else as_samples(im) for im in images]
     check_images(arrays)
     radii = check_radius(radius, arrays[0].ndim)
+    check_axes(radii)
     window = _Window(radii, check_weights(weights), float(min_std), float(min_valid))
     frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
     tiles = [places(arrays, radii, frame, seed) for frame in frames]

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_local_ncc.statistics._null import STEPS, Null, confidence_table, threshold
+from napari_local_ncc.statistics._discovery import check_confidence
+from napari_local_ncc.statistics._null import (
+    SCORES,
+    STEPS,
+    Null,
+    confidence_table,
+    threshold,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,10 +72,19 @@ class Calibration:
         -------
         array of float32, that shape
             In [0, 1]; NaN where either is NaN.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, or `frame` is missing where it is needed or not a frame.
         """
+        if ncc.shape != effective_samples.shape:
+            raise ValueError(
+                f"ncc has shape {ncc.shape} but effective_samples has shape "
+                f"{effective_samples.shape}; every ncc needs the samples of its window"
+            )
         if len(self.nulls) == 1 or frame is not None:
-            null = self.nulls[frame or 0] if len(self.nulls) > 1 else self.nulls[0]
-            return _read(null, ncc, effective_samples)
+            return _read(self._null(frame or 0), ncc, effective_samples)
         independent = [n for n, r in zip(ncc.shape, self.radius, strict=True) if not r]
         if prod(independent) != len(self.nulls):
             raise ValueError(
@@ -96,10 +112,54 @@ class Calibration:
         -------
         list of Threshold
             From the coarsest texture to the finest.
+
+        Raises
+        ------
+        ValueError
+            If `confidence` is not within (0, 1), or `frame` is not a frame.
         """
-        null = self.nulls[frame]
+        check_confidence(confidence)
+        null = self._null(frame)
         pairs = zip(null.effective_samples, threshold(null, confidence), strict=True)
         return [Threshold(number, ncc) for number, ncc in pairs]
+
+    def check_window(self, radius: tuple[int, ...], weights: str) -> None:
+        """Raise an error unless this can judge every frame of a map of such windows.
+
+        Parameters
+        ----------
+        radius : tuple of int
+            Radius of the map's windows in pixels, per axis.
+        weights : {"box", "gaussian"}
+            Their weights.
+
+        Raises
+        ------
+        ValueError
+            If it holds for other windows, or every frame has its own null.
+        """
+        if (self.radius, self.weights) != (radius, weights):
+            raise ValueError(
+                f"the calibration holds for {self.weights} windows of radius {self.radius}, but "
+                f"the map has {weights} windows of radius {radius}; calibrate for these, or let "
+                "the map do it"
+            )
+        if len(self.nulls) > 1:
+            raise ValueError(
+                f"every one of {len(self.nulls)} frames has its own null, but a map takes one "
+                "for all; calibrate with per_frame=False, or judge arrays by "
+                "Calibration.confidence"
+            )
+
+    def _null(self, frame: int) -> Null:
+        """Return the null of a frame, which may be that of all."""
+        if len(self.nulls) == 1 and frame >= 0:
+            return self.nulls[0]
+        if not 0 <= frame < len(self.nulls):
+            raise ValueError(
+                f"frame must be a number from 0 to {len(self.nulls) - 1}, got {frame!r}"
+            )
+        return self.nulls[frame]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` and JSON take."""
@@ -115,18 +175,26 @@ class Calibration:
             If a value is missing or none that a calibration has.
         """
         try:
-            nulls = tuple(
-                Null(
-                    tuple(null["effective_samples"]),
-                    tuple(map(tuple, null["quantiles"])),
-                    null["windows"],
-                )
-                for null in values["nulls"]
-            )
+            nulls = tuple(_null_of(null) for null in values["nulls"])
             radius = tuple(values["radius"])
             return cls(nulls, radius, values["weights"], values["seed"], values["fallback"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"these values are no calibration: {error!r} is wrong") from error
+
+
+def _null_of(values: Mapping[str, Any]) -> Null:
+    null = Null(
+        tuple(values["effective_samples"]),
+        tuple(map(tuple, values["quantiles"])),
+        values["windows"],
+    )
+    lengths = [len(quantiles) for quantiles in null.quantiles]
+    if not lengths or lengths != [len(SCORES)] * len(null.effective_samples):
+        raise ValueError(
+            f"these values are no calibration: {len(null.effective_samples)} classes need "
+            f"{len(SCORES)} quantiles each, but there are {lengths}"
+        )
+    return null
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,14 @@ class ConfidenceTally:
         self._counts += np.bincount(step.astype(np.intp), minlength=STEPS + 1)
 
     def share(self, confidence: float = 0.95) -> float:
-        """Return the share of defined pixels with at least this confidence; NaN if none is."""
+        """Return the share of defined pixels with at least this confidence; NaN if none is.
+
+        Raises
+        ------
+        ValueError
+            If `confidence` is not within (0, 1).
+        """
+        check_confidence(confidence)
         total = int(self._counts.sum())
         if not total:
             return np.nan
@@ -40,6 +47,12 @@ class ConfidenceTally:
         # Each step counts as the largest p in it.
         p = SMALLEST ** (np.arange(STEPS + 1) / STEPS)
         return _benjamini_hochberg(p[::-1], self._counts[::-1], rate)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise an error unless a level of confidence lies within (0, 1)."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie within (0, 1), got {confidence!r}")
 
 
 def false_discovery_threshold(confidence: ArrayLike, rate: float = 0.05) -> float:

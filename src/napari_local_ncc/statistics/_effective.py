@@ -112,8 +112,7 @@ def effective_samples(
     check_images(images)
     shape = images[0].shape
     radii, weights = check_radius(radius, len(shape)), check_weights(weights)
-    if sum(r > 0 for r in radii) > 3:
-        raise ValueError(f"windows extend along at most 3 axes, got radius {radii}")
+    check_axes(radii)
     where = region or (slice(None),) * len(shape)
     where = tuple(slice(*part.indices(n)[:2]) for part, n in zip(where, shape, strict=True))
     out = np.empty([part.stop - part.start for part in where], np.float32)
@@ -155,6 +154,12 @@ def check_images(images: Sequence[Any]) -> None:
             raise TypeError(f"mask must be boolean (True = use), got {image.dtype}")
     if not images[0].shape or 0 in images[0].shape:
         raise ValueError(f"the images are empty or have no axes: their shape is {images[0].shape}")
+
+
+def check_axes(radius: Sequence[int]) -> None:
+    """Raise an error if windows extend along more axes than a volume has."""
+    if sum(r > 0 for r in radius) > 3:
+        raise ValueError(f"windows extend along at most 3 axes, got radius {tuple(radius)}")
 
 
 def _volumes(array: NDArray[Any], windowed: list[int]) -> NDArray[Any]:
