@@ -148,6 +148,48 @@ def test_effective_samples_ignore_gain_and_offset(rng):
         np.testing.assert_allclose(other, reference, rtol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(150, 170), (20, 40, 50)])
+@pytest.mark.parametrize("bright", [1e7, 3e12, 1e30])
+def test_one_bright_sample_leaves_windows_without_it_alone(rng, shape, bright):
+    pair = [texture(rng, shape).astype("f4") for _ in range(2)]
+    radius = (3,) * len(shape)
+    expected = effective_samples(*pair, radius=radius)
+    pair[0][tuple(n // 2 for n in shape)] = bright
+    found = effective_samples(*pair, radius=radius)
+    assert np.isfinite(found).all()
+    far = np.ones(shape, bool)
+    far[
+        tuple(slice(n // 2 - m, n // 2 + m + 1) for n, m in zip(shape, margin(radius), strict=True))
+    ] = False
+    np.testing.assert_allclose(found[far], expected[far], rtol=1e-5)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_a_part_gives_what_the_whole_gives_beside_what_outshines_it(rng, holes):
+    fixed, moving = texture(rng, (90, 120)), texture(rng, (90, 120))
+    fixed[:, 60:] *= 1e8
+    fixed[5:30, 5:30] = 0.25
+    if holes:
+        moving[rng.random(moving.shape) < 0.1] = np.nan
+    whole = effective_samples(fixed, moving, radius=2)
+    dim = 60 - margin((2, 2))[1]
+    part = effective_samples(fixed[:, :60], moving[:, :60], radius=2)[:, :dim]
+    np.testing.assert_allclose(whole[:, :dim], part, rtol=1e-5)
+    assert np.isnan(part[15:20, 15:20]).all()
+    assert np.isnan(part).sum() < 25 * 25 + 0.2 * holes * part.size
+
+
+@pytest.mark.parametrize("offset", [2**60, -(2**62)])
+def test_effective_samples_of_large_integers_are_those_of_small_ones(rng, offset):
+    pair = [(100 * texture(rng, (40, 50))).astype("i8") for _ in range(2)]
+    mask = rng.random((40, 50)) < 0.9
+    for options in ({}, {"mask": mask}):
+        np.testing.assert_array_equal(
+            effective_samples(*(image + offset for image in pair), radius=3, **options),
+            effective_samples(*pair, radius=3, **options),
+        )
+
+
 def test_finer_texture_is_worth_more_samples(rng):
     numbers = [
         np.median(effective_samples(texture(rng, (90, 90), s), texture(rng, (90, 90), s), radius=4))

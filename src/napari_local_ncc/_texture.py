@@ -4,8 +4,9 @@ The correlation at a lag follows from the mean squared difference d there and th
 v: 1 - d / (2 v). So the sums needed are those of a, a², b, b² and, per windowed axis, the
 squared differences at two lags; and counts where samples are missing. They are summed along
 z into planes, along y into columns, then along x, each sum sliding: what enters is added,
-what leaves subtracted. Rounding is that of float64 against the largest sample of a tile,
-which is plenty for a description of texture.
+what leaves subtracted. So rounding is that of float64 against the largest sample of a tile,
+which is plenty for a description of texture; where it is not, next to a sample that
+outshines all, every window is summed anew, and rounding is against what lies in it.
 """
 
 from __future__ import annotations
@@ -156,6 +157,16 @@ def _slide_along(columns: Sums, row: int, side: int, n: int, sums: Sums) -> None
 
 
 @inner
+def _sum_anew(columns: Sums, rows: int, side: int, n: int, sums: Sums) -> None:
+    for row in range(rows):
+        for x in range(n):
+            sums[row, x] = 0.0
+        for k in range(side):
+            for x in range(U(n)):
+                sums[row, x] += columns[row, U(k) + x]
+
+
+@inner
 def _window(centre: int, reach: int, size: int) -> tuple[int, int]:
     return max(centre - reach, 0), min(centre + reach, size - 1)
 
@@ -224,6 +235,7 @@ def _store_share(
     long_weights: tuple[float, float, float],
     narrow: bool,
     floor: float,
+    sliding: bool,
     n: int,
     out: NDArray[np.float32],
     to: Triple,
@@ -234,7 +246,9 @@ def _store_share(
         mean_a, mean_b = w * sums[A, x], w * sums[B, x]
         var_a = w * sums[A + 1, x] - mean_a * mean_a
         var_b = w * sums[B + 1, x] - mean_b * mean_b
-        known = (sums[COUNT, x] > 2.5) & (var_a > floor) & (var_b > floor)
+        floor_a = floor if sliding else floor * w * sums[A + 1, x]
+        floor_b = floor if sliding else floor * w * sums[B + 1, x]
+        known = (sums[COUNT, x] > 2.5) & (var_a > floor_a) & (var_b > floor_b)
         if narrow:
             var_a = _variance_within(sums, 0, lags, x, var_a)
             var_b = _variance_within(sums, 1, lags, x, var_b)
@@ -260,6 +274,7 @@ def tile_independent_share(
     long_weights: tuple[float, float, float],
     narrow: bool,
     floor: float,
+    sliding: bool,
     out: NDArray[np.float32],
 ) -> None:
     """Compute which share of the samples in every window of a tile counts as independent.
@@ -268,7 +283,7 @@ def tile_independent_share(
     ----------
     a, b : array of float64, shape (z, y, x)
         The samples of the tile and around it: `reach` before, `reach` + `lags` behind,
-        unless the image ends there. Centred, within [-1, 1]; 0 where invalid.
+        unless the image ends there. Centred, the largest being 1 or -1; 0 where invalid.
     valid : array of float64, shape (z, y, x) or empty
         1 or 0; empty where all samples are valid.
     first : tuple of int
@@ -282,7 +297,10 @@ def tile_independent_share(
     narrow : bool
         Whether the variance is that at the long lag, not in the whole window.
     floor : float
-        The variance at or below which a window is flat.
+        The variance at or below which a window counts as flat; if not `sliding`, as a
+        share of the mean square in the window.
+    sliding : bool
+        Whether sums slide, which is several times faster than to sum every window anew.
     out : array of float32, shape (z, y, x)
         Receives the shares, NaN where undefined.
     """
@@ -299,25 +317,32 @@ def tile_independent_share(
         x = first[2] + block
         left, right = max(x - reach[2], 0), min(x + n + reach[2], shape[2])
         pad, taken = left - (x - reach[2]), right - left
-        planes[:] = 0.0
         for k in range(depth):
-            z = first[0] + k
+            z, fresh = first[0] + k, k == 0 or not sliding
+            if fresh:
+                planes[:] = 0.0
             last = min(z + reach[0] + 1, shape[0])
             for y in range(shape[1]):
-                for plane in range(max(z - reach[0], 0) if k == 0 else z + reach[0], last):
+                for plane in range(max(z - reach[0], 0) if fresh else z + reach[0], last):
                     _add_row(a, b, valid, (plane, y, left), taken, 1.0, lags, planes)
-                if k > 0 and z > reach[0]:
+                if not fresh and z > reach[0]:
                     _add_row(a, b, valid, (z - reach[0] - 1, y, left), taken, -1.0, lags, planes)
-            columns[:] = 0.0
             for i in range(height):
-                y = first[1] + i
+                y, fresh = first[1] + i, i == 0 or not sliding
+                if fresh:
+                    columns[:] = 0.0
                 last = min(y + reach[1] + 1, shape[1])
-                for row in range(max(y - reach[1], 0) if i == 0 else y + reach[1], last):
+                for row in range(max(y - reach[1], 0) if fresh else y + reach[1], last):
                     _slide_down(planes, row, 1.0, taken, rows, columns, pad)
-                if i > 0 and y > reach[1]:
+                if not fresh and y > reach[1]:
                     _slide_down(planes, y - reach[1] - 1, -1.0, taken, rows, columns, pad)
-                for row in range(0, rows, 4):
-                    _slide_along(columns, row, side, n, sums)
+                if sliding:
+                    for row in range(0, rows, 4):
+                        _slide_along(columns, row, side, n, sums)
+                else:
+                    _sum_anew(columns, rows, side, n, sums)
                 if not valid.size:
                     _store_counts((z, y, x), reach, lags, shape, n, sums)
-                _store_share(sums, lags, long_weights, narrow, floor, n, out, (k, i, block))
+                _store_share(
+                    sums, lags, long_weights, narrow, floor, sliding, n, out, (k, i, block)
+                )

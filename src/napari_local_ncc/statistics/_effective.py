@@ -27,7 +27,9 @@ LONGEST_LAG = 4  # px
 # images would seem coarse, and be judged more severely, where their structure is strong.
 NARROW, NARROW_REACH = 2, 6  # px
 TILE = (24, 64, 1024)  # z, y, x
-FLAT = 1e-13  # share of the largest square below which a variance is rounding
+# Shares of the largest square in a tile, or of the mean square in a window, at or below
+# which a variance may be rounding: of sums that slide through the tile, and of the window's.
+UNSURE, FLAT = 1e-11, 1e-13
 
 
 def margin(radius: Sequence[int]) -> tuple[int, ...]:
@@ -226,8 +228,29 @@ def _share(
     # As measured: wide windows hold lags that the first does not foretell, as where white
     # noise lies on coarse texture; in narrow ones the mean takes most of them away.
     long_weights = tuple(0.0 if narrow else 0.4 * max(r - 2, 0) for r in radius)
-    tile_independent_share(a, b, weight, first, reach, lags, long_weights, narrow, FLAT, share)
+    images = (a, b, weight, first, reach, lags, long_weights, narrow)
+    tile_independent_share(*images, UNSURE, True, share)
+    # NaN are flat windows, as a rule; else a sample so large that sums must not slide past it.
+    unsure = np.isnan(share) if valid is None else np.isnan(share) & valid[within]
+    for samples in (a, b):
+        if unsure.any():
+            unsure &= _varying(samples, valid, reach)[within]
+    if unsure.any():
+        tile_independent_share(*images, FLAT, False, share)
     return share
+
+
+def _varying(
+    samples: Numbers, valid: NDArray[np.bool_] | None, reach: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Return where the valid samples of a window are not all the same."""
+    size = tuple(2 * r + 1 for r in reach)
+    highest = samples if valid is None else np.where(valid, samples, -np.inf)
+    lowest = samples if valid is None else np.where(valid, samples, np.inf)
+    return np.asarray(
+        scipy.ndimage.maximum_filter(highest, size, mode="nearest")
+        > scipy.ndimage.minimum_filter(lowest, size, mode="nearest")
+    )
 
 
 def _relative(part: Slices, whole: Slices) -> Slices:
@@ -255,11 +278,21 @@ def _tiles(
 
 
 def _centred(samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> Numbers:
-    """Return samples moved and scaled to [-1, 1]; 0 where invalid."""
+    """Return samples less their median, the largest being 1 or -1; 0 where invalid.
+
+    The median, as what is halfway to one bright sample is far from all others.
+    """
     known = samples if valid is None else samples[valid]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    half = high / 2 - low / 2
-    values = np.subtract(samples, low + half, dtype=np.float64)
+    if not known.size:
+        return np.zeros(samples.shape)
+    if samples.dtype.kind in "iu" and samples.dtype.itemsize == 8:
+        # Past 2 ** 53 float64 skips integers; where they lie does not matter.
+        lowest = np.uint64(int(known.min()) % 2**64)
+        samples, known = (array.astype(np.uint64) - lowest for array in (samples, known))
+    centre = float(np.median(known.flat[:: max(1, known.size // 1001)])) / 2
+    # By halves, as the whole span may exceed the largest number.
+    values = np.multiply(samples, 0.5, dtype=np.float64) - centre
+    half = max(float(known.max()) / 2 - centre, centre - float(known.min()) / 2)
     if half:
         values /= half
     return values if valid is None else np.where(valid, values, 0.0)
