@@ -316,10 +316,12 @@ def test_the_seed_decides(rng):
 
 def test_dask_arrays_calibrate_as_numpy_arrays_do(rng):
     pair = texture(rng, (300, 260)), texture(rng, (300, 260))
-    lazy = [da.from_array(image, chunks=image.shape) for image in pair]
-    assert calibrate(*lazy, radius=3) == calibrate(*pair, radius=3)
-    chunked = calibrate(*(image.rechunk(64) for image in lazy), radius=3)
-    assert not chunked.fallback
+    expected = calibrate(*pair, radius=3)
+    assert not expected.fallback
+    for chunks in ((300, 260), (64, 64), (129, 260), (40, 131)):
+        lazy = [da.from_array(image, chunks=chunks) for image in pair]
+        assert calibrate(*lazy, radius=3) == expected
+        assert calibrate(pair[0], lazy[1], radius=3) == expected
 
 
 def test_survives_json_and_pickling(calibration):

@@ -61,7 +61,7 @@ def calibrate(
         Whether every frame (index along axes of radius 0) gets a null of its own; else
         all share one, drawn from frames at random.
     seed : int, default 0
-        The same seed gives the same calibration.
+        The same seed gives the same calibration, however the images are chunked.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def iter_calibrate(
     check_axes(radii)
     window = _Window(radii, check_weights(weights), float(min_std), float(min_valid))
     frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
-    tiles = [places(arrays, radii, frame, seed) for frame in frames]
+    tiles = [places(arrays[0].shape, radii, frame, seed) for frame in frames]
     load = partial(read_tile, read or partial(_slices, arrays), shape=arrays[0].shape, radius=radii)
     nulls = yield from _iter_nulls(tiles, load, window, seed)
     return Calibration(

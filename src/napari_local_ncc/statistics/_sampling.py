@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.array as da
 import numpy as np
 import scipy.ndimage
 
@@ -50,14 +49,14 @@ class Tile:
 
 
 def places(
-    arrays: list[Any], radius: tuple[int, ...], frame: tuple[int, ...] | None, seed: int
+    shape: tuple[int, ...], radius: tuple[int, ...], frame: tuple[int, ...] | None, seed: int
 ) -> list[Slices]:
     """Return where tiles are taken: bounded in number and size, spread over the image.
 
     Parameters
     ----------
-    arrays : list of array
-        Images of one shape.
+    shape : tuple of int
+        Of the images.
     radius : tuple of int
         Window radius per axis; tiles are 1 long along axes of radius 0.
     frame : tuple of int or None
@@ -68,21 +67,16 @@ def places(
     Returns
     -------
     list of tuple of slice
-        Each within one chunk of dask arrays whose chunks are larger than a tile.
+        The same however the images are chunked.
     """
     rng = np.random.default_rng([seed, *(frame or ())])
-    shape = arrays[0].shape
     lengths = _lengths(shape, radius)
-    lazy = [array for array in arrays if isinstance(array, da.Array)]
     found = []
     for _ in range(TILES):
         place, independent = [], iter(frame or ())
-        for axis, (n, r, length) in enumerate(zip(shape, radius, lengths, strict=True)):
+        for n, r, length in zip(shape, radius, lengths, strict=True):
             start = int(rng.integers(0, n - length + 1))
-            if r:
-                for array in lazy:
-                    start = _within_chunk(start, length, array.chunks[axis])
-            elif frame is not None:
+            if not r and frame is not None:
                 start = next(independent)
             place.append((start, start + length))
         found.append(tuple(place))
@@ -98,15 +92,6 @@ def _lengths(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:
 
 def _rim(radius: tuple[int, ...]) -> list[int]:
     return [reach // 2 for reach in margin(radius)]
-
-
-def _within_chunk(start: int, length: int, chunks: tuple[int, ...]) -> int:
-    """Move an interval into the chunk that holds most of it, if that is long enough."""
-    edges = np.concatenate([[0], np.cumsum(chunks)])
-    chunk = int(np.searchsorted(edges, start + length // 2, side="right")) - 1
-    if chunks[chunk] < length:
-        return start
-    return int(np.clip(start, edges[chunk], edges[chunk + 1] - length))
 
 
 def read_tile(
