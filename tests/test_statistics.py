@@ -343,6 +343,16 @@ def test_too_small_an_image_falls_back_and_says_so(rng):
     assert not calibrate(*(texture(rng, (120, 120)) for _ in range(2)), radius=4).fallback
 
 
+def test_a_tiny_image_that_is_calibrated_is_judged_fairly_on_average():
+    rates = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        pair = [texture(rng, (16, 16), (0.5, 1.5, 3.0)[seed % 3]) for _ in range(2)]
+        assert not calibrate(*pair, radius=2).fallback
+        rates.append((confidence_of(*pair, 2, seed) >= 0.95).mean())
+    assert np.mean(rates) == pytest.approx(0.05, rel=0.5)
+
+
 def test_constant_images_fall_back():
     calibration = calibrate(np.ones((99, 99)), np.ones((99, 99)), radius=3)
     assert calibration.fallback

@@ -71,9 +71,11 @@ def calibrate(
     Notes
     -----
     The null is the ncc of fixed against moving displaced by large shifts, in up to 24
-    tiles, in classes of equal size by effective samples. In images with room for fewer
-    than 60 windows that do not overlap, Fisher's z with the effective number of samples
-    stands in, which is too strict in coarse texture; `Calibration.fallback` says so.
+    tiles, in classes of equal size by effective samples. Where that gives fewer than 60
+    pairs of windows that do not overlap, Fisher's z with the effective number of samples
+    stands in, which is too strict in coarse texture; `Calibration.fallback` says so. In a
+    small image tiles and displacements show the same windows again: 60 pairs may come
+    from 6 windows, and one image's rate of false positives varies more.
     """
     return finished(
         iter_calibrate(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
 
 CLASSES = 24
-LEAST_WINDOWS = 60  # windows that do not overlap, per class
+LEAST_WINDOWS = 60  # pairs of windows that do not overlap, per class
 # Normal scores at which the distribution is kept: from p = 0.98 to 0.0013, then a line.
 SCORES = tuple(np.arange(-2.0, 3.01, 0.5).tolist())
 EXCEEDING = 5  # windows that must lie beyond the last score that is measured
@@ -39,7 +39,8 @@ class Null:
         Per class, atanh(ncc) at the normal `SCORES`: what unrelated structure stays below
         with the probability that a standard normal variable stays below the score.
     windows : int
-        How many windows that do not overlap it was drawn from; 0 for a formula.
+        How many pairs of windows that do not overlap it was drawn from, a window counting
+        with every displacement and tile that it is in; 0 for a formula.
     """
 
     effective_samples: tuple[float, ...]
@@ -93,7 +94,7 @@ def fit_null(
     ncc, effective_samples : array of float32, shape (n,)
         Of windows that may overlap; none NaN.
     windows : float
-        How many windows that do not overlap they are worth.
+        How many pairs of windows that do not overlap they are worth.
 
     Returns
     -------
