@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from threading import Event
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
@@ -19,16 +20,28 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+INTERRUPTION = Event()
+
 
 def say(message: str) -> None:
     """Print a message to standard error."""
     print(message, file=sys.stderr)
 
 
+def interrupt(*_: Any) -> NoReturn:
+    """Handle a signal that ends the run: raise, and remember it for `follow`.
+
+    Python ignores what is raised while it destroys an object or runs a callback of C.
+    """
+    INTERRUPTION.set()
+    raise KeyboardInterrupt
+
+
 def follow(steps: Generator[Progress, None, R]) -> R:
     """Show the progress of a computation and return its result.
 
-    A bar with the time left on a terminal, a line for each step elsewhere.
+    A bar with the time left on a terminal, a line for each step elsewhere. An `interrupt`
+    that was ignored counts at the next step.
     """
     console = Console(stderr=True)
     columns = (*ProgressBar.get_default_columns()[:-1], TimeRemainingColumn())
@@ -43,6 +56,8 @@ def follow(steps: Generator[Progress, None, R]) -> R:
             except StopIteration as end:
                 result: R = end.value
                 return result
+            if INTERRUPTION.is_set():
+                raise KeyboardInterrupt
             done, total = progress.done, progress.total
             bar.update(task, description=progress.text, completed=done, total=total)
             if hidden and progress.step != step:

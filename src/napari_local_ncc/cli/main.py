@@ -12,7 +12,7 @@ import typer
 
 from napari_local_ncc.cli import applying, comparing, demonstration, informing, registering
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.console import say
+from napari_local_ncc.console import INTERRUPTION, interrupt, say
 
 __all__ = ["applying", "comparing", "demonstration", "informing", "main", "registering"]
 
@@ -39,9 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         # tifffile logs what it also raises; the user is told once.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     words = [word for word in words if word != "--debug"]
+    INTERRUPTION.clear()
     with suppress(ValueError):  # not in the main thread, where there are no signals
         # A batch system's time-out ends a run as Ctrl-C does: without half a file.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, interrupt)
+        signal.signal(signal.SIGINT, interrupt)
     try:
         code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
     except typer.Abort:
