@@ -67,6 +67,22 @@ def test_other_contrast_is_no_doubt(shared_data):
     assert not report.note
 
 
+def test_a_shift_that_fits_shades_only_is_said_and_not_applied():
+    """Two shades under unrelated detail: the shades say where, every window says no."""
+    y, x = np.mgrid[:200, :200]
+    shade = 60 * np.exp(-((y - 90) ** 2 + (x - 100) ** 2) / 40**2)
+    detail = smooth_noise(3, 1.0, (1, 200, 200))[0]
+    moving = np.roll(shade, (12, -9), axis=(0, 1)) + np.roll(-detail, (12, -9), axis=(0, 1))
+    found = register(shade + detail, moving)
+    (report,) = found.reports
+    assert not report.applied
+    assert "windows agree worse" in report.note
+    np.testing.assert_array_equal(found.matrix, np.eye(3))
+    kept = register(shade + detail, moving, keep_doubtful=True)
+    np.testing.assert_allclose(kept.translation, (12, -9), atol=0.5)
+    assert kept.reports[0].note == report.note
+
+
 # ------------------------------------------------------------------ what the report says
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
+WORSE = 0.02  # of the median local NCC: more than its own error
 Metric = Literal["mutual information", "correlation"]
 
 
@@ -85,9 +86,30 @@ def fit_frames(
     return found
 
 
-def measured(pair: Pair, found: Registration) -> Registration:
-    """Add the agreement of two frames before and after to the report of their transform."""
-    return reported(found, before=agreement(pair, None), after=agreement(pair, found))
+def measured(pair: Pair, found: Registration, fallback: Registration | None) -> Registration:
+    """Add the agreement of two frames before and after to the report of their transform.
+
+    Parameters
+    ----------
+    pair : Pair
+        Two frames.
+    found : Registration
+        Their transform, with its report.
+    fallback : Registration or None
+        What to return instead of a translation by which windows agree worse, although the
+        images as a whole agree better: it fits shades, or one period for another. None
+        returns that, too, and only says it.
+    """
+    before, after = agreement(pair, None), agreement(pair, found)
+    found = reported(found, before=before, after=after)
+    if found.model != "translation" or not after.median < before.median - WORSE:
+        return found
+    said = f"windows agree worse: median local NCC {after.median:.3f} after {before.median:.3f}"
+    note = "; ".join(filter(None, (found.reports[0].note, said)))
+    if fallback is None:
+        return reported(found, note=note)
+    kept = with_quality(pair, replace(fallback, model=found.model, reports=found.reports))
+    return reported(kept, note=note, applied=False, after=agreement(pair, kept))
 
 
 def reported(found: Registration, **changes: Any) -> Registration:

@@ -73,7 +73,7 @@ def read_transform(path: str | PathLike[str], grid: Grid | None = None) -> Regis
     if grid is None:
         raise ValueError(
             f"{file} is an ITK transform, which says nothing of units and axes: "
-            "give the fixed image (--like FIXED) or its grid"
+            "give the fixed image's grid (--like FIXED)"
         )
     itk = simpleitk()
     try:

@@ -77,9 +77,11 @@ class SeriesTask:
         if self.reference == "static" or not good:
             pair = Pair(frames(self.pair.fixed, times[k]), frames(self.pair.moving, times[k]))
             if self.is_same:
-                return measured(pair, self._unmoved())
+                return measured(pair, self._unmoved(), None)
             begin = self.start(pair, times[k][0], watch)
-            return measured(pair, fit_frames(pair, self.settings, begin, watch))
+            here = fit_frames(pair, self.settings, begin, watch)
+            instead = begin or unmoved(pair.fixed.grid)
+            return measured(pair, here, None if self.settings.keep_doubtful else instead)
         last = good[0] if self.reference == "first" else good[-1]
         target, moving = frames(self.pair.fixed, times[good[0]]), frames(self.pair.moving, times[k])
         step_pair = Pair(frames(self.pair.moving, times[last]), moving)
@@ -91,7 +93,7 @@ class SeriesTask:
             overlap=step.overlap,
             reports=step.reports,
         )
-        return measured(Pair(target, moving), chained)
+        return measured(Pair(target, moving), chained, None)
 
     def _unmoved(self) -> Registration:
         """Return the transform of a frame with itself."""
