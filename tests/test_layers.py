@@ -16,7 +16,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_local_ncc import Grid, NCCParameters, SpatialImage, confidence_map
-from napari_local_ncc._napari.job import Job, Output, Product, run_job
+from napari_local_ncc._napari.job import Job, run_job
 from napari_local_ncc._napari.layers import (
     layer_grid,
     mask_image,
@@ -24,6 +24,7 @@ from napari_local_ncc._napari.layers import (
     placement_on,
     spatial_image,
 )
+from napari_local_ncc._napari.product import Output, Product
 from napari_local_ncc._napari.result_layer import ResultLayer
 from napari_local_ncc.geometry import apply_affine
 from napari_local_ncc.pairing import pair_images
@@ -43,6 +44,7 @@ def compare(fixed, moving, ndim=2, parameters=DEFAULTS):
         registration=None,
         parameters=parameters,
         unitless="numbers",
+        refines=False,
         compare=True,
         add_registered=False,
         output=Output(

@@ -85,6 +85,18 @@ def test_a_file_keeps_a_transform(viewer, dock, click, registered, files):
     assert "-3.000 mm" in dock["message"].value
 
 
+def test_an_itk_file_keeps_a_transform(viewer, dock, click, registered, monkeypatch, tmp_path):
+    pytest.importorskip("SimpleITK")
+    for name in ("getSaveFileName", "getOpenFileName"):
+        monkeypatch.setattr(QFileDialog, name, lambda *_: (str(tmp_path / "T.tfm"), ""))
+    click(dock, "save_transform")
+    before = dock["message"].value
+    click(dock, "load_transform")
+    assert dock["message"].value != before
+    assert dock["transform"].value == "T.tfm"
+    assert "-7.2" in dock["message"].value
+
+
 @pytest.mark.parametrize("button", ["save_transform", "apply_transform"])
 def test_no_transform_is_said(viewer, dock, click, said, button):
     viewer.open_sample(PLUGIN, "slices")

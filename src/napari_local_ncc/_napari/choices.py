@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_local_ncc._napari.transforms import Transforms
+    from napari_local_ncc.geometry import Grid
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.registration import Registration
 
@@ -63,6 +64,12 @@ class Choices:
             spatial_image(fixed, ndim, chosen=picks[0], level=level),
             spatial_image(moving, ndim, chosen=picks[1], level=level),
         )
+
+    def fixed_grid(self) -> Grid:
+        """Return where the fixed image lies, as it is picked."""
+        ndim, level = self._fields["window"].value, self._fields["level"].value
+        fixed = self._fields["fixed"].value
+        return spatial_image(fixed, ndim, chosen=self.picks()[0], level=level).grid
 
     def picks(self) -> list[dict[str, int]]:
         """Return the channel or time point that is picked of fixed and of moving."""

@@ -12,12 +12,15 @@ from qtpy.QtWidgets import QFileDialog
 from napari_local_ncc._napari.fields import grouped
 from napari_local_ncc._napari.layers import METADATA
 from napari_local_ncc._napari.transform_of import transform_of
-from napari_local_ncc.registration import Registration
+from napari_local_ncc.registration import read_transform, write_transform
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-FILES = "Transforms (*.json)"
+    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.registration import Registration
+
+FILES = "Transforms (*.json *.tfm *.txt)"
 
 
 class Transforms(Container):
@@ -92,12 +95,15 @@ class Transforms(Container):
         assert found is not None  # as `_of_layers` has looked
         return found
 
-    def load(self) -> Registration | None:
-        """Ask for a file, keep the transform in it, and return it; None if there is no file."""
+    def load(self, fixed: Grid | None) -> Registration | None:
+        """Ask for a file, keep the transform in it, and return it; None if there is no file.
+
+        An ITK file needs the grid of the fixed image: it knows no units.
+        """
         path, _ = QFileDialog.getOpenFileName(self.native, "Load a transform", "", FILES)
         if not path:
             return None
-        registration = Registration.load(path)
+        registration = read_transform(path, fixed)
         self.keep(Path(path).name, registration)
         return registration
 
@@ -109,7 +115,7 @@ class Transforms(Container):
         )
         if not path:
             return None
-        registration.save(path)
+        write_transform(registration, path)
         return Path(path)
 
     def _names(self, _: ComboBox) -> list[str]:

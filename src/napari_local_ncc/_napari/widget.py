@@ -234,7 +234,8 @@ class LocalNCCWidget(Container):
         bar.native.setUpdatesEnabled(True)
         part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
         step, comma, round_ = progress.step.partition(",")
-        self["message"].value = STEPS[step] + comma + round_ + part
+        metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
+        self["message"].value = STEPS[step] + comma + round_ + part + metric
 
     def _receive(self, result: Outcome | Failure | None) -> None:
         self._set_running(False)
@@ -298,7 +299,9 @@ class LocalNCCWidget(Container):
 
     def _load_transform(self) -> None:
         try:
-            registration = self._transforms.load()
+            layer = self["fixed"].value
+            grid = None if layer is None else self._choices.fixed_grid()
+            registration = self._transforms.load(grid)
         except BAD_INPUT as error:
             self._fail(error)
             return
