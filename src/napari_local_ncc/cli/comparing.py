@@ -35,6 +35,15 @@ def map_(
             help="Register moving first: none, translation, rigid, similarity, affine or flow.",
         ),
     ] = "none",
+    metric: Annotated[
+        str, typer.Option(help="Of that: 'mutual information' or 'correlation'.")
+    ] = "mutual information",
+    initial: Annotated[
+        str | None, typer.Option(metavar="START", help="Where that begins; as for `register`.")
+    ] = None,
+    keep_doubtful: Annotated[
+        bool, typer.Option(help="Apply what is found even where chance may have found it.")
+    ] = False,
     transform: Annotated[
         str | None,
         typer.Option(
@@ -174,11 +183,24 @@ def map_(
     regions = None if labels is None else read_image(labels).with_spatial_ndim(ndim)
     paired = pair_images(a, b, unitless=meaning).fixed.grid
     applied = None if transform is None else _transform(transform, paired)
+    if applied is not None:
+        applied.check_fits(paired)
     plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
     check_layout(output, paired, parameters)
     say(plan)
     if register != "none":
-        applied = follow(iter_register(a, b, model=register, mask=allowed, unitless=meaning))
+        applied = follow(
+            iter_register(
+                a,
+                b,
+                model=register,
+                mask=allowed,
+                unitless=meaning,
+                metric=metric,
+                initial=initial,
+                keep_doubtful=keep_doubtful,
+            )
+        )
     images: dict[str, Any] = {"fixed": a, "moving": b, "mask": allowed, "unitless": meaning}
     refined = None
     if refine:

@@ -63,6 +63,7 @@ def register_(
     keep_doubtful: Annotated[
         bool, typer.Option(help="Save a transform even where chance may have found it.")
     ] = False,
+    memory: Annotated[float, typer.Option(metavar="BYTES", help="To keep to, about.")] = 1e9,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
@@ -75,7 +76,7 @@ def register_(
     )
     from napari_local_ncc.summary import describe_registration
 
-    check_transform_path(output)
+    check_transform_path(output, model)
     check_free(output, overwrite, [fixed, moving])
     if model == "flow":  # its dense field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
@@ -102,6 +103,7 @@ def register_(
             reference=reference,
             consistency=consistency,
             keep_doubtful=keep_doubtful,
+            memory=memory,
         )
     )
     write_transform(found, output)

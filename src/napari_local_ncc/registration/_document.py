@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = "napari-local-ncc transform"
+VERSION = 1
 
 
 def write_document(
@@ -45,7 +46,7 @@ def write_document(
         If the Zarr array would replace something else.
     """
     target = Path(path)
-    document = {"format": FORMAT, "version": 1, **values}
+    document = {"format": FORMAT, "version": VERSION, **values}
     if displacement is None:
         partial = target.with_name(f"{target.name}.partial")
         partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -73,14 +74,16 @@ def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np
         document = json.loads(Path(path).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise KeyError(document["format"])
+        if document["version"] != VERSION:
+            raise ValueError(f"its version is {document['version']!r}, but {VERSION} can be read")
         summary = document.get("displacement")
         if summary is None:
             return document, None
         shape, checksum = tuple(summary["shape"]), str(summary["checksum"])
         ndim = Grid.from_dict(document["grid"]).spatial_ndim
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"there is no file {path}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise foreign(path, error) from error
     # by its name beside the file, so that both can be renamed together
     return document, read_field(field_path(Path(path)), shape, ndim, checksum)

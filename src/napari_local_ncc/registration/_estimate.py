@@ -23,11 +23,14 @@ from napari_local_ncc.units import unit_factor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_local_ncc.deformation import Jacobian
     from napari_local_ncc.registration._watch import Watch
 
     Matrix = NDArray[np.float64]
 
 WORSE = 0.02  # of the median local NCC: more than its own error
+ASTRAY = 2.0  # px: median round trip from which one of the two ways is wrong
+FOLDED = 1e-3  # share of cells: noise folds space here and there, a wrong flow more
 Metric = Literal["mutual information", "correlation"]
 
 
@@ -48,7 +51,8 @@ class Settings:
         check_choice("method", self.method, flow.METHODS)
         if not 0 < self.min_overlap <= 1:
             raise ValueError(f"min_overlap must lie in (0, 1], got {self.min_overlap!r}")
-        if not self.memory > 0:
+        is_number = isinstance(self.memory, (int, float, np.number))
+        if not is_number or not 0 < self.memory < np.inf:
             raise ValueError(f"memory must be a number of bytes > 0, got {self.memory!r}")
 
 
@@ -75,15 +79,54 @@ def fit_frames(
         none) where that is doubtful, unless doubtful results are to be kept.
     """
     found = _engine(pair, settings, start, watch)
-    if start is not None and start.reports and start.reports[0].note:
-        notes = (found.reports[0].note, f"of its start: {start.reports[0].note}")
-        found = reported(found, note="; ".join(filter(None, notes)))
+    if start is not None:
+        found = _doubted(found, *_doubts_of_start(found, start))
     if settings.consistency:
         watch.check()
-        reverse = None if start is None else start.inverse()
-        back = _engine(Pair(pair.moving, pair.fixed), settings, reverse, watch)
-        found = reported(found, round_trip=round_trip(found, back, pair))
+        found = _there_and_back(pair, settings, found, start, watch)
     return found
+
+
+def _doubts_of_start(found: Registration, start: Registration) -> list[str]:
+    """Say what there is to say against a start that is built upon, or held."""
+    doubts = []
+    worse = abs(float(found.ncc_after)) < abs(float(found.ncc_before))
+    if not found.reports[0].applied and worse:
+        doubts.append(
+            f"the start is held although the images agree worse there (global NCC "
+            f"{float(found.ncc_after):.3f} after {float(found.ncc_before):.3f})"
+        )
+    if start.reports and start.reports[0].note:
+        doubts.append(f"of its start: {start.reports[0].note}")
+    return doubts
+
+
+def _there_and_back(
+    pair: Pair, settings: Settings, found: Registration, start: Registration | None, watch: Watch
+) -> Registration:
+    """Add the round trip to the report; by one that ends elsewhere, nothing is moved."""
+    wide = replace(settings, keep_doubtful=True)  # it is the ways found that are compared
+    reverse = None if start is None else start.inverse()
+    back = _engine(Pair(pair.moving, pair.fixed), wide, reverse, watch)
+    trip = round_trip(found, back, pair)
+    found = reported(found, round_trip=trip)
+    if not found.reports[0].applied or trip is None or trip.median_px <= ASTRAY:
+        return found
+    found = _doubted(
+        found, f"the way there and back ends {trip.median_px:.1f} px (median) from where it began"
+    )
+    if settings.keep_doubtful:
+        return found
+    held = start or unmoved(pair.fixed.grid)
+    if settings.model == "flow":
+        held = unmoved(pair.fixed.grid, "flow").compose(held)
+    held = with_quality(pair, replace(held, model=settings.model))
+    return reported(replace(held, reports=found.reports), applied=False)
+
+
+def _doubted(found: Registration, *doubts: str) -> Registration:
+    """Add doubts to the report of a transform of one frame."""
+    return reported(found, note="; ".join(filter(None, (found.reports[0].note, *doubts))))
 
 
 def measured(pair: Pair, found: Registration, fallback: Registration | None) -> Registration:
@@ -174,17 +217,27 @@ def _flow(pair: Pair, settings: Settings, start: Registration | None, watch: Wat
         for what, before in zip(("no transform", "its start"), likenesses[:2], strict=True)
         if not likenesses[-1] >= before
     ]
+    worse = doubts if start is not None else doubts[:1]
+    volumes = found.jacobian()
     is_applied = settings.keep_doubtful or not doubts
     report = FrameReport(
         "mean squared local ncc",
         likenesses[-1],
         applied=is_applied,
-        note=" and ".join(doubts if start is not None else doubts[:1]),
-        volumes=found.jacobian(),
+        note="; ".join(filter(None, [" and ".join(worse), _folds(volumes)])),
+        volumes=volumes,
     )
     if not is_applied:
         found = with_quality(pair, unmoved(pair.fixed.grid, "flow").compose(begin))
     return replace(found, reports=(report,))
+
+
+def _folds(volumes: Jacobian) -> str:
+    """Say of a flow that folds space in more than a few cells, as no tissue does."""
+    if volumes.folds <= FOLDED * volumes.cells:
+        return ""
+    share = volumes.folds / volumes.cells
+    return f"space is folded in {share:.2%} of the cells: the images may not correspond there"
 
 
 def _translate(pair: Pair, settings: Settings, start: Matrix | None, watch: Watch) -> Registration:
@@ -197,12 +250,20 @@ def _translate(pair: Pair, settings: Settings, start: Matrix | None, watch: Watc
         start=origin.tolist(),
         guess=guess,
         min_overlap=settings.min_overlap,
-        reliable=0.0 if settings.keep_doubtful else translation.SIGNIFICANT,
+        keep_doubtful=settings.keep_doubtful,
         watch=watch,
     )
-    report = FrameReport("ncc", found.ncc_after, significance=found.significance)
-    if not found.is_reliable:
-        report = replace(report, note="no shift is reliably better than none")
+    doubt = (
+        f"no shift is reliably better than none ({found.significance:.1f} standard deviations "
+        f"of {SIGNIFICANT:g} needed)"
+    )
+    report = FrameReport(
+        "ncc",
+        found.ncc_found,
+        significance=found.significance,
+        applied=found.is_reliable or settings.keep_doubtful,
+        note="" if found.is_reliable else doubt,
+    )
     return _registration(
         "translation", pair, shift_matrix(space, found.offset - origin), found, report
     )

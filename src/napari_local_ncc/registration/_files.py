@@ -25,10 +25,15 @@ def is_transform_path(path: str | PathLike[str]) -> bool:
     return Path(path).suffix.lower() in ENDINGS
 
 
-def check_transform_path(path: str | PathLike[str]) -> None:
-    """Raise ValueError unless a path ends as a transform file does."""
+def check_transform_path(path: str | PathLike[str], model: str | None = None) -> None:
+    """Raise ValueError unless a path ends as a file of a transform (of this model) does."""
     if not is_transform_path(path):
         raise ValueError(f"{path} must end in {', '.join(ENDINGS)}")
+    if model == "flow" and Path(path).suffix.lower() in ITK_ENDINGS:
+        raise ValueError(
+            f"{path} can hold only models without a dense field, and not that of a flow; "
+            "save it as .json"
+        )
 
 
 def read_transform(path: str | PathLike[str], grid: Grid | None = None) -> Registration:
@@ -68,7 +73,7 @@ def read_transform(path: str | PathLike[str], grid: Grid | None = None) -> Regis
     check_transform_path(file)
     if file.suffix.lower() not in ITK_ENDINGS:
         return Registration.load(file)
-    if not file.exists():
+    if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     if grid is None:
         raise ValueError(
@@ -117,14 +122,18 @@ def write_transform(registration: Registration, path: str | PathLike[str]) -> No
 
     Raises
     ------
+    FileNotFoundError
+        If its folder does not exist.
     ImportError
         If it is an ITK file and SimpleITK is not installed.
     ValueError
         If the ending is unknown, or it is an ITK file, for which there are not 2 or 3
-        spatial axes or several frames that differ.
+        spatial axes, several frames that differ, or a flow.
     """
     file = Path(path)
-    check_transform_path(file)
+    check_transform_path(file, registration.model)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent} to write {file.name} into")
     if file.suffix.lower() not in ITK_ENDINGS:
         registration.save(file)
         return

@@ -39,6 +39,8 @@ def simpleitk() -> ModuleType:
             "the models rigid, similarity, affine need SimpleITK; install it with: "
             "pip install 'napari-local-ncc[registration]'"
         ) from None
+    # starts without overlap are no news, but ITK would print them past every logger
+    SimpleITK.ProcessObject_SetGlobalWarningDisplay(False)
     return SimpleITK
 
 

@@ -10,6 +10,18 @@ import numpy as np
 from napari_local_ncc.deformation import Jacobian
 
 
+NUMBER = (int, float)
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "metric": str,
+    "score": NUMBER,
+    "iterations": int,
+    "converged": bool,
+    "significance": NUMBER,
+    "applied": bool,
+    "note": str,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """The local NCC of two images (window radius 4), from up to 2**18 px of a frame.
@@ -92,7 +104,13 @@ class FrameReport:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild a report from `to_dict`."""
+        """Rebuild a report from `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a value has another type.
+        """
         known: dict[str, Any] = {k: np.nan if v is None else v for k, v in values.items()}
         for name in ("before", "after"):
             numbers = {k: np.nan if v is None else v for k, v in values[name].items()}
@@ -101,7 +119,11 @@ class FrameReport:
         known["round_trip"] = None if trip is None else RoundTrip(**trip)
         volumes = values.get("volumes")
         known["volumes"] = None if volumes is None else Jacobian(**volumes)
-        return cls(**known)
+        report = cls(**known)
+        for name, kinds in KINDS.items():
+            if not isinstance(getattr(report, name), kinds):
+                raise ValueError(f"{name} of a report is {getattr(report, name)!r}")
+        return report
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_local_ncc.deformation import Displacement, Jacobian, jacobian, reach
-from napari_local_ncc.geometry import Grid, apply_affine, invert_affine
+from napari_local_ncc.geometry import Grid, apply_affine, check_affine, invert_affine
+from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.registration._document import foreign, read_document, write_document
 from napari_local_ncc.registration._fields import composed_field, inverse_field, moved_lattice
 from napari_local_ncc.registration._report import FrameReport
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
+
+SAVED = ("none", "translation", "rigid", "similarity", "affine", "flow")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -360,19 +363,46 @@ class Registration:
     def from_dict(
         cls, values: dict[str, Any], displacement: NDArray[np.float32] | None = None
     ) -> Self:
-        """Rebuild a registration from `to_dict`; a flow also from its displacement."""
-        residual = values.get("displacement", {}).get("residual_px")
-        return cls(
-            values["model"],
-            values["matrix"],
-            Grid.from_dict(values["grid"]),
-            values["ncc_before"],
-            values["ncc_after"],
-            values["overlap"],
-            displacement=displacement,
-            residual=np.nan if residual is None else residual,
-            reports=tuple(map(FrameReport.from_dict, values.get("reports", ()))),
-        )
+        """Rebuild a registration from `to_dict`; a flow also from its displacement.
+
+        Raises
+        ------
+        ValueError
+            If the values are not those of a registration.
+        """
+        try:
+            grid = Grid.from_dict(values["grid"])
+            found = cls(
+                values["model"],
+                values["matrix"],
+                grid,
+                *(_numbers(values, name, grid) for name in ("ncc_before", "ncc_after", "overlap")),
+                displacement=displacement,
+                residual=_residual(values.get("displacement") or {}),
+                reports=tuple(map(FrameReport.from_dict, values.get("reports", ()))),
+            )
+            check_choice("model", found.model, SAVED)
+            for matrix in found.matrix.reshape(-1, *found.matrix.shape[-2:]):
+                check_affine(matrix, grid.spatial_ndim)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"these are no values of a registration: {error!r}") from error
+        number = int(np.prod(grid.series_shape))
+        if len(found.reports) not in (0, number):
+            raise ValueError(f"there are {len(found.reports)} reports of {number} frames")
+        return found
+
+
+def _numbers(values: dict[str, Any], name: str, grid: Grid) -> NDArray[np.float64]:
+    """Return a value of every frame; null is NaN."""
+    numbers = np.asarray(values[name], np.float64)
+    if numbers.shape != grid.series_shape:
+        raise ValueError(f"{name} has shape {numbers.shape} for {grid.series_shape} frames")
+    return numbers
+
+
+def _residual(summary: dict[str, Any]) -> float:
+    residual = summary.get("residual_px")
+    return np.nan if residual is None else float(residual)
 
 
 def _nan_to_none(values: NDArray[np.float64]) -> Any:

@@ -112,6 +112,23 @@ class Sampled:
         return Sampled(means.astype(np.float32), self.to_frame @ grow)
 
 
+def frame_of(fixed: Sampled) -> Matrix:
+    """Return the map of the world to a frame centred on fixed, whose unit is fixed's size."""
+    radius = float(np.sqrt(np.sum(fixed.extent**2) / 12))
+    matrix = np.eye(fixed.ndim + 1) / radius
+    matrix[:-1, -1] = -fixed.centre / radius
+    matrix[-1, -1] = 1
+    return matrix
+
+
+def scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring values to [0, 1]; a few extreme ones must not empty all bins but one."""
+    low, high = np.nanpercentile(values, (0.5, 99.5))
+    if low == high:
+        low, high = np.nanmin(values), np.nanmax(values)
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+
+
 def orthogonal(image: Sampled) -> Sampled:
     """Resample an image whose axes are not at right angles: ITK's gradients assume that."""
     linear = image.to_frame[:-1, :-1] / image.spacing

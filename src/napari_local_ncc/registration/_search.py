@@ -28,7 +28,10 @@ SCORED = 40_000  # samples that judge a result
 OPTIMISED = {2: 30_000, 3: 40_000}  # samples of the optimiser
 TRIED = 2_000  # the same from every start, at the lowest resolution
 REACH = 0.24  # of the field: how far the starts are moved
-STARTS = 12
+STARTS = 16
+BESIDE = 0.1  # starts closer than this are one: less than a step of any turn or shift
+KEPT = (4, 2)  # candidates after the first levels, one after the others; the given start besides
+APART = 0.01  # candidates closer than this are one
 THREADS = min(os.cpu_count() or 1, 4)
 DEGREES = {2: (-32, -24, -16, -8, 0, 8, 16, 24, 32), 3: (-20, -10, 0, 10, 20)}
 STEPS = {2: 4, 3: 2}  # on either side of no shift
@@ -88,23 +91,37 @@ class Search:
         candidates = [begin]
         if not alone:
             coarse = self.judge(*levels[0], SEARCHED)
-            candidates += coarse.best(self.starts(), STARTS, apart=0.2)
+            candidates += coarse.best(self.starts(), STARTS, BESIDE)
         total, best = 0, Optimum(begin, 0, converged=False)
         self.watch.check()
-        for rest, (fixed, moving) in zip(reversed(range(len(levels))), levels, strict=True):
-            first = rest == len(levels) - 1 > 0
-            improve = partial(self.improved, fixed, moving, first=first, last=rest == 0)
+        for number, (fixed, moving) in enumerate(levels):
+            rest = len(levels) - 1 - number
+            improve = partial(self.improved, fixed, moving, first=number == 0 < rest, rest=rest)
+            tasks = [(model, c) for c in candidates for model in self.models(number, rest)]
             with ThreadPoolExecutor(THREADS) as pool:  # every start by itself: the same bits
-                improved = list(pool.map(improve, candidates))
+                improved = list(pool.map(improve, *zip(*tasks, strict=True)))
             total += sum(optimum.iterations for optimum in improved)
             judge = self.judge(fixed, moving, SCORED)
-            chosen = judge.best([o.matrix for o in improved], 2 if first else 1, apart=0.01)
-            candidates = chosen or candidates[:1]
-            best = next((o for o in improved if o.matrix is candidates[0]), best)
-        return Optimum(projected(candidates[0], self.model), total, best.converged)
+            kept = KEPT[number] if number < len(KEPT) else 1
+            chosen = judge.best([o.matrix for o in improved], kept, APART)
+            best = next((o for o in improved if chosen and o.matrix is chosen[0]), best)
+            # what begins as things are goes on to the end: a coarse level may mistake it
+            near = improved[0].matrix
+            candidates = [near, *(m for m in chosen if np.abs(m - near).max() > APART)]
+        return Optimum(projected(best.matrix, self.model), total, best.converged)
+
+    def models(self, number: int, rest: int) -> tuple[str, ...]:
+        """Return what candidates are improved as on a level.
+
+        An affine would have to find 12 parameters from afar, and in noise a similarity can be
+        where no affine climbs from: the first level is left to one, the next sees both.
+        """
+        if self.model != "affine" or not rest:
+            return (self.model,)
+        return (("similarity",), ("affine", "similarity"), ("affine",))[min(number, 2)]
 
     def improved(
-        self, fixed: Sampled, moving: Sampled, start: Matrix, *, first: bool, last: bool
+        self, fixed: Sampled, moving: Sampled, model: str, start: Matrix, *, first: bool, rest: int
     ) -> Optimum:
         """Optimise on one level: cheaply on the first, with most samples on the last."""
         samples = OPTIMISED[self.fixed.ndim]
@@ -112,10 +129,9 @@ class Search:
             fixed,
             moving,
             start,
-            # an affine start would have to find 12 parameters from afar
-            model="similarity" if first and self.model == "affine" else self.model,
+            model=model,
             metric=self.metric,
-            samples=TRIED if first else samples if last else samples // 3,
+            samples=TRIED if first else samples // 3 if rest else samples,
             seed=self.seed,
             watch=self.watch,
         )

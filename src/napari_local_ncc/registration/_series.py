@@ -15,7 +15,9 @@ from napari_local_ncc.geometry import CHANNEL_LABELS, Grid
 from napari_local_ncc.pairing import Pair
 from napari_local_ncc.progress import Progress
 from napari_local_ncc.registration._dense import unmoved
-from napari_local_ncc.registration._estimate import Settings, fit_frames, measured
+from napari_local_ncc.registration._estimate import Settings, fit_frames, measured, reported
+from napari_local_ncc.registration._measure import computed
+from napari_local_ncc.registration._overlap import standardised
 from napari_local_ncc.registration._report import FrameReport
 from napari_local_ncc.registration._result import Registration
 from napari_local_ncc.registration._watch import watched
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     Indices = list[tuple[int, ...]]
 
+CHAINED = "it is chained over a doubtful step"
 Series = Literal["each", "one"]
 Reference = Literal["static", "first", "previous"]
 
@@ -58,7 +61,8 @@ class SeriesTask:
             work = partial(self._attempt, times, found)
             fit = yield from watched(work, Progress("register", k, len(times)), cancelled)
             found.append(fit)
-        return collected(self.settings.model, grid, times, found)
+        result = collected(self.settings.model, grid, times, found)
+        return result if self.reference == "static" else _with_reference(result, times, found)
 
     def _attempt(
         self, times: list[Indices], found: list[Registration | ValueError], watch: Watch
@@ -73,26 +77,33 @@ class SeriesTask:
     ) -> Registration:
         """Register the next time point with its reference, and put the steps together."""
         k = len(found)
-        good = [n for n, fit in enumerate(found) if isinstance(fit, Registration)]
-        if self.reference == "static" or not good:
+        known = [n for n, fit in enumerate(found) if isinstance(fit, Registration)]
+        if self.reference == "static" or not known:
             pair = Pair(frames(self.pair.fixed, times[k]), frames(self.pair.moving, times[k]))
             if self.is_same:
+                if self.reference != "static":  # a blank frame is no reference
+                    standardised(computed(pair.moving.data), None, "moving")
                 return measured(pair, self._unmoved(), None)
             begin = self.start(pair, times[k][0], watch)
             here = fit_frames(pair, self.settings, begin, watch)
             instead = begin or unmoved(pair.fixed.grid)
             return measured(pair, here, None if self.settings.keep_doubtful else instead)
-        last = good[0] if self.reference == "first" else good[-1]
-        target, moving = frames(self.pair.fixed, times[good[0]]), frames(self.pair.moving, times[k])
+        sure = [n for n in known if _is_sure(_sound(found[n]))] or known[:1]
+        last = sure[0] if self.reference == "first" else sure[-1]
+        target, moving = frames(self.pair.fixed, times[known[0]]), frames(self.pair.moving, times[k])
         step_pair = Pair(frames(self.pair.moving, times[last]), moving)
         step = fit_frames(step_pair, self.settings, self.start(step_pair, None, watch), watch)
+        before = _sound(found[last])
         chained = replace(
-            _sound(found[last]).compose(step),
+            before.compose(step),
             ncc_before=step.ncc_before,
             ncc_after=step.ncc_after,
             overlap=step.overlap,
             reports=step.reports,
         )
+        if before.reports[0].note:  # nothing better to begin with
+            notes = (step.reports[0].note, CHAINED)
+            chained = reported(chained, note="; ".join(filter(None, notes)))
         return measured(Pair(target, moving), chained, None)
 
     def _unmoved(self) -> Registration:
@@ -100,6 +111,12 @@ class SeriesTask:
         found = unmoved(self.pair.fixed.grid.space(), self.settings.model, FrameReport("none"))
         one = np.array(1.0)
         return replace(found, ncc_before=one, ncc_after=one, overlap=one)
+
+
+def _is_sure(found: Registration) -> bool:
+    """Whether the step to a frame was sure, so that others may be registered with that frame."""
+    report = found.reports[0]
+    return report.applied and report.note in ("", CHAINED)
 
 
 def _sound(result: Registration | ValueError) -> Registration:
@@ -153,6 +170,19 @@ def collected(
     return Registration(
         model, matrix, grid, before, after, share, displacement=fields, reports=ordered
     )
+
+
+def _with_reference(
+    result: Registration, times: list[Indices], found: list[Registration | ValueError]
+) -> Registration:
+    """Say of the frames before the first that could be registered which the reference is."""
+    first = next(k for k, fit in enumerate(found) if isinstance(fit, Registration))
+    order = list(np.ndindex(result.grid.series_shape))
+    reports = list(result.reports)
+    for number in (order.index(index) for time in times[:first] for index in time):
+        note = f"{reports[number].note}; the reference is time point {first} (from 0) instead"
+        reports[number] = replace(reports[number], note=note)
+    return replace(result, reports=tuple(reports))
 
 
 def _nearest(known: dict[int, Registration], k: int) -> Registration:

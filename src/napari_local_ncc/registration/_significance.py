@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry import invert_affine
+from napari_local_ncc.registration._sampled import Sampled, frame_of, scaled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.registration._sampled import Matrix, Sampled
+    from napari_local_ncc.registration._sampled import Matrix
 
     Points = NDArray[np.float64]
     Windows = NDArray[np.float32]
@@ -23,7 +26,44 @@ WINDOWS = 256
 DISPLACED = 24
 NEAREST, FARTHEST = 0.12, 0.4  # displacement, in units of the frame (fixed's rms radius)
 CEILING = 0.99  # real images are not more alike than this other than by construction
+SHORTEST = 4  # px of every axis
 FEWEST = 8  # windows, or displaced positions, below which nothing is said
+
+
+def significance_of(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int = 0) -> float:
+    """Return the `significance` of a transform of images as they lie in the world.
+
+    Parameters
+    ----------
+    fixed, moving : Sampled
+        Images in the world.
+    matrix : ndarray, shape (ndim + 1, ndim + 1)
+        Maps fixed world to moving world.
+    seed : int, default 0
+        Of the windows and displacements.
+
+    Returns
+    -------
+    float
+        NaN also where there are not 2 or 3 axes, or too few samples or no contrast.
+    """
+    if fixed.ndim not in SIDE or min(*fixed.values.shape, *moving.values.shape) < SHORTEST:
+        return np.nan
+    to_frame = frame_of(fixed)
+    spacing = _compared_at(fixed, moving)
+    framed = []
+    for image in (fixed, moving):
+        small = image.reduced(spacing)
+        if small.count < FEWEST or np.nanmin(small.values) == np.nanmax(small.values):
+            return np.nan
+        framed.append(Sampled(scaled(small.values), to_frame @ small.to_frame))
+    return significance(*framed, to_frame @ matrix @ invert_affine(to_frame), seed)
+
+
+def _compared_at(fixed: Sampled, moving: Sampled) -> float:
+    """Return the spacing at which detail is compared."""
+    finest = max(image.spacing.min() for image in (fixed, moving))
+    return max(finest, float(np.prod(fixed.extent)) ** (1 / fixed.ndim) / SIDE[fixed.ndim])
 
 
 def significance(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int) -> float:
@@ -50,8 +90,7 @@ def significance(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int) -> 
         windows have structure in both images.
     """
     ndim = fixed.ndim
-    finest = max(image.spacing.min() for image in (fixed, moving))
-    spacing = max(finest, float(np.prod(fixed.extent)) ** (1 / ndim) / SIDE[ndim])
+    spacing = _compared_at(fixed, moving)
     fixed, moving = fixed.reduced(spacing), moving.reduced(spacing)
     random = np.random.default_rng(seed)
     points, values = _windows(fixed, random)

@@ -65,6 +65,11 @@ def starts_of(initial: Initial | None, grid: Grid, settings: Settings) -> Start:
         return lambda pair, index, watch: None
     if isinstance(initial, str) and initial in STARTS:
         return {"identity": _identity, "centres": _centres, "phase": _phase}[initial]
+    if isinstance(initial, str) and initial in ("none", "flow"):
+        raise ValueError(
+            f"initial cannot be the model {initial}; leave it out to search for starts, or "
+            f"give {', '.join((*STARTS, *MODEL_STARTS))}, or a transform file"
+        )
     if isinstance(initial, str) and initial in MODEL_STARTS:
         if settings.model == "translation" and initial != "translation":
             raise ValueError(f"a translation cannot keep what a {initial} start does")
@@ -92,6 +97,11 @@ def _check_keeps(model: str, start: Registration) -> None:
             "take the model flow"
         )
     linear = start.matrix[..., :-1, :-1]
+    if model in ("rigid", "similarity") and (np.linalg.det(linear) < 0).any():
+        raise ValueError(
+            f"initial mirrors, which a transform of the model {model} cannot keep:\n"
+            f"{start.matrix}\nflip the image, or take the model affine"
+        )
     if model == "translation" and not np.allclose(linear, np.eye(linear.shape[-1]), atol=1e-9):
         raise ValueError(
             f"initial turns or scales, which a translation cannot keep:\n{start.matrix}\n"

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.geometry import check_affine, invert_affine
 from napari_local_ncc.registration._itk import simpleitk
-from napari_local_ncc.registration._sampled import Sampled, correlation, orthogonal
+from napari_local_ncc.registration._sampled import Sampled, correlation, frame_of, orthogonal, scaled
 from napari_local_ncc.registration._search import FEWEST, SCORED, Search
 from napari_local_ncc.registration._significance import SIGNIFICANT, significance
 from napari_local_ncc.registration._watch import Watch
@@ -132,9 +132,9 @@ def estimate_affine(
             f"fixed is {images[0].ndim}-D but moving is {images[1].ndim}-D; "
             "select images of equal dimension or a slice"
         )
-    world_to_frame = _frame(images[0])
+    world_to_frame = frame_of(images[0])
     watch.check()
-    framed = [Sampled(_scaled(i.values), world_to_frame @ i.to_frame) for i in images]
+    framed = [Sampled(scaled(i.values), world_to_frame @ i.to_frame) for i in images]
     search = Search(framed[0], orthogonal(framed[1]), model, metric, seed, watch)
     begin = np.eye(images[0].ndim + 1)
     if start is not None:
@@ -190,20 +190,3 @@ def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> Sampled:
     values -= np.nanmin(values)
     values /= np.nanmax(values)
     return Sampled(np.ascontiguousarray(values, np.float32), matrix)
-
-
-def _frame(fixed: Sampled) -> Matrix:
-    """Return the map of the world to a frame centred on fixed, whose unit is fixed's size."""
-    radius = float(np.sqrt(np.sum(fixed.extent**2) / 12))
-    matrix = np.eye(fixed.ndim + 1) / radius
-    matrix[:-1, -1] = -fixed.centre / radius
-    matrix[-1, -1] = 1
-    return matrix
-
-
-def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bring values to [0, 1]; a few extreme ones must not empty all bins but one."""
-    low, high = np.nanpercentile(values, (0.5, 99.5))
-    if low == high:
-        low, high = np.nanmin(values), np.nanmax(values)
-    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)

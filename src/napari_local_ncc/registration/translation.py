@@ -10,6 +10,8 @@ import numpy as np
 from napari_local_ncc.registration._candidates import search, significance
 from napari_local_ncc.registration._overlap import ArrayPair, standardised
 from napari_local_ncc.registration._refinement import polished, snapped
+from napari_local_ncc.registration._sampled import Sampled
+from napari_local_ncc.registration._significance import significance_of
 from napari_local_ncc.registration._watch import Watch
 
 if TYPE_CHECKING:
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from napari_local_ncc.registration._overlap import Vector
+    from napari_local_ncc.registration._overlap import Standardised, Vector
 
 
 NARROWEST = 0.1  # share of the smaller image
 NEARLY_PERFECT = 0.9
-SIGNIFICANT = 5.0  # standard errors: more than the best of a search in noise reaches
+SIGNIFICANT = 5.0  # standard errors
+CONFIRMED = 3.0  # standard deviations of the detail where the whole image is significant
+CERTAIN = 10.0  # standard errors of all samples, which the best shift of unrelated images has not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,10 +45,13 @@ class Translation:
     overlap : float
         Share of fixed's valid samples that have a valid partner at ``offset``, in [0, 1].
     significance : float
-        Standard errors of Fisher's z by which `ncc_after` is better than chance; NaN where
-        that is undefined.
+        Standard deviations by which the best shift there is, reliable or not, is better than
+        chance: of the detail as for `estimate_affine`, or where it says nothing or the NCC of
+        the whole says more, standard errors of that (Fisher's z). NaN where undefined.
     is_reliable : bool
-        Whether a shift was found that is reliably better than doing nothing.
+        Whether that is enough to believe in the shift (or that none is needed).
+    ncc_found : float
+        The NCC at the best shift.
     """
 
     offset: Vector
@@ -53,6 +60,7 @@ class Translation:
     overlap: float
     significance: float
     is_reliable: bool
+    ncc_found: float
 
 
 def estimate_translation(
@@ -64,7 +72,7 @@ def estimate_translation(
     start: Sequence[float] | Vector | None = None,
     guess: Sequence[float] | Vector | None = None,
     min_overlap: float = 0.3,
-    reliable: float = SIGNIFICANT,
+    keep_doubtful: bool = False,
     watch: Watch | None = None,
 ) -> Translation:
     """Estimate the shift that maximises the NCC of two images over their valid overlap.
@@ -72,8 +80,10 @@ def estimate_translation(
     Whole-pixel candidates come from phase correlation [1]_ and from the NCC at every
     shift [2]_, on a reduced level if the images are large. Each is judged by the NCC of
     the overlap it really yields and refined to sub-pixel accuracy at full resolution
-    [3]_ [4]_. A shift is taken if that NCC is 0.9 or more, or 5 standard errors from chance;
-    a narrow overlap needs the 0.9, and to be more significant than the wide ones.
+    [3]_ [4]_. The best is one whose NCC is 0.9 or more, or 5 standard errors from chance; a
+    narrow overlap needs the 0.9, and to be more significant than the wide ones. It is taken
+    if its detail agrees by 5 standard deviations better than a little beside, or all of it by
+    10 standard errors better than chance, or if they are at least 3 and 5.
 
     The NCC is signed: images of inverted contrast need another metric (mutual
     information).
@@ -95,8 +105,8 @@ def estimate_translation(
         Least overlap of a candidate, as a share of the smaller image's valid samples. An
         overlap down to 0.1 is taken too where its NCC is 0.9 or more: in less, smooth
         images look alike by chance.
-    reliable : float, default 5
-        Standard errors from chance that a shift needs.
+    keep_doubtful : bool, default False
+        Whether to return the best shift even where chance may have found it.
     watch : Watch, optional
         Can stop it between candidates.
 
@@ -128,28 +138,57 @@ def estimate_translation(
         raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
     before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
     near = None if guess is None else np.array(guess, np.float64)
-    best, ncc, reached = origin, before, reliable
+    watch = watch or Watch()
+    best, reached = origin, SIGNIFICANT
+    likely, likelihood = origin, -np.inf
     for offset in _offsets(pair, origin, near, min_overlap):
-        (watch or Watch()).check()
+        watch.check()
         after = pair.ncc(offset)
         better = after > before or (np.isnan(before) and not np.isnan(after))
         is_wide = pair.overlap(offset) >= 0.95 * min_overlap * pair.smaller
         reliability = _reliability(pair, offset, after, is_wide)
+        if better and reliability > likelihood:
+            likely, likelihood = offset, reliability
         if better and reliability >= reached:
-            best, ncc, reached = offset, after, reliability
+            best, reached = offset, reliability
             if is_wide:
                 break
-    is_reliable = best is not origin
-    if near is not None and not is_reliable:
-        best, ncc = near, pair.ncc(near)
+    held = origin if near is None else near
+    found = best if best is not origin else likely if likely is not origin else held
+    watch.check()
+    errors, is_reliable = _judged(pair, found)
+    best = found if is_reliable or keep_doubtful else held
+    ncc = pair.ncc(best)
     if np.isnan(ncc):
         raise ValueError(
             f"no shift of moving {images[1].values.shape} over fixed {images[0].values.shape} "
             f"leaves {pair.least:.0f} valid samples in common that are not constant; "
             "relax the masks or lower min_overlap"
         )
-    errors = _errors(pair, best, ncc)
-    return Translation(best, before, ncc, pair.share(best), errors, is_reliable)
+    return Translation(best, before, ncc, pair.share(best), errors, is_reliable, pair.ncc(found))
+
+
+def _judged(pair: ArrayPair, offset: Vector) -> tuple[float, bool]:
+    """Return by how many standard deviations a shift is better than chance, and if that is enough.
+
+    Smooth images match anywhere, and the best of all shifts by chance exceeds 5 standard
+    errors: the detail must agree here and not a little beside. In strong noise it cannot,
+    and the whole image may yet be certain.
+    """
+    matrix = np.eye(pair.ndim + 1)
+    matrix[:-1, -1] = offset
+    errors = _errors(pair, offset, pair.ncc(offset))
+    detail = significance_of(_sampled(pair.fixed), _sampled(pair.moving), matrix)
+    if np.isnan(detail):  # too few windows, or not 2-D or 3-D
+        return errors, bool(_reliability(pair, offset, pair.ncc(offset), True) >= SIGNIFICANT)
+    if errors >= CERTAIN or (errors >= SIGNIFICANT and detail >= CONFIRMED):
+        return max(errors, detail), True
+    return detail, detail >= SIGNIFICANT
+
+
+def _sampled(image: Standardised) -> Sampled:
+    values = image.values if image.weight is None else np.where(image.weight, image.values, np.nan)
+    return Sampled(values.astype(np.float32, copy=False), np.eye(values.ndim + 1))
 
 
 def _errors(pair: ArrayPair, offset: Vector, ncc: float) -> float:
