@@ -9,7 +9,6 @@ import numpy as np
 
 from napari_local_ncc.deformation import Jacobian
 
-
 NUMBER = (int, float)
 KINDS: dict[str, type | tuple[type, ...]] = {
     "metric": str,
@@ -108,7 +107,7 @@ class FrameReport:
 
         Raises
         ------
-        ValueError
+        TypeError
             If a value has another type.
         """
         known: dict[str, Any] = {k: np.nan if v is None else v for k, v in values.items()}
@@ -122,7 +121,7 @@ class FrameReport:
         report = cls(**known)
         for name, kinds in KINDS.items():
             if not isinstance(getattr(report, name), kinds):
-                raise ValueError(f"{name} of a report is {getattr(report, name)!r}")
+                raise TypeError(f"{name} of a report is {getattr(report, name)!r}")
         return report
 
 

@@ -90,7 +90,10 @@ class SeriesTask:
             return measured(pair, here, None if self.settings.keep_doubtful else instead)
         sure = [n for n in known if _is_sure(_sound(found[n]))] or known[:1]
         last = sure[0] if self.reference == "first" else sure[-1]
-        target, moving = frames(self.pair.fixed, times[known[0]]), frames(self.pair.moving, times[k])
+        target, moving = (
+            frames(self.pair.fixed, times[known[0]]),
+            frames(self.pair.moving, times[k]),
+        )
         step_pair = Pair(frames(self.pair.moving, times[last]), moving)
         step = fit_frames(step_pair, self.settings, self.start(step_pair, None, watch), watch)
         before = _sound(found[last])

@@ -57,7 +57,7 @@ def significance_of(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int =
         if small.count < FEWEST or np.nanmin(small.values) == np.nanmax(small.values):
             return np.nan
         framed.append(Sampled(scaled(small.values), to_frame @ small.to_frame))
-    return significance(*framed, to_frame @ matrix @ invert_affine(to_frame), seed)
+    return significance(framed[0], framed[1], to_frame @ matrix @ invert_affine(to_frame), seed)
 
 
 def _compared_at(fixed: Sampled, moving: Sampled) -> float:

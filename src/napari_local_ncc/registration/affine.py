@@ -9,7 +9,13 @@ import numpy as np
 
 from napari_local_ncc.geometry import check_affine, invert_affine
 from napari_local_ncc.registration._itk import simpleitk
-from napari_local_ncc.registration._sampled import Sampled, correlation, frame_of, orthogonal, scaled
+from napari_local_ncc.registration._sampled import (
+    Sampled,
+    correlation,
+    frame_of,
+    orthogonal,
+    scaled,
+)
 from napari_local_ncc.registration._search import FEWEST, SCORED, Search
 from napari_local_ncc.registration._significance import SIGNIFICANT, significance
 from napari_local_ncc.registration._watch import Watch

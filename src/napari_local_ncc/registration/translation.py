@@ -180,7 +180,7 @@ def _judged(pair: ArrayPair, offset: Vector) -> tuple[float, bool]:
     errors = _errors(pair, offset, pair.ncc(offset))
     detail = significance_of(_sampled(pair.fixed), _sampled(pair.moving), matrix)
     if np.isnan(detail):  # too few windows, or not 2-D or 3-D
-        return errors, bool(_reliability(pair, offset, pair.ncc(offset), True) >= SIGNIFICANT)
+        return errors, bool(errors >= SIGNIFICANT)
     if errors >= CERTAIN or (errors >= SIGNIFICANT and detail >= CONFIRMED):
         return max(errors, detail), True
     return detail, detail >= SIGNIFICANT
