@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from skimage import data
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.registration import write_transform
+from napari_local_ncc.registration._candidates import search
+from napari_local_ncc.registration._overlap import ArrayPair, standardised
+from napari_local_ncc.registration._watch import Watch
 
 
 def texture(shape, seed=0, sigma=1.5):
@@ -201,3 +205,16 @@ def test_a_blank_first_frame_is_no_reference(reference):
     np.testing.assert_allclose(found.translation[1:, 0], [0, 2, 4], atol=0.05)
     assert "the reference is time point 1" in found.reports[0].note
     assert np.isnan(found.ncc_after[0])
+
+
+# ------------------------------------------------------------------ cancel
+
+
+def test_the_search_for_a_shift_ends_soon_after_it_is_cancelled():
+    watch = Watch()
+    watch.stopped.set()
+    image = texture((600, 600))
+    with pytest.raises(CancelledError):
+        search(
+            ArrayPair(*(standardised(image, None, name) for name in "ab"), 0.3), np.zeros(2), watch
+        )

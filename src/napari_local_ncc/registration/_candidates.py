@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.registration._overlap import Samples, Vector
+    from napari_local_ncc.registration._watch import Watch
 
 
 COARSE_SIZE = 2**17  # samples; larger images are searched on a reduced level
@@ -37,10 +38,11 @@ CEILING = 0.99  # real images are not more alike than this other than by constru
 DOUBT = 3.0  # standard errors subtracted from a candidate's Fisher z
 
 
-def search(pair: ArrayPair, start: Vector, *, only: bool = False) -> list[Vector]:
+def search(pair: ArrayPair, start: Vector, watch: Watch, *, only: bool = False) -> list[Vector]:
     """Offsets good to a fraction of a pixel, best first; near `start` only, if so wished."""
     levels = [(pair, np.ones(pair.ndim))]
     while max(i.values.size for i in (levels[-1][0].fixed, levels[-1][0].moving)) > COARSE_SIZE:
+        watch.check()
         finer, scale = levels[-1]
         sides = np.minimum(finer.fixed.values.shape, finer.moving.values.shape)
         factor = np.where(sides >= 32, 2, 1)
@@ -50,10 +52,14 @@ def search(pair: ArrayPair, start: Vector, *, only: bool = False) -> list[Vector
         levels.append((ArrayPair(*images, pair.min_overlap), scale * factor))
     coarse, scale = levels[-1]
     texture = _texture(coarse)
+    watch.check()
     found = [start / scale] if only else [start / scale, *_proposals(coarse, texture[0])]
     candidates = [c * scale for c in _ranked(coarse, found, start / scale, texture)[: 2 * KEPT]]
     for level, scale in reversed(levels):
-        local = [tracked(level, c / scale, TRACK_SAMPLES) for c in candidates]
+        local = []
+        for candidate in candidates:
+            watch.check()
+            local.append(tracked(level, candidate / scale, TRACK_SAMPLES))
         candidates = [c * scale for c in _ranked(level, local, start / scale, texture)[:KEPT]]
     return candidates
 

@@ -141,7 +141,7 @@ def estimate_translation(
     watch = watch or Watch()
     best, reached = origin, SIGNIFICANT
     likely, likelihood = origin, -np.inf
-    for offset in _offsets(pair, origin, near, min_overlap):
+    for offset in _offsets(pair, origin, near, min_overlap, watch):
         watch.check()
         after = pair.ncc(offset)
         better = after > before or (np.isnan(before) and not np.isnan(after))
@@ -209,15 +209,15 @@ def _reliability(pair: ArrayPair, offset: Vector, ncc: float, is_wide: bool) -> 
 
 
 def _offsets(
-    pair: ArrayPair, start: Vector, guess: Vector | None, min_overlap: float
+    pair: ArrayPair, start: Vector, guess: Vector | None, min_overlap: float, watch: Watch
 ) -> Iterator[Vector]:
     """Yield refined candidates: of any overlap, then of wide ones only; or near a guess."""
     if guess is not None:
-        yield from (snapped(pair, polished(pair, c)) for c in search(pair, guess, only=True))
+        yield from (snapped(pair, polished(pair, c)) for c in search(pair, guess, watch, only=True))
         return
-    for candidate in search(pair, start):
+    for candidate in search(pair, start, watch):
         yield snapped(pair, polished(pair, candidate))
     if min_overlap > pair.min_overlap:
         wide = ArrayPair(pair.fixed, pair.moving, min_overlap)
-        for candidate in search(wide, start):
+        for candidate in search(wide, start, watch):
             yield snapped(wide, polished(wide, candidate))
