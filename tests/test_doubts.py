@@ -213,8 +213,6 @@ def test_a_blank_first_frame_is_no_reference(reference):
 def test_the_search_for_a_shift_ends_soon_after_it_is_cancelled():
     watch = Watch()
     watch.stopped.set()
-    image = texture((600, 600))
+    images = [standardised(texture((600, 600)), None, name) for name in ("fixed", "moving")]
     with pytest.raises(CancelledError):
-        search(
-            ArrayPair(*(standardised(image, None, name) for name in "ab"), 0.3), np.zeros(2), watch
-        )
+        search(ArrayPair(*images, 0.3), np.zeros(2), watch)

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     Indices = list[tuple[int, ...]]
 
-CHAINED = "it is chained over a doubtful step"
 Series = Literal["each", "one"]
 Reference = Literal["static", "first", "previous"]
+CHAINED = "it is chained over a doubtful step"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
