@@ -76,11 +76,11 @@ def test_a_shift_that_fits_shades_only_is_said_and_not_applied():
     found = register(shade + detail, moving)
     (report,) = found.reports
     assert not report.applied
-    assert "windows agree worse" in report.note
+    assert "no shift is reliably better" in report.note  # the detail says so already
     np.testing.assert_array_equal(found.matrix, np.eye(3))
     kept = register(shade + detail, moving, keep_doubtful=True)
     np.testing.assert_allclose(kept.translation, (12, -9), atol=0.5)
-    assert kept.reports[0].note == report.note
+    assert "windows agree worse" in kept.reports[0].note
 
 
 # ------------------------------------------------------------------ what the report says
