@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-from contextlib import suppress
 
 import typer
 
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     words = [word for word in words if word != "--debug"]
     INTERRUPTION.clear()
-    with suppress(ValueError):  # not in the main thread, where there are no signals
+    if arguments is None:  # a process of its own
         # A batch system's time-out ends a run as Ctrl-C does: without half a file.
         signal.signal(signal.SIGTERM, interrupt)
         signal.signal(signal.SIGINT, interrupt)
@@ -56,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = 2
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
         say("local-ncc: interrupted; what was not complete is removed")
-        if arguments is None:  # a process of its own
+        if arguments is None:
             # Engines and zarr's thread may still be at work: waiting for them takes seconds,
             # and what they say of an interpreter that goes away is a traceback.
             sys.stdout.flush()
