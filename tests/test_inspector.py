@@ -214,7 +214,7 @@ def test_the_copied_recipes_make_the_map_again(
     layer = run(fixed=fixed, moving=viewer.layers["b"], mask=mask, registration="translation")
     inspector.tabs.setCurrentWidget(inspector.recipe)
     settle()
-    inspector.recipe.copy.click()
+    inspector.recipe.copy_python.click()
     program = QApplication.clipboard().text()
     assert "a.ome.tif" in program
     assert "# fixed" not in program
@@ -222,8 +222,8 @@ def test_the_copied_recipes_make_the_map_again(
     exec("\n".join(told), {"viewer": viewer})  # in napari's console
     exec(program, {})
     np.testing.assert_array_equal(np.asarray(read_map("ncc.ome.zarr")["ncc"]), layer.data)
-    inspector.recipe.language.setCurrentIndex(1)
-    inspector.recipe.copy.click()
+    inspector.recipe.copy_command.click()
+    assert inspector.recipe.recipe.toPlainText() == QApplication.clipboard().text()
     words = shlex.split(QApplication.clipboard().text(), comments=True)
     words[words.index("-o") + 1] = "again.npy"
     assert main(words[1:]) == 0
@@ -259,6 +259,15 @@ def test_settings_come_back_from_a_layer(viewer, run, inspector, rng):
     assert "c" in inspector.recipe.text.text()
 
 
+def test_it_says_what_to_do_first(viewer, run, inspector, settle, rng):
+    assert "run Local NCC first" in inspector.pixel.facts.text()
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(40, 40)), name=name)
+    run()
+    settle()
+    assert "Click a pixel" in inspector.pixel.facts.text()
+
+
 def test_what_is_gone_or_changed_is_said(viewer, run, inspector, settle, rng):
     a = viewer.add_image(rng.normal(size=(40, 40)), name="a")
     b = viewer.add_image(rng.normal(size=(40, 40)), name="b")
@@ -269,6 +278,7 @@ def test_what_is_gone_or_changed_is_said(viewer, run, inspector, settle, rng):
     inspector.pixel.point_at(layer, (99, 20))
     settle()
     assert inspector.pixel.shown.index == (20, 20)
+    assert "outside the map" in inspector.pixel.facts.text()
     b.data = a.data
     inspector.pixel.point_at(layer, (20, 20))
     settle()

@@ -57,6 +57,58 @@ def test_run_stays_in_sight_with_everything_unfolded(viewer, dock, qtbot):
     assert window.height() <= 768
 
 
+def test_two_docks_fit_a_laptop_whatever_is_reported(viewer, dock, run, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    viewer.open_sample(PLUGIN, "slices")
+    settle(qtbot, dock)
+    least, width = dock.native.minimumSizeHint(), dock.native.width()
+    for name in ("confidence", "shift"):
+        dock[name].value = True
+    run(dock, registration="translation")
+    settle(qtbot, dock)
+    dock["message"].value += "\n" + 40 * "a line of a report that is long enough to be wrapped "
+    qtbot.wait(100)
+    assert dock.native.minimumSizeHint() == least
+    assert (dock.native.width(), window.height()) == (width, 768)
+    main, (side, inspector) = (
+        dock.native.parent(),
+        viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector"),
+    )
+    qtbot.waitUntil(lambda: side in window.tabifiedDockWidgets(main))
+    qtbot.waitUntil(inspector.native.isVisible)
+    assert window.height() == 768
+    main.raise_()
+    button = dock["run"].native
+    qtbot.waitUntil(button.isVisible)
+    assert button.mapTo(window, button.rect().bottomLeft()).y() < 768
+
+
+def test_the_inspector_stays_where_the_main_widget_is_hidden(viewer, dock, qtbot):
+    viewer.window._qt_window.show()
+    dock.native.parent().hide()
+    side, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
+    qtbot.waitUntil(inspector.native.isVisible)
+    qtbot.wait(50)
+    assert viewer.window._qt_window.tabifiedDockWidgets(side) == []
+
+
+def test_more_settings_get_the_room_and_no_bar_covers_them(viewer, dock, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    viewer.open_sample(PLUGIN, "slices")
+    dock["more"].native.click()
+    settle(qtbot, dock)
+    dock["message"].value = 40 * "a line of a report that is long enough to be wrapped "
+    qtbot.wait(100)
+    scroll = dock._scroll
+    assert scroll.height() > 400
+    assert scroll.verticalScrollBar().isVisible()
+    assert scroll.widget().width() <= scroll.viewport().width()
+
+
 def test_no_label_is_cut_off(viewer, dock, qtbot):
     viewer.window._qt_window.resize(1366, 768)
     viewer.window._qt_window.show()

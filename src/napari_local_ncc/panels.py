@@ -127,6 +127,8 @@ def draw_histogram(
     cmap = ncc_colormap()
     share = own / (own.sum() or 1)
     axes.bar(middles, share, EDGES[1] - EDGES[0], color=cmap((middles + 1) / 2))
+    # Its palest bars are hardly there on a pale ground, without an edge.
+    axes.stairs(share, EDGES, color=axes.xaxis.label.get_color(), lw=0.8)
     for other, values in others:
         total = values.sum() or 1
         axes.stairs(values / total, EDGES, color=SECOND, lw=1.3, label=other)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 PLOT_MOUSE = ("button_press_event", "motion_notify_event")
+EMPTY = "There is no map yet: run Local NCC first."
 ONE_FRAME = Grid((1, 1))
 
 
@@ -52,7 +53,7 @@ class HistogramTab(QWidget):
         self.tallies: dict[str, GroupTally] = {}
         self.latest, self.masks = Latest(self._receive), Latest(self._show_mask)
         self.plot = make_plot(viewer) if has_plots() else missing_plots()
-        self.text = QLabel("Choose a map above.")
+        self.text = QLabel(EMPTY)
         self.text.setWordWrap(True)
         self.threshold = QDoubleSpinBox()
         self.threshold.setRange(-1, 1)
@@ -81,7 +82,7 @@ class HistogramTab(QWidget):
         self.tallies = {}
         self.make_mask.setEnabled(layer is not None)
         if layer is None:
-            self.text.setText("Choose a map above.")
+            self.text.setText(EMPTY)
             return
         self.text.setText("Counting")
         other = counterpart(self._viewer, layer)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import ComboBox, Container
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QTabWidget
 
 from napari_local_ncc._napari.compared import maps_in
 from napari_local_ncc._napari.histogram_tab import HistogramTab
+from napari_local_ncc._napari.layout import MAIN, tabify_onto
 from napari_local_ncc._napari.pixel_tab import PixelTab
 from napari_local_ncc._napari.recipe_tab import RecipeTab
 from napari_local_ncc._napari.table_tab import TableTab
@@ -59,6 +61,7 @@ class InspectorWidget(Container):
         self.native.layout().addWidget(self.tabs)
         self._connect()
         self._choose()
+        self._join_later()
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the maps and the labels that are there now; a new map is chosen."""
@@ -68,6 +71,13 @@ class InspectorWidget(Container):
         if new:
             self["map"].value = new[0]
         self.table.offer()
+
+    def _join_later(self) -> None:
+        """Go to the main widget's tabs once napari has docked this one, which is after now."""
+        docked = QTimer(self.native)  # which ends it if the widget goes first
+        docked.setSingleShot(True)
+        docked.timeout.connect(lambda: tabify_onto(MAIN, self.native))
+        docked.start(0)
 
     def _choices(self, _: Any) -> list[Layer]:
         return list(maps_in(self._viewer))
@@ -86,6 +96,7 @@ class InspectorWidget(Container):
         self._watch(layer)
         self._count()
         self.recipe.look_at(layer)
+        self.pixel.look_at(layer)
         self._inspect()
 
     def _watch(self, layer: Image | None) -> None:

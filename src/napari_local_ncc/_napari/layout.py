@@ -1,13 +1,14 @@
-"""Around the fields: sections that fold, a scroll area that fits, buttons, reports."""
+"""Around the fields: sections that fold, scroll areas, buttons, reports."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 
-from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
+from magicgui.widgets import Container, Label, ProgressBar, PushButton
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QDialog,
+    QDockWidget,
     QLabel,
     QScrollArea,
     QSizePolicy,
@@ -16,8 +17,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+MAIN = "local-ncc"  # the object name of the main widget
 FOLDED, UNFOLDED = "▸", "▾"
 LEAST_HEIGHT = 120  # px: three fields to scroll through, on the smallest screen
+LEAST_TEXT = 96  # px: six lines
 LINE_STYLE = """
 QPushButton { text-align: left; background: transparent; border: none; padding: 2px }
 QPushButton:focus { text-decoration: underline }
@@ -73,23 +76,49 @@ class FittingScroll(QScrollArea):
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.setMinimumHeight(LEAST_HEIGHT)
         self.setWidget(content.native)
 
     def sizeHint(self) -> QSize:
         """Ask for what the content needs, where Qt's own asks for less."""
-        return self.widget().sizeHint()
+        return self.widget().sizeHint() + QSize(self._bar(), 0)
 
     def minimumSizeHint(self) -> QSize:
-        """Keep all of the width: there is no horizontal bar."""
-        return QSize(self.widget().minimumSizeHint().width(), LEAST_HEIGHT)
+        """Keep all of the width, beside the bar: there is no horizontal one."""
+        return QSize(self.widget().minimumSizeHint().width() + self._bar(), LEAST_HEIGHT)
+
+    def _bar(self) -> int:
+        return self.verticalScrollBar().sizeHint().width()
 
     def eventFilter(self, content: QObject, event: QEvent) -> bool:
         """Follow the content when something in it is shown or hidden."""
         if event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return super().eventFilter(content, event)
+
+
+class TextScroll(QScrollArea):
+    """A scroll area for text: it takes the room that is left, whatever the text says.
+
+    Parameters
+    ----------
+    content : QWidget
+        The text: a label, or several below each other.
+    """
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        self.setMinimumHeight(LEAST_TEXT)
+        self.setWidget(content)
+
+    def sizeHint(self) -> QSize:
+        """Ask for the same height always, or what surrounds the text would jump."""
+        return QSize(0, LEAST_TEXT)
 
 
 def actions() -> Container:
@@ -117,21 +146,65 @@ def actions() -> Container:
     return row
 
 
-def reports() -> list[Widget]:
-    """Return the progress bar, what will be done, what was done, and what a preview shows."""
+def progress_bar() -> ProgressBar:
+    """Return the bar, which keeps its room when there is nothing to show."""
     progress = ProgressBar(name="progress")
     policy = progress.native.sizePolicy()
     policy.setRetainSizeWhenHidden(True)  # or everything below would jump
     progress.native.setSizePolicy(policy)
-    return [progress, _wrapped("plan"), _wrapped("message"), _wrapped("preview_note")]
+    return progress
 
 
-def _wrapped(name: str) -> Label:
-    label = Label(name=name)
-    label.native.setWordWrap(True)
-    label.native.setSizePolicy(QSizePolicy.Policy.MinimumExpanding, QSizePolicy.Policy.Minimum)
-    label.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+def reports() -> Container:
+    """Return what will be done, what was done, and what a preview shows."""
+    labels = [Label(name=name) for name in ("plan", "message", "preview_note")]
+    for label in labels:
+        wrap(label.native)
+    column = Container(name="reports", widgets=labels, labels=False)
+    column.margins = (0, 0, 0, 0)
+    column.native.layout().addStretch(1)
+    return column
+
+
+def wrap(label: QLabel) -> None:
+    """Let a text fill the width that there is, and never ask for more."""
+    label.setWordWrap(True)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+
+def tabify_onto(name: str, newcomer: QWidget) -> None:
+    """Put a widget's dock behind the same tabs as another one, and in front.
+
+    On a laptop, two docks on top of each other leave neither enough height. Nothing is done
+    where the other is closed, or one of the two floats.
+
+    Parameters
+    ----------
+    name : str
+        The object name of the other widget.
+    newcomer : QWidget
+        The widget that was docked just now.
+    """
+    own = _dock_of(newcomer)
+    if own is None:
+        return
+    window = own.parent()
+    other = _dock_of(window.findChild(QWidget, name))
+    if other is None or other.isHidden() or other.isFloating() or own.isFloating():
+        return
+    if own not in window.tabifiedDockWidgets(other):
+        window.tabifyDockWidget(other, own)
+        own.show()
+        own.raise_()
+
+
+def _dock_of(widget: QWidget | None) -> QDockWidget | None:
+    while widget is not None and not isinstance(widget, QDockWidget):
+        widget = widget.parentWidget()
+    return widget
 
 
 def align_labels(fields: Container) -> None:

@@ -12,8 +12,11 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_local_ncc._napari.compared import Compared, compared, fellows, values_of
 from napari_local_ncc._napari.latest import Latest
+from napari_local_ncc._napari.layout import TextScroll, wrap
 from napari_local_ncc._napari.plot import has_plots, make_plot, missing_plots
+from napari_local_ncc.bands import SHIFT
 from napari_local_ncc.geometry import axis_name
+from napari_local_ncc.units import unit_symbol
 from napari_local_ncc.window import window_pair
 
 if TYPE_CHECKING:
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.window import WindowPair
 
+LENGTH = f"{SHIFT}length"
 BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError)
+EMPTY = "There is no map yet: run Local NCC first."
+OUTSIDE = "This is outside the map: click a pixel of it."
 INVITATION = "Click a pixel in the viewer: its two windows, and how alike they are, appear here."
 
 
@@ -61,19 +67,25 @@ class PixelTab(QWidget):
         self.latest = Latest(self._receive)
         self.hover = QCheckBox("follow the mouse")
         self.hover.setToolTip("Inspect the pixel under the mouse, without a click.")
-        self.facts = QLabel(INVITATION)
-        self.facts.setWordWrap(True)
-        self.facts.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.facts = QLabel(EMPTY)
+        self.facts.setAlignment(Qt.AlignmentFlag.AlignTop)
+        wrap(self.facts)
         self.plot = make_plot(viewer) if has_plots() else missing_plots()
         column = QVBoxLayout(self)
-        for widget in (self.hover, self.plot, self.facts):
-            column.addWidget(widget, stretch=widget is self.plot)
+        column.addWidget(self.hover)
+        column.addWidget(self.plot, stretch=3)
+        column.addWidget(TextScroll(self.facts), stretch=2)
+
+    def look_at(self, layer: Image | None) -> None:
+        """Say what to do first, for a map or without one."""
+        self._say(EMPTY if layer is None else INVITATION)
 
     def point_at(self, layer: Image, world: Any) -> None:
         """Inspect the pixel of a map that lies at a position of the viewer's world."""
         place = np.rint(layer.world_to_data(world)).astype(int)
         data = values_of(layer)
         if any(not 0 <= i < n for i, n in zip(place, data.shape, strict=True)):
+            self._say(OUTSIDE)
             return
         index = tuple(int(i) for i in place)
         try:
@@ -144,26 +156,31 @@ def _facts(viewer: Viewer, found: Inspection) -> list[str]:
     ]
     if np.isfinite(pair.slope):
         lines.append(f"moving ≈ {pair.slope:.3g} × fixed {pair.offset:+.3g}")
-    bands = fellows(viewer, layer)
-    for name, other in bands.items():
-        lines.append(f"{name} {_number(float(values_of(other)[found.index]))}")
-    if "confidence" not in bands:
-        lines.append("confidence not computed")
+    bands = {
+        name: float(values_of(other)[found.index]) for name, other in fellows(viewer, layer).items()
+    }
+    confidence = _number(bands["confidence"]) if "confidence" in bands else "not computed"
+    lines.append(f"confidence {confidence}")
     if np.isfinite(pair.effective):
         lines.append(f"effective number of samples {pair.effective:.1f}")
-    lines.append(_shift_fact(pair))
+    lines += _shift_facts(pair, bands)
     if not np.isclose(stored, pair.ncc, atol=1e-3, equal_nan=True):
         lines.append(f"the map says {_number(stored)}: its images have changed since")
     return lines
 
 
-def _shift_fact(pair: WindowPair) -> str:
-    """Say where within the search the windows are most alike."""
-    if not np.isfinite(pair.shift).all():
-        return "residual shift undefined: no best match within the search"
-    axes = zip(pair.grid.axis_labels[-len(pair.shift) :], pair.shift, strict=True)
-    steps = ", ".join(f"{axis_name(label)} {step:+.2f}" for label, step in axes)
-    return f"residual shift {steps} px: ncc {pair.best:.3f} there, gain {pair.gain:.3f}"
+def _shift_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
+    """Say where within the search the windows are most alike: as the map says, if it does."""
+    labels = [axis_name(label) for label in pair.grid.axis_labels[-len(pair.shift) :]]
+    own = dict(zip(labels, pair.shift, strict=True))
+    steps = {axis: bands.get(f"{SHIFT}{axis}", step) for axis, step in own.items()}
+    if not np.isfinite(list(steps.values())).all():
+        return ["residual shift undefined: no best match within the search"]
+    lines = [", ".join(f"shift {axis} {step:.2f} px" for axis, step in steps.items())]
+    if LENGTH in bands:
+        lines[0] += f", |shift| {bands[LENGTH]:.3f} {unit_symbol(pair.grid.units[-1])}"
+    best, gain = bands.get("ncc_best", pair.best), bands.get("gain", pair.gain)
+    return [*lines, f"best NCC {best:.3f} there, gain {gain:.3f}"]
 
 
 def _number(value: float) -> str:

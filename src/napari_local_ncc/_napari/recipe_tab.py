@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import (
     QApplication,
-    QComboBox,
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
@@ -25,6 +24,8 @@ from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.recipe import as_command_line, as_python, checked_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Image
     from napari.viewer import Viewer
 
@@ -44,9 +45,9 @@ class RecipeTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self._layer: Image | None = None
-        self.language = QComboBox()
-        self.language.addItems(["Python", "command line"])
-        self.copy = QPushButton("Copy")
+        self._write_as = as_python
+        self.copy_python = QPushButton("Copy as Python")
+        self.copy_command = QPushButton("Copy as command line")
         self.load = QPushButton("Load settings")
         self.load.setToolTip("Set the fields of the Local NCC widget to what made this map.")
         self.recipe = QPlainTextEdit()
@@ -56,22 +57,23 @@ class RecipeTab(QWidget):
         self.text = QLabel()
         self.text.setWordWrap(True)
         row = QHBoxLayout()
-        for widget in (QLabel("as"), self.language, self.copy, self.load):
-            row.addWidget(widget)
+        for button in (self.copy_python, self.copy_command):
+            row.addWidget(button)
         column = QVBoxLayout(self)
         column.addLayout(row)
         column.addWidget(self.recipe, stretch=1)
+        column.addWidget(self.load)
         column.addWidget(self.text)
-        self.language.currentIndexChanged.connect(self._write)
-        self.copy.clicked.connect(self._copy)
+        self.copy_python.clicked.connect(lambda: self._copy(as_python))
+        self.copy_command.clicked.connect(lambda: self._copy(as_command_line))
         self.load.clicked.connect(self._load)
         self.look_at(None)
 
     def look_at(self, layer: Image | None) -> None:
         """Take a map; its recipe is written when the tab is shown."""
         self._layer = layer
-        self.copy.setEnabled(layer is not None)
-        self.load.setEnabled(layer is not None)
+        for button in (self.copy_python, self.copy_command, self.load):
+            button.setEnabled(layer is not None)
         if self.isVisible():
             self._write()
 
@@ -88,10 +90,11 @@ class RecipeTab(QWidget):
         with suppress(ValueError):  # without its layers, a recipe rests on its files alone
             images = compared(self._viewer, layer).images
         provenance = checked_files(record(layer), images)
-        text = as_python if self.language.currentIndex() == 0 else as_command_line
-        return text(provenance)
+        return self._write_as(provenance)
 
-    def _copy(self) -> None:
+    def _copy(self, write_as: Callable[[dict[str, Any]], str]) -> None:
+        """Show the recipe in a language, and copy it."""
+        self._write_as = write_as
         self._write()
         QApplication.clipboard().setText(self.recipe.toPlainText())
         self.text.setText("Copied.")

@@ -160,7 +160,7 @@ class TableTab(QWidget):
 
     def _export(self) -> None:
         if not self.table:
-            self.text.setText("There is no table yet: choose a map above.")
+            self.text.setText("There is no table yet: run Local NCC first.")
             return
         path, _ = QFileDialog.getSaveFileName(self, "Export CSV", "ncc.csv", "CSV (*.csv)")
         if path:

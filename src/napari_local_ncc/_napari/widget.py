@@ -19,10 +19,13 @@ from napari_local_ncc._napari.layers import (
     has_units,
 )
 from napari_local_ncc._napari.layout import (
+    MAIN,
     FittingScroll,
     Section,
+    TextScroll,
     actions,
     align_labels,
+    progress_bar,
     reports,
     show_guide,
 )
@@ -95,10 +98,14 @@ class LocalNCCWidget(Container):
         )
         self._fields.margins = (0, 0, 0, 0)
         self._welcome = welcome(viewer)
-        super().__init__(widgets=[self._welcome, self._fields, actions(), *reports()], labels=False)
+        said = reports()
+        super().__init__(
+            widgets=[self._welcome, self._fields, actions(), progress_bar(), said], labels=False
+        )
+        self.native.setObjectName(MAIN)
         self._scroll = FittingScroll(self._fields)
         self.native.layout().insertWidget(1, self._scroll)
-        self.native.layout().addStretch(1)
+        self.native.layout().addWidget(TextScroll(said.native), 1)
         self._preview = LivePreview(viewer, self, self._choices.job)
         self._start_from_preferences()
         self._connect()
