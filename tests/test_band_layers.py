@@ -249,7 +249,7 @@ def test_the_inspector_has_the_bands_of_the_pixel_and_of_labels(viewer, dock, ru
     at = {kind: layer.data[80, 30] for kind, layer in layers.items() if kind != "arrows"}
     assert f"confidence {at['confidence']:.3f}" in facts
     assert f"shift y {at['shift_y']:.2f} px, shift x {at['shift_x']:.2f} px" in facts
-    assert f"|shift| {at['shift_length']:.3f} px" in facts
+    assert f"|shift| {at['shift_length']:.3f} µm" in facts
     assert f"best NCC {at['ncc_best']:.3f} there, gain {at['gain']:.3f}" in facts
     assert "_" not in facts
     inspector.table.rows.setCurrentText(f"label of {layers['classes'].name}")

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 MAIN = "local-ncc"  # the object name of the main widget
 FOLDED, UNFOLDED = "▸", "▾"
 LEAST_HEIGHT = 120  # px: three fields to scroll through, on the smallest screen
-LEAST_TEXT = 96  # px: six lines
+LEAST_TEXT, USUAL_TEXT = 60, 110  # px: four lines where all is short, else seven
 LINE_STYLE = """
 QPushButton { text-align: left; background: transparent; border: none; padding: 2px }
 QPushButton:focus { text-decoration: underline }
@@ -89,7 +89,9 @@ class FittingScroll(QScrollArea):
         return QSize(self.widget().minimumSizeHint().width() + self._bar(), LEAST_HEIGHT)
 
     def _bar(self) -> int:
-        return self.verticalScrollBar().sizeHint().width()
+        """Return the width of bar and frame, px."""
+        frame = self.contentsMargins()  # a style sheet may draw one all the same
+        return self.verticalScrollBar().sizeHint().width() + frame.left() + frame.right()
 
     def eventFilter(self, content: QObject, event: QEvent) -> bool:
         """Follow the content when something in it is shown or hidden."""
@@ -118,7 +120,7 @@ class TextScroll(QScrollArea):
 
     def sizeHint(self) -> QSize:
         """Ask for the same height always, or what surrounds the text would jump."""
-        return QSize(0, LEAST_TEXT)
+        return QSize(0, USUAL_TEXT)
 
 
 def actions() -> Container:

@@ -45,7 +45,7 @@ class RecipeTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self._layer: Image | None = None
-        self._write_as = as_python
+        self._write_as: Callable[[dict[str, Any]], str] = as_python
         self.copy_python = QPushButton("Copy as Python")
         self.copy_command = QPushButton("Copy as command line")
         self.load = QPushButton("Load settings")
