@@ -119,6 +119,44 @@ def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair):
     assert len(viewer.layers) == len(before) + 9
 
 
+def test_where_nothing_shifts_there_are_no_arrows(viewer, dock, run, pair, said):
+    run(dock)
+    assert "arrows" in layers_by_kind(viewer)
+    pair[1].data = np.ones_like(pair[1].data)
+    run(dock)
+    assert "arrows" not in layers_by_kind(viewer)
+    assert "no pixel is defined" in dock["message"].value
+    assert "Detection" not in dock["message"].value
+    assert all(layer.metadata[METADATA]["complete"] for layer in layers_by_kind(viewer).values())
+    assert said() == []
+
+
+def test_what_a_run_without_bands_leaves_of_an_earlier_one(viewer, dock, run, pair):
+    dock["registration"].value = "translation"
+    dock["add_registered"].value = True
+    run(dock)
+    before = layers_by_kind(viewer)
+    for name in ("confidence", "shift"):
+        dock[name].value = False
+    dock["add_registered"].value = False
+    dock["keep"].value = True
+    run(dock)
+    assert len(viewer.layers) == len(before) + 3  # all are kept
+    viewer.layers.remove(viewer.layers[-1])
+    dock["keep"].value = False
+    run(dock)
+    assert viewer.layers == [*pair, before["registered"], before["ncc"]]
+
+
+def test_a_run_that_is_cancelled_without_a_trace_leaves_the_bands(viewer, dock, run, pair, click):
+    run(dock)
+    before = list(viewer.layers)
+    dock["on_cancel"].value = "remove"
+    click(dock, "run")
+    click(dock, "cancel")
+    assert list(viewer.layers) == before
+
+
 def test_arrows_lie_right_on_a_rotated_anisotropic_layer(viewer, dock, run):
     world_step = (1.1, -0.4)  # what the scene is displaced by, in the world
     place = {"scale": (0.5, 1.5), "rotate": 30.0, "units": ("um", "um")}

@@ -65,19 +65,23 @@ def test_lines_say_what_the_bands_say(found):
     assert min(labels[name] for name in ("agrees", "displaced", "differs")) > 0.1
 
 
+def lines_of(calibration):
+    tally = MapTally(("confidence",), calibration)
+    tally.add(np.full((1, 2, 2), 0.5, "f4"))
+    return tally.lines()
+
+
 def test_what_is_detected_is_said_of_all_frames(found):
     (null,) = found.calibration.nulls
     coarser = replace(null, effective_samples=(2.0,), quantiles=null.quantiles[:1])
     calibration = replace(found.calibration, nulls=(coarser, null))
     fine = calibration.thresholds(frame=1)[-1].ncc
     coarse = calibration.thresholds(frame=0)[0].ncc
-    assert MapTally(("confidence",), calibration).lines()["detects"] == (
+    assert lines_of(calibration)["detects"] == (
         f"confidence 0.95 needs ncc {fine:.2f} in the finest texture, {coarse:.2f} in the coarsest"
     )
     alone = replace(calibration, nulls=(coarser,))
-    assert MapTally(("confidence",), alone).lines()["detects"] == (
-        f"confidence 0.95 needs ncc {coarse:.2f}"
-    )
+    assert lines_of(alone)["detects"] == (f"confidence 0.95 needs ncc {coarse:.2f}")
 
 
 def test_tiles_make_no_difference(found):
@@ -107,6 +111,7 @@ def test_a_map_without_a_defined_pixel_is_said():
     lines = tallied(confidence_map(flat, flat, parameters=NCCParameters(bands=BANDS))).lines()
     assert "no pixel is defined" in lines["ncc"]
     assert lines["confidence"] == "defined nowhere"
+    assert "detects" not in lines
     assert "defined nowhere" in lines["shift"]
     assert "undefined 100.0%" in lines["classes"]
 

@@ -161,6 +161,11 @@ def test_two_volumes_of_other_origin_and_voxel_size():
     assert "20x30x30 at 3x2x2 mm" in plan
     assert "moving is resampled" in plan
     assert "window 5x5x5 px = 15x10x10 mm" in plan
+    assert "whole image" not in plan
+    large = NCCParameters(radius=(0, 15, 15))
+    planes = spatial_image(fixed, 2)
+    with_large = describe_pairing(planes, planes, large)
+    assert "the window covers the whole image: choose a smaller one" in with_large
 
 
 def test_five_dimensional_layers_by_frame_and_by_channel(rng):

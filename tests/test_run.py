@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_local_ncc._napari import blank, job
 from napari_local_ncc._napari.job import Landed, Outcome
 from napari_local_ncc._napari.layers import METADATA
 from napari_local_ncc._napari.product import Product
+from napari_local_ncc._napari.result_layer import ResultLayer
 from napari_local_ncc._napari.run import Run
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.progress import Progress
@@ -133,7 +135,11 @@ def test_removing_on_cancel_puts_an_earlier_result_back(viewer, dock, click, qtb
     dock["radius"].value = 1
     run(dock)
     layer = viewer.layers[-1]
-    data, metadata = layer.data, layer.metadata
+    data, metadata = layer.data, deepcopy(layer.metadata)
+    assert metadata[METADATA]["complete"]
+    _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
+    moved = tuple(layer.translate)
+    viewer.layers["a"].translate = viewer.layers["b"].translate = (0, 3, 4)
     dock["radius"].value = 80
     dock["on_cancel"].value = "remove"
     click(dock, "run")
@@ -142,6 +148,41 @@ def test_removing_on_cancel_puts_an_earlier_result_back(viewer, dock, click, qtb
     assert layer.data is data
     assert layer.metadata == metadata
     assert layer.name == "NCC a vs b"
+    assert tuple(layer.translate) == moved
+    assert dock["run"].enabled
+    assert inspector["map"].value is layer
+    qtbot.waitUntil(lambda: inspector.histogram.tally is not None, timeout=30_000)
+
+
+def test_a_map_that_lost_its_record_is_no_map_any_more(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    run(dock)
+    layer = viewer.layers[-1]
+    _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
+    layer.metadata = {}
+    assert inspector.histogram.text.text() == "Choose a map above."
+    inspector.recipe.load.click()
+    inspector.recipe.copy.click()
+    assert inspector.recipe.recipe.toPlainText() == ""
+
+
+@pytest.mark.parametrize("press", ["end", "cancel"])
+def test_an_error_in_a_layer_never_locks_the_widget(
+    viewer, dock, click, qtbot, half_way, monkeypatch, press
+):
+    def broken(*_):
+        raise RuntimeError("napari stumbles")
+
+    monkeypatch.setattr(ResultLayer, "complete", broken)
+    monkeypatch.setattr(ResultLayer, "leave", broken)
+    with qtbot.capture_exceptions() as raised:
+        if press == "cancel":
+            click(dock, "cancel")
+        else:
+            dock._run._finish(Outcome(None, {}))
+    assert dock["run"].enabled
+    assert not dock["cancel"].enabled
+    assert "napari stumbles" in str(raised)
 
 
 def test_a_second_run_is_refused(viewer, dock, half_way, said):

@@ -71,6 +71,16 @@ def test_the_transform_of_a_result_is_offered(viewer, dock, registered):
     assert "resampled by a translation" in again["plan"].value
 
 
+def test_a_run_offers_its_transform_once(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    dock["registration"].value = "translation"
+    for name in ("confidence", "shift", "add_registered"):
+        dock[name].value = True
+    run(dock)
+    offered = [choice for choice in dock["transform"].choices if choice is not None]
+    assert offered == ["the last one: translation", "NCC fixed vs moving"]
+
+
 def test_a_file_keeps_a_transform(viewer, dock, click, registered, files):
     click(dock, "save_transform")
     assert str(files) in dock["message"].value

@@ -174,6 +174,34 @@ def test_the_second_layer_is_chosen_as_moving_and_choices_are_kept(viewer, dock,
     assert dock["moving"].value is not a
 
 
+def test_a_result_is_not_chosen_in_place_of_a_layer_that_went(viewer, dock, run, rng):
+    a, b = (viewer.add_image(rng.normal(size=(30, 30)), name=name) for name in "ab")
+    run(dock)
+    viewer.layers.remove(a)
+    assert dock["fixed"].value is b
+    assert dock["moving"].value is b
+    assert "choose another layer" in dock["plan"].value
+    c = viewer.add_image(rng.normal(size=(30, 30)), name="c")
+    assert dock["moving"].value is c
+
+
+def test_an_error_goes_with_the_layers_it_was_about(viewer, dock, click, rng):
+    click(dock, "run")
+    assert "Two different image layers" in dock["message"].value
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(30, 30)), name=name)
+    assert dock["message"].value == ""
+    assert "pixels coincide" in dock["plan"].value
+
+
+def test_the_window_of_a_registration_is_said_beside_the_map(viewer, dock, run):
+    viewer.open_sample(PLUGIN, "slices")
+    dock["registration"].value = "translation"
+    dock["radius"].value = 7
+    run(dock)
+    assert "after (over the whole overlap, window 9 px)" in dock["message"].value
+
+
 def test_a_second_run_does_the_same_as_the_first(viewer, dock, run, rng):
     stack = rng.normal(size=(6, 30, 30))
     viewer.add_image(stack, name="a")

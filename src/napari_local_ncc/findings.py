@@ -83,7 +83,8 @@ class MapTally:
         if "confidence" in self._names:
             found["confidence"] = _discoveries(self._confidence, rate)
         if self._calibration is not None:
-            found["detects"] = _detection(self._calibration)
+            if not np.isnan(self._confidence.share(LEVEL)):
+                found["detects"] = _detection(self._calibration)
             if self._calibration.fallback:
                 found["fallback"] = self._calibration.fallback
         if "gain" in self._names:

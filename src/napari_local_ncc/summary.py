@@ -19,6 +19,7 @@ from napari_local_ncc.geometry import (
 )
 from napari_local_ncc.pairing import pair_images
 from napari_local_ncc.pipeline import check_overlap, overlap_of
+from napari_local_ncc.registration import AGREEMENT_RADIUS
 from napari_local_ncc.units import PIXEL, unit_factor, unit_symbol
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def describe_pairing(
             *_unit_notes(fixed, moving, unitless),
             *how,
             f"window {_window(parameters.radius_on(grid), grid)}",
+            *_reach(parameters.radius_on(grid), grid),
             *_frames(grid),
             *_beside(parameters, grid),
             f"output {4 * count * math.prod(grid.shape) / 1e6:.3g} MB",
@@ -171,6 +173,17 @@ def _window(radius: tuple[int, ...], grid: Grid) -> str:
     lengths = [f"{n * step:.3g}" for n, step in zip(sides, grid.space().spacing, strict=True)]
     shown = lengths[:1] if len(set(lengths)) == 1 else lengths
     return f"{text} = {'x'.join(shown)} {unit_symbol(grid.units[-1])}"
+
+
+def _reach(radius: tuple[int, ...], grid: Grid) -> list[str]:
+    """Say where a window leaves nothing local: in every axis of space as long as the image."""
+    sides = [
+        (2 * r + 1, n)
+        for r, n, spatial in zip(radius, grid.shape, grid.spatial, strict=True)
+        if spatial
+    ]
+    whole = all(side >= n for side, n in sides)
+    return ["the window covers the whole image: choose a smaller one"] if whole else []
 
 
 def _beside(parameters: NCCParameters, grid: Grid) -> list[str]:
@@ -275,7 +288,8 @@ def _findings(registration: Registration) -> list[str]:
     texts = []
     if reports and not np.isnan(after):
         texts.append(
-            f"median local NCC {before:.3f} before, {after:.3f} after; "
+            f"median local NCC {before:.3f} before, {after:.3f} after (over the whole overlap, "
+            f"window {2 * AGREEMENT_RADIUS + 1} px); "
             f"{lower:.0%} and {upper:.0%} of pixels above chance"
         )
     trips = [report.round_trip for report in reports if report.round_trip is not None]

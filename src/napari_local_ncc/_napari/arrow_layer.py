@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.layers import Vectors
 
 from napari_local_ncc._napari.layers import METADATA
-from napari_local_ncc._napari.result_layer import selection_kept
+from napari_local_ncc._napari.result_layer import earlier_layer, selection_kept
 from napari_local_ncc._napari.transform_of import keep_transform
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_local_ncc._napari.product import Product
@@ -19,10 +21,18 @@ FOLLOWS = ("features", "edge_color", "length")  # what a new shift changes in it
 
 
 def show_arrows(viewer: Viewer, product: Product, *, keep_earlier: bool) -> None:
-    """Add a Vectors layer, or bring that of an earlier run of the same pair up to date."""
+    """Add a Vectors layer, or bring that of an earlier run of the same pair up to date.
+
+    Where there is no shift to believe there are no arrows, and no layer: napari cannot colour
+    an empty one.
+    """
     (ends,) = product.levels
     metadata = {METADATA: product.metadata | {"complete": True}}
-    layer = None if keep_earlier else _earlier(viewer, product)
+    layer = None if keep_earlier else earlier_layer(viewer, product, partial(_fits, product))
+    if not len(ends):
+        if layer is not None:
+            viewer.layers.remove(layer)
+        return
     if layer is None:
         with selection_kept(viewer, when=True):
             layer = viewer.add_vectors(
@@ -38,9 +48,5 @@ def show_arrows(viewer: Viewer, product: Product, *, keep_earlier: bool) -> None
     keep_transform(layer, product.registration)
 
 
-def _earlier(viewer: Viewer, product: Product) -> Vectors | None:
-    for layer in viewer.layers:
-        made_of = layer.metadata.get(METADATA, {}).get("layers")
-        if isinstance(layer, Vectors) and made_of == product.metadata["layers"]:
-            return layer if layer.ndim == product.grid.ndim else None
-    return None
+def _fits(product: Product, layer: Layer) -> bool:
+    return isinstance(layer, Vectors) and layer.ndim == product.grid.ndim

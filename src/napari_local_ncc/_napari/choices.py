@@ -54,6 +54,10 @@ class Choices:
         """Return fixed and moving, as they are picked."""
         fixed, moving = self._fields["fixed"].value, self._fields["moving"].value
         picks = self.picks()
+        if fixed is moving and picks[0] == picks[1] and len(self._fields["fixed"].choices) > 1:
+            raise ValueError(
+                f"{fixed.name} is chosen both as fixed and as moving: choose another layer for one"
+            )
         if fixed is None or moving is None or (fixed is moving and picks[0] == picks[1]):
             raise ValueError(
                 "Two different image layers are needed: one fixed, one moving. "

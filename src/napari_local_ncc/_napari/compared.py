@@ -45,6 +45,17 @@ def record(layer: Layer) -> dict[str, Any]:
     return found
 
 
+def run_of(layer: Layer) -> dict[str, Any] | None:
+    """Return what all results of one run have in common, as plain values; None of others."""
+    found = layer.metadata.get(METADATA)
+    return None if found is None else run_in(found)
+
+
+def run_in(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a result's provenance that all results of its run have in common."""
+    return {k: value for k, value in provenance.items() if k not in (LAYERS, "complete")}
+
+
 def kind(layer: Layer) -> str | None:
     """Return which kind of result a layer is, such as "ncc" or "registered"; else None."""
     found: str | None = layer.metadata.get(METADATA, {}).get(LAYERS, {}).get("kind")
@@ -63,17 +74,14 @@ def maps_in(viewer: Viewer) -> list[Image]:
 
 def fellows(viewer: Viewer, layer: Image) -> dict[str, Image]:
     """Return the other bands of a map by name, and the length of its shift, if it has one."""
-
-    def run(other: Layer) -> dict[str, Any]:
-        return {name: value for name, value in record(other).items() if name != LAYERS}
-
+    own = run_of(layer)  # None if its record is gone: nothing is its fellow then
     return {
         str(kind(other)): other
         for other in viewer.layers
         if isinstance(other, Image)
         and kind(other) not in (None, "registered")
         and other != layer
-        and run(other) == run(layer)
+        and run_of(other) == own
     }
 
 

@@ -9,7 +9,7 @@ from magicgui.widgets import ComboBox, Container
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QTabWidget
 
-from napari_local_ncc._napari.compared import maps_in
+from napari_local_ncc._napari.compared import is_map, maps_in
 from napari_local_ncc._napari.histogram_tab import HistogramTab
 from napari_local_ncc._napari.layout import MAIN, tabify_onto
 from napari_local_ncc._napari.pixel_tab import PixelTab
@@ -95,9 +95,15 @@ class InspectorWidget(Container):
         layer = self["map"].value
         self._watch(layer)
         self._count()
+        layer = self._map()
         self.recipe.look_at(layer)
         self.pixel.look_at(layer)
         self._inspect()
+
+    def _map(self) -> Image | None:
+        """Return the chosen map, if it has not lost its record since."""
+        layer = self["map"].value
+        return layer if layer is not None and is_map(layer) else None
 
     def _watch(self, layer: Image | None) -> None:
         """Count anew when the chosen map is computed anew."""
@@ -109,16 +115,16 @@ class InspectorWidget(Container):
         self._watched = layer
 
     def _count(self, *_: Any) -> None:
-        self.histogram.look_at(self["map"].value)
+        self.histogram.look_at(self._map())
         self._tabulate()
 
     def _tabulate(self, *_: Any) -> None:
         threshold = self.histogram.threshold.value()
-        self.table.look_at(self["map"].value, threshold, self.histogram.tally)
+        self.table.look_at(self._map(), threshold, self.histogram.tally)
 
     def _inspect(self) -> None:
         """Show the windows at the chosen position, in the frame that is displayed."""
-        layer = self["map"].value
+        layer = self._map()
         if layer is None or self._world is None or self._viewer.dims.ndisplay == 3:
             return
         world = list(self._viewer.dims.point)

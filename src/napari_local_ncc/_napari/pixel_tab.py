@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_local_ncc._napari.compared import Compared, compared, fellows, values_of
+from napari_local_ncc._napari.job import BAD_INPUT
 from napari_local_ncc._napari.latest import Latest
 from napari_local_ncc._napari.layout import TextScroll, wrap
 from napari_local_ncc._napari.plot import has_plots, make_plot, missing_plots
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.window import WindowPair
 
 LENGTH = f"{SHIFT}length"
-BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError)
 EMPTY = "There is no map yet: run Local NCC first."
 OUTSIDE = "This is outside the map: click a pixel of it."
 INVITATION = "Click a pixel in the viewer: its two windows, and how alike they are, appear here."

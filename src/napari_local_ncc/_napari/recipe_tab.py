@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_local_ncc._napari.compared import compared, record
+from napari_local_ncc._napari.compared import compared, is_map, record
 from napari_local_ncc._napari.fields import EXISTING
 from napari_local_ncc._napari.transform_of import transform_of
 from napari_local_ncc.geometry import Grid
@@ -83,7 +83,9 @@ class RecipeTab(QWidget):
         super().showEvent(event)
 
     def _write(self, *_: Any) -> None:
-        self.recipe.setPlainText("" if self._layer is None else self._recipe(self._layer))
+        layer = self._layer
+        is_there = layer is not None and is_map(layer)  # it may have lost its record since
+        self.recipe.setPlainText(self._recipe(layer) if is_there else "")
 
     def _recipe(self, layer: Image) -> str:
         images = {}
@@ -100,7 +102,7 @@ class RecipeTab(QWidget):
         self.text.setText("Copied.")
 
     def _load(self) -> None:
-        if self._layer is None:
+        if self._layer is None or not is_map(self._layer):
             return
         _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
         missing = load_settings(widget, self._viewer, self._layer)

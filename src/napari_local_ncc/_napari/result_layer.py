@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_local_ncc._napari.layers import METADATA, set_changed
+from napari_local_ncc._napari.compared import kind, run_in, run_of
+from napari_local_ncc._napari.layers import METADATA, placement, set_changed
 from napari_local_ncc._napari.product import LABELS
 from napari_local_ncc._napari.transform_of import keep_transform, transform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
     from napari.viewer import Viewer
 
     from napari_local_ncc._napari.product import Product
+    from napari_local_ncc.registration import Registration
 
 PARTIAL = " (partial)"
 REST = 0.2  # s between two drawings of new tiles
 PAUSE = 50  # ms between a new layer and its colorbar
 PATIENCE = 5  # a drawing that took long is not repeated before this many times as long
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Before:
+    """What a layer was before a run took it over."""
+
+    data: Any
+    metadata: dict[str, Any]
+    name: str
+    placement: dict[str, Any]
+    transform: Registration | None
+
+    @classmethod
+    def of(cls, layer: Image | Labels) -> _Before:
+        metadata = dict(layer.metadata)  # napari empties and fills the very dict that it gives
+        values = _data(layer), metadata, layer.name, placement(layer)
+        return cls(*values, transform_of(layer))
 
 
 class ResultLayer:
@@ -45,9 +66,8 @@ class ResultLayer:
         self._viewer = viewer
         self._is_outdated = False
         self._next_drawing = 0.0
-        earlier = None if keep_earlier else _earlier(viewer, product)
-        self._before = None if earlier is None else (_data(earlier), earlier.metadata, earlier.name)
-        self._transform_before = None if earlier is None else transform_of(earlier)
+        earlier = None if keep_earlier else earlier_layer(viewer, product, partial(_fits, product))
+        self._before = None if earlier is None else _Before.of(earlier)
         with selection_kept(viewer, when=not product.style.get("visible", True)):
             self.layer = _add(viewer, product) if earlier is None else earlier
         keep_transform(self.layer, product.registration)
@@ -102,8 +122,10 @@ class ResultLayer:
         if self._before is None:
             self._viewer.layers.remove(self.layer)
         else:
-            self._show(*self._before)
-            keep_transform(self.layer, self._transform_before)
+            before = self._before
+            self._show(before.data, before.metadata, before.name)
+            set_changed(self.layer, before.placement)
+            keep_transform(self.layer, before.transform)
 
     def _show(self, data: Any, metadata: dict[str, Any], name: str | None) -> None:
         self.layer.metadata = metadata
@@ -155,14 +177,39 @@ def _add(viewer: Viewer, product: Product) -> Image | Labels:
     return layer
 
 
-def _earlier(viewer: Viewer, product: Product) -> Image | Labels | None:
-    """Return the layer that an earlier run of the same pair left, if the result fits it."""
+def earlier_layer(
+    viewer: Viewer, product: Product, fits: Callable[[Layer], bool]
+) -> Any:  # the kind of layer that `fits` asks for
+    """Return the first layer that an earlier run of the same pair left, if the result fits it."""
     for layer in viewer.layers:
         made_of = layer.metadata.get(METADATA, {}).get("layers")
-        if made_of == product.metadata["layers"] and layer.multiscale == (len(product.levels) > 1):
-            shape = layer.data.shape
-            return layer if tuple(shape) == product.grid.shape else None
+        if made_of == product.metadata["layers"] and fits(layer):
+            return layer
     return None
+
+
+def _fits(product: Product, layer: Layer) -> bool:
+    same_levels = layer.multiscale == (len(product.levels) > 1)
+    return same_levels and tuple(layer.data.shape) == product.grid.shape
+
+
+def remove_leftovers(viewer: Viewer, products: Iterable[Product]) -> None:
+    """Remove what earlier runs of the same pair left of a map that is there no more.
+
+    A map that was brought up to date in place may have had bands which the new run did not
+    ask for: beside the new map they would contradict it.
+    """
+    for product in products:
+        if product.kind != "ncc":
+            continue
+        alive = [run_of(layer) for layer in viewer.layers if kind(layer) == "ncc"]
+        alive.append(run_in(product.metadata))
+        for layer in list(viewer.layers):
+            made_of = layer.metadata.get(METADATA, {}).get("layers", {})
+            if made_of.get("kind") == "registered" or run_of(layer) in alive:
+                continue
+            if made_of | {"kind": "ncc"} == product.metadata["layers"]:
+                viewer.layers.remove(layer)
 
 
 def _levels(product: Product, layer: Image | Labels) -> Any:

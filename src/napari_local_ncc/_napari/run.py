@@ -14,7 +14,7 @@ from qtpy.QtCore import QTimer
 from napari_local_ncc._napari.arrow_layer import show_arrows
 from napari_local_ncc._napari.job import Failure, Landed, Outcome, attempt
 from napari_local_ncc._napari.product import Product
-from napari_local_ncc._napari.result_layer import ResultLayer
+from napari_local_ncc._napari.result_layer import ResultLayer, remove_leftovers
 from napari_local_ncc.progress import Progress
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class Run:
                 result.leave()
             else:
                 result.undo()
+        if not self._keep_earlier:
+            remove_leftovers(self._viewer, self._results)
         return self._progress
 
     def abandon(self) -> None:
@@ -157,6 +159,13 @@ class Run:
         if self._cancelled.is_set():
             return
         self.abandon()
+        try:
+            self._settle(ending)
+        finally:  # whatever a layer may raise, the widget is free again
+            self.ended.emit(ending)
+
+    def _settle(self, ending: Outcome | Failure | None) -> None:
+        """Bring the layers into the state in which they stay."""
         for result in self._results.values():
             if isinstance(ending, Outcome):
                 result.complete()
@@ -164,7 +173,8 @@ class Run:
                 result.undo()
         if isinstance(ending, Outcome) and ending.arrows is not None:
             show_arrows(self._viewer, ending.arrows, keep_earlier=self._keep_earlier)
-        self.ended.emit(ending)
+        if isinstance(ending, Outcome) and not self._keep_earlier:
+            remove_leftovers(self._viewer, self._results)
 
     def _show(self) -> None:
         for result in self._results.values():

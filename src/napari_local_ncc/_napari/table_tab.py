@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_local_ncc._chunks import as_lazy
 from napari_local_ncc._napari.compared import fellows, grid_of, record, values_of
+from napari_local_ncc._napari.job import BAD_INPUT
 from napari_local_ncc._napari.latest import Latest
 from napari_local_ncc._napari.layers import spatial_image
 from napari_local_ncc._napari.plot import has_plots, make_plot, missing_plots
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.tally import GroupTally
 
 ROW = 22  # px
-BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError)
 
 
 class TableTab(QWidget):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, PushButton
 from napari.layers import Image, Labels, Layer, Points
 from qtpy.QtWidgets import QFileDialog
 
+from napari_local_ncc._napari.compared import is_map, run_of
 from napari_local_ncc._napari.fields import grouped
 from napari_local_ncc._napari.layers import METADATA
 from napari_local_ncc._napari.transform_of import transform_of
@@ -122,12 +123,15 @@ class Transforms(Container):
         return [*self._kept, *self._of_layers()]
 
     def _of_layers(self) -> dict[str, Layer]:
-        """Return the results that have a transform, by name."""
-        return {
-            layer.name: layer
-            for layer in self._viewer.layers
-            if layer.metadata.get(METADATA, {}).get("registration")
-        }
+        """Return a result of each run that has a transform, by name: the map if there is one."""
+        runs: list[dict[str, Any] | None] = []
+        found = []
+        for layer in sorted(self._viewer.layers, key=lambda layer: not is_map(layer)):
+            has_one = layer.metadata.get(METADATA, {}).get("registration")
+            if has_one and run_of(layer) not in runs:
+                runs.append(run_of(layer))
+                found.append(layer)
+        return {layer.name: layer for layer in found}
 
     def _others(self, _: ComboBox) -> list[Layer]:
         return [

@@ -14,10 +14,7 @@ from napari_local_ncc._napari.apply import add_moved_points, run_application
 from napari_local_ncc._napari.choices import Choices
 from napari_local_ncc._napari.fields import EXISTING, main_fields, more_fields
 from napari_local_ncc._napari.job import BAD_INPUT, Failure, Outcome, run_job
-from napari_local_ncc._napari.layers import (
-    default_window_ndim,
-    has_units,
-)
+from napari_local_ncc._napari.layers import METADATA, default_window_ndim, has_units
 from napari_local_ncc._napari.layout import (
     MAIN,
     FittingScroll,
@@ -80,6 +77,7 @@ class LocalNCCWidget(Container):
         self._run: Run | None = None
         self._job: Job | None = None
         self._pair: list[Image] = []
+        self._complaint = ""  # the last error that was said
         self._transforms = Transforms(viewer)
         self._choices = Choices(viewer, self, self._transforms)
         self._transform_section = Section(
@@ -149,7 +147,11 @@ class LocalNCCWidget(Container):
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers that are there now, a different one for fixed and for moving."""
         super().reset_choices()
-        others = [layer for layer in self["moving"].choices if layer is not self["fixed"].value]
+        others = [  # our own results are compared only where the user chooses them
+            layer
+            for layer in self["moving"].choices
+            if layer is not self["fixed"].value and METADATA not in layer.metadata
+        ]
         if others and self["moving"].value is self["fixed"].value:
             self["moving"].value = others[0]
         self._offer_choices()
@@ -165,6 +167,8 @@ class LocalNCCWidget(Container):
         self["window"].visible = deep
         if layers != self._pair:
             self._follow(layers)
+            if self["message"].value == self._complaint:
+                self["message"].value = ""  # it was about other layers
             if both:  # what the user chose for a pair is kept
                 self["window"].value = default_window_ndim(*layers) if deep else 2
         for name, layer in zip(("fixed_pick", "moving_pick"), layers, strict=True):
@@ -270,16 +274,18 @@ class LocalNCCWidget(Container):
 
     def _fail(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        self["message"].value = text
+        self["message"].value = self._complaint = text
         show_error(text)
 
     def _cancel(self) -> None:
         if self._run is None:
             return
         keep = self["on_cancel"].value == "keep"
-        progress = self._run.cancel(keep=keep)
+        try:
+            progress = self._run.cancel(keep=keep)
+        finally:  # whatever a layer may raise, the next run can begin
+            self._set_running(False)
         kept = keep and progress.done and progress.step in ("compare", "resample")
-        self._set_running(False)
         self["message"].value = (
             f"Cancelled; {progress.done} of {progress.total} tiles are finished and kept."
             if kept

@@ -13,11 +13,17 @@ from napari_local_ncc.registration._register import (
     iter_register,
     register,
 )
-from napari_local_ncc.registration._report import Agreement, FrameReport, RoundTrip
+from napari_local_ncc.registration._report import (
+    AGREEMENT_RADIUS,
+    Agreement,
+    FrameReport,
+    RoundTrip,
+)
 from napari_local_ncc.registration._result import Registration
 from napari_local_ncc.registration._starts import STARTS
 
 __all__ = [
+    "AGREEMENT_RADIUS",
     "MODELS",
     "NEED_SIMPLEITK",
     "STARTS",

@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 
 from napari_local_ncc.geometry import apply_affine, invert_affine
 from napari_local_ncc.ncc import local_ncc
-from napari_local_ncc.registration._report import Agreement, RoundTrip
+from napari_local_ncc.registration._report import AGREEMENT_RADIUS, Agreement, RoundTrip
 from napari_local_ncc.resampling import resample
 from napari_local_ncc.units import unit_factor
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.pairing import Pair
     from napari_local_ncc.registration._result import Registration
 
-RADIUS = 4  # px, of the window of a map by default
 COMPARED = 2**18  # px of a frame that are compared, in evenly spaced tiles
 TILES = {1: 4, 2: 3, 3: 2}  # along every axis, for larger frames
 QUANTILE = 1.6449  # of the normal distribution at 0.95
@@ -41,7 +40,7 @@ def agreement(pair: Pair, registration: Registration | None) -> Agreement:
     values, above = [], 0
     for fixed, moving, ncc in _compared(pair, registration):
         values.append(ncc)
-        above += int(np.count_nonzero(ncc > detection_threshold(fixed, moving, RADIUS)))
+        above += int(np.count_nonzero(ncc > detection_threshold(fixed, moving, AGREEMENT_RADIUS)))
     ncc = np.concatenate(values)
     return Agreement(float(np.median(ncc)), above / ncc.size) if ncc.size else Agreement()
 
@@ -63,7 +62,7 @@ def _compared(
         grid = pair.fixed.grid.crop(box)
         moving = computed(resample(pair.moving, grid, registration).data)
         fixed = computed(pair.fixed.data[box])
-        ncc = local_ncc(fixed, moving, radius=[min(RADIUS, n) for n in grid.shape])
+        ncc = local_ncc(fixed, moving, radius=[min(AGREEMENT_RADIUS, n) for n in grid.shape])
         yield fixed, moving, ncc[np.isfinite(ncc)]
 
 

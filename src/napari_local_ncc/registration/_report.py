@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_local_ncc.deformation import Jacobian
 
+AGREEMENT_RADIUS = 4  # px, of the window of a map by default
 NUMBER = (int, float)
 KINDS: dict[str, type | tuple[type, ...]] = {
     "metric": str,
