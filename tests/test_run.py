@@ -167,22 +167,17 @@ def test_a_map_that_lost_its_record_is_no_map_any_more(viewer, dock, run):
 
 
 @pytest.mark.parametrize("press", ["end", "cancel"])
-def test_an_error_in_a_layer_never_locks_the_widget(
-    viewer, dock, click, qtbot, half_way, monkeypatch, press
-):
+def test_an_error_in_a_layer_never_locks_the_widget(dock, half_way, monkeypatch, press):
     def broken(*_):
         raise RuntimeError("napari stumbles")
 
     monkeypatch.setattr(ResultLayer, "complete", broken)
     monkeypatch.setattr(ResultLayer, "leave", broken)
-    with qtbot.capture_exceptions() as raised:
-        if press == "cancel":
-            click(dock, "cancel")
-        else:
-            dock._run._finish(Outcome(None, {}))
+    end = {"end": lambda: dock._run._finish(Outcome(None, {})), "cancel": dock._cancel}[press]
+    with pytest.raises(RuntimeError, match="napari stumbles"):
+        end()
     assert dock["run"].enabled
     assert not dock["cancel"].enabled
-    assert "napari stumbles" in str(raised)
 
 
 def test_a_second_run_is_refused(viewer, dock, half_way, said):
