@@ -75,8 +75,10 @@ def canvas_of(viewer):
 
 
 def world_at(viewer, place):
-    canvas = canvas_of(viewer)
-    return canvas._map_canvas2world((place.x(), place.y()), canvas.view)
+    """Return what a 2-D camera shows at a place of the canvas."""
+    size, camera = canvas_of(viewer).native.size(), viewer.scene.camera
+    middle = np.array([size.height(), size.width()]) / 2
+    return (np.array([place.y(), place.x()]) - middle) / camera.zoom + camera.center[-2:]
 
 
 def middle_of(viewer):
