@@ -160,9 +160,9 @@ def test_a_map_that_lost_its_record_is_no_map_any_more(viewer, dock, run):
     layer = viewer.layers[-1]
     _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
     layer.metadata = {}
-    assert inspector.histogram.text.text() == "Choose a map above."
+    assert inspector.histogram.text.text() == "There is no map yet: run Local NCC first."
     inspector.recipe.load.click()
-    inspector.recipe.copy.click()
+    inspector.recipe.copy_python.click()
     assert inspector.recipe.recipe.toPlainText() == ""
 
 
