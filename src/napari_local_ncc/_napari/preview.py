@@ -185,7 +185,7 @@ class LivePreview:
             **ncc_colors(),
             **place,
         )
-        show_colorbar_soon(self._layer)
+        show_colorbar_soon(self._viewer, self._layer)
         if selected:
             self._viewer.layers.selection = selected
 

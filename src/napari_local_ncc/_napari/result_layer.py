@@ -8,6 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.compared import kind, run_in, run_of
@@ -140,15 +141,22 @@ class ResultLayer:
         return self.layer.metadata | {METADATA: self.product.metadata | {"complete": complete}}
 
 
-def show_colorbar_soon(layer: Image) -> None:
+def show_colorbar_soon(viewer: Viewer, layer: Image) -> None:
     """Show a new layer's colorbar once the layer is drawn: napari takes long for each."""
-    QTimer.singleShot(PAUSE, lambda: setattr(layer.colorbar, "visible", True))
+
+    def show() -> None:
+        window = getattr(viewer, "window", None)
+        # the window may have been closed meanwhile, and its canvas with it
+        if window is None or isalive(window._qt_viewer.canvas.native):
+            layer.colorbar.visible = True
+
+    QTimer.singleShot(PAUSE, show)
 
 
-def _show_colorbar_when_seen(layer: Image) -> None:
+def _show_colorbar_when_seen(viewer: Viewer, layer: Image) -> None:
     def seen(_: object) -> None:
         layer.events.visible.disconnect(seen)
-        show_colorbar_soon(layer)
+        show_colorbar_soon(viewer, layer)
 
     layer.events.visible.connect(seen)
 
@@ -171,9 +179,9 @@ def _add(viewer: Viewer, product: Product) -> Image | Labels:
         return viewer.add_labels(data, **arguments)
     layer = viewer.add_image(data, **arguments)
     if layer.visible and product.kind != "registered":
-        show_colorbar_soon(layer)
+        show_colorbar_soon(viewer, layer)
     elif not layer.visible:
-        _show_colorbar_when_seen(layer)
+        _show_colorbar_when_seen(viewer, layer)
     return layer
 
 

@@ -77,6 +77,8 @@ def watched(
                 raise CancelledError
             done, total = here.done * watch.total + watch.done, here.total * watch.total
             yield Progress(here.step, done, total, watch.metric)
+        if cancelled is not None and cancelled.is_set():
+            raise CancelledError
         return run.result()
     finally:
         watch.stopped.set()
