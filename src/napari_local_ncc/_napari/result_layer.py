@@ -145,12 +145,18 @@ def show_colorbar_soon(viewer: Viewer, layer: Image) -> None:
     """Show a new layer's colorbar once the layer is drawn: napari takes long for each."""
 
     def show() -> None:
-        window = getattr(viewer, "window", None)
-        # the window may have been closed meanwhile, and its canvas with it
-        if window is None or isalive(window._qt_viewer.canvas.native):
+        if _can_draw(viewer):
             layer.colorbar.visible = True
 
     QTimer.singleShot(PAUSE, show)
+
+
+def _can_draw(viewer: Viewer) -> bool:
+    """Say whether a viewer has no window at all, or one that has not been closed."""
+    window = getattr(viewer, "window", None)
+    if window is None:
+        return True
+    return hasattr(window, "_qt_window") and isalive(window._qt_viewer.canvas.native)
 
 
 def _show_colorbar_when_seen(viewer: Viewer, layer: Image) -> None:
