@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 BINS = 32
-EVALUATIONS = 4  # per iteration of the line search, at most
+EVALUATIONS = 10  # of a line search, at most: where rounding or sampling ends the climb
+STEEPNESS = 1e-4  # of the metric in the frame, where an optimum is reached: below 0.01 px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +107,14 @@ def optimised(
         method.SetMetricSamplingPercentage(share, seed + 1)  # 0 would mean the clock
     method.SetMetricUseMovingImageGradientFilter(False)
     method.SetInterpolator(itk.sitkLinear)
-    method.SetOptimizerAsLBFGSB(1e-6, iterations, 5, EVALUATIONS * iterations, 1e8)
+    # not L-BFGS-B: ITK's keeps its state in static variables, which concurrent runs mix up
+    method.SetOptimizerAsLBFGS2(
+        solutionAccuracy=STEEPNESS,
+        numberOfIterations=iterations,
+        hessianApproximateAccuracy=5,
+        deltaConvergenceTolerance=0.0,  # of no use: it takes every falling negative metric for done
+        lineSearchMaximumEvaluations=EVALUATIONS,
+    )
     transform = _transform(itk, model, start)
     method.SetInitialTransform(transform, inPlace=True)
     images = [_image(itk, image) for image in (fixed, moving)]
