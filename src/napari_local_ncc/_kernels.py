@@ -18,8 +18,8 @@ import numpy as np
 
 from napari_local_ncc._exact import resolve
 from napari_local_ncc._moments import tile_ncc, workspace_size
-from napari_local_ncc._rows import NOT_FINITE, block_width
-from napari_local_ncc._running import running_ncc, running_workspace_size, set_aside
+from napari_local_ncc._rows import BLOCK, NOT_FINITE, block_width
+from napari_local_ncc._running import WIDEST, running_ncc, running_workspace_size, set_aside
 from napari_local_ncc._tiles import (
     Window,
     cut_tiles,
@@ -231,7 +231,8 @@ class _Workplace:
         )
         self.sides = side_z, side_y, side_x = tuple(axis.taps.size for axis in window.axes)
         self.exact = window.box and _sums_are_exact(*dtypes, prod(self.sides))
-        self.running = window.box  # until the sums of a tile lose too many digits
+        # Until the sums of a tile lose too many digits.
+        self.running = window.box and side_x <= WIDEST
         share = 0.0 if self.exact else EPSILON / MAX_NCC_ERROR
         self.rounding = share * (sum(self.sides) + 4)
         # See `running_ncc`; as many steps again, as the first ones only fill the window.
@@ -263,7 +264,6 @@ def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace)
     floors = tuple(window.min_std * scale for scale in scales)
     taps = tuple(axis.taps for axis in window.axes)
     inside = tuple(axis.inside for axis in window.axes)
-    width = block_width(taps[2].size)
     images = (tile.a, tile.b, valid, tile.shape, tile.first, inside)
     target = (tile.out, tile.lengths, tile.start)
 
@@ -276,7 +276,7 @@ def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace)
     if work.running:
         undetermined = running_ncc(
             *images, work.sides, scales, centres, floors, work.running_rounding, work.drifting,
-            window.min_valid, width, work.running_room, *target,
+            window.min_valid, BLOCK, work.running_room, *target,
         )  # fmt: skip
         if undetermined == NOT_FINITE:
             return False
@@ -287,7 +287,7 @@ def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace)
         work.running = False
     undetermined = tile_ncc(
         *images, taps, window.box, scales, centres, floors, work.rounding,
-        window.min_valid, width, work.room, *target,
+        window.min_valid, block_width(taps[2].size), work.room, *target,
     )  # fmt: skip
     return bool(undetermined != NOT_FINITE and (undetermined == 0 or settle(pixels)))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._pearson import keep_valid_weight, settle_row, store_ncc, store_weight
+from napari_local_ncc._pearson import keep_valid_weight, store_ncc, store_weight
 from napari_local_ncc._rows import (
     LANES,
     NOT_FINITE,
@@ -306,9 +306,29 @@ def tile_ncc(
                         )
                     pixel = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
                     if store_ncc(
-                        work, total, pitch, weight, rounding, (0.0, 0.0), floors, out, pixel, n
+                        work,
+                        total,
+                        pitch,
+                        weight,
+                        rounding,
+                        (0.0, 0.0),
+                        floors,
+                        out,
+                        pixel,
+                        n,
+                        False,
                     ):
-                        undetermined += settle_row(
-                            work, total, pitch, weight, rounding, (0.0, 0.0), floors, out, pixel, n
+                        undetermined += store_ncc(
+                            work,
+                            total,
+                            pitch,
+                            weight,
+                            rounding,
+                            (0.0, 0.0),
+                            floors,
+                            out,
+                            pixel,
+                            n,
+                            True,
                         )
     return undetermined

@@ -46,6 +46,58 @@ def keep_valid_weight(
 
 
 @inner
+def pearson(
+    w: float,
+    a: float,
+    b: float,
+    aa: float,
+    bb: float,
+    ab: float,
+    rounding: float,
+    drifts: Pair,
+    floors: Pair,
+    careful: bool,
+) -> np.float32:
+    """Return NCC from a weight and five sums, or `UNDETERMINED` where they may not tell.
+
+    NaN where the weight is 0 and, if careful, where a window surely is flat.
+    """
+    square_a, square_b = w * aa, w * bb
+    var_a, var_b = square_a - a * a, square_b - b * b
+    both = var_a * var_b
+    r = np.float32(w * ab - a * b) / np.sqrt(np.float32(both))
+    r = max(np.float32(-1), min(np.float32(1), r))
+    floor_a, floor_b = floors[0] ** 2, floors[1] ** 2
+    noise_a, noise_b = rounding * square_a + drifts[0], rounding * square_b + drifts[1]
+    # Close to the floor, rounding must not decide.
+    high, low = w * w * (1 + NEAR), w * w * (1 - NEAR)
+    sure = (
+        (var_a > max(noise_a, floor_a * high))
+        & (var_b > max(noise_b, floor_b * high))
+        & (both > FLOAT32_SAFE[0])
+        & (both < FLOAT32_SAFE[1])
+    )
+    undefined = w == 0.0
+    if careful:
+        exact = 1.0 if rounding == 0.0 else 0.0  # integers: a variance may be 0, which is flat
+        flat_a = (var_a > noise_a - exact) & (var_a <= floor_a * low)
+        flat_b = (var_b > noise_b - exact) & (var_b <= floor_b * low)
+        undefined |= (w > 0.0) & (flat_a | flat_b)
+    return r if sure else (np.float32(np.nan) if undefined else UNDETERMINED)
+
+
+@inner
+def count_undetermined(out: NDArray[np.float32], at: Index, n: int) -> int:
+    """Count in a row of `out`; while it is computed, that would take longer."""
+    m, z, y, x0 = at
+    first = U(x0)
+    undetermined = 0
+    for x in range(U(n)):
+        undetermined += out[m, z, y, first + x] == UNDETERMINED
+    return undetermined
+
+
+@inner
 def store_ncc(
     work: Array,
     total: int,
@@ -57,80 +109,24 @@ def store_ncc(
     out: NDArray[np.float32],
     to: Index,
     n: int,
+    careful: bool,
 ) -> int:
-    """Set a row of `out` to NCC, or `UNDETERMINED` where the sums may not tell; count these."""
+    """Set a row of `out`, see `pearson`; count what is undetermined."""
     m, z, y, x0 = to
-    first, w0 = U(x0), U(weight)
+    first, w = U(x0), U(weight)
     a, b, aa, bb = U(total), U(total + pitch), U(total + 2 * pitch), U(total + 3 * pitch)
     ab = U(total + 4 * pitch)
-    # Close to the floor, rounding must not decide.
-    floor_a, floor_b = floors[0] ** 2 * (1 + NEAR), floors[1] ** 2 * (1 + NEAR)
     for x in range(U(n)):
-        w = work[w0 + x]
-        square_a, square_b = w * work[aa + x], w * work[bb + x]
-        var_a = square_a - work[a + x] * work[a + x]
-        var_b = square_b - work[b + x] * work[b + x]
-        cov = w * work[ab + x] - work[a + x] * work[b + x]
-        both = var_a * var_b
-        r = np.float32(cov) / np.sqrt(np.float32(both))
-        r = max(np.float32(-1), min(np.float32(1), r))
-        sure = (
-            (var_a > max(rounding * square_a + drifts[0], floor_a * w * w))
-            & (var_b > max(rounding * square_b + drifts[1], floor_b * w * w))
-            & (both > FLOAT32_SAFE[0])
-            & (both < FLOAT32_SAFE[1])
+        out[m, z, y, first + x] = pearson(
+            work[w + x],
+            work[a + x],
+            work[b + x],
+            work[aa + x],
+            work[bb + x],
+            work[ab + x],
+            rounding,
+            drifts,
+            floors,
+            careful,
         )
-        out[m, z, y, first + x] = r if sure else UNDETERMINED
-    undetermined = 0  # counted apart: together with the above it takes longer
-    for x in range(U(n)):
-        undetermined += out[m, z, y, first + x] == UNDETERMINED
-    return undetermined
-
-
-@inner
-def settle_row(
-    work: Array,
-    total: int,
-    pitch: int,
-    weight: int,
-    rounding: float,
-    drifts: Pair,
-    floors: Pair,
-    out: NDArray[np.float32],
-    to: Index,
-    n: int,
-) -> int:
-    """Set what is surely undefined in a row of `out` to NaN; count what is left to `_exact`."""
-    m, z, y, x0 = to
-    undetermined = 0
-    for x in range(n):
-        w = work[weight + x]
-        if out[m, z, y, x0 + x] != UNDETERMINED:
-            continue
-        if (
-            w == 0.0
-            or _is_flat(
-                w, work[total + x], work[total + 2 * pitch + x], rounding, drifts[0], floors[0]
-            )
-            or _is_flat(
-                w,
-                work[total + pitch + x],
-                work[total + 3 * pitch + x],
-                rounding,
-                drifts[1],
-                floors[1],
-            )
-        ):
-            out[m, z, y, x0 + x] = np.nan
-        else:
-            undetermined += 1
-    return undetermined
-
-
-@inner
-def _is_flat(
-    w: float, mean: float, square: float, rounding: float, drift: float, floor: float
-) -> bool:
-    var = w * square - mean * mean
-    reliable = rounding == 0.0 or var > rounding * w * square + drift
-    return w > 0.0 and reliable and var <= floor**2 * w * w * (1 - NEAR)
+    return count_undetermined(out, to, n)

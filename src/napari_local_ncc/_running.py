@@ -5,6 +5,10 @@ a few operations per sample, whatever the radius. The rounding that such sums ke
 by what has passed through them, per block of columns. A window whose variance this bound
 could touch is not decided here: `_exact` does it, or `_moments` for the whole tile.
 
+The sums of a row of columns (a, b, aa, bb, ab and, where samples are missing, their number)
+make a line: rows that are `PITCH` apart. As the compiler knows that distance, it sees that
+they do not overlap, and vectorises loops over all of them at once.
+
 Numba's cache watches this file only: after a change of what it takes from `_rows` or
 `_pearson`, it must change too.
 """
@@ -15,17 +19,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._pearson import keep_valid_weight, settle_row, store_ncc, store_weight
+from napari_local_ncc._pearson import (
+    count_undetermined,
+    keep_valid_weight,
+    pearson,
+    store_weight,
+)
 from napari_local_ncc._rows import (
+    BLOCK,
     LANES,
     NOT_FINITE,
     U,
+    accumulate_row,
+    add3_row,
     add_row,
-    block_width,
     cached,
     fill_row,
     inner,
-    sum_box,
 )
 
 if TYPE_CHECKING:
@@ -33,12 +43,18 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._rows import Array, Index, Pair, Samples, Taps, Triple, Validity
 
+PITCH = 648  # not near a multiple of 4096 bytes, where rows would share few lines of the cache
+LINE = 6 * PITCH
+WIDEST = PITCH - BLOCK - LANES  # window, in columns, that leaves room for a block
+# Lines of `work`: zeros, sums of some neighbours, sums along y, weights; then one per row.
+ZEROS, SOME, COLUMN, WEIGHT, PLANES = (LINE * line for line in (0, 1, 3, 4, 5))
+PEAKS = WEIGHT + 2 * PITCH
+MAGNITUDE = np.int64(2**63 - 1)  # all bits of a number but its sign
+
 
 def running_workspace_size(sides: tuple[int, ...], lengths: tuple[int, ...]) -> int:
     """Return how many numbers `running_ncc` needs as `work` for so many centres."""
-    width = min(lengths[3], block_width(sides[2]))
-    length = 6 * (width + sides[2]) + 2 * sides[2] + 3 * LANES
-    return length * (5 + lengths[2] + sides[1])
+    return PLANES + LINE * (lengths[2] + sides[1])
 
 
 @cached
@@ -49,45 +65,27 @@ def set_aside(samples: Samples, valid: Validity, value: float) -> None:
 
 
 @inner
-def _exchange_powers(
-    samples: Samples,
-    new: int,
-    old: int,
-    n: int,
-    scale: float,
-    centre: float,
-    work: Array,
-    mean: int,
-    square: int,
-) -> bool:
-    """Add new centred samples and squares, take off old ones; tell whether all are finite."""
-    i, j, p, q = U(new), U(old), U(mean), U(square)
-    not_finite = 0
-    for x in range(U(n)):
-        d, e = samples[i + x] * scale - centre, samples[j + x] * scale - centre
-        work[p + x] += d - e
-        work[q + x] += d * d - e * e
-        not_finite += not abs(d) < np.inf
-    return not_finite == 0
-
-
-@inner
-def _exchange_products(
+def _exchange(
     a: Samples,
     b: Samples,
     new: int,
     old: int,
-    n: int,
     scales: Pair,
     centres: Pair,
     work: Array,
-    row: int,
+    line: int,
+    n: int,
 ) -> None:
-    i, j, r = U(new), U(old), U(row)
+    """Add n new samples to the sums of a line, and take off old ones."""
+    i, j, r = U(new), U(old), U(line)
     for x in range(U(n)):
         da, db = a[i + x] * scales[0] - centres[0], b[i + x] * scales[1] - centres[1]
         ea, eb = a[j + x] * scales[0] - centres[0], b[j + x] * scales[1] - centres[1]
-        work[r + x] += da * db - ea * eb
+        work[r + x] += da - ea
+        work[r + U(PITCH) + x] += db - eb
+        work[r + U(2 * PITCH) + x] += da * da - ea * ea
+        work[r + U(3 * PITCH) + x] += db * db - eb * eb
+        work[r + U(4 * PITCH) + x] += da * db - ea * eb
 
 
 @inner
@@ -105,17 +103,77 @@ def _exchange_rows(work: Array, row: int, new: int, old: int, n: int) -> None:
 
 
 @inner
-def _peak(bits: NDArray[np.int64], row: int, n: int) -> int:
-    """Return the largest of n numbers, none being below 0 but for rounding, as its bits.
+def _peaks(bits: NDArray[np.int64], line: int, n: int) -> tuple[int, int]:
+    """Return the bits of the largest sums of squares of a line; NaN is above all numbers.
 
-    Numbers above 0 are ordered like their bits, and of integers the largest is found by
-    vectors; of floats it is not, as a NaN might be among them.
+    Numbers without a sign are ordered like their bits, and of integers the largest is found
+    by vectors; of floats it is not, as a NaN is neither larger nor smaller.
     """
-    r = U(row)
-    peak = np.int64(0)
+    r = U(line)
+    peak_a = peak_b = np.int64(0)
     for x in range(U(n)):
-        peak = max(peak, bits[r + x])
-    return int(peak)
+        peak_a = max(peak_a, bits[r + U(2 * PITCH) + x] & MAGNITUDE)
+        peak_b = max(peak_b, bits[r + U(3 * PITCH) + x] & MAGNITUDE)
+    return int(peak_a), int(peak_b)
+
+
+@inner
+def _sum_some(work: Array, line: int, side: int, rows: int, n: int) -> tuple[int, int]:
+    """Sum k neighbours in a line so that `side` are k, k and one; return where, and k.
+
+    From k neighbours to 2 k or 2 k + 1, whichever are the leading bits of the side. No
+    serial chain, and the number of steps grows with log2 of the side only.
+    """
+    if side == 1:
+        return ZEROS, 0
+    bits = 0
+    while side >> bits > 1:
+        bits += 1
+    sums, k = line, 1
+    for bit in range(bits - 1, 0, -1):
+        doubled = SOME + LINE * (bit % 2)
+        odd = (side >> bit) % 2
+        for row in range(0, rows * PITCH, PITCH):
+            to, i = doubled + row, sums + row
+            if odd:
+                add3_row(work, to, i, i + k, line + row + 2 * k, n)
+            else:
+                add_row(work, to, i, i + k, n)
+        sums, k = doubled, 2 * k + odd
+    return sums, k
+
+
+@inner
+def _store_ncc(
+    work: Array,
+    sums: int,
+    k: int,
+    line: int,
+    rounding: float,
+    drifts: Pair,
+    floors: Pair,
+    out: NDArray[np.float32],
+    to: Index,
+    n: int,
+    careful: bool,
+) -> int:
+    """Set a row of `out`, see `pearson`; count what is undetermined."""
+    m, z, y, x0 = to
+    first, p, q, r = U(x0), U(sums), U(sums + k), U(line + 2 * k)
+    for x in range(U(n)):
+        out[m, z, y, first + x] = pearson(
+            work[U(WEIGHT) + x],
+            work[p + x] + work[q + x] + work[r + x],
+            work[p + U(PITCH) + x] + work[q + U(PITCH) + x] + work[r + U(PITCH) + x],
+            work[p + U(2 * PITCH) + x] + work[q + U(2 * PITCH) + x] + work[r + U(2 * PITCH) + x],
+            work[p + U(3 * PITCH) + x] + work[q + U(3 * PITCH) + x] + work[r + U(3 * PITCH) + x],
+            work[p + U(4 * PITCH) + x] + work[q + U(4 * PITCH) + x] + work[r + U(4 * PITCH) + x],
+            rounding,
+            drifts,
+            floors,
+            careful,
+        )
+    return count_undetermined(out, to, n)
 
 
 @cached
@@ -179,23 +237,20 @@ def running_ncc(
     rx = side_x // 2
     oz, oy, ox = min(first[0], side_z // 2), min(first[1], side_y // 2), min(first[2], rx)
     masked = valid.size > 0
+    sums = 6 if masked else 5
     bits = work.view(np.int64)
     rows = height + side_y - 1
+    along = 2 * rows if side_y > 1 else 0
     undetermined = 0
     for x0 in range(0, width, block):
         n = min(block, width - x0)
-        pitch = n + 2 * rx
-        used = (6 if masked else 5) * pitch
-        used = -(-used // LANES) * LANES
-        length = used + 2 * (-(-side_x // LANES) * LANES)
-        total, spare, weight, column = 0, length, 3 * length, 4 * length
-        planes = 5 * length
+        used = -(-(n + 2 * rx) // LANES) * LANES
         left, right = max(0, ox + x0 - rx), min(wide, ox + x0 + n + rx)
         size = right - left
-        start = left - (ox + x0 - rx)
-        fill_row(work, 0, 0.0, length * (5 + rows))
+        start = PLANES + left - (ox + x0 - rx)
+        fill_row(work, 0, 0.0, PLANES)
         for m in range(batch):
-            fill_row(work, planes, 0.0, length * rows)
+            fill_row(work, PLANES, 0.0, LINE * rows)
             drift_a = drift_b = peak_a = peak_b = 0.0
             whole = count = 0.0
             for step_z in range(depth + side_z - 1):
@@ -203,7 +258,7 @@ def running_ncc(
                 z_old = z - side_z
                 drift_a += peak_a
                 drift_b += peak_b
-                work[spare] = work[spare + 1] = 0.0
+                bits[PEAKS] = bits[PEAKS + 1] = 0
                 for j in range(rows):
                     y = oy - side_y // 2 + j
                     if y < 0 or y >= high:
@@ -213,59 +268,56 @@ def running_ncc(
                         new = ((m * deep + z) * high + y) * wide + left
                     if step_z >= side_z and 0 <= z_old < deep:
                         old = ((m * deep + z_old) * high + y) * wide + left
-                    p = planes + length * j + start
-                    q = p + pitch
-                    if not (
-                        _exchange_powers(
-                            a, new, old, size, scales[0], centres[0], work, p, p + 2 * pitch
-                        )
-                        and _exchange_powers(
-                            b, new, old, size, scales[1], centres[1], work, q, q + 2 * pitch
-                        )
-                    ):
-                        return NOT_FINITE
-                    _exchange_products(a, b, new, old, size, scales, centres, work, p + 4 * pitch)
+                    line = start + LINE * j
+                    _exchange(a, b, new, old, scales, centres, work, line, size)
                     if masked:
-                        _exchange_validity(valid, new, old, size, work, p + 5 * pitch)
-                    bits[spare] = max(bits[spare], _peak(bits, p + 2 * pitch, size))
-                    bits[spare + 1] = max(bits[spare + 1], _peak(bits, q + 2 * pitch, size))
-                peak_a, peak_b = work[spare], work[spare + 1]
+                        _exchange_validity(valid, new, old, size, work, line + 5 * PITCH)
+                    bits_a, bits_b = _peaks(bits, line, size)
+                    bits[PEAKS] = max(bits[PEAKS], bits_a)
+                    bits[PEAKS + 1] = max(bits[PEAKS + 1], bits_b)
+                peak_a, peak_b = work[PEAKS], work[PEAKS + 1]
+                if not (masked or (peak_a < np.inf and peak_b < np.inf)):
+                    return NOT_FINITE
                 drift_a += peak_a
                 drift_b += peak_b
                 if k < 0:
                     continue
-                along = 2 * rows if side_y > 1 else 0
                 drifts = (
                     drifting * (drift_a + along * peak_a),
                     drifting * (drift_b + along * peak_b),
                 )
                 if side_y > 1:
-                    fill_row(work, column, 0.0, length)
+                    fill_row(work, COLUMN, 0.0, sums * PITCH)
                 for step_y in range(rows):
                     i = step_y - side_y + 1
-                    line = planes + length * step_y
+                    line = PLANES + LINE * step_y
                     if side_y > 1:
-                        if i > 0:
-                            _exchange_rows(work, column, line, line - length * side_y, used)
-                        else:
-                            add_row(work, column, column, line, used)
-                        line = column
+                        for row in range(0, sums * PITCH, PITCH):
+                            if i > 0:
+                                gone = line - LINE * side_y + row
+                                _exchange_rows(work, COLUMN + row, line + row, gone, used)
+                            else:
+                                accumulate_row(work, COLUMN + row, line + row, used)
+                        line = COLUMN
                     if i < 0:
                         continue
-                    if side_x > 1:
-                        sum_box(work, line, spare, length, side_x, total, used)
-                        line = total
+                    some, few = _sum_some(work, line, side_x, sums, used)
                     wh = inside_z[0, first[0] + k] * inside_y[0, first[1] + i]
                     co = inside_z[1, first[0] + k] * inside_y[1, first[1] + i]
                     if masked or wh != whole or co != count:
                         whole, count = wh, co
-                        store_weight(inside_x, first[2] + x0, whole, count, work, weight, n)
+                        store_weight(inside_x, first[2] + x0, whole, count, work, WEIGHT, n)
                     if masked:
                         here = ((m * deep + oz + k) * high + oy + i) * wide + ox + x0
-                        keep_valid_weight(valid, here, min_valid, work, line + 5 * pitch, weight, n)
+                        known, last = WEIGHT + PITCH, 5 * PITCH
+                        first_few = some + last
+                        add3_row(work, known, first_few, first_few + few, line + last + 2 * few, n)
+                        keep_valid_weight(valid, here, min_valid, work, known, WEIGHT, n)
                     at = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
-                    if store_ncc(work, line, pitch, weight, rounding, drifts, floors, out, at, n):
-                        undetermined += settle_row(
-                            work, line, pitch, weight, rounding, drifts, floors, out, at, n
+                    if _store_ncc(
+                        work, some, few, line, rounding, drifts, floors, out, at, n, False
+                    ):
+                        undetermined += _store_ncc(
+                            work, some, few, line, rounding, drifts, floors, out, at, n, True
                         )
     return undetermined
