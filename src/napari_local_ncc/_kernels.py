@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 EPSILON = float(np.finfo(np.float64).eps)
 EXACT_BITS = 53  # integers up to 2 ** 53 are exact in float64
 MAX_NCC_ERROR = 3e-7  # of a window that is not computed again
-HUGE_PAGE = 2**21
 LONG_ROW = 128  # samples worth being looped over
 # Which of z, y, x the tiled axes take. A box runs along z straight from the samples.
 SLOTS = {
@@ -116,7 +115,8 @@ def ncc_of_pieces(
         for pieces in (fixed, moving, mask)
     ]  # fmt: skip
     order = independent + tiled
-    out = _empty([lengths_of(region)[axis] for axis in order]).transpose(np.argsort(order))
+    stored = np.empty([lengths_of(region)[axis] for axis in order], np.float32)
+    out = stored.transpose(np.argsort(order))
     ncc, part = _as_stacks(out, *axes_order), _stack_slices(region, *axes_order)
     for stack in np.ndindex(ncc.shape[:-4]):
         a, b, known = ([(where, array[stack]) for where, array in image] for image in images)
@@ -156,20 +156,6 @@ def _stack_slices(
     for slot, axis in zip(slots, tiled, strict=True):
         part[1 + slot] = where[axis]
     return tuple(part)
-
-
-def _empty(shape: list[int]) -> NDArray[np.float32]:
-    """Return an empty array that starts at a huge page if it has one.
-
-    NumPy asks for huge pages for large arrays; of one that starts anywhere, most of a chunk
-    lies outside them, and the system clears it in thousands of small pages, one fault each.
-    """
-    size = 4 * prod(shape)
-    if not HUGE_PAGE <= size <= 8 * HUGE_PAGE:
-        return np.empty(shape, np.float32)
-    room = np.empty(size + HUGE_PAGE, np.uint8)
-    skip = -room.ctypes.data % HUGE_PAGE
-    return room[skip : skip + size].view(np.float32).reshape(shape)
 
 
 def _ncc_of_stack(

@@ -207,10 +207,12 @@ def running_ncc(
         A row of samples equal to the centres follows those of the tile: what is not in the
         array is taken from there. So are samples that are not valid.
     sides : tuple of int
-        Number of samples in a window along z, y, x.
+        Number of samples in a window along z, y, x; at most `WIDEST` along x.
     rounding, drifting : float
         Share of the sum of squares of a window, and of all the sums of squares that a
         column has had, below which a variance has lost too many digits.
+    work : array of float64
+        `running_workspace_size` numbers, zeros before the first call.
 
     Returns
     -------
@@ -248,9 +250,9 @@ def running_ncc(
         left, right = max(0, ox + x0 - rx), min(wide, ox + x0 + n + rx)
         size = right - left
         start = PLANES + left - (ox + x0 - rx)
-        fill_row(work, 0, 0.0, PLANES)
         for m in range(batch):
-            fill_row(work, PLANES, 0.0, LINE * rows)
+            for row in range(PLANES, PLANES + LINE * rows, PITCH):
+                fill_row(work, row, 0.0, used)
             drift_a = drift_b = peak_a = peak_b = 0.0
             whole = count = 0.0
             for step_z in range(depth + side_z - 1):
@@ -287,7 +289,8 @@ def running_ncc(
                     drifting * (drift_b + along * peak_b),
                 )
                 if side_y > 1:
-                    fill_row(work, COLUMN, 0.0, sums * PITCH)
+                    for row in range(COLUMN, COLUMN + LINE, PITCH):
+                        fill_row(work, row, 0.0, used)
                 for step_y in range(rows):
                     i = step_y - side_y + 1
                     line = PLANES + LINE * step_y

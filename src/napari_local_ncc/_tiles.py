@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 from math import ceil, frexp, isfinite, ldexp, prod
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Window:
     min_valid: float
 
 
+@lru_cache(maxsize=16)  # every chunk of an image asks for the same
 def window_axis(size: int, radius: int, weights: str) -> Axis:
     """Return what windows are along an axis of some samples."""
     # An axis of n samples has no neighbours farther away than n - 1.
@@ -93,13 +95,6 @@ def lengths_of(part: Slices) -> tuple[int, ...]:
     return tuple(p.stop - p.start for p in part)
 
 
-def _within(part: Slices, whole: Slices) -> Slices:
-    """Return a part relative to where the whole starts."""
-    return tuple(
-        slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
-    )
-
-
 def read_tile(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any]:
     """Read samples into a flat array, and leave room for a row of samples that are not there."""
     lengths = lengths_of(around)
@@ -107,26 +102,24 @@ def read_tile(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any
     flat = room[: size + lengths[3]]
     flat[size:] = 0
     samples = flat[:size].reshape(lengths)
-    parts = [
-        (samples[_within(common, around)], array[_within(common, where)])
-        for where, array in pieces
-        if (common := _common(around, where)) is not None
-    ]
+    parts: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    for where, array in pieces:
+        target, source = [], []
+        for wanted, filled in zip(around, where, strict=True):
+            start, stop = max(wanted.start, filled.start), min(wanted.stop, filled.stop)
+            if start >= stop:
+                break
+            target.append(slice(start - wanted.start, stop - wanted.start))
+            source.append(slice(start - filled.start, stop - filled.start))
+        else:
+            parts.append((samples[tuple(target)], array[tuple(source)]))
     if parts[0][1].dtype.kind in "iu" and parts[0][1].dtype.itemsize == 8:
         # Past 2 ** 53 float64 skips integers; NCC ignores offsets, so take off the lowest.
-        lowest = min(int(source.min()) for _, source in parts) % 2**64
-        parts = [(target, source.astype(np.uint64) - np.uint64(lowest)) for target, source in parts]
-    for target, source in parts:
-        np.copyto(target, source, casting="unsafe")
+        lowest = min(int(given.min()) for _, given in parts) % 2**64
+        parts = [(part, given.astype(np.uint64) - np.uint64(lowest)) for part, given in parts]
+    for part, given in parts:
+        np.copyto(part, given, casting="unsafe")
     return flat
-
-
-def _common(one: Slices, other: Slices) -> Slices | None:
-    """Return what two regions have in common, or None."""
-    common = tuple(
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return common if all(part.start < part.stop for part in common) else None
 
 
 def scale_and_centre(samples: Samples, valid: Validity) -> tuple[float, float]:
