@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._pearson import keep_valid_weight, store_ncc, store_weight
+from napari_local_ncc._pearson import (
+    count_undetermined,
+    is_flat,
+    keep_valid_weight,
+    pearson,
+    store_weight,
+)
 from napari_local_ncc._rows import (
     LANES,
     NOT_FINITE,
+    UNDETERMINED,
     U,
     accumulate_row,
     add_pair_row,
@@ -160,6 +167,69 @@ def _slide_weighted(
         for k in range(half):
             first, last = (oldest + k) % side, (oldest + side - 1 - k) % side
             add_pair_row(work, total, taps[k], queue + length * first, queue + length * last, n)
+
+
+@inner
+def _store_ncc(
+    work: Array,
+    total: int,
+    pitch: int,
+    weight: int,
+    rounding: float,
+    floors: Pair,
+    out: NDArray[np.float32],
+    to: Index,
+    n: int,
+) -> int:
+    """Set a row of `out`, see `pearson`; count what is undetermined."""
+    m, z, y, x0 = to
+    first, w = U(x0), U(weight)
+    a, b, aa, bb = U(total), U(total + pitch), U(total + 2 * pitch), U(total + 3 * pitch)
+    ab = U(total + 4 * pitch)
+    for x in range(U(n)):
+        out[m, z, y, first + x] = pearson(
+            work[w + x],
+            work[a + x],
+            work[b + x],
+            work[aa + x],
+            work[bb + x],
+            work[ab + x],
+            rounding,
+            (0.0, 0.0),
+            floors,
+        )
+    return count_undetermined(out, to, n)
+
+
+@inner
+def _find_flat(
+    work: Array,
+    total: int,
+    pitch: int,
+    weight: int,
+    rounding: float,
+    floors: Pair,
+    out: NDArray[np.float32],
+    to: Index,
+    n: int,
+) -> int:
+    """Set what surely is flat in a row of `out` to NaN; count what is left to `_exact`."""
+    m, z, y, x0 = to
+    undetermined = 0
+    for x in range(n):
+        if out[m, z, y, x0 + x] != UNDETERMINED:
+            continue
+        flat = False
+        for image in range(2):
+            p = total + image * pitch + x
+            flat |= is_flat(
+                work[weight + x], work[p], work[p + 2 * pitch], rounding, 0.0, floors[image]
+            )
+        if flat:
+            out[m, z, y, x0 + x] = np.nan
+        else:
+            undetermined += 1
+    return undetermined
 
 
 @cached
@@ -305,30 +375,8 @@ def tile_ncc(
                             valid, here, min_valid, work, total + 5 * pitch, weight, n
                         )
                     pixel = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
-                    if store_ncc(
-                        work,
-                        total,
-                        pitch,
-                        weight,
-                        rounding,
-                        (0.0, 0.0),
-                        floors,
-                        out,
-                        pixel,
-                        n,
-                        False,
-                    ):
-                        undetermined += store_ncc(
-                            work,
-                            total,
-                            pitch,
-                            weight,
-                            rounding,
-                            (0.0, 0.0),
-                            floors,
-                            out,
-                            pixel,
-                            n,
-                            True,
+                    if _store_ncc(work, total, pitch, weight, rounding, floors, out, pixel, n):
+                        undetermined += _find_flat(
+                            work, total, pitch, weight, rounding, floors, out, pixel, n
                         )
     return undetermined

@@ -56,34 +56,35 @@ def pearson(
     rounding: float,
     drifts: Pair,
     floors: Pair,
-    careful: bool,
 ) -> np.float32:
-    """Return NCC from a weight and five sums, or `UNDETERMINED` where they may not tell.
+    """Return NCC from a weight and five sums; NaN where the weight is 0.
 
-    NaN where the weight is 0 and, if careful, where a window surely is flat.
+    `UNDETERMINED` where the sums may not tell.
     """
     square_a, square_b = w * aa, w * bb
     var_a, var_b = square_a - a * a, square_b - b * b
     both = var_a * var_b
     r = np.float32(w * ab - a * b) / np.sqrt(np.float32(both))
     r = max(np.float32(-1), min(np.float32(1), r))
-    floor_a, floor_b = floors[0] ** 2, floors[1] ** 2
-    noise_a, noise_b = rounding * square_a + drifts[0], rounding * square_b + drifts[1]
     # Close to the floor, rounding must not decide.
-    high, low = w * w * (1 + NEAR), w * w * (1 - NEAR)
+    floor_a, floor_b = floors[0] ** 2 * (1 + NEAR), floors[1] ** 2 * (1 + NEAR)
     sure = (
-        (var_a > max(noise_a, floor_a * high))
-        & (var_b > max(noise_b, floor_b * high))
+        (var_a > max(rounding * square_a + drifts[0], floor_a * w * w))
+        & (var_b > max(rounding * square_b + drifts[1], floor_b * w * w))
         & (both > FLOAT32_SAFE[0])
         & (both < FLOAT32_SAFE[1])
     )
-    undefined = w == 0.0
-    if careful:
-        exact = 1.0 if rounding == 0.0 else 0.0  # integers: a variance may be 0, which is flat
-        flat_a = (var_a > noise_a - exact) & (var_a <= floor_a * low)
-        flat_b = (var_b > noise_b - exact) & (var_b <= floor_b * low)
-        undefined |= (w > 0.0) & (flat_a | flat_b)
-    return r if sure else (np.float32(np.nan) if undefined else UNDETERMINED)
+    return r if sure else (np.float32(np.nan) if w == 0.0 else UNDETERMINED)
+
+
+@inner
+def is_flat(
+    w: float, mean: float, square: float, rounding: float, drift: float, floor: float
+) -> bool:
+    """Tell whether the variance of a window surely is at or below the floor."""
+    var = w * square - mean * mean
+    reliable = rounding == 0.0 or var > rounding * w * square + drift
+    return w > 0.0 and reliable and var <= floor**2 * w * w * (1 - NEAR)
 
 
 @inner
@@ -95,38 +96,3 @@ def count_undetermined(out: NDArray[np.float32], at: Index, n: int) -> int:
     for x in range(U(n)):
         undetermined += out[m, z, y, first + x] == UNDETERMINED
     return undetermined
-
-
-@inner
-def store_ncc(
-    work: Array,
-    total: int,
-    pitch: int,
-    weight: int,
-    rounding: float,
-    drifts: Pair,
-    floors: Pair,
-    out: NDArray[np.float32],
-    to: Index,
-    n: int,
-    careful: bool,
-) -> int:
-    """Set a row of `out`, see `pearson`; count what is undetermined."""
-    m, z, y, x0 = to
-    first, w = U(x0), U(weight)
-    a, b, aa, bb = U(total), U(total + pitch), U(total + 2 * pitch), U(total + 3 * pitch)
-    ab = U(total + 4 * pitch)
-    for x in range(U(n)):
-        out[m, z, y, first + x] = pearson(
-            work[w + x],
-            work[a + x],
-            work[b + x],
-            work[aa + x],
-            work[bb + x],
-            work[ab + x],
-            rounding,
-            drifts,
-            floors,
-            careful,
-        )
-    return count_undetermined(out, to, n)

@@ -21,6 +21,7 @@ import numpy as np
 
 from napari_local_ncc._pearson import (
     count_undetermined,
+    is_flat,
     keep_valid_weight,
     pearson,
     store_weight,
@@ -29,8 +30,8 @@ from napari_local_ncc._rows import (
     BLOCK,
     LANES,
     NOT_FINITE,
+    UNDETERMINED,
     U,
-    accumulate_row,
     add3_row,
     add_row,
     cached,
@@ -155,7 +156,6 @@ def _store_ncc(
     out: NDArray[np.float32],
     to: Index,
     n: int,
-    careful: bool,
 ) -> int:
     """Set a row of `out`, see `pearson`; count what is undetermined."""
     m, z, y, x0 = to
@@ -171,9 +171,41 @@ def _store_ncc(
             rounding,
             drifts,
             floors,
-            careful,
         )
     return count_undetermined(out, to, n)
+
+
+@inner
+def _find_flat(
+    work: Array,
+    sums: int,
+    k: int,
+    line: int,
+    rounding: float,
+    drifts: Pair,
+    floors: Pair,
+    out: NDArray[np.float32],
+    to: Index,
+    n: int,
+) -> int:
+    """Set what surely is flat in a row of `out` to NaN; count what is left to `_exact`."""
+    m, z, y, x0 = to
+    undetermined = 0
+    for x in range(n):
+        if out[m, z, y, x0 + x] != UNDETERMINED:
+            continue
+        flat = False
+        for image in range(2):
+            p, r = sums + image * PITCH + x, line + 2 * k + image * PITCH + x
+            mean = work[p] + work[p + k] + work[r]
+            p, r = p + 2 * PITCH, r + 2 * PITCH
+            square = work[p] + work[p + k] + work[r]
+            flat |= is_flat(work[WEIGHT + x], mean, square, rounding, drifts[image], floors[image])
+        if flat:
+            out[m, z, y, x0 + x] = np.nan
+        else:
+            undetermined += 1
+    return undetermined
 
 
 @cached
@@ -296,11 +328,8 @@ def running_ncc(
                     line = PLANES + LINE * step_y
                     if side_y > 1:
                         for row in range(0, sums * PITCH, PITCH):
-                            if i > 0:
-                                gone = line - LINE * side_y + row
-                                _exchange_rows(work, COLUMN + row, line + row, gone, used)
-                            else:
-                                accumulate_row(work, COLUMN + row, line + row, used)
+                            gone = line - LINE * side_y if i > 0 else ZEROS
+                            _exchange_rows(work, COLUMN + row, line + row, gone + row, used)
                         line = COLUMN
                     if i < 0:
                         continue
@@ -317,10 +346,8 @@ def running_ncc(
                         add3_row(work, known, first_few, first_few + few, line + last + 2 * few, n)
                         keep_valid_weight(valid, here, min_valid, work, known, WEIGHT, n)
                     at = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
-                    if _store_ncc(
-                        work, some, few, line, rounding, drifts, floors, out, at, n, False
-                    ):
-                        undetermined += _store_ncc(
-                            work, some, few, line, rounding, drifts, floors, out, at, n, True
+                    if _store_ncc(work, some, few, line, rounding, drifts, floors, out, at, n):
+                        undetermined += _find_flat(
+                            work, some, few, line, rounding, drifts, floors, out, at, n
                         )
     return undetermined
