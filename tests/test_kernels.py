@@ -53,6 +53,12 @@ def assert_exact(fixed, moving, mask=None, *, radius=3, at=None, **options):
     return result
 
 
+def assert_exact_everywhere(fixed, moving, **options):
+    result = kernel(fixed, moving, **options)
+    assert_same(result, brute_force_ncc(fixed, moving, **options))
+    return result
+
+
 def small_tiles(monkeypatch):
     monkeypatch.setattr(_tiles, "PLANE_TILE", (5, 7))
     monkeypatch.setattr(_tiles, "VOLUME_TILE", (3, 4, 5))
@@ -363,6 +369,31 @@ def test_the_scratch_keeps_all_digits(rng):
     for dtype in ("i4", "u4", "f8"):
         assert_exact(wide.astype(dtype), narrow)
         assert_exact(narrow, wide.astype(dtype))
+
+
+@pytest.mark.parametrize("shape", [(600,), (70, 60), (14, 30, 20), (2, 40, 30)])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("tiny", [False, True])
+def test_large_areas_of_one_value(rng, monkeypatch, shape, dtype, tiny):
+    """Windows are undefined where all samples of either image are equal, and only there."""
+    if tiny:
+        small_tiles(monkeypatch)
+    radius = (0, 3, 2) if shape[0] == 2 else 2
+    images = []
+    for value in (0, -70):
+        image = rng.integers(10_000, 20_000, shape)
+        image[scipy.ndimage.gaussian_filter(rng.standard_normal(shape), 3) > 0] = value
+        image[..., -5:] = value
+        images.append(image.astype(dtype))
+    result = assert_exact_everywhere(*images, radius=radius)
+    sides = [2 * r + 1 for r in np.broadcast_to(radius, len(shape))]
+    constant = [
+        scipy.ndimage.maximum_filter(image, sides, mode="nearest")
+        == scipy.ndimage.minimum_filter(image, sides, mode="nearest")
+        for image in images
+    ]
+    np.testing.assert_array_equal(np.isnan(result), constant[0] | constant[1])
+    assert 0.1 < np.isnan(result).mean() < 0.9
 
 
 @pytest.mark.parametrize("radius", [WIDEST // 2 - 1, WIDEST // 2, 1000])

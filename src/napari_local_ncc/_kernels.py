@@ -3,8 +3,9 @@
 NumPy reads each tile into a scratch of float32, or float64 where that would lose digits. So
 one compiled function serves nearly all dtypes, byte orders and strides, and extra memory is
 that of a tile; and as a tile is read anyway, an image may come in pieces. `_running`
-computes the tile by sums that run along it; `_exact` computes again the few windows whose sums
-lost too many digits, and `_moments`, which never subtracts, a tile where these are many.
+computes the tile by sums that run along it. Where their digits do not suffice, `_constant`
+finds the windows of one value, `_exact` computes again the few that are left, and `_moments`,
+whose sums never subtract, a tile where these are many.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc._constant import mark_constant
 from napari_local_ncc._exact import resolve
 from napari_local_ncc._moments import tile_ncc, workspace_size
 from napari_local_ncc._rows import BLOCK, NOT_FINITE, block_width
@@ -239,6 +241,10 @@ def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace)
     """Fill `tile.out`, unless there are invalid samples but `valid` is empty."""
     size, pixels = prod(tile.shape), prod(tile.lengths)
     gauges = [scale_and_centre(samples[:size], valid[:size]) for samples in (tile.a, tile.b)]
+    if any(scale == 0.0 for scale, _ in gauges):  # every window is flat
+        here = zip(tile.start, tile.lengths, strict=True)
+        tile.out[tuple(slice(start, start + length) for start, length in here)] = np.nan
+        return True
     for samples, (_, centre) in zip((tile.a, tile.b), gauges, strict=True):
         # Samples that are not there, or are not valid, add nothing to any sum.
         if valid.size:
@@ -253,7 +259,15 @@ def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace)
     images = (tile.a, tile.b, valid, tile.shape, tile.first, inside)
     target = (tile.out, tile.lengths, tile.start)
 
-    def settle(budget: int) -> bool:
+    def settle(undetermined: int, budget: int) -> bool:
+        if not valid.size and 4 * undetermined > pixels // prod(work.sides):
+            for samples in (tile.a, tile.b):
+                if undetermined:
+                    undetermined -= mark_constant(
+                        samples, tile.shape, tile.first, work.sides, *target
+                    )
+        if undetermined > budget:
+            return False
         shape = tile.shape if valid.size else (1, 1, 1, 0)
         views = [s[:size].reshape(tile.shape) for s in (tile.a, tile.b)]
         known = valid[:size].reshape(shape)
@@ -268,14 +282,14 @@ def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace)
             return False
         # What costs more than the sums that do not run is left to these.
         budget = pixels if work.exact else 4 * pixels // prod(work.sides)
-        if not undetermined or settle(budget):
+        if not undetermined or settle(undetermined, budget):
             return True
         work.running = False
     undetermined = tile_ncc(
         *images, taps, window.box, scales, centres, floors, work.rounding,
         window.min_valid, block_width(taps[2].size), work.room, *target,
     )  # fmt: skip
-    return bool(undetermined != NOT_FINITE and (undetermined == 0 or settle(pixels)))
+    return bool(undetermined != NOT_FINITE and (undetermined == 0 or settle(undetermined, pixels)))
 
 
 def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -> bool:

@@ -125,6 +125,7 @@ def read_tile(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any
 def scale_and_centre(samples: Samples, valid: Validity) -> tuple[float, float]:
     """Return a power of two that makes the span of some samples about 1; and their median.
 
+    The power is 0 where all samples are equal.
     The median, as a mean would follow a few bright pixels; some, as nearly any will do.
     """
     some = samples[:: max(1, samples.size // 61)]
@@ -136,6 +137,8 @@ def scale_and_centre(samples: Samples, valid: Validity) -> tuple[float, float]:
     if lowest == highest:
         values = samples[valid] if valid.size else samples
         lowest, highest = float(values.min(initial=centre)), float(values.max(initial=centre))
+        if lowest == highest:
+            return 0.0, centre
     # By halves, as the whole span may exceed the largest number.
     half = max(highest / 2 - centre / 2, centre / 2 - lowest / 2)
     return ldexp(1.0, min(1000, -frexp(half)[1])), centre
