@@ -393,7 +393,7 @@ def summary(found: dict[str, dict[str, float]]) -> str:
         "",
         f"Through dask with {THREADS} threads; 2-D 4096 x 4096, 3-D 256^3, float32, radius 3,",
         f"unless said; in {PARTS} chunks, written into an array that is there (as `np.add` does,",
-        "and maps into files), or joined by `compute()`, which copies them once more on one thread.",
+        "and maps into files), or joined by `compute()`, which copies them once more, alone.",
         "",
         "| | stored | joined |",
         "|---|--:|--:|",

@@ -86,11 +86,35 @@ def test_a_calibration_for_other_windows_is_refused(pair, calibration, other):
     assert confidence_map(*pair, parameters=other, calibration=calibration).calibration is None
 
 
-def test_a_null_per_frame_is_refused_before_anything_is_computed(calibration):
+def test_nulls_of_other_frames_are_refused_before_anything_is_computed(calibration):
     calibration = dataclasses.replace(calibration, nulls=calibration.nulls * 2)
     untouched = da.map_blocks(lambda: 1 / 0, chunks=((90,), (110,)), dtype=float)
     with pytest.raises(ValueError, match="every one of 2 frames has its own null"):
         confidence_map(untouched, untouched, parameters=ALL, calibration=calibration)
+
+
+@pytest.mark.parametrize("chunks", [(1, 90, 110), (3, 90, 110), (2, 40, 41)])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_every_frame_is_judged_by_its_own_null(rng, chunks, with_mask):
+    fixed, moving = (
+        np.stack([gaussian_filter(rng.standard_normal((90, 110)), s) for s in (0.5, 1, 2)])
+        for _ in range(2)
+    )
+    mask = rng.random(fixed.shape) > 0.1 if with_mask else None
+    radius = (0, 3, 3)
+    calibration = calibrate(fixed, moving, radius=radius, mask=mask, per_frame=True)
+    lazy = [da.from_array(image, chunks=chunks) for image in (fixed, moving)]
+    images = [
+        SpatialImage.from_array(image, axis_labels=("t", "y", "x"), spatial=(False, True, True))
+        for image in lazy
+    ]
+    result = confidence_map(
+        *images, parameters=ALL.replace(bands=("confidence",)), mask=mask, calibration=calibration
+    )
+    ncc = local_ncc(fixed, moving, radius=radius, mask=mask)
+    samples = effective_samples(fixed, moving, radius=radius, mask=mask)
+    wanted = calibration.confidence(ncc, samples)
+    np.testing.assert_allclose(result["confidence"].compute(), wanted, atol=2e-5)
 
 
 def test_confidence_and_shift_say_what_is_true_of_the_pair(pair):

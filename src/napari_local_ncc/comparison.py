@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 
 from napari_local_ncc._chunks import join_pieces, map_windows
@@ -17,7 +18,6 @@ from napari_local_ncc.statistics import effective_samples, margin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import dask.array as da
     from numpy.typing import NDArray
 
     from napari_local_ncc.geometry import Grid
@@ -33,6 +33,7 @@ def compare(
     grid: Grid,
     parameters: NCCParameters,
     calibration: Calibration | None,
+    frames: da.Array | None = None,
 ) -> da.Array:
     """Compute the bands of a map chunk by chunk.
 
@@ -48,6 +49,8 @@ def compare(
         Window, limits and bands.
     calibration : Calibration or None
         What turns NCC into confidence; needed for that band only.
+    frames : dask array of int, shape grid.shape, optional
+        The frame that each pixel is of, where every frame has its own null.
 
     Returns
     -------
@@ -75,15 +78,23 @@ def compare(
         _bands_of_pieces,
         compute=compute,
         calibration=calibration,
+        is_framed=frames is not None,
         window={"radius": radius, "weights": parameters.weights},
         with_ncc="ncc" in parameters.bands,
     )
     return map_windows(
         block,
-        [fixed, moving, *([] if mask is None else [mask])],
+        [array for array in (fixed, moving, mask, frames) if array is not None],
         tuple(map(max, zip(*reaches, strict=True))),
         bands=len(bands_on(parameters, grid)),
     )
+
+
+def frame_numbers(shape: tuple[int, ...], radius: tuple[int, ...]) -> da.Array:
+    """Return the number of the frame that each pixel is of, as `Calibration` counts them."""
+    lengths = [1 if r else n for n, r in zip(shape, radius, strict=True)]
+    numbers = np.arange(np.prod(lengths)).reshape(lengths)
+    return da.broadcast_to(numbers, shape, chunks=shape)
 
 
 def _ncc_alone(*images: Any, **options: Any) -> NDArray[np.float32]:
@@ -95,10 +106,15 @@ def _bands_of_pieces(
     region: tuple[slice, ...],
     compute: Callable[..., NDArray[np.float32]],
     calibration: Calibration | None,
+    is_framed: bool,
     window: dict[str, Any],
     with_ncc: bool,
 ) -> NDArray[np.float32]:
     """Compute the bands of one chunk: NCC, which the others need, and what is wanted beside."""
+    frame = None
+    if is_framed:
+        *images, ((_, numbers), *_) = images  # type: ignore[assignment]
+        frame = numbers[tuple(0 if r else slice(None) for r in window["radius"])]
     ncc, *rest = compute(*images, region=region)
     bands = [ncc] if with_ncc else []
     if calibration is not None:
@@ -106,5 +122,5 @@ def _bands_of_pieces(
         samples = effective_samples(
             fixed, moving, **window, mask=masks[0] if masks else None, region=region
         )
-        bands.append(calibration.confidence(ncc, samples))
+        bands.append(calibration.confidence(ncc, samples, frame=frame))
     return np.stack([*bands, *rest])

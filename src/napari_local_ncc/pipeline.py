@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.bands import bands_on
-from napari_local_ncc.comparison import compare
+from napari_local_ncc.comparison import compare, frame_numbers
 from napari_local_ncc.image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.ncc import local_ncc
 from napari_local_ncc.pairing import Pair, overlap_box, overlap_share, pair_images
@@ -100,7 +100,7 @@ def confidence_map(
         them; see `napari_local_ncc.pairing.pair_images`.
     calibration : Calibration, optional
         For the band "confidence": from an earlier map of such images with the same window,
-        one null for all frames.
+        or from `calibrate(..., per_frame=True)` of this series.
         Default: calibrate on a sample of these two, all frames of a series together.
 
     Returns
@@ -115,7 +115,7 @@ def confidence_map(
         If an image is complex or not numeric.
     ValueError
         If the images cannot be paired or do not overlap, a radius does not fit, or the
-        calibration holds for other windows, or for every frame by itself.
+        calibration holds for other windows, or another number of frames.
     """
     return finished(
         iter_confidence_map(
@@ -163,10 +163,14 @@ def iter_confidence_map(
     registered = moving_in(box, pair, registration, parameters.interpolation)
     a, b = pair.fixed.data[box].rechunk(registered.data.chunks), registered.data
     allowed = None if mask is None else mask_on(mask, pair.fixed)[box]
+    frames = None
     if "confidence" not in parameters.bands:
         calibration = None
     elif calibration is not None:
-        calibration.check_window(parameters.radius_on(grid), parameters.weights)
+        radius = parameters.radius_on(grid)
+        calibration.check_map(grid.shape, radius, parameters.weights)
+        if len(calibration.nulls) > 1:
+            frames = frame_numbers(grid.shape, radius)[box].rechunk(a.chunks)
     else:
         calibration = yield from iter_calibrate(
             a,
@@ -178,7 +182,15 @@ def iter_confidence_map(
             min_valid=parameters.min_valid,
             read=partial(_read_part, box, pair, registration, parameters.interpolation, allowed),
         )
-    bands = compare(a, b, allowed, grid=compared, parameters=parameters, calibration=calibration)
+    bands = compare(
+        a,
+        b,
+        allowed,
+        grid=compared,
+        parameters=parameters,
+        calibration=calibration,
+        frames=frames,
+    )
     provenance = {
         "software": f"napari-local-ncc {version('napari-local-ncc')}",
         "fixed": _origin(fixed),

@@ -55,7 +55,7 @@ class Calibration:
         ncc: NDArray[np.float32],
         effective_samples: NDArray[np.float32],
         *,
-        frame: int | None = None,
+        frame: int | NDArray[np.integer] | None = None,
     ) -> NDArray[np.float32]:
         """Return 1 - p, p the probability that unrelated structure gives an ncc this high.
 
@@ -63,10 +63,11 @@ class Calibration:
         ----------
         ncc, effective_samples : array of float32, same shape
             As `local_ncc` and `effective_samples` give them, with this radius and weights.
-        frame : int, optional
+        frame : int or array of int, optional
             The number of the frame that the arrays are (part of), in the order of the
-            axes of radius 0 (`numpy.ravel_multi_index`). Needed only where every frame
-            has its own null and the arrays are not the whole series.
+            axes of radius 0 (`numpy.ravel_multi_index`); or the numbers of their frames, with
+            the lengths of these axes. Needed only where every frame has its own null and the
+            arrays are not the whole series.
 
         Returns
         -------
@@ -83,19 +84,17 @@ class Calibration:
                 f"ncc has shape {ncc.shape} but effective_samples has shape "
                 f"{effective_samples.shape}; every ncc needs the samples of its window"
             )
-        if len(self.nulls) == 1 or frame is not None:
-            return _read(self._null(frame or 0), ncc, effective_samples)
-        independent = [n for n, r in zip(ncc.shape, self.radius, strict=True) if not r]
-        if prod(independent) != len(self.nulls):
-            raise ValueError(
-                f"every one of {len(self.nulls)} frames has its own null, but the map has shape "
-                f"{ncc.shape}; give the whole series, or the number of the frame"
-            )
+        if len(self.nulls) == 1 or isinstance(frame, int):
+            return _read(self._null(int(frame or 0)), ncc, effective_samples)
+        lengths = _lengths(ncc.shape, self.radius)
+        if frame is None:
+            self._check_frames(ncc.shape)
+            frame = np.arange(len(self.nulls)).reshape(lengths)
         out = np.empty(ncc.shape, np.float32)
-        for null, index in zip(self.nulls, np.ndindex(*independent), strict=True):
+        for index in np.ndindex(*lengths):
             indices = iter(index)
             part = tuple(slice(None) if r else next(indices) for r in self.radius)
-            out[part] = _read(null, ncc[part], effective_samples[part])
+            out[part] = _read(self._null(int(frame[index])), ncc[part], effective_samples[part])
         return out
 
     def thresholds(self, confidence: float = 0.95, *, frame: int = 0) -> list[Threshold]:
@@ -123,11 +122,13 @@ class Calibration:
         pairs = zip(null.effective_samples, threshold(null, confidence), strict=True)
         return [Threshold(number, ncc) for number, ncc in pairs]
 
-    def check_window(self, radius: tuple[int, ...], weights: str) -> None:
-        """Raise an error unless this can judge every frame of a map of such windows.
+    def check_map(self, shape: tuple[int, ...], radius: tuple[int, ...], weights: str) -> None:
+        """Raise an error unless this can judge every frame of a map.
 
         Parameters
         ----------
+        shape : tuple of int
+            Of the map.
         radius : tuple of int
             Radius of the map's windows in pixels, per axis.
         weights : {"box", "gaussian"}
@@ -136,7 +137,7 @@ class Calibration:
         Raises
         ------
         ValueError
-            If it holds for other windows, or every frame has its own null.
+            If it holds for other windows, or for another number of frames.
         """
         if (self.radius, self.weights) != (radius, weights):
             raise ValueError(
@@ -145,10 +146,13 @@ class Calibration:
                 "the map do it"
             )
         if len(self.nulls) > 1:
+            self._check_frames(shape)
+
+    def _check_frames(self, shape: tuple[int, ...]) -> None:
+        if prod(_lengths(shape, self.radius)) != len(self.nulls):
             raise ValueError(
-                f"every one of {len(self.nulls)} frames has its own null, but a map takes one "
-                "for all; calibrate with per_frame=False, or judge arrays by "
-                "Calibration.confidence"
+                f"every one of {len(self.nulls)} frames has its own null, but the map has shape "
+                f"{shape}; give the whole series, or calibrate with per_frame=False"
             )
 
     def _null(self, frame: int) -> Null:
@@ -180,6 +184,11 @@ class Calibration:
             return cls(nulls, radius, values["weights"], values["seed"], values["fallback"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"these values are no calibration: {error!r} is wrong") from error
+
+
+def _lengths(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:
+    """Return the lengths of the axes along which every index is a frame."""
+    return [n for n, r in zip(shape, radius, strict=True) if not r]
 
 
 def _null_of(values: Mapping[str, Any]) -> Null:
