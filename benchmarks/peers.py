@@ -30,6 +30,7 @@ import scipy.ndimage
 from skimage.metrics import structural_similarity
 
 from napari_local_ncc import local_ncc
+from napari_local_ncc.image import PLANE_CHUNK, VOLUME_CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +61,8 @@ class Case:
     missing: str = ""  # "NaN" or "mask": how 10 % of the samples are invalid
     cut_out: bool = False  # whether most of the image is exactly 0
     images: list[Image] = field(default_factory=list)
-    lazy: list[da.Array] = field(default_factory=list)
+    lazy: list[da.Array] = field(default_factory=list)  # in PARTS
+    tiled: list[da.Array] = field(default_factory=list)  # in the chunks of a map
     extra: dict[str, Image] = field(default_factory=dict)
 
     def load(self) -> None:
@@ -75,7 +77,9 @@ class Case:
         if self.missing == "NaN":
             self.images[0][rng.random(self.shape) < 0.1] = np.nan
         # Not timed: dask copies what it takes from NumPy.
-        self.lazy[:] = [da.from_array(image, self.chunks, name=False) for image in self.images]
+        edge = PLANE_CHUNK if len(self.shape) == 2 else VOLUME_CHUNK
+        for lazy, chunks in ((self.lazy, self.chunks), (self.tiled, edge)):
+            lazy[:] = [da.from_array(image, chunks, name=False) for image in self.images]
         if self.missing == "mask":
             self.extra["mask"] = rng.random(self.shape) > 0.1
         self.extra["sum"] = np.empty_like(self.images[0])
@@ -115,13 +119,21 @@ def ours_lazily(case: Case) -> Image:
 
 def ours_stored(case: Case, threads: int = THREADS) -> Image:
     """Write into an array that is there, as np.add does."""
-    lazy = local_ncc(*case.lazy, radius=case.radius, weights=case.weights, mask=case.mask)
+    return stored(case, case.lazy, threads)
+
+
+def stored(case: Case, images: list[da.Array], threads: int) -> Image:
+    lazy = local_ncc(*images, radius=case.radius, weights=case.weights, mask=case.mask)
     lazy.store(case.extra["map"], lock=False, scheduler="threads", num_workers=threads)
     return case.extra["map"]
 
 
 def ours_stored_by_one(case: Case) -> Image:
     return ours_stored(case, 1)
+
+
+def ours_stored_tiled(case: Case) -> Image:
+    return stored(case, case.tiled, THREADS)
 
 
 def scipy_filters(case: Case) -> Image:
@@ -188,6 +200,7 @@ PROGRAMS: dict[str, Program] = {
     "this project, NumPy, 1 thread": ours,
     "this project, dask, 1 thread, stored": ours_stored_by_one,
     f"this project, dask, {THREADS} threads, stored": ours_stored,
+    f"this project, dask, {THREADS} threads, stored, chunks of a map": ours_stored_tiled,
     f"this project, dask, {THREADS} threads, joined by compute()": ours_lazily,
     "OpenCV, 5 box filters, float64": opencv_filters,
     "OpenCV, 5 box filters, float32": opencv_filters_float32,
@@ -197,13 +210,13 @@ PROGRAMS: dict[str, Program] = {
     "MONAI LNCC loss": monai,
     "double Python loop": double_loop,
 }
-ADD, OURS, ALONE, STORED, JOINED, *PEERS = PROGRAMS
+ADD, OURS, ALONE, STORED, TILED, JOINED, *PEERS = PROGRAMS
 NEEDED = {opencv_filters: "cv2", opencv_filters_float32: "cv2", dipy: "dipy", monai: "monai"}
 CV64, CV32, SCIPY, SSIM, DIPY, MONAI, LOOP = PEERS
 SELF = (ADD, OURS, STORED, JOINED)
 PLANE, SMALL, VOLUME = (4096, 4096), (2048, 2048), (256, 256, 256)
 CASES = (
-    Case("2-D, box, radius 3, float32", PLANE, (*SELF, ALONE, *PEERS)),
+    Case("2-D, box, radius 3, float32", PLANE, (*SELF, ALONE, TILED, *PEERS)),
     Case("2-D, box, radius 1, float32", PLANE, (*SELF, CV64, CV32), radius=1),
     Case("2-D, box, radius 15, float32", PLANE, (*SELF, CV64, CV32), radius=15),
     Case("2-D, box, radius 7, uint16", SMALL, (*SELF, CV64, SCIPY), radius=7, dtype="uint16"),
@@ -212,7 +225,7 @@ CASES = (
     Case("2-D, box, radius 7, float32, cells cut out", SMALL, SELF, radius=7, cut_out=True),
     Case("2-D, Gaussian, radius 5, float32", SMALL, (*SELF, SSIM), radius=5, weights="gaussian"),
     Case("2-D, Gaussian, radius 15, uint16", SMALL, (*SELF, SSIM), 15, "uint16", "gaussian"),
-    Case("3-D, box, radius 3, float32", VOLUME, (*SELF, ALONE, SCIPY, SSIM, DIPY, MONAI)),
+    Case("3-D, box, radius 3, float32", VOLUME, (*SELF, ALONE, TILED, SCIPY, SSIM, DIPY, MONAI)),
     Case("3-D, box, radius 1, uint16", VOLUME, (*SELF, SCIPY), radius=1, dtype="uint16"),
     Case("3-D, box, radius 7, float32", VOLUME, SELF, radius=7),
     Case("3-D, Gaussian, radius 3, float32, 10 % masked", (128,) * 3, SELF,
@@ -280,6 +293,7 @@ def run(case: Case, repeats: int) -> Iterator[tuple[str, float, float]]:
             times[name].append(time.perf_counter() - start)
     case.images.clear()
     case.lazy.clear()
+    case.tiled.clear()
     case.extra.clear()
     for name in chosen:
         pixels = np.prod(LOOPED if name == LOOP else case.shape)
