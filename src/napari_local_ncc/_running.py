@@ -262,6 +262,8 @@ def running_ncc(
     = 2 u * 2 * samples * columns, and 3 u T within `rounding`, both over the error allowed.
     The covariance keeps to the same by the same inequality. A second running axis (y)
     starts anew on every plane.
+
+    In one body: with the exchange of a plane as a function, all takes 15 % longer.
     """
     batch, deep, high, wide = shape
     blank = batch * deep * high * wide
