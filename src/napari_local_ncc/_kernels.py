@@ -32,6 +32,8 @@ from napari_local_ncc._tiles import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_local_ncc._rows import Samples, Validity
@@ -169,7 +171,7 @@ def _ncc_of_stack(
     out: NDArray[np.float32],
 ) -> None:
     tiles = cut_tiles(region, window)
-    work = _Workplace(window, tiles, (fixed[0][1].dtype, moving[0][1].dtype), bool(mask))
+    work = Workplace(window, tiles, (fixed[0][1].dtype, moving[0][1].dtype), bool(mask))
     for centres, around in tiles:
         start = tuple(c.start - r.start for c, r in zip(centres, region, strict=True))
         first = tuple(c.start for c in centres[1:])
@@ -177,7 +179,7 @@ def _ncc_of_stack(
             read_tile(image, around, room)
             for image, room in zip((fixed, moving), work.samples, strict=True)
         )
-        tile = _Tile(a, b, lengths_of(around), first, lengths_of(centres), start, out)
+        tile = Tile(a, b, lengths_of(around), first, lengths_of(centres), start, out)
         valid = ALL_VALID
         if mask:
             valid = read_tile(mask, around, work.validity) & np.isfinite(a) & np.isfinite(b)
@@ -188,7 +190,7 @@ def _ncc_of_stack(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Tile:
+class Tile:
     a: Samples
     b: Samples
     shape: tuple[int, ...]  # of the samples: the tile and around it
@@ -198,7 +200,7 @@ class _Tile:
     out: NDArray[np.float32]
 
 
-class _Workplace:
+class Workplace:
     """What the tiles of a stack use in turn, and how far their sums can be trusted."""
 
     def __init__(
@@ -237,10 +239,24 @@ class _Workplace:
         return _aligned(workspace_size(self.sides, self.lengths))
 
 
-def _ncc_of_tile(tile: _Tile, valid: Validity, window: Window, work: _Workplace) -> bool:
-    """Fill `tile.out`, unless there are invalid samples but `valid` is empty."""
-    size, pixels = prod(tile.shape), prod(tile.lengths)
+def _ncc_of_tile(tile: Tile, valid: Validity, window: Window, work: Workplace) -> bool:
+    size = prod(tile.shape)
     gauges = [scale_and_centre(samples[:size], valid[:size]) for samples in (tile.a, tile.b)]
+    return ncc_of_tile(tile, valid, gauges, window, work)
+
+
+def ncc_of_tile(
+    tile: Tile,
+    valid: Validity,
+    gauges: Sequence[tuple[float, float]],
+    window: Window,
+    work: Workplace,
+) -> bool:
+    """Fill `tile.out`, unless there are invalid samples but `valid` is empty.
+
+    `gauges` holds a scale and a centre of either image; see `scale_and_centre`.
+    """
+    size, pixels = prod(tile.shape), prod(tile.lengths)
     if any(scale == 0.0 for scale, _ in gauges):  # every window is flat
         here = zip(tile.start, tile.lengths, strict=True)
         tile.out[tuple(slice(start, start + length) for start, length in here)] = np.nan

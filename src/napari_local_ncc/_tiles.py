@@ -95,11 +95,24 @@ def lengths_of(part: Slices) -> tuple[int, ...]:
     return tuple(p.stop - p.start for p in part)
 
 
+def clip(part: Slices, bounds: Sequence[tuple[int, int]]) -> Slices:
+    return tuple(
+        slice(max(p.start, low), min(p.stop, high))
+        for p, (low, high) in zip(part, bounds, strict=True)
+    )
+
+
+def relative(part: Slices, whole: Slices) -> Slices:
+    return tuple(
+        slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True)
+    )
+
+
 def read_tile(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any]:
     """Read samples into a flat array, and leave room for a row of samples that are not there."""
     lengths = lengths_of(around)
     size = prod(lengths)
-    flat = room[: size + lengths[3]]
+    flat = room[: size + lengths[-1]]
     flat[size:] = 0
     samples = flat[:size].reshape(lengths)
     parts: list[tuple[NDArray[Any], NDArray[Any]]] = []
