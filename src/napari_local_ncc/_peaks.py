@@ -1,39 +1,47 @@
 """The compiled search for the highest of the NCC values that a pixel has, and its fit.
 
+The pixels of a row are treated together, step by step, so that most loops run over rows
+of numbers without branches. These are `PITCH` apart: as the compiler knows that distance,
+it sees that they do not overlap, and vectorises loops over several.
+
 Numba's cache watches this file only: after a change of what it takes from `_rows`, it
 must change too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc._rows import U, cached, inner
+from napari_local_ncc._rows import BLOCK, U, cached, fill_row, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
+    from napari_local_ncc._rows import Array, Index, Triple
+
+    Values = NDArray[np.float32]
     Integers = NDArray[np.intp]
-    Triple = tuple[int, int, int]
-    Index = tuple[int, int, int, int]
 
 TIE = np.float32(1e-6)  # the accuracy of the kernel: a lead within it is none
 MIN_CURVATURE = 1e-5  # per px^2; less may be rounding
 MAX_OFFSET = 1.0  # px from the best whole-pixel shift
+PITCH = BLOCK + 8  # not a multiple of 4096 bytes, where rows would share few lines of the cache
+# Rows of `work`: the derivatives of the fit, those along z last; its top; NCC at a neighbour.
+Y, X, YY, XX, YX, Z, ZZ, ZY, ZX = (PITCH * row for row in range(9))
+TOP, VALUE = 9 * PITCH, 12 * PITCH
 
 
 @cached
 def find_peaks(
-    ncc: NDArray[np.float32],
+    ncc: Values,
     shifts: Integers,
     search: Triple,
     neighbours: Integers,
-    derivatives: Floats,
+    derivatives: Array,
     first: Triple,
-    out: NDArray[np.float32],
+    out: Values,
 ) -> None:
     """Find the best shift of every pixel.
 
@@ -49,145 +57,218 @@ def find_peaks(
     neighbours : array of int, shape (n, 4)
         Steps from a shift to itself and its neighbours along z, y, x and in `ncc`.
     derivatives : array of float64, shape (9, n)
-        What turns the NCC there into a fit's derivatives: z, y, x, zz, yy, xx, zy, zx, yx.
+        What turns the NCC there into a fit's derivatives: y, x, yy, xx, yx, z, zz, zy, zx.
     first : tuple of int
         Position in `ncc` of the first pixel of `out`.
     out : array of float32, shape (6, batch, z, y, x)
         Receives NCC at no shift, the best NCC, what it gains, and the shift along z, y, x.
     """
-    slope, curvature, offset = np.empty(3), np.empty((3, 3)), np.empty(3)
-    best = np.empty(out.shape[4], np.int32)
-    highest = np.empty(out.shape[4], np.float32)
-    for m in range(out.shape[1]):
-        for z in range(out.shape[2]):
-            for y in range(out.shape[3]):
-                row = (m, first[0] + z, first[1] + y, first[2])
-                _best_of_row(ncc, shifts, row, best, highest)
-                for x in range(out.shape[4]):
-                    at = (m, first[0] + z, first[1] + y, first[2] + x)
-                    here = ncc[shifts[0, 3], at[0], at[1], at[2], at[3]]
-                    for band in range(6):
-                        out[band, m, z, y, x] = here if band == 0 else np.nan
-                    if np.isnan(here) or _on_border(shifts, best[x], search):
-                        continue
-                    out[1, m, z, y, x] = highest[x]
-                    out[2, m, z, y, x] = highest[x] - here
+    _, batch, deep, high, wide = ncc.shape
+    _, _, depth, height, width = out.shape
+    values, bands = ncc.reshape(ncc.size), out.reshape(out.size)
+    size, band = batch * deep * high * wide, batch * depth * height * width
+    best, highest = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32)
+    columns, peaks = np.empty(BLOCK, np.intp), np.empty(BLOCK, np.intp)
+    work = np.empty(VALUE + PITCH)
+    for m in range(batch):
+        for z in range(depth):
+            for y in range(height):
+                for x in range(0, width, BLOCK):
+                    n = min(BLOCK, width - x)
+                    place = first[0] + z, first[1] + y, first[2] + x
+                    at = ((m * deep + place[0]) * high + place[1]) * wide + place[2]
+                    to = ((m * depth + z) * height + y) * width + x
+                    _find_best(values, size, at, shifts, best, highest, n)
+                    known = _list_known(values, size, at, shifts, search, best, highest, columns, n)
+                    _store_best(values, shifts[0, 3] * size + at, highest, bands, to, band, n)
+                    for i in range(known):
+                        peaks[i] = shifts[best[columns[i]], 3] * size + at + columns[i]
                     _fit(
-                        ncc,
-                        shifts[best[x], 3],
+                        values,
+                        peaks,
+                        columns,
+                        known,
                         neighbours,
                         derivatives,
-                        at,
-                        search[0] > 0,
-                        slope,
-                        curvature,
+                        search,
+                        place,
+                        ncc.shape,
+                        work,
                     )
+                    _find_top(work, known)
                     for axis in range(3):
-                        if search[axis] == 0:
-                            curvature[axis, axis] = -1.0  # and no slope: it stays where it is
-                    if _top(slope, curvature, offset):
-                        for axis in range(3):
-                            out[3 + axis, m, z, y, x] = shifts[best[x], axis] + offset[axis]
+                        for i in range(known):
+                            d = shifts[best[columns[i]], axis] + work[TOP + axis * PITCH + i]
+                            bands[(3 + axis) * band + to + columns[i]] = d
 
 
 @inner
-def _best_of_row(
-    ncc: Any,
+def _find_best(
+    values: Values,
+    size: int,
+    at: int,
     shifts: Integers,
-    row: Index,
     best: NDArray[np.int32],
-    highest: NDArray[np.float32],
+    highest: Values,
+    n: int,
 ) -> None:
     """Set the first of the shifts that no later one beats, and the NCC there."""
-    m, z, y, first = row[0], row[1], row[2], U(row[3])
-    for x in range(U(best.size)):
+    for x in range(U(n)):
         best[x], highest[x] = 0, np.float32(-2)
     for k in range(shifts.shape[0]):
-        position = shifts[k, 3]
-        for x in range(U(best.size)):
-            value = ncc[position, m, z, y, first + x]
+        row = U(shifts[k, 3] * size + at)
+        for x in range(U(n)):
+            value = values[row + x]
             better = value > highest[x] + TIE
             best[x] = np.int32(k) if better else best[x]
             highest[x] = value if better else highest[x]
 
 
 @inner
-def _on_border(shifts: Integers, best: int, search: Triple) -> bool:
-    outermost = False
-    for axis in range(3):
-        outermost |= search[axis] > 0 and abs(shifts[best, axis]) == search[axis]
-    return outermost
+def _list_known(
+    values: Values,
+    size: int,
+    at: int,
+    shifts: Integers,
+    search: Triple,
+    best: NDArray[np.int32],
+    highest: Values,
+    columns: Integers,
+    n: int,
+) -> int:
+    """List the columns with a best shift, and count them; set the highest NCC of others to NaN."""
+    row, known = U(shifts[0, 3] * size + at), 0
+    for x in range(U(n)):
+        here = values[row + x]
+        inside = here == here
+        for axis in range(3):
+            inside &= (search[axis] == 0) | (abs(shifts[best[x], axis]) != search[axis])
+        highest[x] = highest[x] if inside else np.float32(np.nan)
+        columns[U(known)] = x
+        known += inside
+    return known
+
+
+@inner
+def _store_best(
+    values: Values, at: int, highest: Values, bands: Values, to: int, band: int, n: int
+) -> None:
+    i, zero, most, gain = U(at), U(to), U(to + band), U(to + 2 * band)
+    for x in range(U(n)):
+        bands[zero + x] = values[i + x]
+        bands[most + x] = highest[x]
+        bands[gain + x] = highest[x] - values[i + x]
+    for axis in range(3, 6):
+        row = U(to + axis * band)
+        for x in range(U(n)):
+            bands[row + x] = np.nan
 
 
 @inner
 def _fit(
-    ncc: Any,
-    peak: int,
+    values: Values,
+    peaks: Integers,
+    columns: Integers,
+    n: int,
     neighbours: Integers,
-    derivatives: Floats,
-    at: Index,
-    volume: bool,
-    slope: Floats,
-    curvature: Floats,
+    derivatives: Array,
+    search: Triple,
+    place: Triple,
+    shape: tuple[int, int, int, int, int],
+    work: Array,
 ) -> None:
     """Set the derivatives at a peak of the quadratic that fits the NCC around it."""
-    # Numbers, not arrays, as these could overlap and would be written at every step.
-    dz = dy = dx = dzz = dyy = dxx = dzy = dzx = dyx = 0.0
-    for n in range(neighbours.shape[0]):
-        step = neighbours[n, 0], neighbours[n, 1], neighbours[n, 2]
-        value = _balanced(ncc, peak + neighbours[n, 3], step, at)
-        dy += derivatives[1, n] * value
-        dx += derivatives[2, n] * value
-        dyy += derivatives[4, n] * value
-        dxx += derivatives[5, n] * value
-        dyx += derivatives[8, n] * value
-        if volume:
-            dz += derivatives[0, n] * value
-            dzz += derivatives[3, n] * value
-            dzy += derivatives[6, n] * value
-            dzx += derivatives[7, n] * value
-    slope[0], slope[1], slope[2] = dz, dy, dx
-    curvature[0, 0], curvature[1, 1], curvature[2, 2] = dzz, dyy, dxx
-    curvature[1, 0], curvature[2, 0], curvature[2, 1] = dzy, dzx, dyx
+    for row in range(0, TOP, PITCH):
+        fill_row(work, row, 0.0, n)
+    # Along an axis that is not searched there is no slope: the top stays where it is.
+    for axis in range(3):
+        if search[axis] == 0:
+            fill_row(work, (ZZ, YY, XX)[axis], -1.0, n)
+    _, batch, deep, high, wide = shape
+    size = batch * deep * high * wide
+    for k in range(neighbours.shape[0]):
+        dz, dy, dx = neighbours[k, 0], neighbours[k, 1], neighbours[k, 2]
+        inside = 0 <= place[0] - dz < deep and 0 <= place[1] - dy < high
+        back = (dz * high + dy) * wide + dx if inside else 0
+        low, high_ = dx - place[2], wide + dx - place[2]
+        _store_balanced(values, peaks, columns, n, neighbours[k, 3] * size, back, low, high_, work)
+        _add_neighbour(work, derivatives, k, n)
+        if search[0] > 0:
+            _add_neighbour_along_z(work, derivatives, k, n)
 
 
 @inner
-def _balanced(ncc: Any, k: int, step: Triple, at: Index) -> float:
-    """Return the mean NCC of the windows that a step moves in the moving and the fixed image.
+def _store_balanced(
+    values: Values,
+    peaks: Integers,
+    columns: Integers,
+    n: int,
+    step: int,
+    back: int,
+    low: int,
+    high: int,
+    work: Array,
+) -> None:
+    """Store the mean NCC of the windows that a step moves in the moving and the fixed image.
 
     On average they are placed evenly about the pixel: what enters or leaves a window as it
     moves then does not pull the fit aside. One alone is taken where the other is undefined.
     """
-    m, z, y, x = at
-    moved = ncc[k, m, z, y, x]
-    z, y, x = z - step[0], y - step[1], x - step[2]
-    if not (0 <= z < ncc.shape[2] and 0 <= y < ncc.shape[3] and 0 <= x < ncc.shape[4]):
-        return moved
-    other = ncc[k, m, z, y, x]
-    if np.isnan(other):
-        return moved
-    if np.isnan(moved):
-        return other
-    return (np.float64(moved) + other) / 2
+    for i in range(U(n)):
+        there = peaks[i] + step
+        inside = (columns[i] >= low) & (columns[i] < high)
+        moved, other = values[U(there)], values[U(there - (back if inside else 0))]
+        first = moved if moved == moved else other
+        second = other if other == other else moved
+        work[U(VALUE) + i] = (np.float64(first) + second) / 2
 
 
 @inner
-def _top(slope: Floats, curvature: Floats, offset: Floats) -> bool:
-    """Set where the fit is highest; False where it is not, or not near.
+def _add_neighbour(work: Array, derivatives: Array, k: int, n: int) -> None:
+    y, x, yy = derivatives[0, k], derivatives[1, k], derivatives[2, k]
+    xx, yx = derivatives[3, k], derivatives[4, k]
+    for i in range(U(n)):
+        value = work[U(VALUE) + i]
+        work[U(Y) + i] += y * value
+        work[U(X) + i] += x * value
+        work[U(YY) + i] += yy * value
+        work[U(XX) + i] += xx * value
+        work[U(YX) + i] += yx * value
 
-    By the Cholesky-like factors L D L^T of the negative curvature, in place of it.
+
+@inner
+def _add_neighbour_along_z(work: Array, derivatives: Array, k: int, n: int) -> None:
+    z, zz, zy, zx = derivatives[5, k], derivatives[6, k], derivatives[7, k], derivatives[8, k]
+    for i in range(U(n)):
+        value = work[U(VALUE) + i]
+        work[U(Z) + i] += z * value
+        work[U(ZZ) + i] += zz * value
+        work[U(ZY) + i] += zy * value
+        work[U(ZX) + i] += zx * value
+
+
+@inner
+def _find_top(work: Array, n: int) -> None:
+    """Set where the fits are highest along z, y, x; NaN where they are not, or not near.
+
+    By the factors L D L^T of the curvature, whose D tell whether it is negative.
     """
-    for i in range(3):
-        offset[i] = slope[i]
-        for j in range(i):
-            scaled = curvature[i, j] / curvature[j, j]
-            for k in range(i, 3):
-                curvature[k, i] -= scaled * curvature[k, j]
-            offset[i] -= scaled * offset[j]
-        if not curvature[i, i] < -MIN_CURVATURE:  # NaN too
-            return False
-    for i in range(2, -1, -1):
-        for k in range(i + 1, 3):
-            offset[i] += curvature[k, i] * offset[k]
-        offset[i] /= -curvature[i, i]
-    return np.abs(offset).max() <= MAX_OFFSET
+    for i in range(U(n)):
+        z, y, x = work[U(Z) + i], work[U(Y) + i], work[U(X) + i]
+        zz, zy, zx = work[U(ZZ) + i], work[U(ZY) + i], work[U(ZX) + i]
+        zy_zz, zx_zz = zy / zz, zx / zz
+        yy = work[U(YY) + i] - zy_zz * zy
+        yx = work[U(YX) + i] - zy_zz * zx
+        y -= zy_zz * z
+        yx_yy = yx / yy
+        xx = work[U(XX) + i] - zx_zz * zx - yx_yy * yx
+        x -= zx_zz * z + yx_yy * y
+        x /= -xx
+        y = (y + yx * x) / -yy
+        z = (z + zy * y + zx * x) / -zz
+        top = (zz < -MIN_CURVATURE) & (yy < -MIN_CURVATURE) & (xx < -MIN_CURVATURE)
+        near = (abs(z) <= MAX_OFFSET) & (abs(y) <= MAX_OFFSET) & (abs(x) <= MAX_OFFSET)
+        for_all = top & near
+        work[U(TOP) + i] = z if for_all else np.nan
+        work[U(TOP + PITCH) + i] = y if for_all else np.nan
+        work[U(TOP + 2 * PITCH) + i] = x if for_all else np.nan

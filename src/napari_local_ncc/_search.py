@@ -109,7 +109,7 @@ def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
     """
     z, y, x = neighbours.T
     terms = np.stack(
-        [np.ones_like(z), z, y, x, z * z / 2, y * y / 2, x * x / 2, z * y, z * x, y * x]
+        [np.ones_like(z), y, x, y * y / 2, x * x / 2, y * x, z, z * z / 2, z * y, z * x]
     )
     weight = np.exp(-(neighbours**2).sum(axis=1) / (4 * FIT_SIGMA**2))  # its square root
     return np.ascontiguousarray(np.linalg.pinv((terms * weight).T)[1:] * weight)
