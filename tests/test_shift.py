@@ -172,6 +172,32 @@ def test_masked_samples_have_no_influence(rng):
     np.testing.assert_allclose(missing, clean, atol=EXACT)
 
 
+@pytest.mark.parametrize("shape", [(40, 50), (14, 16, 18)])
+def test_a_sample_that_outshines_all_spoils_no_more_than_its_windows(rng, shape):
+    fixed, moving = rng.random((2, *shape))
+    clean = local_shift(fixed, moving, radius=2, search=1)
+    corner = (0,) * len(shape)
+    moving[corner] = 1e200  # its square is beyond float64
+    bands = local_shift(fixed, moving, radius=2, search=1)
+    far = np.ones(shape, bool)
+    far[(slice(5),) * len(shape)] = False  # radius, search, and a step back of the fit
+    np.testing.assert_array_equal(np.isnan(bands[:, far]), np.isnan(clean[:, far]))
+    np.testing.assert_allclose(bands[:, far], clean[:, far], atol=EXACT)
+
+
+@pytest.mark.parametrize("search", [2, 3])
+def test_every_place_along_a_row_is_treated_alike(search):
+    """Rows longer than what is treated together, of a pattern that repeats."""
+    period = np.random.default_rng(0).random(23)
+    fixed = np.tile(period, 30)
+    moving = np.roll(fixed, 1) + 0.1 * np.tile(period[::-1], 30)
+    bands = local_shift(fixed, moving, radius=4, search=search)
+    margin = 23
+    inner = bands[:, margin:-margin].reshape(3, -1, 23)
+    assert np.isfinite(inner).any()
+    np.testing.assert_allclose(inner, np.broadcast_to(inner[:, :1], inner.shape), atol=EXACT)
+
+
 def test_independent_axes_are_never_searched(rng):
     fixed = scipy.ndimage.gaussian_filter(rng.random((3, 30, 30)), (0, 1, 1))
     moving = np.roll(fixed, (1, 2), (1, 2))

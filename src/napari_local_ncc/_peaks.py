@@ -19,7 +19,7 @@ from napari_local_ncc._rows import BLOCK, U, cached, fill_row, inner
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc._rows import Array, Index, Triple
+    from napari_local_ncc._rows import Array, Triple
 
     Values = NDArray[np.float32]
     Integers = NDArray[np.intp]
@@ -60,10 +60,11 @@ def find_peaks(
         What turns the NCC there into a fit's derivatives: y, x, yy, xx, yx, z, zz, zy, zx.
     first : tuple of int
         Position in `ncc` of the first pixel of `out`.
-    out : array of float32, shape (6, batch, z, y, x)
-        Receives NCC at no shift, the best NCC, what it gains, and the shift along z, y, x.
+    out : array of float32, shape (5, batch, z, y, x)
+        Receives the best NCC, what it gains, and the shift along z, y, x, where defined.
     """
     _, batch, deep, high, wide = ncc.shape
+    shape = deep, high, wide
     _, _, depth, height, width = out.shape
     values, bands = ncc.reshape(ncc.size), out.reshape(out.size)
     size, band = batch * deep * high * wide, batch * depth * height * width
@@ -78,28 +79,22 @@ def find_peaks(
                     place = first[0] + z, first[1] + y, first[2] + x
                     at = ((m * deep + place[0]) * high + place[1]) * wide + place[2]
                     to = ((m * depth + z) * height + y) * width + x
+                    zero = shifts[0, 3] * size + at
                     _find_best(values, size, at, shifts, best, highest, n)
-                    known = _list_known(values, size, at, shifts, search, best, highest, columns, n)
-                    _store_best(values, shifts[0, 3] * size + at, highest, bands, to, band, n)
+                    known = _list_known(values, zero, shifts, search, best, columns, n)
                     for i in range(known):
                         peaks[i] = shifts[best[columns[i]], 3] * size + at + columns[i]
-                    _fit(
-                        values,
-                        peaks,
-                        columns,
-                        known,
-                        neighbours,
-                        derivatives,
-                        search,
-                        place,
-                        ncc.shape,
-                        work,
-                    )
-                    _find_top(work, known)
-                    for axis in range(3):
-                        for i in range(known):
-                            d = shifts[best[columns[i]], axis] + work[TOP + axis * PITCH + i]
-                            bands[(3 + axis) * band + to + columns[i]] = d
+                    listed = peaks, columns, known
+                    _fit(values, size, listed, neighbours, derivatives, place, shape, work)
+                    _find_top(work, search, known)
+                    for i in range(known):
+                        column = columns[i]
+                        pixel = to + column
+                        bands[pixel] = highest[column]
+                        bands[band + pixel] = highest[column] - values[zero + column]
+                        for axis in range(3):
+                            offset = work[TOP + axis * PITCH + i]
+                            bands[(2 + axis) * band + pixel] = shifts[best[column], axis] + offset
 
 
 @inner
@@ -127,86 +122,60 @@ def _find_best(
 @inner
 def _list_known(
     values: Values,
-    size: int,
-    at: int,
+    zero: int,
     shifts: Integers,
     search: Triple,
     best: NDArray[np.int32],
-    highest: Values,
     columns: Integers,
     n: int,
 ) -> int:
-    """List the columns with a best shift, and count them; set the highest NCC of others to NaN."""
-    row, known = U(shifts[0, 3] * size + at), 0
+    """List the columns that have NCC at no shift and a best shift within the search; count."""
+    known = 0
     for x in range(U(n)):
-        here = values[row + x]
+        here = values[U(zero) + x]
         inside = here == here
         for axis in range(3):
             inside &= (search[axis] == 0) | (abs(shifts[best[x], axis]) != search[axis])
-        highest[x] = highest[x] if inside else np.float32(np.nan)
         columns[U(known)] = x
         known += inside
     return known
 
 
 @inner
-def _store_best(
-    values: Values, at: int, highest: Values, bands: Values, to: int, band: int, n: int
-) -> None:
-    i, zero, most, gain = U(at), U(to), U(to + band), U(to + 2 * band)
-    for x in range(U(n)):
-        bands[zero + x] = values[i + x]
-        bands[most + x] = highest[x]
-        bands[gain + x] = highest[x] - values[i + x]
-    for axis in range(3, 6):
-        row = U(to + axis * band)
-        for x in range(U(n)):
-            bands[row + x] = np.nan
-
-
-@inner
 def _fit(
     values: Values,
-    peaks: Integers,
-    columns: Integers,
-    n: int,
+    size: int,
+    listed: tuple[Integers, Integers, int],
     neighbours: Integers,
     derivatives: Array,
-    search: Triple,
     place: Triple,
-    shape: tuple[int, int, int, int, int],
+    shape: Triple,
     work: Array,
 ) -> None:
-    """Set the derivatives at a peak of the quadratic that fits the NCC around it."""
-    for row in range(0, TOP, PITCH):
-        fill_row(work, row, 0.0, n)
-    # Along an axis that is not searched there is no slope: the top stays where it is.
-    for axis in range(3):
-        if search[axis] == 0:
-            fill_row(work, (ZZ, YY, XX)[axis], -1.0, n)
-    _, batch, deep, high, wide = shape
-    size = batch * deep * high * wide
+    """Set the derivatives at the peaks of the quadratics that fit the NCC around them."""
+    peaks, columns, n = listed
+    deep, high, wide = shape
+    rows = 9 if neighbours[0, 0] != 0 else 5  # z is searched, or not
+    fill_row(work, 0, 0.0, TOP)
     for k in range(neighbours.shape[0]):
         dz, dy, dx = neighbours[k, 0], neighbours[k, 1], neighbours[k, 2]
         inside = 0 <= place[0] - dz < deep and 0 <= place[1] - dy < high
         back = (dz * high + dy) * wide + dx if inside else 0
-        low, high_ = dx - place[2], wide + dx - place[2]
-        _store_balanced(values, peaks, columns, n, neighbours[k, 3] * size, back, low, high_, work)
-        _add_neighbour(work, derivatives, k, n)
-        if search[0] > 0:
-            _add_neighbour_along_z(work, derivatives, k, n)
+        held = dx - place[2], dx - place[2] + wide
+        _store_balanced(values, peaks, neighbours[k, 3] * size, back, columns, held, n, work)
+        for row in range(rows):
+            _add_neighbour(work, row * PITCH, derivatives[row, k], n)
 
 
 @inner
 def _store_balanced(
     values: Values,
     peaks: Integers,
-    columns: Integers,
-    n: int,
     step: int,
     back: int,
-    low: int,
-    high: int,
+    columns: Integers,
+    held: tuple[int, int],
+    n: int,
     work: Array,
 ) -> None:
     """Store the mean NCC of the windows that a step moves in the moving and the fixed image.
@@ -216,52 +185,42 @@ def _store_balanced(
     """
     for i in range(U(n)):
         there = peaks[i] + step
-        inside = (columns[i] >= low) & (columns[i] < high)
-        moved, other = values[U(there)], values[U(there - (back if inside else 0))]
+        inside = (columns[i] >= held[0]) & (columns[i] < held[1])
+        here = there - (back if inside else 0)
+        moved, other = values[U(there)], values[U(here)]
         first = moved if moved == moved else other
         second = other if other == other else moved
         work[U(VALUE) + i] = (np.float64(first) + second) / 2
 
 
 @inner
-def _add_neighbour(work: Array, derivatives: Array, k: int, n: int) -> None:
-    y, x, yy = derivatives[0, k], derivatives[1, k], derivatives[2, k]
-    xx, yx = derivatives[3, k], derivatives[4, k]
+def _add_neighbour(work: Array, row: int, share: float, n: int) -> None:
+    r = U(row)
     for i in range(U(n)):
-        value = work[U(VALUE) + i]
-        work[U(Y) + i] += y * value
-        work[U(X) + i] += x * value
-        work[U(YY) + i] += yy * value
-        work[U(XX) + i] += xx * value
-        work[U(YX) + i] += yx * value
+        work[r + i] += share * work[U(VALUE) + i]
 
 
 @inner
-def _add_neighbour_along_z(work: Array, derivatives: Array, k: int, n: int) -> None:
-    z, zz, zy, zx = derivatives[5, k], derivatives[6, k], derivatives[7, k], derivatives[8, k]
-    for i in range(U(n)):
-        value = work[U(VALUE) + i]
-        work[U(Z) + i] += z * value
-        work[U(ZZ) + i] += zz * value
-        work[U(ZY) + i] += zy * value
-        work[U(ZX) + i] += zx * value
-
-
-@inner
-def _find_top(work: Array, n: int) -> None:
+def _find_top(work: Array, search: Triple, n: int) -> None:
     """Set where the fits are highest along z, y, x; NaN where they are not, or not near.
 
     By the factors L D L^T of the curvature, whose D tell whether it is negative.
     """
+    # Along an axis that is not searched there is no slope: the top stays where it is.
+    still_z, still_y, still_x = (
+        1.0 if search[0] == 0 else 0.0,
+        1.0 if search[1] == 0 else 0.0,
+        1.0 if search[2] == 0 else 0.0,
+    )
     for i in range(U(n)):
         z, y, x = work[U(Z) + i], work[U(Y) + i], work[U(X) + i]
-        zz, zy, zx = work[U(ZZ) + i], work[U(ZY) + i], work[U(ZX) + i]
+        zz, zy, zx = work[U(ZZ) + i] - still_z, work[U(ZY) + i], work[U(ZX) + i]
         zy_zz, zx_zz = zy / zz, zx / zz
-        yy = work[U(YY) + i] - zy_zz * zy
+        yy = work[U(YY) + i] - still_y - zy_zz * zy
         yx = work[U(YX) + i] - zy_zz * zx
         y -= zy_zz * z
         yx_yy = yx / yy
-        xx = work[U(XX) + i] - zx_zz * zx - yx_yy * yx
+        xx = work[U(XX) + i] - still_x - zx_zz * zx - yx_yy * yx
         x -= zx_zz * z + yx_yy * y
         x /= -xx
         y = (y + yx * x) / -yy

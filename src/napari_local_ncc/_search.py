@@ -41,8 +41,7 @@ def search_pieces(
     """Find the best shift in a region of two images; see `shift.shift_of_pieces`."""
     windowed = [axis for axis, r in enumerate(radius) if r]
     order = [axis for axis, r in enumerate(radius) if not r] + windowed
-    bands = [0, 1, 2, *range(6 - len(windowed), 6)]
-    out = np.empty((len(bands), *lengths_of(region)), np.float32)
+    out = np.empty((3 + len(windowed), *lengths_of(region)), np.float32)
     stored = out.transpose(0, *(1 + axis for axis in order))
     images = [
         [(_ordered(where, order), array.transpose(order)) for where, array in image]
@@ -65,11 +64,10 @@ def search_pieces(
         )
         for shift, values in zip(shifts, ncc, strict=True):
             samples.store_ncc(shift, values)
-        peaks = np.empty((6, *_stacked(lengths_of(tile), len(windowed))), np.float32)
-        _store_peaks(ncc, relative(tile, grown), search[-len(windowed) :], peaks)
-        for band, values in zip(bands, stored, strict=True):
-            part = values[relative(tile, region)]
-            part[...] = peaks[band].reshape(part.shape)
+        peaks = _peaks(ncc, relative(tile, grown), search[-len(windowed) :])
+        zero = ncc[len(shifts) // 2].reshape(lengths_of(grown))[relative(tile, grown)]
+        for band, values in zip(stored, (zero, *peaks), strict=True):
+            band[relative(tile, region)] = values.reshape(lengths_of(tile))
     return out
 
 
@@ -83,13 +81,10 @@ def _stacked(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
     return (prod(batch), *(1,) * (3 - windowed), *sides)
 
 
-def _store_peaks(
-    ncc: NDArray[np.float32],
-    tile: Slices,
-    search: tuple[int, ...],
-    out: NDArray[np.float32],
-) -> None:
-    """Store the bands of a tile, a part of where the NCC is known."""
+def _peaks(
+    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...]
+) -> list[NDArray[np.float32]]:
+    """Return the best NCC of a tile, a part of where it is known, the gain and the shifts."""
     unused = (0,) * (3 - len(search))
     steps = unused + search
     shifts = np.array(list(product(*(range(-s, s + 1) for s in steps))))
@@ -99,7 +94,9 @@ def _store_peaks(
     neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
     pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
     numbered = np.column_stack([neighbours, neighbours @ pitch])
+    out = np.full((5, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
     find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
+    return [out[0], out[1], *out[5 - len(search) :]]
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -112,7 +109,10 @@ def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
         [np.ones_like(z), y, x, y * y / 2, x * x / 2, y * x, z, z * z / 2, z * y, z * x]
     )
     weight = np.exp(-(neighbours**2).sum(axis=1) / (4 * FIT_SIGMA**2))  # its square root
-    return np.ascontiguousarray(np.linalg.pinv((terms * weight).T)[1:] * weight)
+    used = terms.any(axis=1)  # by what is searched; the others are exactly 0
+    derivatives = np.zeros(terms.shape)
+    derivatives[used] = np.linalg.pinv((terms[used] * weight).T) * weight
+    return derivatives[1:]
 
 
 def _tiles(region: Slices, radius: tuple[int, ...], search: tuple[int, ...]) -> Iterator[Slices]:
