@@ -41,8 +41,6 @@ def search_pieces(
     """Find the best shift in a region of two images; see `shift.shift_of_pieces`."""
     windowed = [axis for axis, r in enumerate(radius) if r]
     order = [axis for axis, r in enumerate(radius) if not r] + windowed
-    out = np.empty((3 + len(windowed), *lengths_of(region)), np.float32)
-    stored = out.transpose(0, *(1 + axis for axis in order))
     images = [
         [(_ordered(where, order), array.transpose(order)) for where, array in image]
         for image in (fixed, moving, mask)
@@ -53,22 +51,22 @@ def search_pieces(
     for tile in _tiles(region, radius, search):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
         tiles.append((tile, grown, _reach(grown, radius, shape)))
+    out = np.empty((3 + len(windowed), *lengths_of(region)), np.float32)
     dtypes = fixed[0][1].dtype, moving[0][1].dtype
     windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
     shifts = list(product(*(range(-s, s + 1) for s in search)))
     room = np.empty(len(shifts) * max(prod(lengths_of(grown)) for _, grown, _ in tiles), np.float32)
     for tile, grown, around in tiles:
         samples = Displaced.read(images, grown, around, windows)
-        ncc = room[: len(shifts) * prod(lengths_of(grown))].reshape(
-            len(shifts), *_stacked(lengths_of(grown), len(windowed))
-        )
+        ncc = room[: len(shifts) * prod(lengths_of(grown))].reshape(-1, *lengths_of(grown))
         for shift, values in zip(shifts, ncc, strict=True):
             samples.store_ncc(shift, values)
-        peaks = _peaks(ncc, relative(tile, grown), search[-len(windowed) :])
-        zero = ncc[len(shifts) // 2].reshape(lengths_of(grown))[relative(tile, grown)]
-        for band, values in zip(stored, (zero, *peaks), strict=True):
+        here = relative(tile, grown)
+        at_zero = ncc[len(shifts) // 2][here]
+        best = _peaks(ncc, here, search[-len(windowed) :])
+        for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))
-    return out
+    return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
 def _ordered(values: Any, order: list[int]) -> tuple[Any, ...]:
@@ -95,6 +93,7 @@ def _peaks(
     pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
     numbered = np.column_stack([neighbours, neighbours @ pitch])
     out = np.full((5, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
+    ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
     find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
     return [out[0], out[1], *out[5 - len(search) :]]
 
