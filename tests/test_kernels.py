@@ -63,7 +63,7 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(_tiles, "PLANE_TILE", (5, 7))
     monkeypatch.setattr(_tiles, "VOLUME_TILE", (3, 4, 5))
     monkeypatch.setattr(_kernels, "block_width", lambda side: 3)
-    monkeypatch.setattr(_kernels, "BLOCK", 3)
+    monkeypatch.setattr(_kernels, "running_block", lambda side: 3)
 
 
 @st.composite
@@ -415,7 +415,7 @@ def test_memory_is_that_of_a_tile():
     result = kernel(fixed, moving)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak - result.nbytes < 1.5e6  # 1.2 % of two images of 4096 x 4096
+    assert peak - result.nbytes < 2e6  # 1.5 % of two images of 4096 x 4096
 
 
 def test_compiles_without_a_place_for_the_cache(monkeypatch):

@@ -20,7 +20,7 @@ from napari_local_ncc._rows import UNDETERMINED, U, cached, inner
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc._rows import Index, Samples, Triple
+    from napari_local_ncc._rows import Index, Samples, Triple, Validity
 
     Counts = NDArray[np.int32]
 
@@ -45,6 +45,21 @@ def _count_on_where(
 
 
 @cached
+def carry_on(samples: Samples, valid: Validity) -> Samples:
+    """Return samples of which each that is not valid repeats the last valid one before it.
+
+    Where they are constant over a window, its valid samples are.
+    """
+    out = np.empty_like(samples)
+    value = samples[0]
+    for x in range(samples.size):
+        if valid[x]:
+            value = samples[x]
+        out[x] = value
+    return out
+
+
+@cached
 def mark_constant(
     samples: Samples,
     shape: Index,
@@ -59,7 +74,7 @@ def mark_constant(
     Parameters
     ----------
     samples : array of float32 or float64, flat
-        All of a tile and around it, none missing.
+        All of a tile and around it; what is not valid, as `carry_on` leaves it.
     shape, first, sides, out, lengths, to
         As of `_running.running_ncc`.
 

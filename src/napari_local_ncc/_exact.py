@@ -107,11 +107,10 @@ def resolve(
     taps: Taps,
     scales: Pair,
     floors: Pair,
-    budget: int,
     out: NDArray[np.float32],
     lengths: Index,
     to: Index,
-) -> bool:
+) -> None:
     """Replace the undetermined pixels of `out`; parameters as of `_moments.tile_ncc`."""
     oz, oy, ox = (
         min(first[0], taps[0].size // 2),
@@ -133,8 +132,4 @@ def resolve(
                     ):
                         out[pixel] = np.nan
                         continue
-                    budget -= 1
-                    if budget < 0:
-                        return False
                     out[pixel] = _two_pass_ncc(a, b, valid, taps, at, scales, floors)
-    return True

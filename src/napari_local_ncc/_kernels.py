@@ -5,23 +5,29 @@ one compiled function serves nearly all dtypes, byte orders and strides, and ext
 that of a tile; and as a tile is read anyway, an image may come in pieces. `_running`
 computes the tile by sums that run along it. Where their digits do not suffice, `_constant`
 finds the windows of one value, `_exact` computes again the few that are left, and `_moments`,
-whose sums never subtract, a tile where these are many.
+whose sums never subtract, a tile where these are many, or windows are very wide.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log2, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc._constant import mark_constant
+from napari_local_ncc._constant import carry_on, mark_constant
 from napari_local_ncc._exact import resolve
 from napari_local_ncc._moments import tile_ncc, workspace_size
-from napari_local_ncc._rows import BLOCK, NOT_FINITE, block_width
-from napari_local_ncc._running import WIDEST, running_ncc, running_workspace_size, set_aside
+from napari_local_ncc._rows import NOT_FINITE, UNDETERMINED, block_width
+from napari_local_ncc._running import (
+    WIDEST,
+    running_block,
+    running_ncc,
+    running_workspace_size,
+    set_aside,
+)
 from napari_local_ncc._tiles import (
     Window,
     cut_tiles,
@@ -49,6 +55,8 @@ SLOTS = {
     "gaussian": {1: (2,), 2: (1, 2), 3: (0, 1, 2)},
 }
 ALL_VALID = np.ones(0, np.bool_)
+NONE = np.ones((1, 1, 1, 0), np.bool_)
+PASSES = 8  # over a window take as long as sums that do not run
 
 
 def ncc_of_pieces(
@@ -221,14 +229,14 @@ class Workplace:
         )
         self.sides = side_z, side_y, side_x = tuple(axis.taps.size for axis in window.axes)
         self.exact = window.box and _sums_are_exact(*dtypes, prod(self.sides))
-        # Until the sums of a tile lose too many digits.
+        # Until the sums of a tile lose too many digits; and up to a width.
         self.running = window.box and side_x <= WIDEST
         share = 0.0 if self.exact else EPSILON / MAX_NCC_ERROR
         self.rounding = share * (sum(self.sides) + 4)
         # See `running_ncc`; as many steps again, as the first ones only fill the window.
         steps = self.lengths[1] + side_z + self.lengths[2] + side_y
         self.running_rounding = self.rounding + 2 * share * steps
-        self.drifting = 2 * share * prod(self.sides) * side_y * side_x
+        self.drifting = 3 * share * prod(self.sides) * side_y * side_x
 
     @cached_property
     def running_room(self) -> Numbers:
@@ -261,7 +269,8 @@ def ncc_of_tile(
         here = zip(tile.start, tile.lengths, strict=True)
         tile.out[tuple(slice(start, start + length) for start, length in here)] = np.nan
         return True
-    for samples, (_, centre) in zip((tile.a, tile.b), gauges, strict=True):
+    images = (tile.a, tile.b)
+    for samples, (_, centre) in zip(images, gauges, strict=True):
         # Samples that are not there, or are not valid, add nothing to any sum.
         if valid.size:
             set_aside(samples, valid, centre)
@@ -270,42 +279,94 @@ def ncc_of_tile(
     scales = tuple(scale for scale, _ in gauges)
     centres = tuple(scale * centre for scale, centre in gauges)
     floors = tuple(window.min_std * scale for scale in scales)
-    taps = tuple(axis.taps for axis in window.axes)
-    inside = tuple(axis.inside for axis in window.axes)
-    images = (tile.a, tile.b, valid, tile.shape, tile.first, inside)
     target = (tile.out, tile.lengths, tile.start)
-
-    def settle(undetermined: int, budget: int) -> bool:
-        if not valid.size and 4 * undetermined > pixels // prod(work.sides):
-            for samples in (tile.a, tile.b):
-                if undetermined:
-                    undetermined -= mark_constant(
-                        samples, tile.shape, tile.first, work.sides, *target
-                    )
-        if undetermined > budget:
-            return False
-        shape = tile.shape if valid.size else (1, 1, 1, 0)
-        views = [s[:size].reshape(tile.shape) for s in (tile.a, tile.b)]
-        known = valid[:size].reshape(shape)
-        return bool(resolve(*views, known, tile.first, taps, scales, floors, budget, *target))
-
     if work.running:
         undetermined = running_ncc(
-            *images, work.sides, scales, centres, floors, work.running_rounding, work.drifting,
-            window.min_valid, BLOCK, work.running_room, *target,
+            tile.a, tile.b, valid, tile.shape, tile.first, window.inside, work.sides, scales,
+            centres, floors, work.running_rounding, work.drifting, window.min_valid,
+            running_block(work.sides[2]), work.running_room, *target,
         )  # fmt: skip
         if undetermined == NOT_FINITE:
             return False
+        undetermined -= _mark_constant(tile, valid, undetermined, work)
         # What costs more than the sums that do not run is left to these.
-        budget = pixels if work.exact else 4 * pixels // prod(work.sides)
-        if not undetermined or settle(undetermined, budget):
-            return True
-        work.running = False
+        work.running = work.exact or undetermined * prod(work.sides) <= 4 * pixels
+    if not work.running:
+        undetermined = _sum_tile(tile, valid, scales, centres, floors, window, work)
+        if undetermined == NOT_FINITE:
+            return False
+        undetermined -= _mark_constant(tile, valid, undetermined, work)
+        _sum_around_others(tile, valid, undetermined, scales, floors, window, work)
+    if undetermined:
+        a, b, known = (s[:size].reshape(tile.shape) if s.size else NONE for s in (*images, valid))
+        resolve(a, b, known, tile.first, window.taps, scales, floors, *target)
+    return True
+
+
+def _sum_tile(
+    tile: Tile,
+    valid: Validity,
+    scales: tuple[float, ...],
+    centres: tuple[float, ...],
+    floors: tuple[float, ...],
+    window: Window,
+    work: Workplace,
+) -> int:
+    """Fill `tile.out` by sums that do not run; see `tile_ncc`."""
     undetermined = tile_ncc(
-        *images, taps, window.box, scales, centres, floors, work.rounding,
-        window.min_valid, block_width(taps[2].size), work.room, *target,
+        tile.a, tile.b, valid, tile.shape, tile.first, window.inside, window.taps, window.box,
+        scales, centres, floors, work.rounding, window.min_valid,
+        block_width(window.taps[2].size), work.room, tile.out, tile.lengths, tile.start,
     )  # fmt: skip
-    return bool(undetermined != NOT_FINITE and (undetermined == 0 or settle(undetermined, pixels)))
+    return int(undetermined)
+
+
+def _mark_constant(tile: Tile, valid: Validity, undetermined: int, work: Workplace) -> int:
+    """Set undetermined pixels whose window is constant to NaN; return how many.
+
+    But not of so few that two passes over each of them take no longer than one over all.
+    """
+    marked = 0
+    for samples in (tile.a, tile.b):
+        if (undetermined - marked) * prod(work.sides) > prod(tile.lengths):
+            known = carry_on(samples, valid) if valid.size else samples
+            target = (tile.out, tile.lengths, tile.start)
+            marked += mark_constant(known, tile.shape, tile.first, work.sides, *target)
+    return marked
+
+
+def _sum_around_others(
+    tile: Tile,
+    valid: Validity,
+    undetermined: int,
+    scales: tuple[float, ...],
+    floors: tuple[float, ...],
+    window: Window,
+    work: Workplace,
+) -> None:
+    """Sum again, centred on what is undetermined, as long as that decides most of it.
+
+    Sums keep the digits of samples near the centre: of a dark area beside a bright one, they
+    keep those of one of both.
+    """
+    here = tuple(slice(at, at + n) for at, n in zip(tile.start, tile.lengths, strict=True))
+    reach = (0, *(side // 2 for side in work.sides))
+    first = [min(at, r) for at, r in zip((0, *tile.first), reach, strict=True)]
+    inner = tuple(slice(at, at + n) for at, n in zip(first, tile.lengths, strict=True))
+    room = np.empty(tile.lengths, np.float32)
+    again = replace(tile, out=room, start=(0,) * 4)
+    while undetermined * prod(work.sides) > PASSES * prod(tile.lengths):
+        left = tile.out[here] == UNDETERMINED
+        size = prod(tile.shape)
+        centres = tuple(
+            scale * float(np.median(samples[:size].reshape(tile.shape)[inner][left]))
+            for samples, scale in zip((tile.a, tile.b), scales, strict=True)
+        )
+        _sum_tile(again, valid, scales, centres, floors, window, work)
+        tile.out[here][left] = room[left]
+        before, undetermined = undetermined, int((tile.out[here] == UNDETERMINED).sum())
+        if 2 * undetermined > before:
+            return
 
 
 def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -> bool:

@@ -3,8 +3,9 @@
 Each row becomes its products (a, b, aa, bb, ab and, where samples are missing, validity),
 these are summed along the row, then the rows are summed, then the planes. No sum ever
 subtracts what left the window: a bright pixel leaves no trace, and rounding stays relative
-to what the window itself holds. It serves Gaussian weights, and boxes where `_running`
-loses too many digits. Where even these sums cancel, the window is left to `_exact`.
+to what the window itself holds. It serves Gaussian weights, and boxes where `_running` loses
+too many digits, or has no room for them. Where even these sums cancel, the window is left
+to `_exact`.
 
 Numba's cache watches this file only: after a change of what it takes from `_rows` or
 `_pearson`, it must change too.

@@ -1,9 +1,10 @@
 """Compiled moments of box windows by sums that run along the outer axes of a tile, and NCC.
 
 A row of column sums gains the samples that enter the window and loses those that leave it:
-a few operations per sample, whatever the radius. The rounding that such sums keep is bounded
-by what has passed through them, per block of columns. A window whose variance this bound
-could touch is not decided here: `_exact` does it, or `_moments` for the whole tile.
+a few operations per sample, whatever the radius; along rows, a few more for twice the radius.
+The rounding that such sums keep is bounded by what has passed through them, per block of
+columns. A window whose variance this bound could touch is not decided here: `_exact` does it,
+or `_moments` for the whole tile.
 
 The sums of a row of columns (a, b, aa, bb, ab and, where samples are missing, their number)
 make a line: rows that are `PITCH` apart. As the compiler knows that distance, it sees that
@@ -44,13 +45,18 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._rows import Array, Index, Pair, Samples, Taps, Triple, Validity
 
-PITCH = 648  # not near a multiple of 4096 bytes, where rows would share few lines of the cache
+PITCH = 1672  # not near a multiple of 4096 bytes, where rows would share few lines of the cache
 LINE = 6 * PITCH
 WIDEST = PITCH - BLOCK - LANES  # window, in columns, that leaves room for a block
 # Lines of `work`: zeros, sums of some neighbours, sums along y, weights; then one per row.
 ZEROS, SOME, COLUMN, WEIGHT, PLANES = (LINE * line for line in (0, 1, 3, 4, 5))
 PEAKS = WEIGHT + 2 * PITCH
 MAGNITUDE = np.int64(2**63 - 1)  # all bits of a number but its sign
+
+
+def running_block(side: int) -> int:
+    """Return how many columns to treat together; more where the window is wide, if they fit."""
+    return max(BLOCK, min(2 * side, PITCH - LANES - side))
 
 
 def running_workspace_size(sides: tuple[int, ...], lengths: tuple[int, ...]) -> int:
@@ -243,6 +249,8 @@ def running_ncc(
     rounding, drifting : float
         Share of the sum of squares of a window, and of all the sums of squares that a
         column has had, below which a variance has lost too many digits.
+    block : int
+        See `running_block`.
     work : array of float64
         `running_workspace_size` numbers, zeros before the first call.
 
@@ -253,13 +261,13 @@ def running_ncc(
 
     Notes
     -----
-    With u = 2 ** -53, a column sum of squares Q gains an error of at most 2 u (Q before +
-    Q after) in a step; after T steps it is e <= 2 u D, where D adds up these Q, largest of
+    With u = 2 ** -53, a column sum of squares Q gains an error of at most 3 u (Q before +
+    Q after) in a step; after T steps it is e <= 3 u D, where D adds up these Q, largest of
     the block. The column sum S itself has S ** 2 <= side_z Q, so that by Cauchy-Schwarz
     and the weighted inequality of means (weight 1 / sqrt(columns)) the mean's share of a
     window's variance errs by at most e of every column, times the number of samples, plus
     3 u T of the window's sum of squares. Hence the two shares: `drifting`
-    = 2 u * 2 * samples * columns, and 3 u T within `rounding`, both over the error allowed.
+    = 3 u * 2 * samples * columns, and 3 u T within `rounding`, both over the error allowed.
     The covariance keeps to the same by the same inequality. A second running axis (y)
     starts anew on every plane.
 

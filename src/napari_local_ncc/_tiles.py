@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise, product
 from math import ceil, frexp, isfinite, ldexp, prod
 from typing import TYPE_CHECKING, Any
@@ -45,8 +44,15 @@ class Window:
     min_std: float
     min_valid: float
 
+    @property
+    def taps(self) -> tuple[Numbers, ...]:
+        return tuple(axis.taps for axis in self.axes)
 
-@lru_cache(maxsize=16)  # every chunk of an image asks for the same
+    @property
+    def inside(self) -> tuple[Numbers, ...]:
+        return tuple(axis.inside for axis in self.axes)
+
+
 def window_axis(size: int, radius: int, weights: str) -> Axis:
     """Return what windows are along an axis of some samples."""
     # An axis of n samples has no neighbours farther away than n - 1.
@@ -54,7 +60,11 @@ def window_axis(size: int, radius: int, weights: str) -> Axis:
     ones = np.ones(2 * reach + 1)
     gaussian = weights == "gaussian" and reach
     taps = np.exp(-0.5 * (3.0 * np.arange(-reach, reach + 1) / radius) ** 2) if gaussian else ones
-    inside = [np.convolve(np.ones(size), w)[reach : reach + size] for w in (taps, ones)]
+    places = np.arange(size)
+    first = reach - np.minimum(places, reach)
+    last = reach + np.minimum(size - 1 - places, reach) + 1
+    sums = [np.concatenate([[0.0], np.cumsum(w)]) for w in (taps, ones)]
+    inside = [sums_to[last] - sums_to[first] for sums_to in sums]
     return Axis(reach, taps, np.stack(inside))
 
 
