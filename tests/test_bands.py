@@ -1,6 +1,7 @@
 """Bands of a map: computed together, they are what each is when computed alone."""
 
 import dataclasses
+import tracemalloc
 
 import dask.array as da
 import numpy as np
@@ -115,6 +116,26 @@ def test_every_frame_is_judged_by_its_own_null(rng, chunks, with_mask):
     samples = effective_samples(fixed, moving, radius=radius, mask=mask)
     wanted = calibration.confidence(ncc, samples)
     np.testing.assert_allclose(result["confidence"].compute(), wanted, atol=2e-5)
+
+
+def test_memory_of_nulls_per_frame_does_not_follow_the_series(calibration):
+    """A number per pixel, of all frames at once, would be 8 times an image of bytes."""
+    peaks = []
+    for length in (2, 12):
+        grown = dataclasses.replace(calibration, radius=(0, 3, 3), nulls=calibration.nulls * length)
+        lazy = da.random.default_rng(0).random((length, 512, 512), chunks=(1, 512, 512))
+        images = [
+            SpatialImage.from_array(image, axis_labels=("t", "y", "x"), spatial=(False, True, True))
+            for image in (lazy, lazy + 1)
+        ]
+        parameters = ALL.replace(bands=("confidence",))
+        result = confidence_map(*images, parameters=parameters, calibration=grown)
+        sink = type("Sink", (), {"__setitem__": lambda *_: None})()
+        tracemalloc.start()
+        result.bands.store(sink, lock=False, scheduler="sync")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_confidence_and_shift_say_what_is_true_of_the_pair(pair):

@@ -37,25 +37,21 @@ def assert_same(result, reference, tolerance=TOLERANCE):
 def assert_exact(fixed, moving, mask=None, *, radius=3, at=None, **options):
     """Compare with the definition; in a large image, on 12 x 12 pixels from each `at`."""
     result = kernel(fixed, moving, mask, radius=radius, **options)
-    for corner in at or [(0,) * fixed.ndim]:
-        part = tuple(slice(i, i + 12) for i in corner) if at else (slice(None),) * fixed.ndim
+    if at is None:
+        assert_same(result, brute_force_ncc(fixed, moving, mask, radius=radius, **options))
+        return result
+    for corner in at:
+        part = tuple(slice(i, i + 12) for i in corner)
         around = tuple(
-            slice(max((s.start or 0) - radius, 0), min((s.stop or n) + radius, n))
+            slice(max(s.start - radius, 0), min(s.stop + radius, n))
             for s, n in zip(part, fixed.shape, strict=True)
         )
         inner = tuple(
-            slice((s.start or 0) - c.start, (s.stop or n) - c.start)
-            for s, c, n in zip(part, around, fixed.shape, strict=True)
+            slice(s.start - c.start, s.stop - c.start) for s, c in zip(part, around, strict=True)
         )
         known = None if mask is None else mask[around]
         wanted = brute_force_ncc(fixed[around], moving[around], known, radius=radius, **options)
         assert_same(result[part], wanted[inner])
-    return result
-
-
-def assert_exact_everywhere(fixed, moving, **options):
-    result = kernel(fixed, moving, **options)
-    assert_same(result, brute_force_ncc(fixed, moving, **options))
     return result
 
 
@@ -373,8 +369,9 @@ def test_the_scratch_keeps_all_digits(rng):
 
 @pytest.mark.parametrize("shape", [(600,), (70, 60), (14, 30, 20), (2, 40, 30)])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("missing", ["", "mask", "NaN"])
 @pytest.mark.parametrize("tiny", [False, True])
-def test_large_areas_of_one_value(rng, monkeypatch, shape, dtype, tiny):
+def test_large_areas_of_one_value(rng, monkeypatch, shape, dtype, missing, tiny):
     """Windows are undefined where all samples of either image are equal, and only there."""
     if tiny:
         small_tiles(monkeypatch)
@@ -385,15 +382,28 @@ def test_large_areas_of_one_value(rng, monkeypatch, shape, dtype, tiny):
         image[scipy.ndimage.gaussian_filter(rng.standard_normal(shape), 3) > 0] = value
         image[..., -5:] = value
         images.append(image.astype(dtype))
-    result = assert_exact_everywhere(*images, radius=radius)
+    known = rng.random(shape) > (0.1 if missing else 0)
+    if missing == "NaN" and dtype != "i8":
+        images[0][~known] = np.nan
+    result = assert_exact(*images, known if missing else None, radius=radius)
     sides = [2 * r + 1 for r in np.broadcast_to(radius, len(shape))]
     constant = [
-        scipy.ndimage.maximum_filter(image, sides, mode="nearest")
-        == scipy.ndimage.minimum_filter(image, sides, mode="nearest")
+        scipy.ndimage.maximum_filter(np.where(known, image, -1e9), sides, mode="nearest")
+        == scipy.ndimage.minimum_filter(np.where(known, image, 1e9), sides, mode="nearest")
         for image in images
     ]
-    np.testing.assert_array_equal(np.isnan(result), constant[0] | constant[1])
+    np.testing.assert_array_equal(np.isnan(result), constant[0] | constant[1] | ~known)
     assert 0.1 < np.isnan(result).mean() < 0.9
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u2"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_dim_areas_beside_bright_ones(rng, dtype, missing):
+    """No centre keeps the digits of both."""
+    levels = np.repeat([100, 60_000, 7000, 100], 40)
+    images = [(levels + rng.normal(0, 3, (60, 160))).astype(dtype) for _ in range(2)]
+    mask = rng.random((60, 160)) > 0.05 if missing else None
+    assert_exact(*images, mask, radius=20 if dtype == "u2" else 4)
 
 
 @pytest.mark.parametrize("radius", [WIDEST // 2 - 1, WIDEST // 2, 1000])

@@ -371,8 +371,17 @@ def test_every_frame_may_have_its_own_null():
         part = calibration.confidence(ncc[frame], numbers[frame], frame=frame)
         np.testing.assert_array_equal(whole[frame], part)
         assert (part >= 0.95).mean() == pytest.approx(0.05, rel=0.5)
+        np.testing.assert_array_equal(
+            calibration.confidence(ncc[frame], numbers[frame], frame=np.int64(frame)), part
+        )
+    turned = calibration.confidence(ncc[::-1], numbers[::-1], frame=np.array([1, 0]))
+    np.testing.assert_array_equal(turned[::-1], whole)
     with pytest.raises(ValueError, match="its own null"):
         calibration.confidence(ncc[:1], numbers[:1])
+    with pytest.raises(ValueError, match=r"frames of shape \(2,\), but frame has shape \(3,\)"):
+        calibration.confidence(ncc, numbers, frame=np.arange(3))
+    with pytest.raises(ValueError, match="must be an integer"):
+        calibration.confidence(ncc, numbers, frame=np.array([0.0, 1.5]))
 
 
 def test_progress_counts_tiles_and_closing_cancels(rng, monkeypatch):

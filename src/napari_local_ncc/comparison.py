@@ -90,11 +90,32 @@ def compare(
     )
 
 
-def frame_numbers(shape: tuple[int, ...], radius: tuple[int, ...]) -> da.Array:
-    """Return the number of the frame that each pixel is of, as `Calibration` counts them."""
+def frame_numbers(
+    shape: tuple[int, ...], radius: tuple[int, ...], box: tuple[slice, ...], like: da.Array
+) -> da.Array:
+    """Return the number of the frame that each pixel of a box is of, without memory for it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of all frames, as `Calibration` counts them.
+    radius : tuple of int
+        Window radius per axis; every index along axes of radius 0 is a frame.
+    box : tuple of slice
+        The part of them.
+    like : dask array
+        Has the shape of the box, and the chunks to use.
+
+    Returns
+    -------
+    dask array of int
+        Each chunk repeats one number per frame without a copy of it.
+    """
     lengths = [1 if r else n for n, r in zip(shape, radius, strict=True)]
     numbers = np.arange(np.prod(lengths)).reshape(lengths)
-    return da.broadcast_to(numbers, shape, chunks=shape)
+    numbers = numbers[tuple(slice(None) if r else b for b, r in zip(box, radius, strict=True))]
+    chunks = tuple((1,) if r else c for c, r in zip(like.chunks, radius, strict=True))
+    return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
 
 
 def _ncc_alone(*images: Any, **options: Any) -> NDArray[np.float32]:

@@ -170,7 +170,7 @@ def iter_confidence_map(
         radius = parameters.radius_on(grid)
         calibration.check_map(grid.shape, radius, parameters.weights)
         if len(calibration.nulls) > 1:
-            frames = frame_numbers(grid.shape, radius)[box].rechunk(a.chunks)
+            frames = frame_numbers(grid.shape, radius, box, a)
     else:
         calibration = yield from iter_calibrate(
             a,

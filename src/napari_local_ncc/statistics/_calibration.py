@@ -84,17 +84,27 @@ class Calibration:
                 f"ncc has shape {ncc.shape} but effective_samples has shape "
                 f"{effective_samples.shape}; every ncc needs the samples of its window"
             )
-        if len(self.nulls) == 1 or isinstance(frame, int):
-            return _read(self._null(int(frame or 0)), ncc, effective_samples)
+        frames = None if frame is None else np.asarray(frame)
+        if frames is not None and frames.dtype.kind not in "iu":
+            raise ValueError(f"frame must be an integer or an array of them, got {frame!r}")
+        if len(self.nulls) == 1:
+            return _read(self.nulls[0], ncc, effective_samples)
+        if frames is not None and frames.ndim == 0:
+            return _read(self._null(int(frames)), ncc, effective_samples)
         lengths = _lengths(ncc.shape, self.radius)
-        if frame is None:
+        if frames is None:
             self._check_frames(ncc.shape)
-            frame = np.arange(len(self.nulls)).reshape(lengths)
+            frames = np.arange(len(self.nulls)).reshape(lengths)
+        if frames.shape != tuple(lengths):
+            raise ValueError(
+                f"the arrays hold frames of shape {tuple(lengths)}, but frame has shape "
+                f"{frames.shape}; it needs a number for each"
+            )
         out = np.empty(ncc.shape, np.float32)
         for index in np.ndindex(*lengths):
             indices = iter(index)
             part = tuple(slice(None) if r else next(indices) for r in self.radius)
-            out[part] = _read(self._null(int(frame[index])), ncc[part], effective_samples[part])
+            out[part] = _read(self._null(int(frames[index])), ncc[part], effective_samples[part])
         return out
 
     def thresholds(self, confidence: float = 0.95, *, frame: int = 0) -> list[Threshold]:
