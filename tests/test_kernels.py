@@ -406,7 +406,7 @@ def test_dim_areas_beside_bright_ones(rng, dtype, missing):
     assert_exact(*images, mask, radius=20 if dtype == "u2" else 4)
 
 
-@pytest.mark.parametrize("radius", [WIDEST // 2 - 1, WIDEST // 2, 1000])
+@pytest.mark.parametrize("radius", [WIDEST // 2 - 1, WIDEST // 2, 2100])
 def test_windows_as_wide_as_the_running_sums_take_and_wider(rng, radius):
     image = rng.random((3, 5000), np.float32)
     other = image + rng.random((3, 5000), np.float32)
@@ -425,7 +425,7 @@ def test_memory_is_that_of_a_tile():
     result = kernel(fixed, moving)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak - result.nbytes < 2e6  # 1.5 % of two images of 4096 x 4096
+    assert peak - result.nbytes < 2.7e6  # 2 % of two images of 4096 x 4096
 
 
 def test_compiles_without_a_place_for_the_cache(monkeypatch):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._rows import Array, Index, Pair, Samples, Taps, Triple, Validity
 
-PITCH = 1672  # not near a multiple of 4096 bytes, where rows would share few lines of the cache
+PITCH = 4168  # not near a multiple of 4096 bytes, where rows would share few lines of the cache
 LINE = 6 * PITCH
 WIDEST = PITCH - BLOCK - LANES  # window, in columns, that leaves room for a block
 # Lines of `work`: zeros, sums of some neighbours, sums along y, weights; then one per row.
