@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_local_ncc import read_map
 from napari_local_ncc._napari import plot
 from napari_local_ncc._napari.layers import METADATA, placement
+from napari_local_ncc._napari.layout import MAIN, dock_of
 from napari_local_ncc.cli import main
 
 PLUGIN = "napari-local-ncc"
@@ -333,3 +335,183 @@ def test_it_fits_a_laptop(viewer, run, inspector, settle):
     needed = inspector.native.minimumSizeHint()
     assert needed.width() < 400
     assert needed.height() < 620
+
+
+def look_at(viewer, inspector, world):
+    """Inspect a place, as if it were clicked."""
+    event = SimpleNamespace(position=tuple(world), pos=(0, 0), type="mouse_release")
+    list(inspector._press(viewer, event))
+
+
+def marked(inspector):
+    """Return the middle of the mark, and half its size: of the pixel and of the window."""
+    overlay = inspector.pixel.mark.overlay
+    assert overlay.visible
+    boxes = np.split(np.array(overlay.ends), 2)
+    return [(box.min(0) + box.max(0)) / 2 for box in boxes], [np.ptp(box, 0) / 2 for box in boxes]
+
+
+def differing(before, after):
+    """Return the first and the last row and column in which two pictures differ."""
+    where = np.nonzero((before.astype(int) != after).any(-1))
+    return np.array([[axis.min(), axis.max() + 1] for axis in where])
+
+
+@on_screen
+def test_the_inspected_window_is_marked_on_the_canvas(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    layer = run(radius=6)
+    qtbot.wait(300)
+    before = viewer.window.screenshot(canvas_only=True, flash=False)
+    place = middle_of(viewer)
+    inspected = world_at(viewer, place)
+    assert not inspector.pixel.mark.overlay.visible
+    qtbot.mouseClick(canvas_of(viewer).native, Qt.MouseButton.LeftButton, pos=place)
+    settle()
+    index = np.rint(layer.world_to_data(inspected)).astype(int)
+    centres, reaches = marked(inspector)
+    np.testing.assert_allclose(centres, [layer.data_to_world(index)] * 2)
+    np.testing.assert_allclose(reaches, [layer.scale * 0.5, layer.scale * 6.5])
+    after = viewer.window.screenshot(canvas_only=True, flash=False)
+    camera, size = viewer.scene.camera, np.array(after.shape[:2])
+    edges = np.stack([centres[1] - reaches[1], centres[1] + reaches[1]])
+    expected = (edges - camera.center[-2:]) * camera.zoom + size / 2
+    np.testing.assert_allclose(differing(before, after).T, expected, atol=3)
+
+
+@on_screen
+def test_the_mark_follows_sliders_3d_and_a_map_that_is_moved(
+    viewer, run, inspector, settle, qtbot, rng
+):
+    frames = rng.normal(size=(4, 9, 30, 40)).astype("f4")
+    where = {"scale": (1, 3, 2, 2), "translate": (0, 5, 0, 7), "axis_labels": ("t", "z", "y", "x")}
+    for name in "ab":
+        viewer.add_image(frames, name=name, units=("s", "mm", "mm", "mm"), **where)
+    layer = run(window=3, exact_radius="0, 1, 2, 3", radius=1)
+    viewer.dims.set_current_step(0, 2)
+    viewer.dims.set_current_step(1, 8)
+    look_at(viewer, inspector, layer.data_to_world((2, 8, 11, 20)))
+    settle()
+    assert inspector.pixel.shown.index == (2, 8, 11, 20)
+    centres, reaches = marked(inspector)
+    np.testing.assert_allclose(centres, [(22, 47)] * 2)
+    np.testing.assert_allclose(reaches, [(1, 1), (5, 7)])
+    viewer.dims.set_current_step(1, 4)
+    settle()
+    assert inspector.pixel.shown.index == (2, 4, 11, 20)
+    viewer.dims.ndisplay = 3
+    centres, reaches = marked(inspector)
+    np.testing.assert_allclose(centres, [(17, 22, 47)] * 2)
+    np.testing.assert_allclose(reaches, [(1.5, 1, 1), (4.5, 5, 7)])
+    viewer.dims.set_current_step(0, 1)
+    settle()
+    assert inspector.pixel.shown.index == (1, 4, 11, 20)
+    layer.translate = (0, 0, 0, 0)
+    np.testing.assert_allclose(marked(inspector)[0], [(12, 22, 40)] * 2)
+    viewer.dims.ndisplay = 2
+    viewer.dims.order = (2, 3, 0, 1)
+    np.testing.assert_allclose(marked(inspector)[0], [(1, 12)] * 2)
+    np.testing.assert_allclose(marked(inspector)[1], [(0.5, 1.5), (0.5, 4.5)])
+    viewer.dims.order = (0, 1, 2, 3)
+    layer.translate = where["translate"]
+    viewer.dims.set_current_step(1, 0)
+    look_at(viewer, inspector, layer.data_to_world((1, 0, 0, 39)))
+    settle()
+    assert inspector.pixel.shown.index == (1, 0, 0, 39)
+    centres, reaches = marked(inspector)  # the window is clipped at the image's border
+    np.testing.assert_allclose(centres, [(0, 85), (2, 82)])
+    np.testing.assert_allclose(reaches, [(1, 1), (3, 4)])
+
+
+@on_screen
+def test_pixels_are_found_among_layers_of_other_units(viewer, run, inspector, settle, rng):
+    data = rng.normal(size=(40, 50)).astype("f4")
+    for name in "ab":
+        viewer.add_image(data, name=name, scale=(0.5, 0.5), units=("mm", "mm"))
+    layer = run(fixed=viewer.layers["a"], moving=viewer.layers["b"])
+    viewer.add_image(data, name="small", units=("um", "um"))
+    look_at(viewer, inspector, (10_000.0, 15_000.0))
+    settle()
+    assert inspector["map"].value is layer
+    assert inspector.pixel.shown.index == (20, 30)
+    centres, reaches = marked(inspector)
+    np.testing.assert_allclose(centres, [(10_000, 15_000)] * 2)
+    np.testing.assert_allclose(reaches, [(250, 250), (2250, 2250)])
+    viewer.layers.remove("small")
+    np.testing.assert_allclose(marked(inspector)[0], [(10, 15)] * 2)
+
+
+@on_screen
+def test_the_mark_is_there_only_while_the_numbers_are(
+    viewer, run, inspector, settle, qtbot, said, rng
+):
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(40, 40)), name=name)
+    layer = run()
+    overlays = set(viewer.scene.overlays)
+    mark = inspector.pixel.mark.overlay
+    dock = dock_of(inspector.native)
+    qtbot.wait(100)
+
+    def inspect():
+        inspector.pixel.point_at(layer, (20, 20))
+        settle()
+        return mark.visible
+
+    assert inspect()
+    inspector.tabs.setCurrentWidget(inspector.histogram)
+    assert not mark.visible
+    inspector.tabs.setCurrentWidget(inspector.pixel)
+    assert mark.visible
+    dock.hide()
+    assert not mark.visible
+    dock.show()
+    dock.raise_()
+    qtbot.waitUntil(lambda: mark.visible)
+    inspector.pixel.point_at(layer, (99, 20))
+    assert not mark.visible
+    assert inspect()
+    other = dock_of(viewer.window._qt_window.findChild(QWidget, MAIN))
+    viewer.window._qt_window.tabifyDockWidget(dock, other)
+    other.raise_()
+    qtbot.waitUntil(lambda: not mark.visible)
+    dock.raise_()
+    qtbot.waitUntil(lambda: mark.visible)
+    inspector.pixel.point_at(layer, (21, 20))  # is answered when the map is gone
+    viewer.layers.remove(layer)
+    settle()
+    assert not mark.visible
+    assert "run Local NCC first" in inspector.pixel.facts.text()
+    layer = run()
+    assert inspect()
+    inspector.native.setParent(None)
+    inspector.native.deleteLater()
+    qtbot.waitUntil(lambda: set(viewer.scene.overlays) == overlays)
+    layer.translate = (1, 1)
+    viewer.dims.ndisplay = 3
+    assert said() == []
+
+
+@on_screen
+def test_a_mark_changes_nothing_else(viewer, run, inspector, settle, qtbot, rng):
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(60, 60)), name=name)
+    layer = run()
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
+    dock_of(inspector.native).raise_()
+    widget["preview"].value = True
+    qtbot.waitUntil(lambda: "every" in widget["preview_note"].value, timeout=30_000)
+    settle()
+    qtbot.wait(300)
+    layers, preview = list(viewer.layers), viewer.layers[-1].data
+    offered = {name: widget[name].choices for name in ("fixed", "moving", "mask", "other")}
+    selection = set(viewer.layers.selection)
+    inspector.pixel.point_at(layer, (20, 20))
+    settle()
+    assert inspector.pixel.mark.overlay.visible
+    assert not widget._preview._rest.isActive()
+    qtbot.wait(300)
+    assert viewer.layers[-1].data is preview
+    assert list(viewer.layers) == layers
+    assert set(viewer.layers.selection) == selection
+    assert {name: widget[name].choices for name in offered} == offered

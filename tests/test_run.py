@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from napari.layers import Vectors
 
 from napari_local_ncc import local_ncc
 from napari_local_ncc._napari import blank, job
@@ -374,3 +375,70 @@ def test_quitting_while_running_ends_the_process(viewer):
     assert "left the event loop" in found.stdout
     assert "Error" not in found.stderr + found.stdout
     assert found.returncode == 0
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_layer_that_cannot_be_added_ends_the_run(viewer, dock, click, qtbot, said, rng, fails_at):
+    slow_pair(viewer, dock, rng)
+    dock["add_registered"].value = True
+    dock["registration"].value = "translation"
+    viewer.layers["b"].data = viewer.layers["a"].data
+    before, count = list(viewer.layers), []
+
+    def broken(event):
+        count.append(event.value)
+        if len(count) == fails_at:
+            raise RuntimeError("another plugin stumbles")
+
+    viewer.layers.events.inserted.connect(broken)
+    with qtbot.captureExceptions() as raised:
+        click(dock, "run")
+        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+    viewer.layers.events.inserted.disconnect(broken)
+    assert raised == []
+    assert list(viewer.layers) == before
+    ((severity, text),) = said()
+    assert severity == "error"
+    assert "could not be shown (RuntimeError: another plugin stumbles)" in text
+    assert dock["message"].value == text
+    assert len(count) == fails_at
+    qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
+
+
+def test_a_layer_that_cannot_be_updated_is_as_before(viewer, dock, run, said, monkeypatch):
+    viewer.open_sample(PLUGIN, "slices")
+    run(dock)
+    layer = viewer.layers[-1]
+    data, metadata = layer.data, deepcopy(layer.metadata)
+
+    def broken(*_):
+        raise RuntimeError("napari stumbles")
+
+    monkeypatch.setattr("napari_local_ncc._napari.result_layer.set_changed", broken)
+    dock["radius"].value = 9
+    run(dock)
+    assert viewer.layers[2:] == [layer]
+    assert layer.data is data
+    assert layer.metadata == metadata
+    assert layer.name == "NCC fixed vs moving"
+    ((_, text),) = said()
+    assert "napari stumbles" in text
+
+
+def test_arrows_that_cannot_be_added_leave_nothing(viewer, dock, click, qtbot, said):
+    viewer.open_sample(PLUGIN, "slices")
+    dock["registration"].value = "translation"
+    dock["shift"].value = True
+
+    def broken(event):
+        if isinstance(event.value, Vectors):
+            raise RuntimeError("napari stumbles")
+
+    viewer.layers.events.inserted.connect(broken)
+    with qtbot.captureExceptions() as raised:
+        click(dock, "run")
+        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+    assert [str(error).partition(" could")[0] for _, error, _ in raised] == [
+        "The layer shift arrows"
+    ]
+    assert not any(isinstance(layer, Vectors) for layer in viewer.layers)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Vectors
 
 from napari_local_ncc._napari.layers import METADATA
-from napari_local_ncc._napari.result_layer import earlier_layer, selection_kept
+from napari_local_ncc._napari.result_layer import earlier_layer, selection_kept, whole_or_not
 from napari_local_ncc._napari.transform_of import keep_transform
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ def show_arrows(viewer: Viewer, product: Product, *, keep_earlier: bool) -> None
             viewer.layers.remove(layer)
         return
     if layer is None:
-        with selection_kept(viewer, when=True):
-            layer = viewer.add_vectors(
-                ends, name=product.name, metadata=metadata, **product.placement, **product.style
-            )
+        layer = Vectors(
+            ends, name=product.name, metadata=metadata, **product.placement, **product.style
+        )
+        undo = partial(_remove, viewer, layer)
+        with selection_kept(viewer, when=True), whole_or_not(product.name, undo):
+            viewer.add_layer(layer)
     else:
         layer.data = ends
         for name in FOLLOWS:
@@ -46,6 +48,11 @@ def show_arrows(viewer: Viewer, product: Product, *, keep_earlier: bool) -> None
             setattr(layer, name, value)
         layer.metadata = layer.metadata | metadata
     keep_transform(layer, product.registration)
+
+
+def _remove(viewer: Viewer, layer: Layer) -> None:
+    if layer in viewer.layers:
+        viewer.layers.remove(layer)
 
 
 def _fits(product: Product, layer: Layer) -> bool:

@@ -11,10 +11,12 @@ from qtpy.QtWidgets import QComboBox, QTabWidget
 
 from napari_local_ncc._napari.compared import is_map, maps_in
 from napari_local_ncc._napari.histogram_tab import HistogramTab
-from napari_local_ncc._napari.layout import MAIN, tabify_onto
+from napari_local_ncc._napari.layers import world_units
+from napari_local_ncc._napari.layout import MAIN, dock_of, tabify_onto
 from napari_local_ncc._napari.pixel_tab import PixelTab
 from napari_local_ncc._napari.recipe_tab import RecipeTab
 from napari_local_ncc._napari.table_tab import TableTab
+from napari_local_ncc.units import unit_factor
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,7 +39,9 @@ class InspectorWidget(Container):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._world: tuple[float, ...] | None = None
+        self._world: tuple[float, ...] | None = None  # where the mouse was
+        self._units: tuple[str, ...] = ()
+        self._is_in_front = True
         self._watched: Image | None = None
         choice = ComboBox(
             name="map",
@@ -70,14 +74,23 @@ class InspectorWidget(Container):
         new = [layer for layer in self["map"].choices if layer is not None and layer not in before]
         if new:
             self["map"].value = new[0]
+        if self["map"].value is None and self._watched is not None:
+            self._choose()  # magicgui does not say that the last map has gone
         self.table.offer()
 
     def _join_later(self) -> None:
         """Go to the main widget's tabs once napari has docked this one, which is after now."""
         docked = QTimer(self.native)  # which ends it if the widget goes first
         docked.setSingleShot(True)
-        docked.timeout.connect(lambda: tabify_onto(MAIN, self.native))
+        docked.timeout.connect(self._join)
         docked.start(0)
+
+    def _join(self) -> None:
+        tabify_onto(MAIN, self.native)
+        dock = dock_of(self.native)
+        if dock is not None:
+            dock.visibilityChanged.connect(self._raise)
+        self._show_mark()
 
     def _choices(self, _: Any) -> list[Layer]:
         return list(maps_in(self._viewer))
@@ -86,9 +99,11 @@ class InspectorWidget(Container):
         self["map"].changed.connect(self._choose)
         self.histogram.counted.connect(self._tabulate)
         self.histogram.threshold.valueChanged.connect(self._tabulate)
+        self.tabs.currentChanged.connect(self._show_mark)
         self._viewer.mouse_drag_callbacks.append(self._press)
         self._viewer.mouse_move_callbacks.append(self._move)
-        self._viewer.dims.events.current_step.connect(self._step)
+        for event in self._dims_events():
+            event.connect(self._step)
         self.native.destroyed.connect(self._quit)
 
     def _choose(self, *_: Any) -> None:
@@ -101,9 +116,9 @@ class InspectorWidget(Container):
         self._inspect()
 
     def _map(self) -> Image | None:
-        """Return the chosen map, if it has not lost its record since."""
+        """Return the chosen map, if it has neither gone nor lost its record since."""
         layer = self["map"].value
-        return layer if layer is not None and is_map(layer) else None
+        return layer if layer in self._viewer.layers and is_map(layer) else None
 
     def _watch(self, layer: Image | None) -> None:
         """Count anew when the chosen map is computed anew."""
@@ -125,11 +140,15 @@ class InspectorWidget(Container):
     def _inspect(self) -> None:
         """Show the windows at the chosen position, in the frame that is displayed."""
         layer = self._map()
-        if layer is None or self._world is None or self._viewer.dims.ndisplay == 3:
+        if layer is None or self._world is None:
             return
-        world = list(self._viewer.dims.point)
-        for axis in self._viewer.dims.displayed:
-            world[axis] = self._world[axis]
+        dims, units = self._viewer.dims, world_units(self._viewer)
+        world = list(dims.point)
+        for axis in dims.displayed:
+            k = axis - dims.ndim
+            if -k <= len(self._world):  # else there were fewer axes then
+                world[axis] = self._world[k] * unit_factor(self._units[k], units[k])
+        self._world, self._units = tuple(world), units
         self.pixel.point_at(layer, world)
 
     def _press(self, _: Any, event: Any) -> Generator[None, None, None]:
@@ -138,17 +157,35 @@ class InspectorWidget(Container):
         yield
         while event.type == "mouse_move":
             yield
-        if np.linalg.norm(np.array(event.pos) - start) <= CLICK and self._is_seen():
-            self._world = tuple(event.position)
-            self._inspect()
+        if np.linalg.norm(np.array(event.pos) - start) <= CLICK:
+            self._point(event)
 
     def _move(self, _: Any, event: Any) -> None:
-        if self.pixel.hover.isChecked() and self._is_seen():
-            self._world = tuple(event.position)
+        if self.pixel.hover.isChecked():
+            self._point(event)
+
+    def _point(self, event: Any) -> None:
+        """Inspect what is under the mouse; in 3-D that is a line, and no pixel."""
+        if self._is_seen() and self._viewer.dims.ndisplay == 2:
+            self._world, self._units = tuple(event.position), world_units(self._viewer)
             self._inspect()
 
     def _is_seen(self) -> bool:
-        return bool(self.native.isVisible() and self.tabs.currentWidget() is self.pixel)
+        is_open = self._is_in_front and self.native.isVisible()
+        return bool(is_open and self.tabs.currentWidget() is self.pixel)
+
+    def _raise(self, in_front: bool) -> None:
+        """Note whether the dock is open, and before those that it shares its place with."""
+        self._is_in_front = in_front
+        self._show_mark()
+
+    def _show_mark(self, *_: Any) -> None:
+        """Mark the pixel while its numbers can be seen, and bring them up to date then."""
+        self.pixel.mark.show(self._is_seen())
+        self._step()
+
+    def _dims_events(self) -> list[Any]:
+        return [self._viewer.dims.events.current_step, self._viewer.dims.events.units]
 
     def _step(self, *_: Any) -> None:
         if self._is_seen():
@@ -159,6 +196,7 @@ class InspectorWidget(Container):
         self._watch(None)
         self._viewer.mouse_drag_callbacks.remove(self._press)
         self._viewer.mouse_move_callbacks.remove(self._move)
-        self._viewer.dims.events.current_step.disconnect(self._step)
+        for event in self._dims_events():
+            event.disconnect(self._step)
         for tab in (self.pixel, self.histogram, self.table):
             tab.let_go()

@@ -22,12 +22,17 @@ class Latest:
     def __init__(self, receive: Callable[[Any], None]) -> None:
         self._receive = receive
         self._waiting: Callable[[], Any] | None = None
-        self._is_busy = self._is_gone = False
+        self._is_busy = self._is_wanted = self._is_gone = False
 
     def ask(self, question: Callable[[], Any]) -> None:
         """Answer `question` next, instead of any other that waits."""
         self._waiting = question
         self._go_on()
+
+    def forget(self) -> None:
+        """Receive no answer to what was asked so far."""
+        self._waiting = None
+        self._is_wanted = False
 
     def let_go(self) -> None:
         """Receive nothing more."""
@@ -43,15 +48,17 @@ class Latest:
         if self._is_busy or self._waiting is None:
             return
         question, self._waiting = self._waiting, None
-        self._is_busy = True
+        self._is_busy = self._is_wanted = True
         create_worker(_answered, question, _connect={"returned": self._answer})
 
     def _answer(self, answer: Any) -> None:
         self._is_busy = False
         if self._is_gone:
             return
+        is_wanted = self._is_wanted
         self._go_on()
-        self._receive(answer)
+        if is_wanted:
+            self._receive(answer)
 
 
 def _answered(question: Callable[[], Any]) -> Any:

@@ -18,13 +18,14 @@ from napari_local_ncc.image import SpatialImage, map_chunks
 from napari_local_ncc.luminance import luminance, one_sample
 from napari_local_ncc.parameters import check_real
 from napari_local_ncc.source import Source
-from napari_local_ncc.units import PIXEL, unit_name
+from napari_local_ncc.units import PIXEL, unit_factor, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
 METADATA = "napari-local-ncc"
 PREVIEW = "napari-local-ncc preview"  # marks the layer that comes and goes with the view
@@ -168,6 +169,23 @@ def _level_data(layer: Image | Labels, level: int) -> Any:
 def has_units(layer: Image | Labels) -> bool:
     """Say whether a layer's plane has physical units."""
     return PIXEL not in map(unit_name, layer.units[-2:])
+
+
+def world_units(viewer: Viewer) -> tuple[str, ...]:
+    """Return the unit of each axis of the viewer: the smallest that any layer has there."""
+    units = tuple(map(unit_name, viewer.dims.units or ()))
+    return ((PIXEL,) * viewer.dims.ndim + units)[-viewer.dims.ndim :]
+
+
+def viewer_to_layer_units(viewer: Viewer, layer: Layer) -> NDArray[np.float64]:
+    """Return by what positions in the viewer are multiplied to be in a layer's own units.
+
+    `layer.world_to_data` and `layer.data_to_world` know no others. One factor for each axis
+    of the layer.
+    """
+    shown = world_units(viewer)[-layer.ndim :]
+    own = map(unit_name, layer.units)
+    return np.array([unit_factor(old, new) for old, new in zip(shown, own, strict=True)])
 
 
 def placement(layer: Layer) -> dict[str, Any]:

@@ -190,11 +190,11 @@ def tabify_onto(name: str, newcomer: QWidget) -> None:
     newcomer : QWidget
         The widget that was docked just now.
     """
-    own = _dock_of(newcomer)
+    own = dock_of(newcomer)
     if own is None:
         return
     window = own.parent()
-    other = _dock_of(window.findChild(QWidget, name))
+    other = dock_of(window.findChild(QWidget, name))
     if other is None or other.isHidden() or other.isFloating() or own.isFloating():
         return
     if own not in window.tabifiedDockWidgets(other):
@@ -203,7 +203,8 @@ def tabify_onto(name: str, newcomer: QWidget) -> None:
         own.raise_()
 
 
-def _dock_of(widget: QWidget | None) -> QDockWidget | None:
+def dock_of(widget: QWidget | None) -> QDockWidget | None:
+    """Return the dock that a widget is in, if any."""
     while widget is not None and not isinstance(widget, QDockWidget):
         widget = widget.parentWidget()
     return widget

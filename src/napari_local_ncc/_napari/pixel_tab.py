@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_local_ncc._napari.compared import Compared, compared, fellows, values_of
+from napari_local_ncc._napari.inspection import Inspection
 from napari_local_ncc._napari.job import BAD_INPUT
 from napari_local_ncc._napari.latest import Latest
+from napari_local_ncc._napari.layers import viewer_to_layer_units
 from napari_local_ncc._napari.layout import TextScroll, wrap
+from napari_local_ncc._napari.mark import WindowMark
 from napari_local_ncc._napari.plot import has_plots, make_plot, missing_plots
 from napari_local_ncc.bands import SHIFT
 from napari_local_ncc.geometry import axis_name
@@ -32,25 +34,6 @@ OUTSIDE = "This is outside the map: click a pixel of it."
 INVITATION = "Click a pixel in the viewer: its two windows, and how alike they are, appear here."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Inspection:
-    """A pixel of a map with its windows.
-
-    Parameters
-    ----------
-    index : tuple of int
-        The pixel, along all axes of the map.
-    pair : WindowPair
-        The windows.
-    layer : Image
-        The map.
-    """
-
-    index: tuple[int, ...]
-    pair: WindowPair
-    layer: Image
-
-
 class PixelTab(QWidget):
     """Shows the windows of the pixel that was pointed at.
 
@@ -65,6 +48,7 @@ class PixelTab(QWidget):
         self._viewer = viewer
         self.shown: Inspection | None = None
         self.latest = Latest(self._receive)
+        self.mark = WindowMark(viewer)
         self.hover = QCheckBox("follow the mouse")
         self.hover.setToolTip("Inspect the pixel under the mouse, without a click.")
         self.facts = QLabel(EMPTY)
@@ -81,8 +65,11 @@ class PixelTab(QWidget):
         self._say(EMPTY if layer is None else INVITATION)
 
     def point_at(self, layer: Image, world: Any) -> None:
-        """Inspect the pixel of a map that lies at a position of the viewer's world."""
-        place = np.rint(layer.world_to_data(world)).astype(int)
+        """Inspect the pixel of a map that lies at a position of the viewer's world, all axes."""
+        own_world = np.array(world, float)[-layer.ndim :] * viewer_to_layer_units(
+            self._viewer, layer
+        )
+        place = np.rint(layer.world_to_data(own_world)).astype(int)
         data = values_of(layer)
         if any(not 0 <= i < n for i, n in zip(place, data.shape, strict=True)):
             self._say(OUTSIDE)
@@ -98,6 +85,7 @@ class PixelTab(QWidget):
     def let_go(self) -> None:
         """Hear no more of the viewer."""
         self.latest.let_go()
+        self.mark.let_go()
         if has_plots():
             self.plot.let_go()
 
@@ -108,11 +96,15 @@ class PixelTab(QWidget):
             raise answer  # a defect of ours: napari shows it with its traceback
         else:
             self.shown = answer
+            self.mark.put(answer)
             self.facts.setText("<br>".join(_facts(self._viewer, answer)))
             if has_plots():
                 self._draw(answer)
 
     def _say(self, text: str) -> None:
+        """Say why no pixel is inspected."""
+        self.latest.forget()
+        self.mark.put(None)
         self.facts.setText(text)
 
     def _draw(self, found: Inspection) -> None:
@@ -176,12 +168,12 @@ def _shift_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
     steps = {axis: bands.get(f"{SHIFT}{axis}", step) for axis, step in own.items()}
     if not np.isfinite(list(steps.values())).all():
         return ["residual shift undefined: no best match within the search"]
-    lines = [", ".join(f"shift {axis} {step:.2f} px" for axis, step in steps.items())]
+    lines = [", ".join(f"shift {axis} {step:z.2f} px" for axis, step in steps.items())]
     if LENGTH in bands:
         lines[0] += f", |shift| {bands[LENGTH]:.3f} {unit_symbol(pair.grid.units[-1])}"
     best, gain = bands.get("ncc_best", pair.best), bands.get("gain", pair.gain)
-    return [*lines, f"best NCC {best:.3f} there, gain {gain:.3f}"]
+    return [*lines, f"best NCC {best:z.3f} there, gain {gain:z.3f}"]
 
 
 def _number(value: float) -> str:
-    return "undefined" if np.isnan(value) else f"{value:.3f}"
+    return "undefined" if np.isnan(value) else f"{value:z.3f}"

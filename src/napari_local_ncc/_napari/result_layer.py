@@ -8,6 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image, Labels
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
@@ -19,7 +20,7 @@ from napari_local_ncc._napari.transform_of import keep_transform, transform_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from napari.layers import Image, Labels, Layer
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_local_ncc._napari.product import Product
@@ -48,6 +49,10 @@ class _Before:
         return cls(*values, transform_of(layer))
 
 
+class LayerError(RuntimeError):
+    """napari, or another plugin that hears of new layers, could not cope with a result."""
+
+
 class ResultLayer:
     """Shows a product while it is computed; until it is complete its name says so.
 
@@ -59,6 +64,11 @@ class ResultLayer:
         What is computed.
     keep_earlier : bool
         Whether to add a new layer even where an earlier run of the same pair left one.
+
+    Raises
+    ------
+    LayerError
+        If it cannot be shown; then all is as it was.
     """
 
     def __init__(self, viewer: Viewer, product: Product, *, keep_earlier: bool) -> None:
@@ -69,13 +79,22 @@ class ResultLayer:
         self._next_drawing = 0.0
         earlier = None if keep_earlier else earlier_layer(viewer, product, partial(_fits, product))
         self._before = None if earlier is None else _Before.of(earlier)
-        with selection_kept(viewer, when=not product.style.get("visible", True)):
-            self.layer = _add(viewer, product) if earlier is None else earlier
+        self.layer = _new(product) if earlier is None else earlier
+        with whole_or_not(product.name, self.undo):
+            self._begin()
+
+    def _begin(self) -> None:
+        """Show the product in its layer, empty as it is."""
+        viewer, product = self._viewer, self.product
         keep_transform(self.layer, product.registration)
-        if earlier is not None:
-            self._show(_levels(product, earlier), self._metadata(complete=False), None)
-            set_changed(earlier, product.placement)
-        self.layer.metadata = self._metadata(complete=False)
+        if self._before is None:
+            self.layer.metadata = self._metadata(complete=False)
+            with selection_kept(viewer, when=not self.layer.visible):
+                viewer.add_layer(self.layer)
+            _show_colorbar(viewer, self.layer, product)
+        else:
+            self._show(_levels(product, self.layer), self._metadata(complete=False), None)
+            set_changed(self.layer, product.placement)
         self.layer.name = self.layer.name.removesuffix(PARTIAL) + PARTIAL
 
     @property
@@ -176,19 +195,37 @@ def selection_kept(viewer: Viewer, *, when: bool) -> Iterator[None]:
         viewer.layers.selection = selected
 
 
-def _add(viewer: Viewer, product: Product) -> Image | Labels:
+@contextmanager
+def whole_or_not(name: str, undo: Callable[[], None]) -> Iterator[None]:
+    """Undo what was begun with a layer where anything fails, and say so in one error."""
+    try:
+        yield
+    except Exception as error:
+        try:
+            undo()
+        finally:  # what half a layer may raise when it goes is not what went wrong
+            raise LayerError(
+                f"The layer {name} could not be shown ({type(error).__name__}: {error}); "
+                "the run has ended, and nothing of it is left"
+            ) from error
+
+
+def _new(product: Product) -> Image | Labels:
+    """Return a layer that no viewer has yet."""
     multiscale = len(product.levels) > 1
     arguments = {"name": product.name, "multiscale": multiscale}
     arguments |= product.placement | product.style
     data = product.levels if multiscale else product.levels[0]
+    return (Labels if product.kind in LABELS else Image)(data, **arguments)
+
+
+def _show_colorbar(viewer: Viewer, layer: Image | Labels, product: Product) -> None:
     if product.kind in LABELS:
-        return viewer.add_labels(data, **arguments)
-    layer = viewer.add_image(data, **arguments)
-    if layer.visible and product.kind != "registered":
-        show_colorbar_soon(viewer, layer)
-    elif not layer.visible:
+        return
+    if not layer.visible:
         _show_colorbar_when_seen(viewer, layer)
-    return layer
+    elif product.kind != "registered":
+        show_colorbar_soon(viewer, layer)
 
 
 def earlier_layer(

@@ -129,6 +129,9 @@ class Run:
         try:
             while self._waiting:
                 self._take(self._waiting.popleft())
+        except Exception as error:  # of a layer: the run ends, which says so
+            self._waiting.clear()
+            self._ending = (Failure(error),)
         finally:
             self._is_taking = False
         if self._ending is not None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc._napari.layers import world_units
 from napari_local_ncc.geometry import apply_affine, invert_affine
-from napari_local_ncc.units import PIXEL, unit_factor, unit_name
+from napari_local_ncc.units import PIXEL, unit_factor
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -57,7 +58,7 @@ class View:
             raise ValueError("the preview is for planes: switch the viewer back to 2-D")
         return cls(
             tuple(dims.point),
-            tuple(map(unit_name, dims.units or (PIXEL,) * dims.ndim)),
+            world_units(viewer),
             tuple(dims.displayed),
             tuple(camera.center[-2:]),
             tuple(float(n) / camera.zoom for n in viewer.canvas.viewbox_size(viewer.layers)),

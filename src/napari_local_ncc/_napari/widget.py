@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
 from napari.layers import Image, Points
-from napari.utils.notifications import show_error
+from napari.utils.notifications import ErrorNotification, notification_manager, show_error
 from qtpy.QtWidgets import QApplication
 
 from napari_local_ncc._napari.apply import add_moved_points, run_application
@@ -28,6 +28,7 @@ from napari_local_ncc._napari.layout import (
 )
 from napari_local_ncc._napari.preferences import preferences, remember
 from napari_local_ncc._napari.preview import LivePreview
+from napari_local_ncc._napari.result_layer import LayerError
 from napari_local_ncc._napari.run import Run
 from napari_local_ncc._napari.transforms import Transforms
 from napari_local_ncc._napari.welcome import welcome
@@ -254,7 +255,7 @@ class LocalNCCWidget(Container):
             self["message"].value = "Stopped, since the result's layer was removed."
         elif isinstance(result, Outcome):
             self._report(result)
-        elif isinstance(result.error, BAD_INPUT):
+        elif isinstance(result.error, (*BAD_INPUT, LayerError)):
             self._fail(result.error)
         else:
             raise result.error  # a defect of ours: napari shows it with its traceback
@@ -275,7 +276,10 @@ class LocalNCCWidget(Container):
     def _fail(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         self["message"].value = self._complaint = text
-        show_error(text)
+        if error.__cause__ is None:
+            show_error(text)
+        else:  # not ours: with its traceback
+            notification_manager.dispatch(ErrorNotification(error))
 
     def _cancel(self) -> None:
         if self._run is None:
