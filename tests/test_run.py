@@ -378,11 +378,10 @@ def test_quitting_while_running_ends_the_process(viewer):
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
-def test_a_layer_that_cannot_be_added_ends_the_run(viewer, dock, click, qtbot, said, rng, fails_at):
-    slow_pair(viewer, dock, rng)
+def test_a_layer_that_cannot_be_added_ends_the_run(viewer, dock, run, said, qtbot, fails_at):
+    viewer.open_sample(PLUGIN, "slices")
     dock["add_registered"].value = True
     dock["registration"].value = "translation"
-    viewer.layers["b"].data = viewer.layers["a"].data
     before, count = list(viewer.layers), []
 
     def broken(event):
@@ -391,18 +390,14 @@ def test_a_layer_that_cannot_be_added_ends_the_run(viewer, dock, click, qtbot, s
             raise RuntimeError("another plugin stumbles")
 
     viewer.layers.events.inserted.connect(broken)
-    with qtbot.captureExceptions() as raised:
-        click(dock, "run")
-        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
-    viewer.layers.events.inserted.disconnect(broken)
-    assert raised == []
+    run(dock)
     assert list(viewer.layers) == before
     ((severity, text),) = said()
     assert severity == "error"
-    assert "could not be shown (RuntimeError: another plugin stumbles)" in text
+    assert text.endswith("(RuntimeError: another plugin stumbles)")
     assert dock["message"].value == text
-    assert len(count) == fails_at
     qtbot.waitUntil(lambda: not computing_threads(), timeout=30_000)
+    assert len(count) == fails_at
 
 
 def test_a_layer_that_cannot_be_updated_is_as_before(viewer, dock, run, said, monkeypatch):
@@ -425,20 +420,19 @@ def test_a_layer_that_cannot_be_updated_is_as_before(viewer, dock, run, said, mo
     assert "napari stumbles" in text
 
 
-def test_arrows_that_cannot_be_added_leave_nothing(viewer, dock, click, qtbot, said):
+def test_arrows_that_cannot_be_added_leave_nothing(viewer, dock, click, qtbot):
     viewer.open_sample(PLUGIN, "slices")
     dock["registration"].value = "translation"
     dock["shift"].value = True
 
     def broken(event):
-        if isinstance(event.value, Vectors):
-            raise RuntimeError("napari stumbles")
+        assert not isinstance(event.value, Vectors)
 
     viewer.layers.events.inserted.connect(broken)
     with qtbot.captureExceptions() as raised:
         click(dock, "run")
         qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
-    assert [str(error).partition(" could")[0] for _, error, _ in raised] == [
-        "The layer shift arrows"
-    ]
+        qtbot.waitUntil(lambda: bool(raised))
+    ((_, error, _),) = raised
+    assert "could not show the layer shift arrows" in str(error)
     assert not any(isinstance(layer, Vectors) for layer in viewer.layers)

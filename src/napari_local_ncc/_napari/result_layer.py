@@ -205,8 +205,8 @@ def whole_or_not(name: str, undo: Callable[[], None]) -> Iterator[None]:
             undo()
         finally:  # what half a layer may raise when it goes is not what went wrong
             raise LayerError(
-                f"The layer {name} could not be shown ({type(error).__name__}: {error}); "
-                "the run has ended, and nothing of it is left"
+                f"napari could not show the layer {name}, and it is taken back "
+                f"({type(error).__name__}: {error})"
             ) from error
 
 
