@@ -18,7 +18,7 @@ from napari_local_ncc.cli import main
 from napari_local_ncc.deformation import jacobian
 from napari_local_ncc.geometry import Grid
 from napari_local_ncc.io import write_map
-from napari_local_ncc.registration import iter_register
+from napari_local_ncc.registration import _dense, flow, iter_register
 from napari_local_ncc.registration.flow import iter_flow
 from napari_local_ncc.resampling import resample
 from napari_local_ncc.summary import describe_registration
@@ -313,6 +313,41 @@ def test_a_flow_is_cancelled_at_once() -> None:
     cancelled.set()
     with pytest.raises(CancelledError):
         list(steps)
+
+
+def test_after_cancel_no_block_begins_and_another_flow_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Optical flow cannot be stopped in the middle: what goes on are the blocks in flight."""
+    monkeypatch.setattr(flow, "CORE", {2: 32})
+    monkeypatch.setattr(flow, "OVERLAP", {2: 8})
+    monkeypatch.setattr(_dense, "WHOLE", 3000)
+    begun, go_on, found = [], threading.Event(), flow._flow
+
+    def held(*arguments: object, alone: bool = True) -> Pixels:
+        begun.append(alone)
+        assert alone or go_on.wait(60)
+        return found(*arguments, alone=alone)
+
+    monkeypatch.setattr(flow, "_flow", held)
+    fixed, moving = texture((160, 160)), texture((160, 160), 3)
+    cancelled = threading.Event()
+    steps = iter_register(fixed, moving, model="flow", cancelled=cancelled)
+    while len(begun) < 1 + flow.THREADS:
+        next(steps)
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        next(steps)
+    old = [thread for thread in threading.enumerate() if thread.name.startswith("local-ncc")]
+    small = np.s_[:50, :50]
+    again = register(fixed[small], np.roll(fixed, 1, axis=0)[small], model="flow")
+    assert np.isfinite(again.displacement).all()
+    assert all(thread.is_alive() for thread in old)
+    assert len(old) == 1 + flow.THREADS
+    go_on.set()
+    for thread in old:
+        thread.join(60)
+    assert begun.count(False) == flow.THREADS
 
 
 @pytest.mark.parametrize(

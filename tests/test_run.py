@@ -367,6 +367,48 @@ print("left the event loop")
 """
 
 
+QUIT_DURING_A_FLOW = """
+import threading, time
+import napari, numpy as np
+from qtpy.QtCore import QTimer
+from napari_local_ncc.registration import flow
+begun = []
+def slow(a, b):  # as the real one, it cannot be stopped
+    begun.append(time.monotonic())
+    time.sleep(3)
+    return np.zeros((2, *a.shape), "f4")
+flow.optical_flow_ilk = lambda a, b, **_: slow(a, b)
+viewer = napari.Viewer()
+images = np.random.default_rng(0).normal(size=(2, 90, 90))
+for name, image in zip("ab", images):
+    viewer.add_image(image, name=name)
+_, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+widget["registration"].value = "flow"
+widget["run"].native.click()
+timer = QTimer()
+def close_when_running():
+    if begun:
+        timer.stop()
+        widget["cancel"].native.click()
+        viewer.close()
+timer.timeout.connect(close_when_running)
+timer.start(20)
+napari.run()
+names = [thread.name.rstrip("_0123456789") for thread in threading.enumerate()]
+print("left the event loop,", "local-ncc-register" in names)
+"""
+
+
+def test_quitting_after_a_flow_is_cancelled_closes_the_window_at_once(viewer):
+    """While the flow goes on; the process ends when that is through."""
+    found = subprocess.run(
+        [sys.executable, "-c", QUIT_DURING_A_FLOW], capture_output=True, text=True, timeout=90
+    )
+    assert "left the event loop, True" in found.stdout
+    assert "Error" not in found.stderr + found.stdout
+    assert found.returncode == 0
+
+
 def test_quitting_while_running_ends_the_process(viewer):
     """Without an error, and without waiting for the rest of the map."""
     found = subprocess.run(

@@ -73,7 +73,8 @@ def iter_flow(
     Yields
     ------
     tuple of int
-        Blocks done and to do, before each. Closing the generator cancels.
+        Blocks done and to do, before as many as there are threads. Closing the generator
+        cancels: no further block is begun.
 
     Returns
     -------
@@ -117,7 +118,7 @@ def iter_flow(
             found *= ramp
         return found
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="local-ncc-flow") as pool:
         for done in range(0, len(blocks), THREADS):
             yield done + 1, len(blocks) + 1
             batch = blocks[done : done + THREADS]
