@@ -147,10 +147,13 @@ def inspector_screenshots() -> None:
             "napari-local-ncc", "Local NCC inspector", tabify=True
         )
         dock.raise_()
+        wait(lambda: False, seconds=1)  # until it has joined the other's tabs
         layer = inspector["map"].value
         inspector.pixel.point_at(layer, layer.data_to_world((0, 130, 100)[-layer.ndim :]))
         inspector.tabs.setCurrentWidget(getattr(inspector, tab))
-        wait(lambda: False, seconds=2)  # let it read, count and draw
+        parts = (inspector.pixel, inspector.histogram, inspector.table)
+        wait(lambda parts=parts: not any(part.latest.is_busy for part in parts))
+        wait(lambda: False, seconds=1)  # until all is drawn
         viewer.window.screenshot(HERE / file, canvas_only=False, flash=False)
         viewer.close()
 

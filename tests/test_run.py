@@ -63,6 +63,7 @@ def finished_frames(layer):
 
 def test_tiles_land_in_a_layer_that_is_there_at_once(viewer, dock, half_way):
     assert half_way.name == "NCC a vs b (partial)"
+    assert half_way.blending == viewer.layers["a"].blending
     frames = finished_frames(half_way)
     assert 70 in frames
     assert np.abs(frames - 70).max() < 30  # what is looked at comes first

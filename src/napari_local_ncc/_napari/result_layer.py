@@ -214,9 +214,12 @@ def _new(product: Product) -> Image | Labels:
     """Return a layer that no viewer has yet."""
     multiscale = len(product.levels) > 1
     arguments = {"name": product.name, "multiscale": multiscale}
-    arguments |= product.placement | product.style
+    arguments |= product.placement
     data = product.levels if multiscale else product.levels[0]
-    return (Labels if product.kind in LABELS else Image)(data, **arguments)
+    if product.kind in LABELS:
+        return Labels(data, **arguments, **product.style)
+    # the blending that `viewer.add_image` gives, and an image by itself does not
+    return Image(data, **arguments | {"blending": "translucent_no_depth"} | product.style)
 
 
 def _show_colorbar(viewer: Viewer, layer: Image | Labels, product: Product) -> None:
