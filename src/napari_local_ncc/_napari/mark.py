@@ -115,8 +115,9 @@ class WindowMark:
 
     def _draw(self, *_: Any) -> None:
         found, overlays = self._found, self._viewer.scene.overlays
-        is_there = found is not None and found.layer in self._viewer.layers
-        ends = outline(self._viewer, found) if is_there and self._is_seen else ()
+        ends: tuple[tuple[float, ...], ...] = ()
+        if self._is_seen and found is not None and found.layer in self._viewer.layers:
+            ends = outline(self._viewer, found)
         if ends:
             self.overlay.ends = ends
             if self._name not in overlays:
