@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -79,11 +80,12 @@ class Sampled:
         inside = ((pixels >= 0) & (pixels <= last)).all(axis=0)
         low = np.clip(pixels, 0, np.maximum(last - 1, 0)).astype(np.intp)
         part = (pixels - low).astype(np.float32)
+        weights = (1 - part, part)
         strides = np.array(self.values.strides)[:, None] // self.values.itemsize
         base, flat = (low * strides).sum(axis=0), self.values.ravel()
         result = np.zeros(len(points), np.float32)
         for corner in product((0, 1), repeat=self.ndim):
-            weight = np.prod([w if c else 1 - w for c, w in zip(corner, part, strict=True)], axis=0)
+            weight = reduce(np.multiply, (weights[c][axis] for axis, c in enumerate(corner)))
             at = np.minimum(base + int(np.dot(corner, strides[:, 0])), flat.size - 1)
             # an invalid neighbour without weight does no harm
             result += np.where(weight == 0, 0, weight * flat[at])

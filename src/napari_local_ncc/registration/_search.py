@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_local_ncc.registration._itk import Optimum, optimised, projected
 from napari_local_ncc.registration._sampled import Judge, Sampled, rotations, turned
+from napari_local_ncc.registration._turning import turned_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ TRIED = 2_000  # the same from every start, at the lowest resolution
 REACH = 0.24  # of the field: how far the starts are moved
 STARTS = 16
 BESIDE = 0.1  # starts closer than this are one: less than a step of any turn or shift
+TEXTURED = 3  # starts by texture that are followed
 KEPT = (4, 2)  # candidates after the first levels, one after the others; the given start besides
 APART = 0.01  # candidates closer than this are one
 THREADS = min(os.cpu_count() or 1, 4)
@@ -92,10 +94,32 @@ class Search:
         if not alone:
             coarse = self.judge(*levels[0], SEARCHED)
             candidates += coarse.best(self.starts(), STARTS, BESIDE)
-        total, best = 0, Optimum(begin, 0, converged=False)
+        return self.climbed(candidates, list(enumerate(levels)))
+
+    def by_texture(self, begin: Matrix) -> Optimum:
+        """Do the same from starts that fine texture tells, of planes: the coarsest level loses it.
+
+        Parameters
+        ----------
+        begin : ndarray, shape (3, 3)
+            One start more.
+        """
+        levels = list(enumerate(self.levels()))
+        levels = levels[1:] or levels
+        fixed, moving = levels[0][1]
         self.watch.check()
-        for number, (fixed, moving) in enumerate(levels):
-            rest = len(levels) - 1 - number
+        starts = turned_starts(fixed, moving, is_rigid=self.model == "rigid")
+        chosen = self.judge(fixed, moving, SCORED).best(starts, TEXTURED, APART)
+        return self.climbed([begin, *chosen], levels)
+
+    def climbed(
+        self, candidates: list[Matrix], levels: list[tuple[int, tuple[Sampled, Sampled]]]
+    ) -> Optimum:
+        """Improve candidates from level to (numbered) level; the first is never dropped."""
+        total, best = 0, Optimum(candidates[0], 0, converged=False)
+        self.watch.check()
+        for number, (fixed, moving) in levels:
+            rest = levels[-1][0] - number
             improve = partial(self.improved, fixed, moving, first=number == 0 < rest, rest=rest)
             tasks = [(model, c) for c in candidates for model in self.models(number, rest)]
             with ThreadPoolExecutor(THREADS) as pool:  # every start by itself: the same bits

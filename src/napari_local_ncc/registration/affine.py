@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MODELS = ("rigid", "similarity", "affine")
 METRICS = ("mutual information", "correlation")
 SHORTEST = 4  # px of every axis
+SURE = 12.0  # standard deviations from which nothing better is looked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +87,7 @@ def estimate_affine(
     At a low resolution, shifts of up to a quarter of the field combined with rotations are
     judged by normalised mutual information [1]_; the best of them, and the identity, are
     improved by Mattes' mutual information [2]_ there, and the winner up to full resolution.
+    Where its detail does not fit beyond doubt, planes are searched for fine texture, too.
 
     Parameters
     ----------
@@ -147,6 +149,12 @@ def estimate_affine(
         begin = world_to_frame @ check_affine(start, images[0].ndim) @ invert_affine(world_to_frame)
     best = search.run(begin, alone=start is not None)
     judge = search.judge(framed[0], framed[1], SCORED)
+    errors = significance(search.fixed, search.moving, best.matrix, seed)
+    if start is None and search.fixed.ndim == 2 and not (best.converged and errors >= SURE):
+        other = search.by_texture(begin)
+        best = replace(best, iterations=best.iterations + other.iterations)
+        if judge.score(other.matrix) > judge.score(best.matrix):
+            best = replace(other, iterations=best.iterations)
     if not judge.score(best.matrix) > judge.score(begin):
         best = replace(best, matrix=begin)
     if not np.isfinite(judge.score(best.matrix)):
