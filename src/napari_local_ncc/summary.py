@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.image import SpatialImage
     from napari_local_ncc.pairing import Unitless
     from napari_local_ncc.parameters import NCCParameters
-    from napari_local_ncc.registration import Registration
+    from napari_local_ncc.registration import FrameReport, Registration
 
 BINS = 20_000
 
@@ -303,11 +303,16 @@ def _findings(registration: Registration) -> list[str]:
     return texts
 
 
+def _idle(report: FrameReport) -> str:
+    """Say of a flow that it is not needed: images that correspond agree no better by it."""
+    return "" if report.applied else "a flow gains nothing that noise would not: its start is kept"
+
+
 def _doubts(registration: Registration) -> list[str]:
     """Say where a registration found nothing that it could rely on."""
     failed = np.isnan(registration.ncc_after).ravel()
     if registration.reports:
-        notes = [report.note for report in registration.reports]
+        notes = [report.note or _idle(report) for report in registration.reports]
         still = np.array([bool(note) for note in notes]) & ~failed
     else:
         # By mutual information, what fits best need not have the highest NCC.
@@ -315,7 +320,7 @@ def _doubts(registration: Registration) -> list[str]:
         still = (by_ncc & (registration.ncc_after <= registration.ncc_before)).ravel()
         notes = ["no shift is reliably better than none"] * still.size
     if not registration.grid.series_shape:
-        applied = all(report.applied for report in registration.reports)
+        applied = all(report.applied or not report.note for report in registration.reports)
         return [notes[0] + ("" if applied else "; not applied")] if still.any() else []
     shared = "; ".join(dict.fromkeys(n for n, k in zip(notes, still, strict=True) if k))
     return [

@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.deformation import field_array, slabs
+from napari_local_ncc.registration._flow_evidence import FlowEvidence, flow_evidence
 from napari_local_ncc.registration._result import Registration
 from napari_local_ncc.registration.flow import WHOLE, iter_flow
 from napari_local_ncc.resampling import resample
@@ -28,7 +29,7 @@ BYTES = 400  # that optical flow takes for each sample that it handles at once
 
 def dense_flow(
     pair: Pair, start: Registration, method: str, memory: float, watch: Watch
-) -> Registration:
+) -> tuple[Registration, FlowEvidence]:
     """Find the flow of two frames, and compose it with its start.
 
     Parameters
@@ -46,8 +47,10 @@ def dense_flow(
 
     Returns
     -------
-    Registration
+    found : Registration
         Of one frame, with the global NCC and the overlap.
+    evidence : FlowEvidence
+        What speaks for the flow.
     """
     grid = pair.fixed.grid
     moving = resample(pair.moving, grid, start)
@@ -62,13 +65,14 @@ def dense_flow(
             except StopIteration as end:
                 flow: NDArray[np.float32] = end.value
                 break
+    evidence = flow_evidence(pair.fixed.data, moving.data, flow, method, watch)
     to_world = grid.pixel_to_world[:-1, :-1]
     for box in slabs(flow.shape[1:]):
         part = (slice(None), *box)
         flow[part] = np.tensordot(to_world, flow[part], axes=1)
     alone = replace(unmoved(grid, "flow"), displacement=flow)
     watch.check()
-    return with_quality(pair, alone.compose(start))
+    return with_quality(pair, alone.compose(start)), evidence
 
 
 def unmoved(grid: Grid, model: str = "none", report: FrameReport | None = None) -> Registration:

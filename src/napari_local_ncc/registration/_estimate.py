@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.deformation import Jacobian
+    from napari_local_ncc.registration._flow_evidence import FlowEvidence
     from napari_local_ncc.registration._watch import Watch
 
     Matrix = NDArray[np.float64]
 
 WORSE = 0.02  # of the median local NCC: more than its own error
 ASTRAY = 2.0  # px: median round trip from which one of the two ways is wrong
+GAINED = 2.0  # standard errors from which a flow is better than none
+UNEXPLAINED = 0.85  # of what windows do not explain: a flow fitted to noise leaves more
 FOLDED = 1e-3  # share of cells: noise folds space here and there, a wrong flow more
 Metric = Literal["mutual information", "correlation"]
 
@@ -206,30 +209,54 @@ def _whole(pair: Pair, settings: Settings, start: Matrix | None, watch: Watch) -
 
 
 def _flow(pair: Pair, settings: Settings, start: Registration | None, watch: Watch) -> Registration:
-    """Find a flow, and judge by the local NCC whether it is better than its start."""
+    """Find a flow, and judge whether it is better than chance, and than its start."""
     begin = start or unmoved(pair.fixed.grid)
-    found = dense_flow(pair, begin, settings.method, settings.memory, watch)
+    found, evidence = dense_flow(pair, begin, settings.method, settings.memory, watch)
     watch.check()
-    likenesses = [likeness(pair, transform) for transform in (None, begin, found)]
-    doubts = [
-        f"the flow agrees worse than {what} (mean squared local NCC {likenesses[-1]:.3f} after "
-        f"{before:.3f})"
-        for what, before in zip(("no transform", "its start"), likenesses[:2], strict=True)
-        if not likenesses[-1] >= before
-    ]
-    worse = doubts if start is not None else doubts[:1]
+    none, held, after = [likeness(pair, transform) for transform in (None, begin, found)]
+    before = {"no transform": none} | ({} if start is None else {"its start": held})
+    doubts = [*_chance(evidence), *_worse(before, after)]
+    gains = not doubts and _gains(evidence, max(before.values()), after)
+    is_applied = settings.keep_doubtful or gains
     volumes = found.jacobian()
-    is_applied = settings.keep_doubtful or not doubts
+    folds = _folds(volumes) if doubts or is_applied else ""
     report = FrameReport(
         "mean squared local ncc",
-        likenesses[-1],
+        after,
+        significance=evidence.significance,
+        gain=evidence.gain,
         applied=is_applied,
-        note="; ".join(filter(None, [" and ".join(worse), _folds(volumes)])),
+        note="; ".join(filter(None, [*doubts, folds])),
         volumes=volumes,
     )
     if not is_applied:
         found = with_quality(pair, unmoved(pair.fixed.grid, "flow").compose(begin))
     return replace(found, reports=(report,))
+
+
+def _chance(evidence: FlowEvidence) -> list[str]:
+    """Say of a flow that chance may have found it."""
+    if evidence.significance >= SIGNIFICANT:
+        return []
+    return [
+        "no flow is reliably better than flows of unrelated structure "
+        f"({evidence.significance:.1f} standard deviations of {SIGNIFICANT:g} needed)"
+    ]
+
+
+def _worse(before: dict[str, float], after: float) -> list[str]:
+    """Say of a flow that it agrees worse than something simpler."""
+    worse = [
+        f"the flow agrees worse than {what} (mean squared local NCC {after:.3f} after {value:.3f})"
+        for what, value in before.items()
+        if not after >= value - WORSE
+    ]
+    return [" and ".join(worse)] if worse else []
+
+
+def _gains(evidence: FlowEvidence, before: float, after: float) -> bool:
+    """Whether images that correspond agree better, by more than a flow finds in noise."""
+    return after > before and (evidence.gain >= GAINED or 1 - after <= UNEXPLAINED * (1 - before))
 
 
 def _folds(volumes: Jacobian) -> str:

@@ -99,8 +99,8 @@ def register(
         where they began. It takes as long again.
     keep_doubtful : bool, default False
         Whether to return a transform that chance may have found, of which no optimum was
-        reached, or (a flow) by which the images agree worse. Otherwise it is only reported,
-        and the start or identity is returned.
+        reached, or (a flow) by which the images agree worse or nothing is gained. Otherwise
+        it is only reported, and the start or identity is returned.
     memory : float, default 1e9
         Bytes to keep to, about. Frames of more than a hundredth of that in pixels are
         registered at a reduced level, and then on tiles at full resolution. A flow of more

@@ -17,6 +17,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "iterations": int,
     "converged": bool,
     "significance": NUMBER,
+    "gain": NUMBER,
     "applied": bool,
     "note": str,
 }
@@ -72,10 +73,10 @@ class FrameReport:
     converged : bool
         Whether it ended at an optimum.
     significance : float
-        By how many standard errors the transform found is better than chance; NaN for a
-        flow, which makes any images more alike.
+        By how many standard deviations the transform found is better than chance.
     applied : bool
-        Whether the registration holds what was found, or else its start.
+        Whether the registration holds what was found, or else its start: that is doubtful,
+        or (a flow, without a note) gains nothing.
     note : str
         What there is to say against it; empty if nothing.
     before, after : Agreement
@@ -84,6 +85,9 @@ class FrameReport:
         Forward-backward consistency, if it was asked for.
     volumes : Jacobian or None
         How a flow changes volumes, and its folds; None for other models.
+    gain : float
+        Of a flow: by how many standard errors pixels agree better that it was found without;
+        see `FlowEvidence`. NaN for other models.
     """
 
     metric: str
@@ -97,6 +101,7 @@ class FrameReport:
     after: Agreement = field(default_factory=Agreement)
     round_trip: RoundTrip | None = None
     volumes: Jacobian | None = None
+    gain: float = np.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values (NaN as null)."""

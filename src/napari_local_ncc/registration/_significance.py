@@ -93,20 +93,20 @@ def significance(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int) -> 
     spacing = _compared_at(fixed, moving)
     fixed, moving = fixed.reduced(spacing), moving.reduced(spacing)
     random = np.random.default_rng(seed)
-    points, values = _windows(fixed, random)
-    found = _agreement(points, values, moving, matrix)
+    points, values = drawn_windows(fixed, random)
+    found = agreement_of(points, values, moving, matrix)
     chance = []
     for _ in range(DISPLACED):
         step = random.normal(size=ndim)
         displaced = np.eye(ndim + 1)
         displaced[:-1, -1] = step / np.linalg.norm(step) * random.uniform(NEAREST, FARTHEST)
-        chance.append(_agreement(points, values, moving, matrix @ displaced))
+        chance.append(agreement_of(points, values, moving, matrix @ displaced))
     known = np.array(chance)[np.isfinite(chance)]
     spread = float(known.std()) if known.size >= FEWEST else 0.0
     return (found - float(known.mean())) / spread if spread > 0 else np.nan
 
 
-def _windows(fixed: Sampled, random: np.random.Generator) -> tuple[Points, Windows]:
+def drawn_windows(fixed: Sampled, random: np.random.Generator) -> tuple[Points, Windows]:
     """Draw windows, rather where there is structure than in an empty field.
 
     Returns
@@ -130,7 +130,7 @@ def _windows(fixed: Sampled, random: np.random.Generator) -> tuple[Points, Windo
     return places.reshape(*pixels[kept].shape), values[kept]
 
 
-def _agreement(points: Points, values: Windows, moving: Sampled, matrix: Matrix) -> float:
+def agreement_of(points: Points, values: Windows, moving: Sampled, matrix: Matrix) -> float:
     """Fisher's z of the rms correlation of the windows that are half valid and not flat."""
     partners = moving.read(points.reshape(-1, moving.ndim) @ matrix[:-1, :-1].T + matrix[:-1, -1])
     partners = partners.reshape(values.shape)

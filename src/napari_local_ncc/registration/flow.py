@@ -100,9 +100,9 @@ def iter_flow(
     factor = int(np.ceil((np.prod(shape, dtype=float) / whole) ** (1 / len(shape)) - 1e-9))
     blocks = list(_blocks(shape, whole)) if factor > 1 else []
     yield 0, len(blocks) + 1
-    a, b = (_reduced(image, factor, whole) for image in (fixed, moving))
+    a, b = (reduced(image, factor, whole) for image in (fixed, moving))
     contrast = Contrast.between(a, b)
-    coarse = _flow(a, b, contrast, method)
+    coarse = block_flow(a, b, contrast, method)
     if not blocks:
         return coarse
     result = field_array((len(shape), *shape))
@@ -111,7 +111,7 @@ def iter_flow(
         box, ramps = block
         start = _enlarged(coarse, factor, box)
         moved = _warped(moving, start, box)
-        rest = _flow(_read(fixed, box), moved, contrast, method, alone=False)
+        rest = block_flow(_read(fixed, box), moved, contrast, method, alone=False)
         after = interpolated(start, pixels_of([slice(0, n) for n in rest.shape[1:]]) + rest)
         found = (rest + after).astype(np.float32)
         for ramp in ramps:
@@ -186,7 +186,7 @@ def _means(
     return sums[0] / count[used], sums[1] / count[used], count[used]
 
 
-def _flow(
+def block_flow(
     fixed: Pixels, moving: Pixels, contrast: Contrast, method: str, *, alone: bool = True
 ) -> Pixels:
     """Find the flow of one block; `alone`: it is the whole image."""
@@ -231,7 +231,7 @@ def _read(image: ArrayLike, box: Box) -> Pixels:
     return np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
 
 
-def _reduced(image: ArrayLike, factor: int, whole: int) -> Pixels:
+def reduced(image: ArrayLike, factor: int, whole: int) -> Pixels:
     """Return means of blocks of `factor` px a side, those of half blocks at the ends too."""
     if factor == 1:
         return _read(image, tuple(slice(0, n) for n in image.shape))
@@ -242,11 +242,12 @@ def _reduced(image: ArrayLike, factor: int, whole: int) -> Pixels:
             slice(c.start * factor, min(c.stop * factor, n))
             for c, n in zip(core, image.shape, strict=True)
         )
-        result[core] = _block_means(_read(image, box), factor)
+        result[core] = block_means(_read(image, box), factor)
     return result
 
 
-def _block_means(samples: Pixels, factor: int) -> Pixels:
+def block_means(samples: Pixels, factor: int) -> Pixels:
+    """Return means of the valid samples of blocks of `factor` px a side; NaN of none."""
     padding = [(0, -n % factor) for n in samples.shape]
     values = np.pad(samples, padding, constant_values=np.nan)
     split = [m for n in values.shape for m in (n // factor, factor)]

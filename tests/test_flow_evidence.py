@@ -1,0 +1,126 @@
+"""What a flow is worth: chance, noise, and what it gains."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from skimage import data
+
+from napari_local_ncc import Registration, SpatialImage, register
+from napari_local_ncc.cli import main
+from napari_local_ncc.summary import describe_registration
+
+SIDE = 128
+
+
+def photo(name: str):
+    image = np.atleast_3d(getattr(data, name)().astype(float))[..., :3].mean(axis=-1)
+    image = scipy.ndimage.zoom(image, 260 / max(image.shape), order=1)
+    return image[20 : 20 + SIDE, 60 : 60 + SIDE]
+
+
+def texture(seed, sigma, shape=(SIDE, SIDE)):
+    return scipy.ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma)
+
+
+def bent(image, largest, seed=0):
+    """Move an image by a smooth field of up to `largest` px."""
+    noise = np.random.default_rng(seed).normal(size=(image.ndim, *image.shape))
+    field = np.stack([scipy.ndimage.gaussian_filter(part, 18) for part in noise])
+    field *= largest / np.sqrt(np.square(field).sum(axis=0)).max()
+    points = np.indices(image.shape) + field
+    return scipy.ndimage.map_coordinates(image, points, order=3, mode="nearest"), field
+
+
+def noisy(image, share, seed):
+    noise = np.random.default_rng(seed).normal(size=image.shape)
+    return image + share * image.std() * noise
+
+
+UNRELATED = [
+    (photo("camera"), photo("coins")),
+    (photo("coffee"), photo("moon")),
+    (texture(1, 1.0), texture(2, 1.0)),
+    (texture(3, 3.0), texture(4, 3.0)),
+    (texture(5, 0.0), texture(6, 0.0)),
+]
+
+
+@pytest.mark.parametrize("pair", UNRELATED)
+def test_unrelated_images_do_not_flow_unless_asked(pair):
+    found = register(*pair, model="flow")
+    (report,) = found.reports
+    assert not report.applied
+    assert report.significance < 5
+    assert "no flow is reliably better" in report.note
+    assert not found.displacement.any()
+    assert found.ncc_after == found.ncc_before
+    assert "not applied" in describe_registration(found)
+
+
+def test_what_is_doubtful_flows_if_asked():
+    found = register(*UNRELATED[0], model="flow", keep_doubtful=True)
+    (report,) = found.reports
+    assert report.applied
+    assert "no flow is reliably better" in report.note
+    assert found.displacement.any()
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize(("largest", "noise"), [(0.8, 0.0), (3.0, 0.0), (4.0, 0.3)])
+def test_images_that_correspond_flow(largest, noise, inverted):
+    image = photo("camera")
+    fixed, field = bent(image, largest)
+    moving = -image if inverted else image
+    found = register(noisy(fixed, noise, 1), noisy(moving, noise, 2), model="flow")
+    (report,) = found.reports
+    assert report.applied
+    assert not report.note
+    assert report.significance > 5
+    assert np.abs(found.displacement - field).mean() < np.abs(field).mean()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3, 1.0])
+def test_what_is_aligned_stays_and_is_not_doubted(noise):
+    image = photo("camera")
+    found = register(noisy(image, noise, 1), noisy(image, noise, 2), model="flow")
+    (report,) = found.reports
+    assert not report.applied
+    assert not report.note
+    assert report.significance > 5
+    assert not found.displacement.any()
+    text = describe_registration(found)
+    assert "a flow gains nothing" in text
+    assert "not applied" not in text
+
+
+def test_volumes_are_told_from_chance_too():
+    image, other = (texture(seed, 1.5, (24, 36, 36)) for seed in (1, 2))
+    fixed, _ = bent(image, 1.5)
+    assert register(fixed, image, model="flow").reports[0].applied
+    assert "reliably better" in register(fixed, other, model="flow").reports[0].note
+
+
+def test_a_frame_that_needs_no_flow_is_a_sure_step():
+    frame = photo("camera")
+    bent_later = [frame, frame, bent(frame, 3)[0]]
+    frames = np.stack([noisy(image, 0.3, seed) for seed, image in enumerate(bent_later)])
+    series = SpatialImage.from_array(frames, axis_labels=("t", "y", "x"))
+    found = register(series, series, model="flow", reference="previous")
+    assert not any(report.note for report in found.reports)
+
+
+def test_the_command_line_says_so(tmp_path, capsys):
+    for name, image in zip("fm", UNRELATED[2], strict=True):
+        np.save(tmp_path / f"{name}.npy", image)
+    words = [str(tmp_path / name) for name in ("f.npy", "m.npy")]
+    path = tmp_path / "t.json"
+    assert main(["register", *words, "-o", str(path), "--model", "flow"]) == 0
+    assert "no flow is reliably better" in capsys.readouterr().out
+    (report,) = json.loads(path.read_text())["reports"]
+    assert report["significance"] < 5
+    assert {"gain", "applied"} <= report.keys()
+    assert not Registration.load(path).reports[0].applied
