@@ -76,20 +76,23 @@ class Sampled:
         inverse = invert_affine(self.to_frame)
         pixels = (points @ inverse[:-1, :-1].T + inverse[:-1, -1]).T
         last = np.array(self.values.shape)[:, None] - 1
-        pixels = np.where(np.abs(pixels - np.rint(pixels)) < 1e-6, np.rint(pixels), pixels)
+        whole = np.rint(pixels)
+        pixels = np.where(np.abs(pixels - whole) < 1e-6, whole, pixels)
         inside = ((pixels >= 0) & (pixels <= last)).all(axis=0)
-        low = np.clip(pixels, 0, np.maximum(last - 1, 0)).astype(np.intp)
+        pixels = pixels[:, inside]
+        low = np.minimum(pixels.astype(np.intp), np.maximum(last - 1, 0))
         part = (pixels - low).astype(np.float32)
         weights = (1 - part, part)
         strides = np.array(self.values.strides)[:, None] // self.values.itemsize
         base, flat = (low * strides).sum(axis=0), self.values.ravel()
-        result = np.zeros(len(points), np.float32)
+        found = np.zeros(base.size, np.float32)
         for corner in product((0, 1), repeat=self.ndim):
             weight = reduce(np.multiply, (weights[c][axis] for axis, c in enumerate(corner)))
             at = np.minimum(base + int(np.dot(corner, strides[:, 0])), flat.size - 1)
             # an invalid neighbour without weight does no harm
-            result += np.where(weight == 0, 0, weight * flat[at])
-        result[~inside] = np.nan
+            found += np.where(weight == 0, 0, weight * flat[at])
+        result = np.full(len(points), np.nan, np.float32)
+        result[inside] = found
         return result
 
     def reduced(self, spacing: float) -> Sampled:
