@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ COARSEST = {2: 64.0, 3: 32.0}  # px of an axis (geometric mean) where the search
 SEARCHED = 2000  # samples that judge a start
 SCORED = 40_000  # samples that judge a result
 OPTIMISED = {2: 30_000, 3: 40_000}  # samples of the optimiser
+NOISY = 4  # times as many, where noise would move the optimum of those by a px
 TRIED = 2_000  # the same from every start, at the lowest resolution
 REACH = 0.24  # of the field: how far the starts are moved
 STARTS = 16
@@ -111,6 +112,23 @@ class Search:
         starts = turned_starts(fixed, moving, is_rigid=self.model == "rigid")
         chosen = self.judge(fixed, moving, SCORED).best(starts, TEXTURED, APART)
         return self.climbed([begin, *chosen], levels)
+
+    def polished(self, best: Optimum) -> Optimum:
+        """Improve what was found with more samples, if there are any and they have an optimum."""
+        if self.fixed.count <= OPTIMISED[self.fixed.ndim]:
+            return best
+        finer = optimised(
+            self.fixed,
+            self.moving,
+            best.matrix,
+            model=self.model,
+            metric=self.metric,
+            samples=NOISY * OPTIMISED[self.fixed.ndim],
+            seed=self.seed,
+            watch=self.watch,
+        )
+        total = best.iterations + finer.iterations
+        return replace(finer if finer.converged else best, iterations=total)
 
     def climbed(
         self, candidates: list[Matrix], levels: list[tuple[int, tuple[Sampled, Sampled]]]

@@ -29,6 +29,7 @@ MODELS = ("rigid", "similarity", "affine")
 METRICS = ("mutual information", "correlation")
 SHORTEST = 4  # px of every axis
 SURE = 12.0  # standard deviations from which nothing better is looked for
+CLEAR = 24.0  # from which there is so little noise that few samples are enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,6 +158,8 @@ def estimate_affine(
             best = replace(other, iterations=best.iterations)
     if not judge.score(best.matrix) > judge.score(begin):
         best = replace(best, matrix=begin)
+    elif not errors >= CLEAR:
+        best = search.polished(best)
     if not np.isfinite(judge.score(best.matrix)):
         raise ValueError(
             "fixed and moving share no samples wherever moving is put; "
