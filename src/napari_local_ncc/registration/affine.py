@@ -150,21 +150,21 @@ def estimate_affine(
         begin = world_to_frame @ check_affine(start, images[0].ndim) @ invert_affine(world_to_frame)
     best = search.run(begin, alone=start is not None)
     judge = search.judge(framed[0], framed[1], SCORED)
+    if not judge.score(best.matrix) > judge.score(begin):
+        best = replace(best, matrix=begin)
+    if not np.isfinite(judge.score(best.matrix)):
+        raise ValueError(
+            "fixed and moving share no samples wherever moving is put; "
+            "check their positions, spacing and masks"
+        )
     errors = significance(search.fixed, search.moving, best.matrix, seed)
     if start is None and search.fixed.ndim == 2 and not (best.converged and errors >= SURE):
         other = search.by_texture(begin)
         best = replace(best, iterations=best.iterations + other.iterations)
         if judge.score(other.matrix) > judge.score(best.matrix):
             best = replace(other, iterations=best.iterations)
-    if not judge.score(best.matrix) > judge.score(begin):
-        best = replace(best, matrix=begin)
-    elif not errors >= CLEAR:
+    if best.matrix is not begin and not errors >= CLEAR:
         best = search.polished(best)
-    if not np.isfinite(judge.score(best.matrix)):
-        raise ValueError(
-            "fixed and moving share no samples wherever moving is put; "
-            "check their positions, spacing and masks"
-        )
     errors = significance(search.fixed, search.moving, best.matrix, seed)
     is_applied = keep_doubtful or (best.converged and errors >= SIGNIFICANT)
     taken = best.matrix if is_applied else begin
