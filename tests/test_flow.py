@@ -322,14 +322,14 @@ def test_after_cancel_no_block_begins_and_another_flow_can(
     monkeypatch.setattr(flow, "CORE", {2: 32})
     monkeypatch.setattr(flow, "OVERLAP", {2: 8})
     monkeypatch.setattr(_dense, "WHOLE", 3000)
-    begun, go_on, found = [], threading.Event(), flow._flow
+    begun, go_on, found = [], threading.Event(), flow.block_flow
 
     def held(*arguments: object, alone: bool = True) -> Pixels:
         begun.append(alone)
         assert alone or go_on.wait(60)
         return found(*arguments, alone=alone)
 
-    monkeypatch.setattr(flow, "_flow", held)
+    monkeypatch.setattr(flow, "block_flow", held)
     fixed, moving = texture((160, 160)), texture((160, 160), 3)
     cancelled = threading.Event()
     steps = iter_register(fixed, moving, model="flow", cancelled=cancelled)
