@@ -124,3 +124,31 @@ def test_the_command_line_says_so(tmp_path, capsys):
     assert report["significance"] < 5
     assert {"gain", "applied"} <= report.keys()
     assert not Registration.load(path).reports[0].applied
+
+
+def test_valid_samples_in_a_part_of_the_field_are_enough():
+    """Displaced within the whole field, the valid parts of both images would not meet."""
+    image = photo("camera")
+    moved, _ = bent(image, 3.0)
+    y, x = np.indices(image.shape) - SIDE / 2
+    outside = y**2 + x**2 > 40**2
+    fixed, moving = (np.where(outside, np.nan, i) for i in (moved, image))
+    (report,) = register(fixed, moving, model="flow", keep_doubtful=True).reports
+    assert report.applied
+    assert np.isfinite(report.significance)
+
+
+def test_aligned_images_in_noise_are_left_alone():
+    image = texture(7, 3.0, (150, 150))
+    for seed in range(3):
+        pair = noisy(image, 0.3, 2 * seed + 1), noisy(image, 0.3, 2 * seed + 2)
+        found = register(*pair, model="flow")
+        assert found.reports[0].gain < 2
+        assert not found.displacement.any()
+
+
+def test_a_gain_is_measured_in_thin_stacks():
+    stack = texture(8, (2, 3, 3), (8, 190, 190))
+    moved, _ = bent(stack, 1.5)
+    (report,) = register(moved, stack, model="flow", keep_doubtful=True).reports
+    assert np.isfinite(report.gain)

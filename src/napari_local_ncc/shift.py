@@ -78,7 +78,8 @@ def local_shift(
     the 3^n values around the best. As a value at a neighbour e of the best counts the mean
     over the windows at p and at p - e, whose samples lie evenly about p in the two images.
     So what enters a window as it is displaced has no pull: an image is displaced by exactly
-    0 from itself, and exchanging the images exactly turns the shift around.
+    0 from itself, and exchanging the images exactly turns the shift around where the best
+    whole-pixel displacement is 0.
 
     Displacements whose NCC differ by less than 1e-6 are equally good; the shortest wins.
 

@@ -256,7 +256,8 @@ def _worse(before: dict[str, float], after: float) -> list[str]:
 
 def _gains(evidence: FlowEvidence, before: float, after: float) -> bool:
     """Whether images that correspond agree better, by more than a flow finds in noise."""
-    return after > before and (evidence.gain >= GAINED or 1 - after <= UNEXPLAINED * (1 - before))
+    explained = not evidence.gain < 0 and 1 - after <= UNEXPLAINED * (1 - before)
+    return after > before and (evidence.gain >= GAINED or explained)
 
 
 def _folds(volumes: Jacobian) -> str:

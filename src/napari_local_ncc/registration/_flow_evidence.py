@@ -17,7 +17,6 @@ from napari_local_ncc.registration.flow import (
     WHOLE,
     Contrast,
     block_flow,
-    block_means,
     reduced,
 )
 
@@ -77,7 +76,11 @@ def flow_evidence(
     factor = max(1, int(np.ceil(side / SIDE[ndim] - 1e-9)))
     a, b = (reduced(image, factor, WHOLE) for image in (fixed, moving))
     if factor > 1:
-        flow = np.stack([block_means(part, factor) for part in flow]) / np.float32(factor)
+        flow = np.stack([reduced(part, factor, WHOLE) for part in flow]) / np.float32(factor)
+    common = np.isfinite(a) & np.isfinite(b)
+    for part in ndi.find_objects(common.astype(np.uint8)):
+        # Displaced within where both have samples, a small valid part still meets itself.
+        a, b, flow = a[part], b[part], flow[:, *part]
     return FlowEvidence(_significance(a, b, flow, method, watch), _gain(a, b, method, watch))
 
 
@@ -94,7 +97,10 @@ def _significance(
 
     def by_chance(other: Pixels) -> float:
         watch.check()
-        contrast = Contrast.between(fixed, other)
+        try:
+            contrast = Contrast.between(fixed, other)
+        except ValueError:  # displaced, they share no samples
+            return np.nan
         return agreement(other, block_flow(fixed, other, contrast, method))
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -159,7 +165,10 @@ def _moved(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
 def _window_powers(fixed: Pixels, moving: Pixels) -> NDArray[np.float64]:
     """Return the squared correlation of the valid pairs of windows side by side; NaN if flat."""
     side = WINDOW[fixed.ndim]
-    centres = tuple(slice(side // 2, max(n - side // 2, side // 2), side) for n in fixed.shape)
+    centres = tuple(
+        slice(least // 2, max(n - side // 2, least // 2 + 1), side)
+        for n, least in ((n, min(side, n)) for n in fixed.shape)
+    )
     valid = np.isfinite(fixed) & np.isfinite(moving)
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:

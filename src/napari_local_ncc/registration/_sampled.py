@@ -83,8 +83,9 @@ class Sampled:
         low = np.minimum(pixels.astype(np.intp), np.maximum(last - 1, 0))
         part = (pixels - low).astype(np.float32)
         weights = (1 - part, part)
-        strides = np.array(self.values.strides)[:, None] // self.values.itemsize
-        base, flat = (low * strides).sum(axis=0), self.values.ravel()
+        values = np.ascontiguousarray(self.values)
+        strides = np.array(values.strides)[:, None] // values.itemsize
+        base, flat = (low * strides).sum(axis=0), values.ravel()
         found = np.zeros(base.size, np.float32)
         for corner in product((0, 1), repeat=self.ndim):
             weight = reduce(np.multiply, (weights[c][axis] for axis, c in enumerate(corner)))

@@ -33,6 +33,7 @@ REACH = 0.24  # of the field: how far the starts are moved
 STARTS = 16
 BESIDE = 0.1  # starts closer than this are one: less than a step of any turn or shift
 TEXTURED = 3  # starts by texture that are followed
+LARGEST_TURNED = 512**2  # samples of a plane that is turned step by step
 KEPT = (4, 2)  # candidates after the first levels, one after the others; the given start besides
 APART = 0.01  # candidates closer than this are one
 THREADS = min(os.cpu_count() or 1, 4)
@@ -108,8 +109,10 @@ class Search:
         levels = list(enumerate(self.levels()))
         levels = levels[1:] or levels
         fixed, moving = levels[0][1]
-        self.watch.check()
-        starts = turned_starts(fixed, moving, is_rigid=self.model == "rigid")
+        if fixed.values.size > LARGEST_TURNED:  # scattered samples, of which no mean can be taken
+            return Optimum(begin, 0, converged=False)
+        is_rigid = self.model == "rigid"
+        starts = turned_starts(fixed, moving, is_rigid=is_rigid, watch=self.watch)
         chosen = self.judge(fixed, moving, SCORED).best(starts, TEXTURED, APART)
         return self.climbed([begin, *chosen], levels)
 

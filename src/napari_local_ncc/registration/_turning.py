@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.registration._sampled import Matrix
+    from napari_local_ncc.registration._watch import Watch
 
 DEGREES = tuple(range(-20, 21, 2))  # on 128 px, a step moves the rim by 2 px
 SCALES = tuple(np.exp(np.linspace(-0.18, 0.18, 9)))
 NUMBER = 12
 
 
-def turned_starts(fixed: Sampled, moving: Sampled, *, is_rigid: bool) -> list[Matrix]:
+def turned_starts(fixed: Sampled, moving: Sampled, *, is_rigid: bool, watch: Watch) -> list[Matrix]:
     """Return starts at which most detail agrees, of either sign: the best of all shifts per turn.
 
     Texture whose grain is finer than the steps of a lattice of shifts is missed by that, and
@@ -32,6 +33,8 @@ def turned_starts(fixed: Sampled, moving: Sampled, *, is_rigid: bool) -> list[Ma
         Planes in one frame, of some 128 px a side: each turn costs two Fourier transforms.
     is_rigid : bool
         Whether no scale is to be tried.
+    watch : Watch
+        Can stop the work.
 
     Returns
     -------
@@ -46,6 +49,7 @@ def turned_starts(fixed: Sampled, moving: Sampled, *, is_rigid: bool) -> list[Ma
     turns = rotations(fixed.ndim, DEGREES, (1.0,) if is_rigid else SCALES)
     found = []
     for start in turned(turns, fixed.centre, [moving.centre - fixed.centre]):
+        watch.check()
         partners = np.nan_to_num(other.read(places @ start[:-1, :-1].T + start[:-1, -1]))
         surface = fft.irfftn(spectrum * fft.rfftn(partners.reshape(detail.shape), size), size)
         peak = np.unravel_index(np.argmax(np.abs(surface)), surface.shape)
