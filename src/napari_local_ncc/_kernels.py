@@ -207,6 +207,11 @@ class Tile:
     start: tuple[int, ...]  # where these go in `out`
     out: NDArray[np.float32]
 
+    @property
+    def here(self) -> Slices:
+        """Where in `out` the centres go."""
+        return tuple(slice(at, at + n) for at, n in zip(self.start, self.lengths, strict=True))
+
 
 class Workplace:
     """What the tiles of a stack use in turn, and how far their sums can be trusted."""
@@ -266,8 +271,7 @@ def ncc_of_tile(
     """
     size, pixels = prod(tile.shape), prod(tile.lengths)
     if any(scale == 0.0 for scale, _ in gauges):  # every window is flat
-        here = zip(tile.start, tile.lengths, strict=True)
-        tile.out[tuple(slice(start, start + length) for start, length in here)] = np.nan
+        tile.out[tile.here] = np.nan
         return True
     images = (tile.a, tile.b)
     for samples, (_, centre) in zip(images, gauges, strict=True):
@@ -349,7 +353,7 @@ def _sum_around_others(
     Sums keep the digits of samples near the centre: of a dark area beside a bright one, they
     keep those of one of both.
     """
-    here = tuple(slice(at, at + n) for at, n in zip(tile.start, tile.lengths, strict=True))
+    here = tile.here
     reach = (0, *(side // 2 for side in work.sides))
     first = [min(at, r) for at, r in zip((0, *tile.first), reach, strict=True)]
     inner = tuple(slice(at, at + n) for at, n in zip(first, tile.lengths, strict=True))

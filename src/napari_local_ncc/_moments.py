@@ -19,7 +19,7 @@ import numpy as np
 
 from napari_local_ncc._pearson import (
     count_undetermined,
-    is_flat,
+    find_flat,
     keep_valid_weight,
     pearson,
     store_weight,
@@ -27,7 +27,6 @@ from napari_local_ncc._pearson import (
 from napari_local_ncc._rows import (
     LANES,
     NOT_FINITE,
-    UNDETERMINED,
     U,
     accumulate_row,
     add_pair_row,
@@ -202,37 +201,6 @@ def _store_ncc(
     return count_undetermined(out, to, n)
 
 
-@inner
-def _find_flat(
-    work: Array,
-    total: int,
-    pitch: int,
-    weight: int,
-    rounding: float,
-    floors: Pair,
-    out: NDArray[np.float32],
-    to: Index,
-    n: int,
-) -> int:
-    """Set what surely is flat in a row of `out` to NaN; count what is left to `_exact`."""
-    m, z, y, x0 = to
-    undetermined = 0
-    for x in range(n):
-        if out[m, z, y, x0 + x] != UNDETERMINED:
-            continue
-        flat = False
-        for image in range(2):
-            p = total + image * pitch + x
-            flat |= is_flat(
-                work[weight + x], work[p], work[p + 2 * pitch], rounding, 0.0, floors[image]
-            )
-        if flat:
-            out[m, z, y, x0 + x] = np.nan
-        else:
-            undetermined += 1
-    return undetermined
-
-
 @cached
 def tile_ncc(
     a: Samples,
@@ -377,7 +345,16 @@ def tile_ncc(
                         )
                     pixel = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
                     if _store_ncc(work, total, pitch, weight, rounding, floors, out, pixel, n):
-                        undetermined += _find_flat(
-                            work, total, pitch, weight, rounding, floors, out, pixel, n
+                        undetermined += find_flat(
+                            work,
+                            (total,),
+                            pitch,
+                            weight,
+                            rounding,
+                            (0.0, 0.0),
+                            floors,
+                            out,
+                            pixel,
+                            n,
                         )
     return undetermined

@@ -96,3 +96,39 @@ def count_undetermined(out: NDArray[np.float32], at: Index, n: int) -> int:
     for x in range(U(n)):
         undetermined += out[m, z, y, first + x] == UNDETERMINED
     return undetermined
+
+
+@inner
+def find_flat(
+    work: Array,
+    places: tuple[int, ...],
+    pitch: int,
+    weight: int,
+    rounding: float,
+    drifts: Pair,
+    floors: Pair,
+    out: NDArray[np.float32],
+    to: Index,
+    n: int,
+) -> int:
+    """Set what surely is flat in a row of `out` to NaN; count what is left to `_exact`.
+
+    The sums of a window are those at `places`, added up; a, b, aa, bb are `pitch` apart.
+    """
+    m, z, y, x0 = to
+    undetermined = 0
+    for x in range(n):
+        if out[m, z, y, x0 + x] != UNDETERMINED:
+            continue
+        flat = False
+        for image in range(2):
+            mean = square = 0.0
+            for place in places:
+                mean += work[place + image * pitch + x]
+                square += work[place + (2 + image) * pitch + x]
+            flat |= is_flat(work[weight + x], mean, square, rounding, drifts[image], floors[image])
+        if flat:
+            out[m, z, y, x0 + x] = np.nan
+        else:
+            undetermined += 1
+    return undetermined

@@ -22,7 +22,7 @@ import numpy as np
 
 from napari_local_ncc._pearson import (
     count_undetermined,
-    is_flat,
+    find_flat,
     keep_valid_weight,
     pearson,
     store_weight,
@@ -31,7 +31,6 @@ from napari_local_ncc._rows import (
     BLOCK,
     LANES,
     NOT_FINITE,
-    UNDETERMINED,
     U,
     add3_row,
     add_row,
@@ -181,39 +180,6 @@ def _store_ncc(
     return count_undetermined(out, to, n)
 
 
-@inner
-def _find_flat(
-    work: Array,
-    sums: int,
-    k: int,
-    line: int,
-    rounding: float,
-    drifts: Pair,
-    floors: Pair,
-    out: NDArray[np.float32],
-    to: Index,
-    n: int,
-) -> int:
-    """Set what surely is flat in a row of `out` to NaN; count what is left to `_exact`."""
-    m, z, y, x0 = to
-    undetermined = 0
-    for x in range(n):
-        if out[m, z, y, x0 + x] != UNDETERMINED:
-            continue
-        flat = False
-        for image in range(2):
-            p, r = sums + image * PITCH + x, line + 2 * k + image * PITCH + x
-            mean = work[p] + work[p + k] + work[r]
-            p, r = p + 2 * PITCH, r + 2 * PITCH
-            square = work[p] + work[p + k] + work[r]
-            flat |= is_flat(work[WEIGHT + x], mean, square, rounding, drifts[image], floors[image])
-        if flat:
-            out[m, z, y, x0 + x] = np.nan
-        else:
-            undetermined += 1
-    return undetermined
-
-
 @cached
 def running_ncc(
     a: Samples,
@@ -357,7 +323,16 @@ def running_ncc(
                         keep_valid_weight(valid, here, min_valid, work, known, WEIGHT, n)
                     at = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
                     if _store_ncc(work, some, few, line, rounding, drifts, floors, out, at, n):
-                        undetermined += _find_flat(
-                            work, some, few, line, rounding, drifts, floors, out, at, n
+                        undetermined += find_flat(
+                            work,
+                            (some, some + few, line + 2 * few),
+                            PITCH,
+                            WEIGHT,
+                            rounding,
+                            drifts,
+                            floors,
+                            out,
+                            at,
+                            n,
                         )
     return undetermined
