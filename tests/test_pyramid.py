@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_local_ncc.pyramid import level_shapes, pyramid, update_pyramid
+from napari_local_ncc.pyramid import level_shapes, reduce_by, update_pyramid
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,10 @@ from napari_local_ncc.pyramid import level_shapes, pyramid, update_pyramid
 def test_a_pyramid_grown_in_parts_is_the_pyramid_of_the_whole(rng, shape, spatial, store):
     samples = rng.normal(size=shape).astype("f4")
     samples[..., 3:9] = np.nan
-    whole = pyramid(samples, spatial)
+    whole = [samples]
+    for shape_of_level in level_shapes(samples.shape, spatial)[1:]:
+        factors = [1 if n == m else 2 for n, m in zip(whole[-1].shape, shape_of_level, strict=True)]
+        whole.append(reduce_by(whole[-1], factors))
     assert [level.shape for level in whole] == level_shapes(shape, spatial)
     assert max(whole[-1].shape[-2:]) < 512
     levels = [np.full(level.shape, np.nan, "f4") for level in whole]

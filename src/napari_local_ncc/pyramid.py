@@ -26,27 +26,6 @@ def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
     return block_reduce(samples, tuple(factors), mean_of_defined, cval=np.nan)
 
 
-def pyramid(samples: NDArray[Any], spatial: Sequence[bool]) -> list[NDArray[Any]]:
-    """Return an array and coarser copies of it, each half as fine along the spatial axes.
-
-    Parameters
-    ----------
-    samples : ndarray of float
-        The finest level.
-    spatial : sequence of bool
-        Which axes to reduce.
-
-    Returns
-    -------
-    list of ndarray
-        From fine to coarse; the last has planes of less than 512 pixels a side.
-    """
-    levels = [samples]
-    for shape in level_shapes(samples.shape, spatial)[1:]:
-        levels.append(reduce_by(levels[-1], _factors(levels[-1].shape, shape)))
-    return levels
-
-
 def level_shapes(shape: tuple[int, ...], spatial: Sequence[bool]) -> list[tuple[int, ...]]:
     """Return the shapes of the levels of a pyramid, from fine to coarse."""
     shapes = [tuple(shape)]
