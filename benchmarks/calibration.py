@@ -20,8 +20,8 @@ import scipy.ndimage
 from scipy.stats import rankdata
 
 from napari_local_ncc import calibrate, local_ncc
+from napari_local_ncc.confidence import effective_samples
 from napari_local_ncc.io import read_image
-from napari_local_ncc.statistics import effective_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

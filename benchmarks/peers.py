@@ -30,7 +30,7 @@ import scipy.ndimage
 from skimage.metrics import structural_similarity
 
 from napari_local_ncc import local_ncc
-from napari_local_ncc.image import PLANE_CHUNK, VOLUME_CHUNK
+from napari_local_ncc.image.spatial_image import PLANE_CHUNK, VOLUME_CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

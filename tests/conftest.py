@@ -71,8 +71,8 @@ def napari_loaded():
     from napari._qt.qt_main_window import Window
     from npe2.manifest import _bases
 
-    from napari_local_ncc._napari.widget import LocalNCCWidget
-    from napari_local_ncc.pipeline import load_kernel
+    from napari_local_ncc._napari.compare.widget import LocalNCCWidget
+    from napari_local_ncc.maps.pipeline import load_kernel
 
     assert Window
     assert LocalNCCWidget

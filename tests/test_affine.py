@@ -13,7 +13,7 @@ from scipy import ndimage as ndi
 from skimage import data
 from skimage.io import imread
 
-from napari_local_ncc.registration.affine import AffineFit, estimate_affine
+from napari_local_ncc.registration.affine.estimate import AffineFit, estimate_affine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_local_ncc.arrows import ArrowTally, arrow_strides
+from napari_local_ncc.shift.arrows import ArrowTally, arrow_strides
 
 
 @given(

@@ -8,9 +8,9 @@ import scipy.ndimage
 from napari.layers import Labels, Vectors
 
 from napari_local_ncc import NCCParameters, confidence_map
-from napari_local_ncc._napari.compared import kind
-from napari_local_ncc._napari.layers import METADATA, spatial_image
-from napari_local_ncc.displacement import CLASSES, classify
+from napari_local_ncc._napari.layers.convert import METADATA, spatial_image
+from napari_local_ncc._napari.layers.map_layers import kind
+from napari_local_ncc.shift.interpret import CLASSES, classify
 
 PLUGIN = "napari-local-ncc"
 ALL = ("ncc", "confidence", "shift")

@@ -19,11 +19,11 @@ from napari_local_ncc import (
     local_ncc,
     local_shift,
 )
-from napari_local_ncc.bands import bands_on
-from napari_local_ncc.geometry import Grid
+from napari_local_ncc.confidence import Calibration, effective_samples
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.parameters import BANDS
-from napari_local_ncc.resampling import resample
-from napari_local_ncc.statistics import Calibration, effective_samples
+from napari_local_ncc.transforms.resampling import resample
 
 ALL = NCCParameters(radius=3, bands=BANDS, search=2)
 

@@ -17,7 +17,7 @@ from skimage.io import imsave
 
 from napari_local_ncc import local_ncc, read_map
 from napari_local_ncc.cli import main
-from napari_local_ncc.console import follow, interrupt
+from napari_local_ncc.cli.console import follow, interrupt
 from napari_local_ncc.progress import Progress
 
 
@@ -233,7 +233,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
 
 
 def test_an_interrupt_that_python_ignored_ends_the_run_at_the_next_step(monkeypatch):
-    monkeypatch.setattr("napari_local_ncc.console.INTERRUPTION", threading.Event())
+    monkeypatch.setattr("napari_local_ncc.cli.console.INTERRUPTION", threading.Event())
     done = []
 
     def steps():

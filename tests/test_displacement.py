@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 
 from napari_local_ncc import local_ncc, local_shift
-from napari_local_ncc.displacement import (
+from napari_local_ncc.shift.interpret import (
     CLASSES,
     class_shares,
     classify,

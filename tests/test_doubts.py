@@ -13,9 +13,9 @@ from skimage import data
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.registration import write_transform
-from napari_local_ncc.registration._candidates import search
-from napari_local_ncc.registration._overlap import ArrayPair, standardised
-from napari_local_ncc.registration._watch import Watch
+from napari_local_ncc.registration.engine_thread import Watch
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardised
+from napari_local_ncc.registration.translation.candidates import search
 
 
 def texture(shape, seed=0, sigma=1.5):

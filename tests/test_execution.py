@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_local_ncc.execution import compute_tiles
+from napari_local_ncc.chunked.tiles import compute_tiles
 
 
 def test_the_tiles_make_up_the_whole(rng):

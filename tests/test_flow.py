@@ -15,13 +15,15 @@ from scipy import ndimage
 
 from napari_local_ncc import Registration, SpatialImage, confidence_map, read_map, register
 from napari_local_ncc.cli import main
-from napari_local_ncc.deformation import jacobian
-from napari_local_ncc.geometry import Grid
+from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import write_map
-from napari_local_ncc.registration import _dense, flow, iter_register
-from napari_local_ncc.registration.flow import iter_flow
-from napari_local_ncc.resampling import resample
-from napari_local_ncc.summary import describe_registration
+from napari_local_ncc.registration import iter_register
+from napari_local_ncc.registration.flow import estimate as flow
+from napari_local_ncc.registration.flow import frame as _dense
+from napari_local_ncc.registration.flow.estimate import iter_flow
+from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.transforms.displacement_field import jacobian
+from napari_local_ncc.transforms.resampling import resample
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -262,7 +264,7 @@ def test_a_flow_that_makes_it_worse_is_said_and_not_applied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "napari_local_ncc.registration._dense.iter_flow", lambda *args, **options: spoilt()
+        "napari_local_ncc.registration.flow.frame.iter_flow", lambda *args, **options: spoilt()
     )
     image = texture((60, 60))
     start = np.eye(3)
@@ -656,8 +658,8 @@ def test_resampling_agrees_with_scipy_in_any_chunks(
     image = SpatialImage.from_array(moving)
     results = []
     for edge in (1024, 15):
-        monkeypatch.setattr("napari_local_ncc.image.PLANE_CHUNK", edge)
-        monkeypatch.setattr("napari_local_ncc.image.VOLUME_CHUNK", edge)
+        monkeypatch.setattr("napari_local_ncc.image.spatial_image.PLANE_CHUNK", edge)
+        monkeypatch.setattr("napari_local_ncc.image.spatial_image.VOLUME_CHUNK", edge)
         lazy = resample(image, image.grid, found, interpolation=order[0]).data
         results.append(lazy.compute())
     assert lazy.npartitions > 1

@@ -11,7 +11,7 @@ from skimage import data
 
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
-from napari_local_ncc.summary import describe_registration
+from napari_local_ncc.reports.describe import describe_registration
 
 SIDE = 128
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_local_ncc import Grid, NCCParameters
-from napari_local_ncc.geometry import apply_affine, invert_affine, whole_pixel_offset
-from napari_local_ncc.units import unit_name
+from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_pixel_offset
+from napari_local_ncc.geometry.units import unit_name
 
 
 @st.composite

@@ -12,11 +12,11 @@ import scipy.ndimage
 from skimage import data
 
 from napari_local_ncc import Registration, SpatialImage, local_ncc, register
-from napari_local_ncc.pairing import Pair
+from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.registration import iter_register
-from napari_local_ncc.registration._measure import detection_threshold, round_trip
-from napari_local_ncc.resampling import resample
-from napari_local_ncc.summary import describe_registration
+from napari_local_ncc.registration.evidence.agreement import detection_threshold, round_trip
+from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.transforms.resampling import resample
 
 
 def smooth_noise(seed, sigma=2.0, shape=(2, 90, 90)):

@@ -14,9 +14,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_local_ncc import read_map
-from napari_local_ncc._napari import plot
-from napari_local_ncc._napari.layers import METADATA, placement
-from napari_local_ncc._napari.layout import MAIN, dock_of
+from napari_local_ncc._napari.compare.layout import MAIN, dock_of
+from napari_local_ncc._napari.inspect import mpl_canvas as plot
+from napari_local_ncc._napari.layers.convert import METADATA, placement
 from napari_local_ncc.cli import main
 
 PLUGIN = "napari-local-ncc"
@@ -314,7 +314,7 @@ def test_deleting_maps_and_closing_harms_nothing(viewer, run, inspector, settle,
 
 def test_without_the_extra_the_rest_works(viewer, run, monkeypatch, qtbot, rng):
     for module in ("pixel_tab", "histogram_tab", "table_tab"):
-        monkeypatch.setattr(f"napari_local_ncc._napari.{module}.has_plots", lambda: False)
+        monkeypatch.setattr(f"napari_local_ncc._napari.inspect.{module}.has_plots", lambda: False)
     viewer.add_image(rng.normal(size=(40, 40)), name="a")
     viewer.add_image(rng.normal(size=(40, 40)), name="b")
     layer = run()

@@ -17,8 +17,8 @@ from imageio.v3 import imwrite as write_picture
 from yaozarrs import DimSpec, v04, v05
 from yaozarrs.write.v05 import write_bioformats2raw, write_image
 
+from napari_local_ncc.image.luminance import luminance
 from napari_local_ncc.io import read_image
-from napari_local_ncc.luminance import luminance
 
 RNG = np.random.default_rng(7)
 PAGES = RNG.integers(0, 2**16, (3, 2, 20, 30), dtype=np.uint16)

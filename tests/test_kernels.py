@@ -12,9 +12,9 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_local_ncc import _kernels, _rows, _tiles
-from napari_local_ncc._filters import ncc_by_filters
-from napari_local_ncc._running import WIDEST
+from napari_local_ncc.ncc.kernels import driver, rows, tiles
+from napari_local_ncc.ncc.kernels.running_sums import WIDEST
+from napari_local_ncc.ncc.separable import ncc_by_filters
 from oracle import brute_force_ncc
 
 TOLERANCE = 1e-6
@@ -26,7 +26,7 @@ def kernel(fixed, moving, mask=None, *, radius=3, **options):
     options = {"weights": "box", "min_std": 0.0, "min_valid": 0.5} | options
     whole = tuple(slice(0, n) for n in fixed.shape)
     images = [[(whole, image)] for image in (fixed, moving, mask) if image is not None]
-    return _kernels.ncc_of_pieces(*images, region=whole, radius=radius, **options)
+    return driver.ncc_of_pieces(*images, region=whole, radius=radius, **options)
 
 
 def assert_same(result, reference, tolerance=TOLERANCE):
@@ -56,10 +56,10 @@ def assert_exact(fixed, moving, mask=None, *, radius=3, at=None, **options):
 
 
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(_tiles, "PLANE_TILE", (5, 7))
-    monkeypatch.setattr(_tiles, "VOLUME_TILE", (3, 4, 5))
-    monkeypatch.setattr(_kernels, "block_width", lambda side: 3)
-    monkeypatch.setattr(_kernels, "running_block", lambda side: 3)
+    monkeypatch.setattr(tiles, "PLANE_TILE", (5, 7))
+    monkeypatch.setattr(tiles, "VOLUME_TILE", (3, 4, 5))
+    monkeypatch.setattr(driver, "block_width", lambda side: 3)
+    monkeypatch.setattr(driver, "running_block", lambda side: 3)
 
 
 @st.composite
@@ -153,7 +153,7 @@ def test_pieces_and_a_region_give_the_same(drawn, data):
     parts = [part for part in parts if all(p.start < p.stop for p in part)]
     images = [[(part, array[part].copy()) for part in parts] for array in arrays]
     options |= {"min_std": 0.0}
-    result = _kernels.ncc_of_pieces(*images, region=region, **options)
+    result = driver.ncc_of_pieces(*images, region=region, **options)
     assert_same(result, kernel(*arrays, **options)[region])
 
 
@@ -437,4 +437,4 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch):
         return njit(*args, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere_to_cache)
-    assert _rows.cached(lambda x: x + 1)(1) == 2
+    assert rows.cached(lambda x: x + 1)(1) == 2

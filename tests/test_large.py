@@ -7,8 +7,8 @@ import pytest
 import scipy.ndimage
 
 from napari_local_ncc import SpatialImage, register
-from napari_local_ncc.pairing import Pair
-from napari_local_ncc.registration._large import within
+from napari_local_ncc.image.pairing import Pair
+from napari_local_ncc.registration.multiresolution import within
 
 SIDE = 800
 FEW = 100 * 200**2  # bytes: 800 px a side are reduced to 200

@@ -16,20 +16,20 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_local_ncc import Grid, NCCParameters, SpatialImage, confidence_map
-from napari_local_ncc._napari.job import Job, run_job
-from napari_local_ncc._napari.layers import (
+from napari_local_ncc._napari.layers.convert import (
     layer_grid,
     mask_image,
     placement,
     placement_on,
     spatial_image,
 )
-from napari_local_ncc._napari.product import Output, Product
-from napari_local_ncc._napari.result_layer import ResultLayer
-from napari_local_ncc.geometry import apply_affine
-from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.resampling import mask_on
-from napari_local_ncc.summary import describe_pairing
+from napari_local_ncc._napari.results.job import Job, run_job
+from napari_local_ncc._napari.results.result_layer import ResultLayer
+from napari_local_ncc._napari.results.result_spec import Output, Product
+from napari_local_ncc.geometry.affine import apply_affine
+from napari_local_ncc.image.pairing import pair_images
+from napari_local_ncc.reports.describe import describe_pairing
+from napari_local_ncc.transforms.resampling import mask_on
 
 DEFAULTS = NCCParameters()
 

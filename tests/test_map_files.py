@@ -12,13 +12,13 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_local_ncc.bands import bands_on
-from napari_local_ncc.geometry import Grid
-from napari_local_ncc.image import map_chunks
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io import check_output, iter_write_map, read_image, read_map, write_map
 from napari_local_ncc.io.map_document import KEY
+from napari_local_ncc.maps.bands import bands_on
+from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.pipeline import ConfidenceMap
 from napari_local_ncc.registration import Registration
 
 RNG = np.random.default_rng(7)

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_local_ncc import local_ncc, ncc
-from napari_local_ncc._filters import ncc_by_filters
+from napari_local_ncc import local_ncc
+from napari_local_ncc.ncc import dispatch as ncc
+from napari_local_ncc.ncc.separable import ncc_by_filters
 from oracle import brute_force_ncc
 
 TOLERANCE = 1e-6

@@ -17,9 +17,9 @@ from napari_local_ncc import (
     local_ncc,
     register,
 )
-from napari_local_ncc.geometry import apply_affine
-from napari_local_ncc.pairing import pair_images
-from napari_local_ncc.resampling import mask_on, resample
+from napari_local_ncc.geometry.affine import apply_affine
+from napari_local_ncc.image.pairing import pair_images
+from napari_local_ncc.transforms.resampling import mask_on, resample
 
 
 def pattern(world):

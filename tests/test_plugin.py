@@ -64,7 +64,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_library_never_loads_napari():
-    modules = "napari_local_ncc.cli, napari_local_ncc.io, napari_local_ncc.plots"
+    modules = "napari_local_ncc.cli, napari_local_ncc.io, napari_local_ncc.reports.figures"
     names = "local_ncc, register, confidence_map, read_image, write_map, read_map"
     code = (
         f"import sys, {modules}; from napari_local_ncc import {names}; "
@@ -156,3 +156,17 @@ def test_a_wheel_in_a_clean_environment_works(repository, tmp_path):
     run(scripts / "local-ncc", "demo", "-o", "demo")
     assert (tmp_path / "demo" / "ncc.ome.zarr" / "zarr.json").exists()
     assert (tmp_path / "demo" / "figure.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("displacement", "classify"),
+        ("recipe", "as_python"),
+        ("refine", "refine"),
+        ("statistics", "effective_samples"),
+        ("tables", "label_table"),
+    ],
+)
+def test_what_the_documents_taught_is_still_found(module, name):
+    assert callable(getattr(import_module(f"napari_local_ncc.{module}"), name))

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 
 from napari_local_ncc import Registration, confidence_map, local_ncc
-from napari_local_ncc._napari.layers import PREVIEW, layer_grid
-from napari_local_ncc._napari.visible import View, visible_box
-from napari_local_ncc.geometry import Grid
-from napari_local_ncc.image import SpatialImage
+from napari_local_ncc._napari.layers.convert import PREVIEW, layer_grid
+from napari_local_ncc._napari.preview.view import View, visible_box
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.spatial_image import SpatialImage
+from napari_local_ncc.maps.region import part_of_map
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.part import part_of_map
 
 PLUGIN = "napari-local-ncc"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_local_ncc.pyramid import level_shapes, reduce_by, update_pyramid
+from napari_local_ncc.image.pyramid import level_shapes, reduce_by, update_pyramid
 
 
 @pytest.mark.parametrize(

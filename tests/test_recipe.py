@@ -23,7 +23,7 @@ from napari_local_ncc import (
     write_map,
 )
 from napari_local_ncc.cli import main
-from napari_local_ncc.recipe import OUTPUT, as_command_line, as_python, checked_files
+from napari_local_ncc.reports.recipe import OUTPUT, as_command_line, as_python, checked_files
 
 UM = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
 

@@ -5,8 +5,8 @@ import pytest
 import scipy.ndimage
 
 from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
-from napari_local_ncc.geometry import Grid
-from napari_local_ncc.refine import refine
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.maps.refinement import refine
 
 PARAMETERS = NCCParameters(radius=5, search=3)
 

@@ -12,15 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.io import imread
 
-from napari_local_ncc import (
-    Registration,
-    SpatialImage,
-    confidence_map,
-    read_image,
-    register,
-)
+from napari_local_ncc import Registration, SpatialImage, confidence_map, read_image, register
 from napari_local_ncc.registration import iter_register
-from napari_local_ncc.summary import describe_registration
+from napari_local_ncc.reports.describe import describe_registration
 
 
 def texture(shape, seed=0):

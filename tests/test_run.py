@@ -15,13 +15,14 @@ import zarr
 from napari.layers import Vectors
 
 from napari_local_ncc import local_ncc
-from napari_local_ncc._napari import blank, job
-from napari_local_ncc._napari.job import Landed, Outcome
-from napari_local_ncc._napari.layers import METADATA
-from napari_local_ncc._napari.product import Product
-from napari_local_ncc._napari.result_layer import ResultLayer
-from napari_local_ncc._napari.run import Run
-from napari_local_ncc.geometry import Grid
+from napari_local_ncc._napari.layers.convert import METADATA
+from napari_local_ncc._napari.results import allocate as blank
+from napari_local_ncc._napari.results import job
+from napari_local_ncc._napari.results.job import Landed, Outcome
+from napari_local_ncc._napari.results.result_layer import ResultLayer
+from napari_local_ncc._napari.results.result_spec import Product
+from napari_local_ncc._napari.results.run import Run
+from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.progress import Progress
 
 PLUGIN = "napari-local-ncc"
@@ -452,7 +453,7 @@ def test_a_layer_that_cannot_be_updated_is_as_before(viewer, dock, run, said, mo
     def broken(*_):
         raise RuntimeError("napari stumbles")
 
-    monkeypatch.setattr("napari_local_ncc._napari.result_layer.set_changed", broken)
+    monkeypatch.setattr("napari_local_ncc._napari.results.result_layer.set_changed", broken)
     dock["radius"].value = 9
     run(dock)
     assert viewer.layers[2:] == [layer]

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_local_ncc import _search, local_ncc, local_shift
-from napari_local_ncc.shift import shift_depth, shift_of_pieces
+from napari_local_ncc import local_ncc, local_shift
+from napari_local_ncc.shift import search as _search
+from napari_local_ncc.shift.dispatch import shift_depth, shift_of_pieces
 
 TOLERANCE = 1e-6
 EXACT = 1e-4  # px: what the rounding of NCC does to a shift

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, rankdata
 
 from napari_local_ncc import Calibration, calibrate, local_ncc
-from napari_local_ncc.progress import Progress, finished
-from napari_local_ncc.statistics import (
+from napari_local_ncc.confidence import (
     ConfidenceTally,
     effective_samples,
     false_discovery_threshold,
     iter_calibrate,
     margin,
 )
+from napari_local_ncc.progress import Progress, finished
 
 
 def texture(rng, shape, sigma=1.0):

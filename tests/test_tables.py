@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_local_ncc import NCCParameters, SpatialImage, local_ncc
+from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.cli import main
-from napari_local_ncc.execution import compute_tiles
-from napari_local_ncc.geometry import Grid
-from napari_local_ncc.pipeline import ConfidenceMap
-from napari_local_ncc.tables import frame_table, label_table, tally_frames, write_csv
-from napari_local_ncc.tally import GroupTally
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.maps.pipeline import ConfidenceMap
+from napari_local_ncc.reports.grouped_histogram import GroupTally
+from napari_local_ncc.reports.tables import frame_table, label_table, tally_frames, write_csv
 
 
 def make_map(values, bands=("ncc",), **place):

@@ -13,7 +13,7 @@ from scipy import ndimage as ndi
 from skimage import data
 from skimage.io import imread
 
-from napari_local_ncc.registration.translation import Translation, estimate_translation
+from napari_local_ncc.registration.translation.estimate import Translation, estimate_translation
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,9 @@ import pytest
 import scipy.ndimage
 
 from napari_local_ncc import local_ncc
-from napari_local_ncc._napari import layers, widget
-from napari_local_ncc._napari.layers import METADATA
+from napari_local_ncc._napari.compare import widget
+from napari_local_ncc._napari.layers import convert as layers
+from napari_local_ncc._napari.layers.convert import METADATA
 
 PLUGIN = "napari-local-ncc"
 FIELDS = ("fixed", "moving", "registration", "radius", "weights", "mask", "run", "cancel")
@@ -218,7 +219,7 @@ def test_a_second_run_does_the_same_as_the_first(viewer, dock, run, rng):
 
 
 def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
-    from napari_local_ncc._napari import fields
+    from napari_local_ncc._napari.compare import fields
 
     def enabled():
         entries = fields.main_fields()["registration"].native.model()

@@ -6,7 +6,7 @@ import pytest
 from magicgui.widgets import CheckBox, Container, Label, ProgressBar
 from qtpy.QtWidgets import QLabel
 
-from napari_local_ncc._napari.widget import _within
+from napari_local_ncc._napari.compare.widget import _within
 
 PLUGIN = "napari-local-ncc"
 

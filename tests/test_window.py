@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, register
+from napari_local_ncc.confidence import effective_samples
+from napari_local_ncc.maps.window import window_pair
 from napari_local_ncc.sample_data import brain_slice, drifting_series, head_volume
-from napari_local_ncc.statistics import effective_samples
-from napari_local_ncc.window import window_pair
 
 
 def pearson(pair):

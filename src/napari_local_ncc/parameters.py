@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.geometry.grid import Grid
 
 Weights = Literal["box", "gaussian"]
 Interpolation = Literal["linear", "cubic"]

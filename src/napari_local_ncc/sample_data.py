@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.ndimage
 
-from napari_local_ncc.image import SpatialImage
-from napari_local_ncc.io import read_image
+from napari_local_ncc.image.spatial_image import SpatialImage
+from napari_local_ncc.io.reading import read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc import sample_data
-from napari_local_ncc._napari.layers import placement_on
+from napari_local_ncc._napari.layers.convert import placement_on
 
 if TYPE_CHECKING:
-    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.sample_data import SamplePair
 
 LayerData = tuple[Any, dict[str, Any], str]

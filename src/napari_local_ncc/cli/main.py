@@ -9,9 +9,13 @@ import sys
 
 import typer
 
-from napari_local_ncc.cli import applying, comparing, demonstration, informing, registering
+from napari_local_ncc.cli import apply as applying
+from napari_local_ncc.cli import demo as demonstration
+from napari_local_ncc.cli import info as informing
+from napari_local_ncc.cli import map as comparing
+from napari_local_ncc.cli import register as registering
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.console import INTERRUPTION, interrupt, say
+from napari_local_ncc.cli.console import INTERRUPTION, interrupt, say
 
 __all__ = ["applying", "comparing", "demonstration", "informing", "main", "registering"]
 

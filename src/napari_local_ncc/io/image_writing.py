@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.execution import compute_tiles
+from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.image.spatial_image import SpatialImage
 
 
 def iter_write_image(

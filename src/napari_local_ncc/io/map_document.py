@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.geometry import Grid
+from napari_local_ncc.confidence.calibration import Calibration
+from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io.stored import ReadError
+from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.pipeline import ConfidenceMap
-from napari_local_ncc.registration import Registration
-from napari_local_ncc.statistics import Calibration
+from napari_local_ncc.transforms.registration import Registration
 
 if TYPE_CHECKING:
     import dask.array as da

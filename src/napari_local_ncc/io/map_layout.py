@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.geometry import CHANNEL_LABELS, Grid
-from napari_local_ncc.image import map_chunks
-from napari_local_ncc.units import PIXEL, unit_factor
+from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
+from napari_local_ncc.geometry.units import PIXEL, unit_factor
+from napari_local_ncc.image.spatial_image import map_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
-    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 BAND_AXIS = 0  # of the bands array; axis k of the grid is its axis k + 1
 KINDS = ("time", "channel", "custom", "space")  # in the order of an OME file

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.geometry import Grid
-from napari_local_ncc.image import map_chunks
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.map_document import describe, missing_document, restore
 from napari_local_ncc.io.npy import npy_array
 from napari_local_ncc.io.stored import lazy
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
 @contextmanager

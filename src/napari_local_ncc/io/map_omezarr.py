@@ -12,18 +12,18 @@ from dask.array.core import normalize_chunks, slices_from_chunks
 from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
 
-from napari_local_ncc.bands import bands_on
+from napari_local_ncc.geometry.units import PIXEL
+from napari_local_ncc.image.pyramid import SMALLEST_PLANE, reduce_by
 from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.stored import lazy
-from napari_local_ncc.pyramid import SMALLEST_PLANE, reduce_by
-from napari_local_ncc.units import PIXEL
+from napari_local_ncc.maps.bands import bands_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.stored import lazy
-from napari_local_ncc.units import PIXEL, unit_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc.pipeline import ConfidenceMap
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
 @contextmanager

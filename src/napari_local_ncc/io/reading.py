@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_local_ncc.image.source import Source
 from napari_local_ncc.io import npy, omezarr, picture, tiff
 from napari_local_ncc.io.stored import READABLE, ReadError, StoredImage
-from napari_local_ncc.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
-    from napari_local_ncc.image import SpatialImage
+    from napari_local_ncc.image.spatial_image import SpatialImage
 
 
 def read_image(

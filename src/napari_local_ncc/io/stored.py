@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.geometry import INDEPENDENT_LABELS, Grid
-from napari_local_ncc.image import SpatialImage, map_chunks
-from napari_local_ncc.luminance import luminance, one_sample
+from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, Grid
+from napari_local_ncc.geometry.units import PIXEL, unit_name
+from napari_local_ncc.image.luminance import luminance, one_sample
+from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.parameters import check_real
-from napari_local_ncc.units import PIXEL, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

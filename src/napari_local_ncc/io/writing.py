@@ -11,21 +11,21 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.bands import bands_on
-from napari_local_ncc.execution import Tile, compute_tiles
+from napari_local_ncc.chunked.tiles import Tile, compute_tiles
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_npy import create_npy, read_npy_map, sidecar
 from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
 from napari_local_ncc.io.stored import ReadError
+from napari_local_ncc.maps.bands import bands_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from napari_local_ncc.geometry import Grid
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.parameters import NCCParameters
-    from napari_local_ncc.pipeline import ConfidenceMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,14 @@
+from .confidence import Calibration as Calibration
+from .confidence import calibrate as calibrate
+from .geometry import Grid as Grid
+from .image import SpatialImage as SpatialImage
+from .io import read_image as read_image
+from .io import read_map as read_map
+from .io import write_map as write_map
+from .maps import ConfidenceMap as ConfidenceMap
+from .maps import confidence_map as confidence_map
+from .ncc import local_ncc as local_ncc
+from .parameters import NCCParameters as NCCParameters
+from .registration import register as register
+from .shift import local_shift as local_shift
+from .transforms import Registration as Registration

@@ -1,0 +1,247 @@
+"""The fields of the dock widget: what can be chosen, and why one would."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSpinBox,
+    LineEdit,
+    SpinBox,
+    Widget,
+)
+from napari import current_viewer
+from qtpy.QtWidgets import QComboBox
+
+from napari_local_ncc._napari.layers.convert import image_layers, mask_layers
+from napari_local_ncc.registration.door import MODELS, NEED_SIMPLEITK
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+
+EXISTING = "existing"
+
+
+def main_fields() -> Container:
+    """Return what every user chooses."""
+    fields = [
+        ComboBox(
+            name="fixed",
+            choices=_image_choices,
+            tooltip="The reference: the result lies on its pixels.",
+        ),
+        ComboBox(
+            name="moving",
+            choices=_image_choices,
+            tooltip="The image to compare with it, brought onto its pixels.",
+        ),
+        ComboBox(
+            name="registration",
+            choices=[
+                ("already aligned", "none"),
+                *((m, m) for m in MODELS if m != "none"),
+                ("existing transform", EXISTING),
+            ],
+            tooltip="How to move the moving image onto the fixed one first: the simplest that can "
+            "explain how they differ. Translation is for images of the same kind of contrast, "
+            "the others for any. High similarity afterwards is no proof that it is right.",
+        ),
+        CheckBox(
+            name="refine",
+            label="",
+            text="refine by the residual shift",
+            tooltip="Then let the shift that the map shows bend the transform, until "
+            "the map gets no better. Takes the time of some maps, and the memory of all bands. It "
+            "makes images more alike where they show different things, too.",
+        ),
+        ComboBox(
+            name="window",
+            choices=[("2-D, plane by plane", 2), ("3-D", 3)],
+            tooltip="2-D takes every plane or frame on its own; 3-D compares volumes.",
+        ),
+        SpinBox(
+            name="radius",
+            label="radius (px)",
+            value=4,
+            min=1,
+            max=10_000,
+            tooltip="The window is 2 x radius + 1 pixels wide. Small shows detail, "
+            "large is less noisy.",
+        ),
+        ComboBox(
+            name="weights",
+            choices=["box", "gaussian"],
+            tooltip="Box: all pixels of a window count the same. "
+            "Gaussian: the middle counts more (sigma = radius / 3).",
+        ),
+        _also(),
+        ComboBox(
+            name="mask",
+            choices=_mask_choices,
+            nullable=True,
+            tooltip="Labels, shapes, or an image that is > 0 where samples may be used; "
+            "mask out what must not speak for the rest.",
+        ),
+        ComboBox(
+            name="unitless",
+            label="missing units",
+            choices=[("as shown in the viewer", "numbers"), ("same pixels", "pixels")],
+            tooltip="One layer has no physical units: are its coordinates the numbers that "
+            "the viewer shows, or are its pixels the other layer's pixels?",
+        ),
+        _pick("fixed_pick", "pick of fixed"),
+        _pick("moving_pick", "pick of moving"),
+        SpinBox(
+            name="level",
+            label="resolution level",
+            max=20,
+            tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser and faster.",
+        ),
+        CheckBox(
+            name="preview",
+            label="",
+            text="live preview",
+            tooltip="Show the NCC of what is in view while you turn the knobs, pan and zoom. "
+            "Its values are those that Run will give; it never registers by itself.",
+        ),
+    ]
+    _grey_out_what_needs_simpleitk(next(f for f in fields if f.name == "registration"))
+    return grouped(fields)
+
+
+def more_fields() -> Container:
+    """Return what some users choose sometimes."""
+    return grouped(
+        [
+            LineEdit(
+                name="exact_radius",
+                label="exact radius",
+                tooltip="Instead of pixels, a length such as 0.5 um, or one radius per axis such "
+                "as 0, 4, 4; empty: the radius above.",
+            ),
+            ComboBox(
+                name="interpolation",
+                choices=["linear", "cubic"],
+                tooltip="How moving is sampled where its pixels do not coincide with fixed's. "
+                "Cubic keeps more of the finest structure, and takes longer.",
+            ),
+            LineEdit(
+                name="min_std",
+                label="least contrast",
+                value="0",
+                tooltip="A window whose standard deviation is at or below this (intensity units) "
+                "is undefined; raise it to the camera's noise to blank the background.",
+            ),
+            FloatSpinBox(
+                name="min_valid",
+                label="least valid share",
+                value=0.5,
+                min=0,
+                max=1,
+                step=0.1,
+                tooltip="A window with a smaller share of valid samples is undefined; lower it to "
+                "see more beside masks and borders, raise it to trust more.",
+            ),
+            ComboBox(
+                name="on_cancel",
+                label="on cancel",
+                choices=[("keep finished tiles", "keep"), ("remove the layer", "remove")],
+                tooltip="What Cancel does with what is finished; kept tiles are named partial.",
+            ),
+            CheckBox(
+                name="add_registered",
+                label="",
+                text="add registered moving layer",
+                tooltip="Also add the moving image as it was compared: flicker it with fixed to "
+                "judge the registration by eye.",
+            ),
+            CheckBox(
+                name="keep",
+                label="",
+                text="keep earlier results",
+                tooltip="Add a new layer at every run, to compare settings; otherwise a run of "
+                "the same pair updates its layer in place.",
+            ),
+        ]
+    )
+
+
+def _also() -> Container:
+    """Return what to compute beside the NCC, in one row."""
+    fields = [
+        CheckBox(
+            name="confidence",
+            text="confidence",
+            tooltip="1 - the probability that unrelated structure of the texture here looks as "
+            "similar; calibrated on these images. Tells a high NCC in fine texture from one in a "
+            "blur. Costs about as much as the NCC.",
+        ),
+        CheckBox(
+            name="shift",
+            text="shift ±",
+            tooltip="Where windows disagree: are they displaced, and by how much (to 0.01 to 0.1 "
+            "px), or really different? Costs as much as an NCC for every displacement searched.",
+        ),
+        SpinBox(
+            name="search",
+            value=3,
+            min=1,
+            max=50,
+            tooltip="How far to look for the shift, in pixels of fixed; a longer one is not seen. "
+            "The time grows with (2 x search + 1) to the number of axes of the window.",
+        ),
+    ]
+    fields[-1].native.setFixedWidth(90)  # two digits and the buttons
+    row = Container(
+        name="also", label="also compute", layout="horizontal", labels=False, widgets=fields
+    )
+    row.margins = (0, 0, 0, 0)
+    row.native.layout().setSpacing(4)  # or the row would widen the dock
+    return row
+
+
+def grouped(fields: list[Widget]) -> Container:
+    """Return fields below each other, with their labels."""
+    for field in fields:
+        if isinstance(field, ComboBox):  # a long layer name must not widen the dock
+            field.native.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            field.native.setMinimumContentsLength(12)
+    group = Container(widgets=fields, labels=True)
+    group.margins = (0, 0, 0, 0)
+    return group
+
+
+def _grey_out_what_needs_simpleitk(registration: ComboBox) -> None:
+    if find_spec("SimpleITK") is not None:
+        return
+    entries = registration.native.model()
+    for row in range(entries.rowCount()):
+        if entries.item(row).text() in NEED_SIMPLEITK:
+            entries.item(row).setEnabled(False)
+            entries.item(row).setToolTip("pip install 'napari-local-ncc[registration]'")
+
+
+def _image_choices(_: ComboBox) -> list[Image]:
+    viewer = current_viewer()
+    return [] if viewer is None else image_layers(viewer)
+
+
+def _mask_choices(_: ComboBox) -> list[Layer]:
+    viewer = current_viewer()
+    return [] if viewer is None else mask_layers(viewer)
+
+
+def _pick(name: str, label: str) -> LineEdit:
+    edit = LineEdit(
+        name=name,
+        label=label,
+        tooltip="Take one channel or time point only: c=0, t=3. Empty: all of them.",
+    )
+    edit.native.setPlaceholderText("all; or c=0, t=3")
+    return edit

@@ -1,0 +1,369 @@
+"""The dock widget: choose two layers, run, get an NCC layer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container
+from napari.layers import Image, Points
+from napari.utils.notifications import ErrorNotification, notification_manager, show_error
+from qtpy.QtWidgets import QApplication
+
+from napari_local_ncc._napari.compare.apply_transform import add_moved_points, run_application
+from napari_local_ncc._napari.compare.fields import EXISTING, main_fields, more_fields
+from napari_local_ncc._napari.compare.layout import (
+    MAIN,
+    FittingScroll,
+    Section,
+    TextScroll,
+    actions,
+    align_labels,
+    progress_bar,
+    reports,
+    show_guide,
+)
+from napari_local_ncc._napari.compare.preferences import preferences, remember
+from napari_local_ncc._napari.compare.read_fields import Choices
+from napari_local_ncc._napari.compare.transforms_section import Transforms
+from napari_local_ncc._napari.compare.welcome import welcome
+from napari_local_ncc._napari.layers.convert import METADATA, default_window_ndim, has_units
+from napari_local_ncc._napari.preview.preview import LivePreview
+from napari_local_ncc._napari.results.job import BAD_INPUT, Failure, Outcome, run_job
+from napari_local_ncc._napari.results.result_layer import LayerError
+from napari_local_ncc._napari.results.run import Run
+from napari_local_ncc.reports.describe import describe_pairing, describe_registration
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator, Iterator
+
+    import napari
+    from magicgui.widgets import Widget
+
+    from napari_local_ncc._napari.results.job import Job, Message
+    from napari_local_ncc.progress import Progress
+
+STEPS = {
+    "start": "Starting",
+    "register": "Registering",
+    "refine": "Refining",
+    "calibrate": "Calibrating",
+    "load": "Loading the kernel (a few seconds after an installation)",
+    "compare": "Comparing",
+    "resample": "Resampling",
+}
+TITLES = {
+    "ncc": "NCC",
+    "confidence": "Confidence",
+    "detects": "Detection",
+    "fallback": "Calibration",
+    "shift": "Shift",
+    "classes": "Classes, in blue, yellow and purple",
+}
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "data")
+
+
+class LocalNCCWidget(Container):
+    """Compare two image layers window by window.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers come from and the results go.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
+        self._run: Run | None = None
+        self._job: Job | None = None
+        self._pair: list[Image] = []
+        self._complaint = ""  # the last error that was said
+        self._transforms = Transforms(viewer)
+        self._choices = Choices(viewer, self, self._transforms)
+        self._transform_section = Section(
+            "transform_section",
+            "Transform: load, save, apply",
+            self._transforms,
+            "Use a transform again: for other channels, labels and points, or from a file.",
+        )
+        self._fields = Container(
+            widgets=[
+                main_fields(),
+                Section("more", "More settings", more_fields(), "Limits, interpolation, output."),
+                self._transform_section,
+            ],
+            labels=False,
+        )
+        self._fields.margins = (0, 0, 0, 0)
+        self._welcome = welcome(viewer)
+        said = reports()
+        super().__init__(
+            widgets=[self._welcome, self._fields, actions(), progress_bar(), said], labels=False
+        )
+        self.native.setObjectName(MAIN)
+        self._scroll = FittingScroll(self._fields)
+        self.native.layout().insertWidget(1, self._scroll)
+        self.native.layout().addWidget(TextScroll(said.native), 1)
+        self._preview = LivePreview(viewer, self, self._choices.job)
+        self._start_from_preferences()
+        self._connect()
+        self._set_running(False)
+        self.reset_choices()
+
+    def _connect(self) -> None:
+        for layer in ("fixed", "moving"):
+            self[layer].changed.connect(self._offer_choices)
+        self._fields.changed.connect(self._show_plan)
+        self._fields.changed.connect(self._preview.refresh)
+        presses: dict[str, Callable[[], object]] = {
+            "more": self._offer_choices,
+            "transform_section": self._offer_choices,
+            "run": partial(self._begin, compare=True),
+            "register": partial(self._begin, compare=False),
+            "cancel": self._cancel,
+            "guide": lambda: show_guide(self.native),
+            "load_transform": self._load_transform,
+            "save_transform": self._save_transform,
+            "apply_transform": self._apply_transform,
+        }
+        for name, action in presses.items():
+            self[name].changed.connect(_without_value(action))
+        self.native.destroyed.connect(self._quit)
+        QApplication.instance().aboutToQuit.connect(self._quit)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Find a field by its name, wherever the layout has put it, or by position."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        return next(field for field in _within(self) if field.name == key)
+
+    def _start_from_preferences(self) -> None:
+        """Set every field that has a preference."""
+        names = {field.name for field in _within(self)}
+        for name, value in preferences().items():
+            if name in names:
+                self[name].value = value
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the layers that are there now, a different one for fixed and for moving."""
+        super().reset_choices()
+        others = [  # our own results are compared only where the user chooses them
+            layer
+            for layer in self["moving"].choices
+            if layer is not self["fixed"].value and METADATA not in layer.metadata
+        ]
+        if others and self["moving"].value is self["fixed"].value:
+            self["moving"].value = others[0]
+        self._offer_choices()
+
+    def _offer_choices(self, *_: Any) -> None:
+        """Show the fields that matter for the two layers, and what would be done."""
+        align_labels(self._fields)
+        layers = [self[name].value for name in ("fixed", "moving")]
+        both = all(layer is not None for layer in layers)
+        deep = both and max(layer.ndim for layer in layers) > 2
+        self._welcome.visible = is_empty = not self["fixed"].choices
+        self._scroll.setVisible(not is_empty)
+        self["window"].visible = deep
+        if layers != self._pair:
+            self._follow(layers)
+            if self["message"].value == self._complaint:
+                self["message"].value = ""  # it was about other layers
+            if both:  # what the user chose for a pair is kept
+                self["window"].value = default_window_ndim(*layers) if deep else 2
+        for name, layer in zip(("fixed_pick", "moving_pick"), layers, strict=True):
+            self[name].visible = both and (layer.ndim > 2 or layer.rgb)
+        self["level"].visible = both and any(layer.multiscale for layer in layers)
+        self["unitless"].visible = both and has_units(layers[0]) != has_units(layers[1])
+        self._show_plan()
+
+    def _follow(self, layers: list[Image]) -> None:
+        """Keep the plan true when the chosen layers are edited."""
+        for layer in filter(None, self._pair):
+            for name in PLACE:
+                getattr(layer.events, name).disconnect(self._offer_choices)
+        for layer in filter(None, layers):
+            for name in PLACE:
+                getattr(layer.events, name).connect(self._offer_choices)
+        self._pair = layers
+
+    def _show_plan(self, *_: Any) -> None:
+        self["radius"].enabled = not self["exact_radius"].value.strip()
+        self["search"].enabled = self["shift"].value or self["refine"].value
+        if self["registration"].value == EXISTING and not self._transform_section.is_unfolded:
+            self._transform_section.unfold()
+        try:
+            fixed, moving = self._choices.images()
+            registration = self._choices.registration()
+            plan = describe_pairing(
+                fixed,
+                moving,
+                self._choices.parameters(),
+                self["unitless"].value,
+                model="none" if registration else self["registration"].value,
+                registration=registration,
+            )
+        except BAD_INPUT as error:
+            plan = str(error)
+        self["plan"].value = plan
+
+    def _begin(self, *, compare: bool) -> None:
+        self._offer_choices()  # the layers may have been edited since
+        try:
+            job = self._choices.job(compare=compare)
+        except BAD_INPUT as error:
+            self._fail(error)
+            return
+        settings = {field.name: field.value for field in _within(self) if hasattr(field, "value")}
+        if settings["registration"] == EXISTING:
+            del settings["registration"]  # the next session does not have it
+        remember(settings)
+        self._launch(partial(run_job, job), job)
+
+    def _launch(
+        self,
+        steps_of: Callable[[threading.Event], Generator[Message, None, Outcome]],
+        job: Job | None = None,
+    ) -> None:
+        if self._run is not None:
+            self._fail(ValueError("One run at a time: cancel the one that is going, or wait."))
+            return
+        self._set_running(True)
+        self._job = job
+        self["message"].value = "Starting"
+        self._run = Run(self._viewer, steps_of, keep_earlier=self["keep"].value)
+        self._run.progressed.connect(self._show_progress)
+        self._run.ended.connect(self._receive)
+        self._run.start()
+
+    def _show_progress(self, progress: Progress, seconds_left: float | None) -> None:
+        bar = self["progress"]
+        left = "" if seconds_left is None else f", {_duration(seconds_left)} left"
+        bar.native.setUpdatesEnabled(False)  # else it draws the window at once, canvas and all
+        bar.native.setFormat(f"%p %{left}")
+        bar.max, bar.value = max(progress.total, 1), progress.done
+        bar.native.setUpdatesEnabled(True)
+        part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
+        step, comma, round_ = progress.step.partition(",")
+        metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
+        self["message"].value = STEPS[step] + comma + round_ + part + metric
+
+    def _receive(self, result: Outcome | Failure | None) -> None:
+        self._set_running(False)
+        if result is None:
+            self["message"].value = "Stopped, since the result's layer was removed."
+        elif isinstance(result, Outcome):
+            self._report(result)
+        elif isinstance(result.error, (*BAD_INPUT, LayerError)):
+            self._fail(result.error)
+        else:
+            raise result.error  # a defect of ours: napari shows it with its traceback
+
+    def _report(self, outcome: Outcome) -> None:
+        if self._job is not None:
+            self._preview.use(self._job, outcome.registration)
+        lines = [f"{TITLES[title]}: {text}" for title, text in outcome.lines.items()]
+        if outcome.registration is not None:
+            lines.append(f"Registration: {describe_registration(outcome.registration)}")
+            self._transforms.keep(
+                f"the last one: {outcome.registration.model}", outcome.registration
+            )
+        if outcome.refinement is not None:
+            lines.append(f"Refined: {outcome.refinement}")
+        self["message"].value = ".\n".join(lines)
+
+    def _fail(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        self["message"].value = self._complaint = text
+        if error.__cause__ is None:
+            show_error(text)
+        else:  # not ours: with its traceback
+            notification_manager.dispatch(ErrorNotification(error))
+
+    def _cancel(self) -> None:
+        if self._run is None:
+            return
+        keep = self["on_cancel"].value == "keep"
+        try:
+            progress = self._run.cancel(keep=keep)
+        finally:  # whatever a layer may raise, the next run can begin
+            self._set_running(False)
+        kept = keep and progress.done and progress.step in ("compare", "resample")
+        self["message"].value = (
+            f"Cancelled; {progress.done} of {progress.total} tiles are finished and kept."
+            if kept
+            else "Cancelled; nothing was added."
+        )
+
+    def _quit(self) -> None:
+        """End what is running, and show nothing more: the widget is gone."""
+        self._preview.close()
+        if self._run is not None:
+            self._run.ended.disconnect()
+            self._run.progressed.disconnect()
+            self._run.abandon()
+            self._run = None
+
+    def _set_running(self, running: bool) -> None:
+        for name in ("run", "register", "apply_transform"):
+            self[name].enabled = not running
+        self["cancel"].enabled = running
+        self["progress"].visible = running
+        self["progress"].value = 0
+        if not running:
+            self._run = None
+
+    def _load_transform(self) -> None:
+        try:
+            layer = self["fixed"].value
+            grid = None if layer is None else self._choices.fixed_grid()
+            registration = self._transforms.load(grid)
+        except BAD_INPUT as error:
+            self._fail(error)
+            return
+        if registration is not None:
+            self["registration"].value = EXISTING
+            self["message"].value = f"Loaded: {describe_registration(registration)}"
+
+    def _save_transform(self) -> None:
+        try:
+            path = self._transforms.save()
+        except BAD_INPUT as error:
+            self._fail(error)
+            return
+        if path is not None:
+            self["message"].value = f"Saved {path}"
+
+    def _apply_transform(self) -> None:
+        layer = self["other"].value
+        try:
+            registration = self._transforms.chosen()
+            if layer is None:
+                raise ValueError("choose the other layer that is to be moved")
+            if isinstance(layer, Points):
+                count = add_moved_points(self._viewer, layer, registration)
+                self["message"].value = f"{count} points moved onto the fixed image."
+            else:
+                self._launch(
+                    partial(run_application, self._choices.application(layer, registration))
+                )
+        except BAD_INPUT as error:
+            self._fail(error)
+
+
+def _within(container: Container) -> Iterator[Widget]:
+    """Yield every field of a container, at any depth, and the containers too."""
+    for field in container._list:
+        yield field
+        if isinstance(field, Container):
+            yield from _within(field)
+
+
+def _without_value(action: Callable[[], object]) -> Callable[[object], object]:
+    """Return a slot for a button's value, which says nothing."""
+    return lambda _: action()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

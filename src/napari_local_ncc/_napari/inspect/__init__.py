@@ -1,0 +1,1 @@
+"""The inspector: why a pixel has its value, and the map in numbers."""

@@ -1,0 +1,179 @@
+"""The inspector's first tab: the two windows behind a pixel, and what they say."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+
+from napari_local_ncc._napari.compare.layout import TextScroll, wrap
+from napari_local_ncc._napari.inspect.inspected_pixel import Inspection
+from napari_local_ncc._napari.inspect.mark import WindowMark
+from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
+from napari_local_ncc._napari.inspect.newest_only import Latest
+from napari_local_ncc._napari.layers.convert import viewer_to_layer_units
+from napari_local_ncc._napari.layers.map_layers import Compared, compared, fellows, values_of
+from napari_local_ncc._napari.results.job import BAD_INPUT
+from napari_local_ncc.geometry.grid import axis_name
+from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.maps.bands import SHIFT
+from napari_local_ncc.maps.window import window_pair
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_local_ncc.maps.window import WindowPair
+
+LENGTH = f"{SHIFT}length"
+EMPTY = "There is no map yet: run Local NCC first."
+OUTSIDE = "This is outside the map: click a pixel of it."
+INVITATION = "Click a pixel in the viewer: its two windows, and how alike they are, appear here."
+
+
+class PixelTab(QWidget):
+    """Shows the windows of the pixel that was pointed at.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers are.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.shown: Inspection | None = None
+        self.latest = Latest(self._receive)
+        self.mark = WindowMark(viewer)
+        self.hover = QCheckBox("follow the mouse")
+        self.hover.setToolTip("Inspect the pixel under the mouse, without a click.")
+        self.facts = QLabel(EMPTY)
+        self.facts.setAlignment(Qt.AlignmentFlag.AlignTop)
+        wrap(self.facts)
+        self.plot = make_plot(viewer) if has_plots() else missing_plots()
+        column = QVBoxLayout(self)
+        column.addWidget(self.hover)
+        column.addWidget(self.plot, stretch=3)
+        column.addWidget(TextScroll(self.facts), stretch=2)
+
+    def look_at(self, layer: Image | None) -> None:
+        """Say what to do first, for a map or without one."""
+        self._say(EMPTY if layer is None else INVITATION)
+
+    def point_at(self, layer: Image, world: Any) -> None:
+        """Inspect the pixel of a map that lies at a position of the viewer's world, all axes."""
+        own_world = np.array(world, float)[-layer.ndim :] * viewer_to_layer_units(
+            self._viewer, layer
+        )
+        place = np.rint(layer.world_to_data(own_world)).astype(int)
+        data = values_of(layer)
+        if any(not 0 <= i < n for i, n in zip(place, data.shape, strict=True)):
+            self._say(OUTSIDE)
+            return
+        index = tuple(int(i) for i in place)
+        try:
+            found = compared(self._viewer, layer)
+        except BAD_INPUT as error:
+            self._say(str(error))
+            return
+        self.latest.ask(partial(_inspected, layer, index, found))
+
+    def let_go(self) -> None:
+        """Hear no more of the viewer."""
+        self.latest.let_go()
+        self.mark.let_go()
+        if has_plots():
+            self.plot.let_go()
+
+    def _receive(self, answer: Inspection | Exception) -> None:
+        if isinstance(answer, BAD_INPUT):
+            self._say(str(answer))
+        elif isinstance(answer, Exception):
+            raise answer  # a defect of ours: napari shows it with its traceback
+        else:
+            self.shown = answer
+            self.mark.put(answer)
+            self.facts.setText("<br>".join(_facts(self._viewer, answer)))
+            if has_plots():
+                self._draw(answer)
+
+    def _say(self, text: str) -> None:
+        """Say why no pixel is inspected."""
+        self.latest.forget()
+        self.mark.put(None)
+        self.facts.setText(text)
+
+    def _draw(self, found: Inspection) -> None:
+        from napari_local_ncc.reports.inspector_figures import draw_windows
+
+        profile = _profile(found)
+        self.plot.show_drawn(lambda figure: draw_windows(figure, found.pair, profile))
+
+
+def _inspected(layer: Image, index: tuple[int, ...], found: Compared) -> Inspection:
+    fixed, moving = found.images["fixed"], found.images["moving"]
+    return Inspection(index, window_pair(fixed, moving, index, **found.options), layer)
+
+
+def _profile(found: Inspection) -> dict[str, Any] | None:
+    """Return the map's values along its first independent axis through the pixel, if any."""
+    grid = found.pair.grid
+    series = len(found.index) - grid.ndim
+    if not series:
+        return None
+    line = (slice(None), *found.index[1:])
+    return {
+        "values": np.asarray(values_of(found.layer)[line]),
+        "current": found.index[0],
+        "label": axis_name(found.layer.axis_labels[0]),
+    }
+
+
+def _facts(viewer: Viewer, found: Inspection) -> list[str]:
+    """Say what is known of a pixel, a line each."""
+    from napari_local_ncc.reports.inspector_figures import size_text
+
+    pair, layer = found.pair, found.layer
+    labels = [axis_name(label) for label in layer.axis_labels]
+    where = ", ".join(f"{a} {i}" for a, i in zip(labels, found.index, strict=True))
+    stored = float(values_of(layer)[found.index])
+    valid = int(pair.valid.sum())
+    lines = [
+        f"<b>ncc {_number(pair.ncc)}</b> at pixel {where}",
+        f"window {size_text(pair)}, {valid} of {pair.weights.size} samples valid",
+    ]
+    if np.isfinite(pair.slope):
+        lines.append(f"moving ≈ {pair.slope:.3g} × fixed {pair.offset:+.3g}")
+    bands = {
+        name: float(values_of(other)[found.index]) for name, other in fellows(viewer, layer).items()
+    }
+    confidence = _number(bands["confidence"]) if "confidence" in bands else "not computed"
+    lines.append(f"confidence {confidence}")
+    if np.isfinite(pair.effective):
+        lines.append(f"effective number of samples {pair.effective:.1f}")
+    lines += _shift_facts(pair, bands)
+    if not np.isclose(stored, pair.ncc, atol=1e-3, equal_nan=True):
+        lines.append(f"the map says {_number(stored)}: its images have changed since")
+    return lines
+
+
+def _shift_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
+    """Say where within the search the windows are most alike: as the map says, if it does."""
+    labels = [axis_name(label) for label in pair.grid.axis_labels[-len(pair.shift) :]]
+    own = dict(zip(labels, pair.shift, strict=True))
+    steps = {axis: bands.get(f"{SHIFT}{axis}", step) for axis, step in own.items()}
+    if not np.isfinite(list(steps.values())).all():
+        return ["residual shift undefined: no best match within the search"]
+    lines = [", ".join(f"shift {axis} {step:z.2f} px" for axis, step in steps.items())]
+    if LENGTH in bands:
+        lines[0] += f", |shift| {bands[LENGTH]:.3f} {unit_symbol(pair.grid.units[-1])}"
+    best, gain = bands.get("ncc_best", pair.best), bands.get("gain", pair.gain)
+    return [*lines, f"best NCC {best:z.3f} there, gain {gain:z.3f}"]
+
+
+def _number(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:z.3f}"

@@ -1,0 +1,182 @@
+"""The inspector's third tab: a map in a table, by frame or by label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+from napari.layers import Labels
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
+from napari_local_ncc._napari.inspect.newest_only import Latest
+from napari_local_ncc._napari.layers.convert import spatial_image
+from napari_local_ncc._napari.layers.map_layers import fellows, grid_of, record, values_of
+from napari_local_ncc._napari.results.job import BAD_INPUT
+from napari_local_ncc.chunked.windows import as_lazy
+from napari_local_ncc.geometry.grid import Grid, axis_name
+from napari_local_ncc.image.spatial_image import map_chunks
+from napari_local_ncc.maps.pipeline import ConfidenceMap
+from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.reports.tables import THRESHOLD, frame_table, label_table, write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_local_ncc.reports.grouped_histogram import GroupTally
+    from napari_local_ncc.reports.tables import Table
+
+ROW = 22  # px
+
+
+class TableTab(QWidget):
+    """Shows a map's table by frame, or by label.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers are.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._layer: Image | None = None
+        self._threshold = THRESHOLD
+        self.table: Table = {}
+        self._tally: GroupTally | None = None
+        self.latest = Latest(self._receive)
+        self.rows = QComboBox()
+        self.rows.setToolTip("A row for each frame, or for each label of a Labels layer.")
+        self.rows.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.export = QPushButton("Export CSV")
+        self.plot = make_plot(viewer) if has_plots() else missing_plots()
+        self.grid = QTableWidget()
+        self.grid.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.grid.verticalHeader().hide()
+        self.grid.verticalHeader().setDefaultSectionSize(ROW)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        row = QHBoxLayout()
+        row.addWidget(QLabel("a row per"))
+        row.addWidget(self.rows, stretch=1)
+        row.addWidget(self.export)
+        column = QVBoxLayout(self)
+        column.addLayout(row)
+        column.addWidget(self.plot, stretch=3)
+        column.addWidget(self.grid, stretch=2)
+        column.addWidget(self.text)
+        self.rows.currentIndexChanged.connect(self._refresh)
+        self.export.clicked.connect(self._export)
+        self.offer()
+
+    def offer(self) -> None:
+        """Offer the Labels layers that are there now, beside the frames."""
+        chosen = self.rows.currentText()
+        self.rows.blockSignals(True)
+        self.rows.clear()
+        self.rows.addItem("frame", None)
+        for layer in self._viewer.layers:
+            if isinstance(layer, Labels):
+                self.rows.addItem(f"label of {layer.name}", layer)
+        place = self.rows.findText(chosen)
+        self.rows.setCurrentIndex(max(place, 0))
+        self.rows.blockSignals(False)
+        if place < 0 and chosen:
+            self._refresh()
+
+    def look_at(self, layer: Image | None, threshold: float, tally: GroupTally | None) -> None:
+        """Show the table of a map whose frames are counted already."""
+        self._layer, self._threshold, self._tally = layer, threshold, tally
+        self._refresh()
+
+    def let_go(self) -> None:
+        """Hear no more of the viewer."""
+        self.latest.let_go()
+        if has_plots():
+            self.plot.let_go()
+
+    def _refresh(self, *_: Any) -> None:
+        labels = self.rows.currentData()
+        if self._layer is None:
+            return
+        if labels is None:
+            if self._tally is not None:
+                self._show(frame_table(self._tally, grid_of(self._layer), self._threshold))
+            return
+        self.text.setText("Counting")
+        bands = {"ncc": self._layer} | fellows(self._viewer, self._layer)
+        try:
+            question = _label_question(bands, grid_of(self._layer), labels, self._threshold)
+        except BAD_INPUT as error:
+            self.text.setText(str(error))
+            return
+        self.latest.ask(question)
+
+    def _receive(self, answer: tuple[Labels, Table] | Exception) -> None:
+        if isinstance(answer, BAD_INPUT):
+            self.text.setText(str(answer))
+        elif isinstance(answer, Exception):
+            raise answer  # a defect of ours: napari shows it with its traceback
+        else:
+            labels, table = answer
+            labels.features = table
+            self._show(table)
+
+    def _show(self, table: Table) -> None:
+        self.table = table
+        self.text.setText("")
+        count = len(next(iter(table.values())))
+        self.grid.setColumnCount(len(table))
+        self.grid.setRowCount(count)
+        self.grid.setHorizontalHeaderLabels([name.replace("_", " ") for name in table])
+        for column, values in enumerate(table.values()):
+            for row, value in enumerate(values):
+                text = f"{value:.3f}" if isinstance(value, float) else str(value)
+                self.grid.setItem(row, column, QTableWidgetItem(text))
+        self.grid.resizeColumnsToContents()
+        is_series = self.rows.currentData() is None and count > 1
+        self.plot.setVisible(is_series)
+        if is_series and has_plots():
+            from napari_local_ncc.reports.inspector_figures import draw_frames
+
+            label = axis_name(next(iter(table)))
+            self.plot.show_drawn(lambda figure: draw_frames(figure, table, label))
+
+    def _export(self) -> None:
+        if not self.table:
+            self.text.setText("There is no table yet: run Local NCC first.")
+            return
+        path, _ = QFileDialog.getSaveFileName(self, "Export CSV", "ncc.csv", "CSV (*.csv)")
+        if path:
+            write_csv(self.table, path)
+            self.text.setText(f"Written to {path}")
+
+
+def _label_question(
+    bands: dict[str, Image], grid: Grid, labels: Labels, threshold: float
+) -> Callable[[], tuple[Labels, Table]]:
+    """Return the counting of a map in each label, for another thread."""
+    values = da.stack([as_lazy(values_of(layer), map_chunks(grid)) for layer in bands.values()])
+    regions = spatial_image(labels)
+    regions = regions.with_spatial_ndim(min(grid.spatial_ndim, regions.grid.ndim))
+    own = record(bands["ncc"])
+    result = ConfidenceMap(
+        values, tuple(bands), grid, NCCParameters(**own["parameters"]), None, own
+    )
+    return lambda: (labels, label_table(result, regions, threshold=threshold))

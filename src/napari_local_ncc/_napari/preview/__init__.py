@@ -1,0 +1,1 @@
+"""The map of what is in view, while the knobs are turned."""

@@ -1,0 +1,252 @@
+"""Live preview: the map of what is in view, again whenever the view or a knob changes."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QEvent, QObject, QTimer
+
+from napari_local_ncc._napari.layers.convert import PREVIEW, ncc_colors, placement_on, set_changed
+from napari_local_ncc._napari.preview.compute import Look, Sight, attempt_look
+from napari_local_ncc._napari.preview.view import View
+from napari_local_ncc._napari.results.job import BAD_INPUT, Failure
+from napari_local_ncc._napari.results.result_layer import show_colorbar_soon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image, Layer
+    from napari.viewer import Viewer
+
+    from napari_local_ncc._napari.compare.widget import LocalNCCWidget
+    from napari_local_ncc._napari.results.job import Job
+    from napari_local_ncc.transforms.registration import Registration
+
+REST = 150  # ms without a change before it computes
+# What may change of a layer that is compared, or that is the mask.
+CHANGES = ("data", "paint", "scale", "translate", "rotate", "shear", "affine", "units")
+
+
+class _Undocking(QObject):
+    """Switches the preview off when its widget is taken out of the window.
+
+    napari then keeps the widget, without a parent; nothing else says so.
+    """
+
+    def __init__(self, widget: LocalNCCWidget) -> None:
+        super().__init__()
+        self._widget = widget
+        widget.native.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+            self._widget["preview"].value = False
+        return False
+
+
+class LivePreview:
+    """Keeps a layer with the NCC of what is in view while a widget's toggle is on.
+
+    One computation runs at a time, on a worker thread. A change cancels it, and once
+    nothing has changed for a moment the next one begins.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where it shows.
+    widget : LocalNCCWidget
+        Its field `preview` is the toggle, and `preview_note` says what is shown.
+    collect : callable
+        Returns what the widget's fields ask for now, or raises one of `BAD_INPUT`.
+    """
+
+    def __init__(self, viewer: Viewer, widget: LocalNCCWidget, collect: Callable[[], Job]) -> None:
+        self._viewer = viewer
+        self._widget = widget
+        self._collect = collect
+        self._is_on = False
+        self._layer: Image | None = None
+        self._known: tuple[Job, Registration | None] | None = None
+        self._view: View | None = None
+        self._watched: list[Layer] = []
+        self._running: threading.Event | None = None  # set to cancel it
+        self._rest = QTimer()
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST)
+        self._rest.timeout.connect(self._begin)
+        widget["preview"].changed.connect(self._switch)
+        self._undocking = _Undocking(widget)
+        for event in self._view_events():
+            event.connect(self._look_again)
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def refresh(self, *_: Any) -> None:
+        """Drop what is being computed, and compute anew in a moment, if the toggle is on."""
+        if self._running is not None:
+            self._running.set()
+        if self._is_on:
+            self._rest.start()
+
+    def use(self, job: Job, registration: Registration | None) -> None:
+        """Take the transform of a run for the previews of the same pair and model."""
+        self._known = (job, registration)
+        self.refresh()
+
+    def close(self) -> None:
+        """Stop for good: the widget is gone."""
+        self._is_on = False
+        if self._running is not None:
+            self._running.set()
+
+    def _view_events(self) -> list[Any]:
+        camera, dims = self._viewer.scene.camera.events, self._viewer.dims.events
+        size = self._viewer.canvas.events.size
+        return [camera.center, camera.zoom, dims.point, dims.order, dims.ndisplay, size]
+
+    def _switch(self, on: bool) -> None:
+        if on:
+            self._is_on = True
+            self.refresh()
+        else:
+            self._stop()
+            self._say("")
+
+    def _stop(self) -> None:
+        self._is_on = False
+        self._rest.stop()
+        self.refresh()
+        self._watch([])
+        self._clear()
+
+    def _look_again(self, *_: Any) -> None:
+        """Refresh if it is another view: showing a preview may itself cause such events."""
+        if self._viewer.dims.ndisplay != 2 or View.of(self._viewer) != self._view:
+            self.refresh()
+
+    def _begin(self) -> None:
+        if self._running is not None or not self._is_on:  # if cancelled, its end calls again
+            return
+        try:
+            job = self._collect()
+            self._view = View.of(self._viewer)
+        except BAD_INPUT as error:
+            self._fail(error)
+            return
+        self._watch([self._widget[name].value for name in ("fixed", "moving", "mask")])
+        self._running = threading.Event()
+        request = Look(job, self._registration(job), self._view)
+        show = partial(self._show, request)
+        create_worker(
+            attempt_look,
+            request,
+            self._running,
+            _connect={"yielded": show, "returned": partial(self._finish, request)},
+        )
+
+    def _finish(self, request: Look, result: Sight | Failure | None) -> None:
+        dropped = self._is_dropped()
+        if isinstance(result, Sight):
+            self._show(request, result)
+        self._running = None
+        if dropped:
+            if not self._rest.isActive():
+                self._begin()
+        elif isinstance(result, Failure):
+            if not isinstance(result.error, BAD_INPUT):
+                raise result.error  # a defect of ours: napari shows it with its traceback
+            self._fail(result.error)
+
+    def _is_dropped(self) -> bool:
+        return self._running is None or self._running.is_set()
+
+    def _show(self, request: Look, sight: Sight) -> None:
+        if self._is_dropped():
+            return
+        place = placement_on(sight.grid)
+        if self._layer is not None and self._layer.ndim != sight.grid.ndim:
+            self._clear()
+        if self._layer is None:
+            self._add(request, sight, place)
+        else:
+            self._layer.data = sight.ncc
+            set_changed(self._layer, place | {"name": _name(request.job)})
+        self._say(_description(request, sight))
+
+    def _add(self, request: Look, sight: Sight, place: dict[str, Any]) -> None:
+        """Add the layer, and leave the user's selection as it is."""
+        selected = set(self._viewer.layers.selection)
+        self._layer = self._viewer.add_image(
+            sight.ncc,
+            name=_name(request.job),
+            metadata={PREVIEW: True},
+            **ncc_colors(),
+            **place,
+        )
+        show_colorbar_soon(self._viewer, self._layer)
+        if selected:
+            self._viewer.layers.selection = selected
+
+    def _clear(self) -> None:
+        layer, self._layer = self._layer, None
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _on_removed(self, event: Any) -> None:
+        """Take a layer removed by hand for a wish to be rid of the preview."""
+        if self._layer is not None and event.value == self._layer:  # ours is napari's proxy of it
+            self._layer = None
+            self._widget["preview"].value = False
+
+    def _watch(self, layers: list[Layer | None]) -> None:
+        for layer in self._watched:
+            for name in CHANGES:
+                if name in layer.events:
+                    layer.events[name].disconnect(self.refresh)
+        self._watched = [layer for layer in layers if layer is not None]
+        for layer in self._watched:
+            for name in CHANGES:
+                if name in layer.events:
+                    layer.events[name].connect(self.refresh)
+
+    def _registration(self, job: Job) -> Registration | None:
+        """Return the chosen transform, or the last run's if it was for this pair and model."""
+        if job.registration is not None:
+            return job.registration
+        if self._known is None or _question(self._known[0]) != _question(job):
+            return None
+        return self._known[1]
+
+    def _fail(self, error: Exception) -> None:
+        self._view = None
+        self._clear()
+        self._say(f"No preview: {error}")
+
+    def _say(self, text: str) -> None:
+        self._widget["preview_note"].value = text
+
+
+def _question(job: Job) -> tuple[Any, ...]:
+    """Return what a registration answers."""
+    images = [(image.name, image.grid.to_dict()) for image in (job.fixed, job.moving)]
+    return (job.model, job.unitless, images)
+
+
+def _name(job: Job) -> str:
+    return f"preview: NCC {job.fixed.name} vs {job.moving.name}"
+
+
+def _description(request: Look, sight: Sight) -> str:
+    model = request.job.model
+    said = "every pixel in view"
+    if sight.step > 1:
+        said = f"one pixel in {sight.step} along each axis"
+    if request.job.registration is not None:
+        said += f", with the existing {request.job.registration.model}"
+    elif request.registration is not None:
+        said += f", with the {model} of the last run"
+    elif model != "none":
+        said += f", NOT registered: Run finds the {model}, then it is used here"
+    return f"Preview: {said}" + ("." if sight.share == 1 else f"; {sight.share:.0%} computed")

@@ -1,0 +1,1 @@
+"""A run in the background, and the layers that it fills."""

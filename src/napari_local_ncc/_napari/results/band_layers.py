@@ -1,0 +1,219 @@
+"""The layers of a map: what each shows, how it comes of the bands of a tile, and its looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_local_ncc._napari.layers.convert import colors_between, ncc_colors
+from napari_local_ncc._napari.results.allocate import blank_levels
+from napari_local_ncc._napari.results.result_spec import Product
+from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.maps.bands import SHIFT, bands_on, shift_steps
+from napari_local_ncc.reports import colormap
+from napari_local_ncc.shift.arrows import ArrowTally
+from napari_local_ncc.shift.interpret import (
+    ALIKE,
+    CLASSES,
+    MIN_GAIN,
+    classify,
+    is_believable,
+    shift_length,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc._napari.results.result_spec import Output
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.maps.bands import Band
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
+
+    Bands = Mapping[str, NDArray[np.float32]]
+
+HIDDEN = {"visible": False}
+FIRST = ("ncc", "gain", "ncc_best")  # at the bottom; then the shift, and confidence above it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A layer of a map.
+
+    Parameters
+    ----------
+    product : Product
+        Where its values go.
+    of : callable
+        Gives the values of a tile, from its bands by name.
+    """
+
+    product: Product
+    of: Callable[[Bands], NDArray[Any]]
+
+
+def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) -> list[Drawn]:
+    """Make room for all layers of a map, in their order from below.
+
+    Parameters
+    ----------
+    result : ConfidenceMap
+        The map.
+    output : Output
+        Where layers go.
+    fixed : Grid
+        Where the fixed image lies.
+    names : str
+        Which images are compared, for the layers' names.
+
+    Returns
+    -------
+    list of Drawn
+        The bands; with a residual shift also its length and the classes. Only the NCC is
+        visible at first: a click on the eye of another shows that above it.
+    """
+    bands = {band.name: band for band in bands_on(result.parameters, result.grid)}
+    order = [name for name in FIRST if name in bands]
+    order += sorted(bands.keys() - {*FIRST, "confidence"}, key=list(bands).index)
+    found: list[tuple[str, str, dict[str, Any], Callable[[Bands], NDArray[Any]]]] = [
+        (name, *_band(bands[name], result), itemgetter(name)) for name in order
+    ]
+    if "gain" in bands:
+        steps = shift_steps(result.parameters, result.grid)
+        lengths = partial(_length_of, pixel_to_world=steps)
+        found.append(("shift_length", *_length(result), lengths))
+    if "confidence" in bands:
+        look = _look("confidence", (0.0, 1.0), colormap.CONFIDENCE)
+        found.append(("confidence", "confidence", look, itemgetter("confidence")))
+    if "gain" in bands:
+        found.append(("classes", *_classes(), _classified))
+    share = output.budget / max(len(found), 1)
+    drawn = []
+    for kind, title, style, of in found:
+        kind_of_number = np.uint8 if kind == "classes" else np.float32
+        levels = blank_levels(
+            result.grid, kind_of_number, multiscale=output.multiscale, budget=share
+        )
+        product = product_of(result, kind, f"{title} {names}", levels, style, output, fixed)
+        drawn.append(Drawn(product, of))
+    return drawn
+
+
+def product_of(
+    result: ConfidenceMap,
+    kind: str,
+    name: str,
+    levels: list[Any],
+    style: dict[str, Any],
+    output: Output,
+    fixed: Grid,
+) -> Product:
+    """Return a result of a map's run, with the map's provenance."""
+    return Product(
+        kind,
+        name,
+        levels,
+        result.grid,
+        output.placed(result.grid, fixed),
+        style,
+        result.provenance | {"layers": {"kind": kind, **output.layers}},
+        result.registration,
+    )
+
+
+class Arrows:
+    """Gathers the arrows of a map's shift where it can be believed.
+
+    Parameters
+    ----------
+    result : ConfidenceMap
+        A map with a residual shift.
+    """
+
+    def __init__(self, result: ConfidenceMap) -> None:
+        grid, parameters = result.grid, result.parameters
+        self._tally = ArrowTally(grid.shape, parameters.radius_on(grid))
+        apart = min(step for step in self._tally.strides if step > 1)
+        self._times = max(apart // max(parameters.search_on(grid)), 1)
+
+    def add(self, bands: Bands, location: tuple[slice, ...]) -> None:
+        """Take those of a tile."""
+        labels = _classified(bands)
+        keep = is_believable(labels, bands.get("confidence"))
+        self._tally.add(_components(bands), labels, keep, location)
+
+    def product(self, result: ConfidenceMap, output: Output, fixed: Grid, names: str) -> Product:
+        """Return the layer of all arrows, in the colours of the classes."""
+        labels = self._tally.labels
+        style = {
+            "features": {
+                "class": np.array(CLASSES)[labels],
+                "length_px": shift_length(np.moveaxis(self._tally.ends[:, 1], -1, 0)),
+            },
+            "edge_color": np.array([_COLORS[label] for label in CLASSES])[labels],
+            "length": self._times,
+            "edge_width": min(step for step in self._tally.strides if step > 1) / 10,
+            "vector_style": "arrow",
+            "opacity": 1.0,
+        }
+        title = "shift arrows" + (f" ({self._times}x longer)" if self._times > 1 else "")
+        ends = [self._tally.ends]
+        return product_of(result, "arrows", f"{title} {names}", ends, style, output, fixed)
+
+
+_COLORS = {"undefined": "#00000000"} | colormap.CLASSES
+
+
+def _look(name: str, limits: tuple[float, float], stops: Any) -> dict[str, Any]:
+    return HIDDEN | colors_between(limits, stops, name)
+
+
+def _band(band: Band, result: ConfidenceMap) -> tuple[str, dict[str, Any]]:
+    """Return a band's title and looks."""
+    reach = max(result.parameters.search_on(result.grid)) if band.name != "ncc" else 0
+    if band.name == "ncc":
+        return "NCC", ncc_colors()
+    if band.name == "ncc_best":
+        return f"best NCC within {reach} px", HIDDEN | ncc_colors()
+    if band.name == "gain":
+        return "gain by the shift", _look("gain", (0.0, 1.0), colormap.LENGTH)
+    axis = band.name.removeprefix(SHIFT)
+    return f"shift {axis} (px)", _look("shift", band.limits, colormap.SHIFT)
+
+
+def _length(result: ConfidenceMap) -> tuple[str, dict[str, Any]]:
+    """Return title and looks of the shift's length in the world."""
+    search = result.parameters.search_on(result.grid)
+    radius = result.parameters.radius_on(result.grid)
+    reach = [float(s) for s, r in zip(search, radius, strict=True) if r]
+    longest = float(shift_length(reach, shift_steps(result.parameters, result.grid)))
+    unit = unit_symbol(result.grid.units[-1])
+    return f"|shift| ({unit})", _look("length", (0.0, longest), colormap.LENGTH)
+
+
+def _length_of(bands: Bands, pixel_to_world: NDArray[np.float64]) -> NDArray[np.float32]:
+    return shift_length(_components(bands), pixel_to_world)
+
+
+def _components(bands: Bands) -> list[NDArray[np.float32]]:
+    return [band for name, band in bands.items() if name.startswith(SHIFT)]
+
+
+def _classes() -> tuple[str, dict[str, Any]]:
+    """Return title and looks of the classes, with the thresholds."""
+    colors = {number: _COLORS[name] for number, name in enumerate(CLASSES)}
+    return f"classes (ncc ≥ {ALIKE:g}, gain ≥ {MIN_GAIN:g})", HIDDEN | {
+        "colormap": DirectLabelColormap(color_dict=colors | {None: "#00000000"}),
+        "features": {"index": list(range(len(CLASSES))), "class": list(CLASSES)},
+        "opacity": 1.0,
+    }
+
+
+def _classified(bands: Bands) -> NDArray[np.uint8]:
+    return classify(bands["ncc"], bands["ncc_best"], bands["gain"])

@@ -1,0 +1,198 @@
+"""A computation under way: its thread, its layers, and when it will be done."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from napari.qt.threading import create_worker
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_local_ncc._napari.results.arrow_layer import show_arrows
+from napari_local_ncc._napari.results.job import Failure, Landed, Outcome, attempt
+from napari_local_ncc._napari.results.result_layer import ResultLayer, remove_leftovers
+from napari_local_ncc._napari.results.result_spec import Product
+from napari_local_ncc.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from napari.layers import Layer
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+
+    from napari_local_ncc._napari.results.job import Message
+
+TICK = 200  # ms between two looks at what has landed
+
+
+class Run:
+    """Compute in a thread, and show in the viewer what it gives while it runs.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the results go.
+    steps_of : callable
+        Takes an event that cancels; returns a generator of messages.
+    keep_earlier : bool
+        Whether to add new layers even where an earlier run of the same pair left some.
+
+    Attributes
+    ----------
+    progressed : psygnal.Signal
+        A `Progress` and the seconds that are left of this step, or None; at most every
+        0.2 s.
+    ended : psygnal.Signal
+        An `Outcome`, a `Failure`, or None where the result was removed by the user. Not
+        after `cancel` or `abandon`.
+    """
+
+    progressed = Signal(Progress, object)
+    ended = Signal(object)
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        steps_of: Callable[[threading.Event], Generator[Message, None, Outcome]],
+        *,
+        keep_earlier: bool,
+    ) -> None:
+        self._viewer = viewer
+        self._steps_of = steps_of
+        self._keep_earlier = keep_earlier
+        self._cancelled = threading.Event()
+        self._results: dict[Product, ResultLayer] = {}
+        self._waiting: deque[Message] = deque()
+        self._is_taking = False
+        self._ending: tuple[Outcome | Failure | None] | None = None  # come before its turn
+        self._progress = Progress("start", 0, 1)
+        self._step_began = monotonic()
+        self._timer = QTimer()
+        self._timer.setInterval(TICK)
+        self._timer.timeout.connect(self._show)
+
+    def start(self) -> None:
+        """Begin; to be called on the GUI thread."""
+        self._viewer.layers.events.removed.connect(self._layer_removed)
+        self._timer.start()
+        create_worker(
+            attempt,
+            self._steps_of,
+            self._cancelled,
+            _connect={"yielded": self._receive, "returned": self._finish},
+        )
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that it fills."""
+        return [result.layer for result in self._results.values()]
+
+    def cancel(self, *, keep: bool) -> Progress:
+        """End at once; the thread stops by itself when it next can.
+
+        Parameters
+        ----------
+        keep : bool
+            Whether to leave the tiles that are finished, marked as a part of the result.
+
+        Returns
+        -------
+        Progress
+            How far it has come.
+        """
+        self.abandon()
+        for result in self._results.values():
+            if keep:
+                result.leave()
+            else:
+                result.undo()
+        if not self._keep_earlier:
+            remove_leftovers(self._viewer, self._results)
+        return self._progress
+
+    def abandon(self) -> None:
+        """End without touching the viewer, which may be gone."""
+        self._cancelled.set()
+        self._timer.stop()
+        self._viewer.layers.events.removed.disconnect(self._layer_removed)
+
+    def _receive(self, message: Message) -> None:
+        """Take a message in its turn: napari lets further ones in while it adds a layer."""
+        self._waiting.append(message)
+        if self._is_taking:
+            return
+        self._is_taking = True
+        try:
+            while self._waiting:
+                self._take(self._waiting.popleft())
+        except Exception as error:  # of a layer: the run ends, which says so
+            self._waiting.clear()
+            self._ending = (Failure(error),)
+        finally:
+            self._is_taking = False
+        if self._ending is not None:
+            self._finish(*self._ending)
+
+    def _take(self, message: Message) -> None:
+        if self._cancelled.is_set():
+            return
+        if isinstance(message, Product):
+            result = ResultLayer(self._viewer, message, keep_earlier=self._keep_earlier)
+            if self._cancelled.is_set():  # while it was added
+                result.undo()
+            else:
+                self._results[message] = result
+            return
+        if isinstance(message, Landed):
+            for product in message.products:
+                self._results[product].tile_landed(message.location)
+            message = message.progress
+        if message.step != self._progress.step:
+            self._step_began = monotonic()
+        self._progress = message
+
+    def _finish(self, ending: Outcome | Failure | None) -> None:
+        if self._is_taking:
+            self._ending = (ending,)
+            return
+        if self._cancelled.is_set():
+            return
+        self.abandon()
+        try:
+            self._settle(ending)
+        finally:  # whatever a layer may raise, the widget is free again
+            self.ended.emit(ending)
+
+    def _settle(self, ending: Outcome | Failure | None) -> None:
+        """Bring the layers into the state in which they stay."""
+        for result in self._results.values():
+            if isinstance(ending, Outcome):
+                result.complete()
+            else:
+                result.undo()
+        if isinstance(ending, Outcome) and ending.arrows is not None:
+            show_arrows(self._viewer, ending.arrows, keep_earlier=self._keep_earlier)
+        if isinstance(ending, Outcome) and not self._keep_earlier:
+            remove_leftovers(self._viewer, self._results)
+
+    def _show(self) -> None:
+        for result in self._results.values():
+            result.draw()
+        self.progressed.emit(self._progress, self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        done, total = self._progress.done, self._progress.total
+        if done == 0:
+            return None
+        return (monotonic() - self._step_began) / done * (total - done)
+
+    def _layer_removed(self, event: Event) -> None:
+        """End when nothing is left to be filled: the user does not want the result."""
+        results = self._results.values()
+        if event.value in self.layers and not any(result.is_there for result in results):
+            self.abandon()
+            self.ended.emit(None)

@@ -1,0 +1,1 @@
+"""Windows across dask chunks, and computing them tile by tile."""

@@ -1,0 +1,108 @@
+"""`local-ncc apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import follow, say
+
+if TYPE_CHECKING:
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.pairing import Unitless
+
+
+@app.command("apply")
+def apply_(
+    transform: Annotated[str, typer.Argument(help="Transform: of `register`, or an ITK file.")],
+    moving: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE", help="What lies where moving lies: an image, labels, or points (.csv)."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="Result: .ome.zarr, .ome.tif, .tif or .npy; of points, .csv."
+        ),
+    ],
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIXED", help="Image whose grid the result gets; default: the transform's."
+        ),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Labels: not interpolated, 0 outside.")
+    ] = False,
+    interpolation: Annotated[
+        str, typer.Option(help="How an image is sampled: nearest, linear or cubic.")
+    ] = "linear",
+    select: Annotated[
+        str, typer.Option(metavar="c=1", help="Pick indices of axes of the image.")
+    ] = "",
+    ndim: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
+    ] = None,
+    unitless: Annotated[
+        str | None,
+        typer.Option(metavar="MEANING", help="What an image without units means; as for `map`."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Bring another channel, labels or points of the moving image onto the fixed one."""
+    from napari_local_ncc.image.spatial_image import parse_selection
+    from napari_local_ncc.io.image_writing import iter_write_image
+    from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.io.writing import check_output
+    from napari_local_ncc.parameters import check_choice
+    from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels
+    from napari_local_ncc.transforms.files import read_transform
+    from napari_local_ncc.transforms.resampling import ORDERS
+
+    check_choice("interpolation", interpolation, tuple(ORDERS))
+    if moving.lower().endswith(".csv"):
+        _apply_to_points(transform, moving, output, like, ndim, overwrite)
+        return
+    check_output(output, overwrite, [p for p in (transform, moving, like) if p is not None])
+    grid = _grid(like, ndim)
+    found = read_transform(transform, grid)
+    image = read_image(moving, select=parse_selection(select)).with_spatial_ndim(ndim)
+    meaning = cast("Unitless | None", unitless)  # pair_images checks it
+    if labels:
+        result = apply_to_labels(image, found, grid=grid, unitless=meaning)
+    else:
+        result = apply_to_image(
+            image, found, grid=grid, interpolation=interpolation, unitless=meaning
+        )
+    say(f"{moving} is resampled by a {found.model} to {'x'.join(map(str, result.grid.shape))}")
+    follow(iter_write_image(result, output, overwrite=overwrite))
+    print(f"image    {output}")
+
+
+def _grid(like: str | None, ndim: int | None) -> Grid | None:
+    from napari_local_ncc.io.reading import read_image
+
+    return None if like is None else read_image(like).with_spatial_ndim(ndim).grid
+
+
+def _apply_to_points(
+    transform: str, points: str, output: Path, like: str | None, ndim: int | None, overwrite: bool
+) -> None:
+    from napari_local_ncc.io.points import read_points, write_points
+    from napari_local_ncc.io.writing import check_free
+    from napari_local_ncc.transforms.apply import apply_to_points
+    from napari_local_ncc.transforms.files import read_transform
+
+    if output.suffix.lower() != ".csv":
+        raise ValueError(f"points are written as .csv, got {output}")
+    check_free(output, overwrite, [transform, points])
+    found = read_transform(transform, _grid(like, ndim))
+    table = read_points(points, found.grid.axis_labels)
+    moved = apply_to_points(table.coordinates, found)
+    write_points(table.with_coordinates(moved), output)
+    print(f"points   {output}: {len(moved)} moved by the inverse of a {found.model}")

@@ -1,0 +1,288 @@
+"""`local-ncc map`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import follow, report, say
+from napari_local_ncc.cli.write_map import ncc_image, written
+
+if TYPE_CHECKING:
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.pairing import Unitless
+    from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.parameters import Interpolation
+    from napari_local_ncc.reports.tables import Table
+    from napari_local_ncc.transforms.registration import Registration
+
+
+@app.command("map")
+def map_(
+    fixed: Annotated[str, typer.Argument(help="Image that defines the grid.")],
+    moving: Annotated[str, typer.Argument(help="Image to compare with it.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Result: .ome.zarr, .ome.tif, .tif or .npy.")
+    ],
+    register: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Register moving first: none, translation, rigid, similarity, affine or flow.",
+        ),
+    ] = "none",
+    metric: Annotated[
+        str, typer.Option(help="Of that: 'mutual information' or 'correlation'.")
+    ] = "mutual information",
+    initial: Annotated[
+        str | None, typer.Option(metavar="START", help="Where that begins; as for `register`.")
+    ] = None,
+    keep_doubtful: Annotated[
+        bool, typer.Option(help="Apply what is found even where chance may have found it.")
+    ] = False,
+    transform: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T.json",
+            help="Apply a transform: the file of `register`, its JSON text itself, or an ITK "
+            "file (.tfm).",
+        ),
+    ] = None,
+    refine: Annotated[
+        bool, typer.Option(help="Then follow the residual shift, until the map gets no better.")
+    ] = False,
+    radius: Annotated[
+        str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
+    ] = "4",
+    weights: Annotated[str, typer.Option(help="Window weights: box or gaussian.")] = "box",
+    ndim: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="Axes of a window; 2 takes a stack plane by plane."),
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where samples may be used.")
+    ] = None,
+    min_std: Annotated[float, typer.Option(help="Windows this flat are undefined.")] = 0.0,
+    min_valid: Annotated[float, typer.Option(help="Least valid share of a window.")] = 0.5,
+    bands: Annotated[
+        str, typer.Option(help="What to compute: ncc,confidence,shift or some of these.")
+    ] = "ncc",
+    search: Annotated[
+        str, typer.Option(help="How far to look for residual shifts: pixels, or one per axis.")
+    ] = "3",
+    fdr: Annotated[
+        float,
+        typer.Option(
+            min=1e-6, max=1, help="False discovery rate at which confident pixels are counted."
+        ),
+    ] = 0.05,
+    select_fixed: Annotated[
+        str, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
+    ] = "",
+    select_moving: Annotated[
+        str, typer.Option(metavar="c=1", help="Pick indices of axes of moving.")
+    ] = "",
+    level_fixed: Annotated[
+        int, typer.Option(min=0, help="Level of fixed's pyramid; 0 is the finest.")
+    ] = 0,
+    level_moving: Annotated[
+        int, typer.Option(min=0, help="Level of moving's pyramid; 0 is the finest.")
+    ] = 0,
+    select_mask: Annotated[
+        str, typer.Option(metavar="c=1", help="Pick indices of axes of the mask.")
+    ] = "",
+    level_mask: Annotated[
+        int, typer.Option(min=0, help="Level of the mask's pyramid; 0 is the finest.")
+    ] = 0,
+    grid_fixed: Annotated[
+        str, typer.Option(metavar="JSON", help="Where fixed lies, if not as its file says.")
+    ] = "",
+    grid_moving: Annotated[
+        str, typer.Option(metavar="JSON", help="Where moving lies, if not as its file says.")
+    ] = "",
+    grid_mask: Annotated[
+        str, typer.Option(metavar="JSON", help="Where the mask lies, if not as its file says.")
+    ] = "",
+    interpolation: Annotated[
+        str, typer.Option(help="How moving is sampled: linear or cubic.")
+    ] = "linear",
+    unitless: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEANING",
+            help="What an image without units means beside one that has them: "
+            "pixels (the other's pixels) or numbers (in the other's units).",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; default: one per core.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw a figure here (.png, .pdf, .svg).")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Segmentation (0: nothing): sum up the map in each region.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="T.csv", help="Write a row per label, or per frame without --labels."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Compare two image files and write the map of their local NCC."""
+    from napari_local_ncc.image.pairing import pair_images
+    from napari_local_ncc.image.spatial_image import parse_selection
+    from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.io.writing import check_layout, check_output
+    from napari_local_ncc.maps.pipeline import iter_confidence_map
+    from napari_local_ncc.maps.refinement import iter_refine
+    from napari_local_ncc.parameters import NCCParameters, check_weights
+    from napari_local_ncc.registration.door import check_model, iter_register
+    from napari_local_ncc.reports.describe import describe_pairing
+    from napari_local_ncc.reports.figures import check_figure
+    from napari_local_ncc.reports.grouped_histogram import GroupTally
+    from napari_local_ncc.reports.tables import check_table, frame_lines, frame_table
+    from napari_local_ncc.transforms.files import check_transform_path
+
+    files = (fixed, moving, mask, None if _is_json(transform) else transform)
+    inputs = [path for path in files if path is not None]
+    check_output(output, overwrite, inputs)
+    if plot is not None:
+        check_figure(plot, overwrite, inputs)
+    if transform is not None and not _is_json(transform):
+        check_transform_path(transform)
+    if labels is not None and table is None:
+        raise ValueError("--labels needs --table T.csv, for a row per label")
+    if table is not None:
+        check_table(table, overwrite, [*inputs, *([labels] if labels else [])])
+    if transform is not None and register != "none":
+        raise ValueError("give --register or --transform, not both")
+    check_model(register)
+    meaning = cast("Unitless | None", unitless)  # pair_images checks it
+    parameters = NCCParameters(
+        radius=radius,
+        weights=check_weights(weights),
+        min_std=min_std,
+        min_valid=min_valid,
+        bands=tuple(band.strip() for band in bands.split(",")),
+        search=_pixels(search),
+        interpolation=cast("Interpolation", interpolation),  # NCCParameters checks it
+    )
+    if "ncc" not in parameters.bands:
+        raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
+    a = read_image(fixed, select=parse_selection(select_fixed), level=level_fixed)
+    b = read_image(moving, select=parse_selection(select_moving), level=level_moving)
+    a, b = _placed(a, grid_fixed, ndim), _placed(b, grid_moving, ndim)
+    allowed = None
+    if mask is not None:
+        allowed = read_image(mask, select=parse_selection(select_mask), level=level_mask)
+        allowed = allowed.select_known(parse_selection(select_fixed))
+        allowed = _placed(allowed, grid_mask, ndim)
+    regions = None if labels is None else read_image(labels).with_spatial_ndim(ndim)
+    paired = pair_images(a, b, unitless=meaning).fixed.grid
+    applied = None if transform is None else _transform(transform, paired)
+    if applied is not None:
+        applied.check_fits(paired)
+    plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
+    check_layout(output, paired, parameters)
+    say(plan)
+    if register != "none":
+        applied = follow(
+            iter_register(
+                a,
+                b,
+                model=register,
+                mask=allowed,
+                unitless=meaning,
+                metric=metric,
+                initial=initial,
+                keep_doubtful=keep_doubtful,
+            )
+        )
+    images: dict[str, Any] = {"fixed": a, "moving": b, "mask": allowed, "unitless": meaning}
+    refined = None
+    if refine:
+        refined = follow(iter_refine(**images, parameters=parameters, registration=applied))
+        applied = refined.registration
+    result = follow(iter_confidence_map(**images, parameters=parameters, registration=applied))
+    is_series = bool(result.grid.series_shape)
+    frames = GroupTally() if is_series or table is not None else None
+    tally = follow(written(result, output, overwrite=overwrite, workers=workers, frames=frames))
+    print(f"compare  {plan}")
+    if refined is not None:
+        print(f"refine   {refined}")
+    report(applied if register != "none" else None, tally.lines(fdr))
+    by_frame = {} if frames is None else frame_table(frames, result.grid)
+    for line in frame_lines(by_frame) if is_series else []:
+        print(f"frame    {line}")
+    print(f"map      {output}")
+    if table is not None:
+        _write_table(table, by_frame, output, regions)
+        print(f"table    {table}")
+    if plot is not None:
+        _plot(plot, a, b, output)
+        print(f"figure   {plot}")
+
+
+def _pixels(text: str) -> int | tuple[int, ...]:
+    """Read whole pixels: "3", or "0,3,3" for one per axis."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"cannot read {text!r}; write whole pixels (3), or 0,3,3") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _is_json(text: str | None) -> bool:
+    return text is not None and text.lstrip().startswith("{")
+
+
+def _transform(text: str, grid: Grid) -> Registration:
+    """Return the transform of a file, or of a JSON text, for images on a grid."""
+    from napari_local_ncc.transforms.files import read_transform
+    from napari_local_ncc.transforms.registration import Registration
+
+    if not _is_json(text):
+        return read_transform(text, grid)
+    try:
+        return Registration.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot read the JSON of --transform: {error!r}") from error
+
+
+def _placed(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
+    """Put an image on the grid of a JSON text; without one, count its spatial axes."""
+    from napari_local_ncc.geometry.grid import Grid
+
+    if not grid:
+        return image.with_spatial_ndim(ndim)
+    try:
+        place = Grid.from_dict(json.loads(grid))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot read the grid of {image.name}: {error}") from error
+    return image.replace(grid=place)
+
+
+def _write_table(path: Path, by_frame: Table, map_path: Path, regions: SpatialImage | None) -> None:
+    """Write the table by frame, or by region of the map, which is read back."""
+    from napari_local_ncc.io.writing import read_map
+    from napari_local_ncc.reports.tables import iter_label_table, write_csv
+
+    if regions is not None:
+        write_csv(follow(iter_label_table(read_map(map_path), regions)), path)
+    else:
+        write_csv(by_frame, path)
+
+
+def _plot(path: Path, fixed: SpatialImage, moving: SpatialImage, map_path: Path) -> None:
+    """Draw the pair and the map, which is read back: it is not computed again."""
+    from napari_local_ncc.io.writing import read_map
+    from napari_local_ncc.reports.figures import comparison_figure
+
+    written = ncc_image(read_map(map_path))
+    figure = comparison_figure({"fixed": fixed, "moving": moving}, {"local NCC": written})
+    figure.savefig(path, dpi=150)

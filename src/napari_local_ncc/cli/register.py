@@ -1,0 +1,107 @@
+"""`local-ncc register`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import follow
+
+
+@app.command("register")
+def register_(
+    fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
+    moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Transform: a .json file (a flow's field, .zarr, beside it), or .tfm for ITK.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="translation, rigid, similarity, affine or flow.")
+    ] = "translation",
+    ndim: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where fixed may be used.")
+    ] = None,
+    moving_mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where moving may be used.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="'mutual information' or 'correlation'; not for translation.")
+    ] = "mutual information",
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START",
+            help="Begin at: identity, centres (of mass), phase (correlation), a model to "
+            "register by first, or a transform file. Default: search; a flow: identity.",
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Of a flow: ilk or tvl1.")] = "ilk",
+    series: Annotated[
+        str, typer.Option(help="'each' time point its transform, or 'one' for all.")
+    ] = "each",
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="What a time point of moving is registered with: static (fixed's), or moving's "
+            "'first' or 'previous', composed."
+        ),
+    ] = "static",
+    consistency: Annotated[
+        bool, typer.Option(help="Run the reverse registration too, and report the round trip.")
+    ] = False,
+    keep_doubtful: Annotated[
+        bool, typer.Option(help="Save a transform even where chance may have found it.")
+    ] = False,
+    memory: Annotated[float, typer.Option(metavar="BYTES", help="To keep to, about.")] = 1e9,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Find the transform that brings one image onto another, and save it."""
+    from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.io.writing import check_free
+    from napari_local_ncc.registration.door import check_model, iter_register
+    from napari_local_ncc.reports.describe import describe_registration
+    from napari_local_ncc.transforms.files import check_transform_path, write_transform
+
+    check_transform_path(output, model)
+    check_free(output, overwrite, [fixed, moving])
+    if model == "flow":  # its dense field lies beside
+        check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
+    check_model(model)
+    if model == "none":
+        raise ValueError("model none finds nothing to save; give translation, rigid, ...")
+    images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
+    if fixed == moving:
+        images[1] = images[0]  # a series whose drift is to be found
+    masks = [
+        None if path is None else read_image(path).with_spatial_ndim(ndim)
+        for path in (mask, moving_mask)
+    ]
+    found = follow(
+        iter_register(
+            *images,
+            model=model,
+            mask=masks[0],
+            moving_mask=masks[1],
+            metric=metric,
+            initial=initial,
+            method=method,
+            series=series,
+            reference=reference,
+            consistency=consistency,
+            keep_doubtful=keep_doubtful,
+            memory=memory,
+        )
+    )
+    write_transform(found, output)
+    print(f"register {describe_registration(found)}\ntransform {output}")

@@ -1,0 +1,238 @@
+"""Calibration: a bounded, seeded sample of unrelated structure in the textures of two images."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc.confidence.calibration import Calibration
+from napari_local_ncc.confidence.null_distribution import Null, fisher_null, fit_null
+from napari_local_ncc.confidence.samples import check_axes, check_images, effective_samples
+from napari_local_ncc.confidence.unrelated_pairs import (
+    SHIFTS,
+    TILES,
+    Tile,
+    places,
+    read_tile,
+    unrelated_views,
+)
+from napari_local_ncc.ncc.dispatch import local_ncc
+from napari_local_ncc.parameters import as_samples, check_limits, check_radius, check_weights
+from napari_local_ncc.progress import Progress, finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Slices = tuple[slice, ...]
+
+SAMPLES = 2**17  # windows that are sorted
+
+
+def calibrate(
+    fixed: ArrayLike | da.Array,
+    moving: ArrayLike | da.Array,
+    *,
+    radius: int | Sequence[int],
+    weights: str = "box",
+    mask: ArrayLike | da.Array | None = None,
+    min_std: float = 0.0,
+    min_valid: float = 0.5,
+    per_frame: bool = False,
+    seed: int = 0,
+) -> Calibration:
+    """Find out what ncc unrelated structure reaches in the texture of two images.
+
+    Parameters
+    ----------
+    fixed, moving : array_like or dask array, shape (...)
+        Two images of the same shape, registered. Of dask arrays, single tiles are computed.
+    radius, weights, mask, min_std, min_valid
+        As for `local_ncc`.
+    per_frame : bool, default False
+        Whether every frame (index along axes of radius 0) gets a null of its own; else
+        all share one, drawn from frames at random.
+    seed : int, default 0
+        The same seed gives the same calibration, however the images are chunked.
+
+    Returns
+    -------
+    Calibration
+        Turns ncc and `effective_samples` into confidence.
+
+    Notes
+    -----
+    The null is the ncc of fixed against moving displaced by large shifts, in up to 24
+    tiles, in classes of equal size by effective samples. Where that gives fewer than 60
+    pairs of windows that do not overlap, Fisher's z with the effective number of samples
+    stands in, which is too strict in coarse texture; `Calibration.fallback` says so. In a
+    small image tiles and displacements show the same windows again: 60 pairs may come
+    from 6 windows, and one image's rate of false positives varies more.
+    """
+    return finished(
+        iter_calibrate(
+            fixed,
+            moving,
+            radius=radius,
+            weights=weights,
+            mask=mask,
+            min_std=min_std,
+            min_valid=min_valid,
+            per_frame=per_frame,
+            seed=seed,
+        )
+    )
+
+
+def iter_calibrate(
+    fixed: ArrayLike | da.Array,
+    moving: ArrayLike | da.Array,
+    *,
+    radius: int | Sequence[int],
+    weights: str = "box",
+    mask: ArrayLike | da.Array | None = None,
+    min_std: float = 0.0,
+    min_valid: float = 0.5,
+    per_frame: bool = False,
+    seed: int = 0,
+    read: Callable[[Slices], Sequence[Any]] | None = None,
+) -> Generator[Progress, None, Calibration]:
+    """Do the same as `calibrate` tile by tile, yielding progress before each.
+
+    Parameters
+    ----------
+    fixed, moving, radius, weights, mask, min_std, min_valid, per_frame, seed
+        As for `calibrate`.
+    read : callable, optional
+        ``read(place)`` returns fixed, moving and, if there is one, the mask at a place given
+        as slices. For dask arrays of which a tile would cost all chunks that it lies in;
+        what it returns may be dask arrays too. Default: the arrays' own slices.
+
+    Yields
+    ------
+    Progress
+        Tiles done and to do. Closing the generator cancels.
+
+    Returns
+    -------
+    Calibration
+        The value that ends the generator.
+    """
+    check_limits(min_std, min_valid)
+    images = [fixed, moving] if mask is None else [fixed, moving, mask]
+    arrays = [im if isinstance(im, da.Array) else as_samples(im) for im in images]
+    check_images(arrays)
+    radii = check_radius(radius, arrays[0].ndim)
+    check_axes(radii)
+    window = _Window(radii, check_weights(weights), float(min_std), float(min_valid))
+    frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
+    tiles = [places(arrays[0].shape, radii, frame, seed) for frame in frames]
+    load = partial(read_tile, read or partial(_slices, arrays), shape=arrays[0].shape, radius=radii)
+    nulls = yield from _iter_nulls(tiles, load, window, seed)
+    return Calibration(
+        tuple(null or fisher_null() for null in nulls),
+        radii,
+        window.weights,
+        seed,
+        _why_fallback([number for number, null in enumerate(nulls) if null is None], len(nulls)),
+    )
+
+
+def _iter_nulls(
+    tiles: list[list[Slices]], load: Callable[[Slices], Tile], window: _Window, seed: int
+) -> Generator[Progress, None, list[Null | None]]:
+    """Sample the tiles of every null in threads; yield progress, return the nulls."""
+    done, total = 0, sum(map(len, tiles))
+    nulls = []
+    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="calibrate")
+    try:
+        for frame, where in enumerate(tiles):
+            run = partial(_sample, load, window=window, views=-(-TILES * SHIFTS // len(where)))
+            # Every tile has random numbers of its own: which ends first does not matter.
+            running = [pool.submit(run, at, seed=(seed, frame, k)) for k, at in enumerate(where)]
+            samples = []
+            for future in running:
+                yield Progress("calibrate", done, total)
+                samples += future.result()
+                done += 1
+            nulls.append(_null(samples))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return nulls
+
+
+def _independent(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:
+    return [n for n, r in zip(shape, radius, strict=True) if not r]
+
+
+def _slices(arrays: Sequence[Any], place: Slices) -> list[Any]:
+    return [array[place] for array in arrays]
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    radius: tuple[int, ...]
+    weights: str
+    min_std: float
+    min_valid: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sample:
+    """Ncc and effective samples of unrelated structure, shape (2, n)."""
+
+    pairs: NDArray[np.float32]
+    windows: float  # that do not overlap
+
+
+def _sample(
+    load: Callable[[Slices], Tile],
+    place: Slices,
+    *,
+    window: _Window,
+    views: int,
+    seed: Sequence[int],
+) -> list[_Sample]:
+    """Return samples of some unrelated views of a tile."""
+    rng, tile = np.random.default_rng(seed), load(place)
+    return [_compare(view, window) for view in unrelated_views(tile, window.radius, views, rng)]
+
+
+def _compare(view: Tile, window: _Window) -> _Sample:
+    """Sample a view; not all of its windows, as neighbours are much the same."""
+    radius, inside = window.radius, view.inside
+    numbers = effective_samples(
+        view.fixed, view.moving, radius=radius, weights=window.weights, region=inside
+    )
+    pairs = np.stack([local_ncc(view.fixed, view.moving, **asdict(window))[inside], numbers])
+    windows = np.isfinite(pairs).all(axis=0).sum() / prod(2 * r + 1 for r in radius)
+    pairs = pairs[:, *(slice(None, None, max(1, r // 2)) for r in radius)].reshape(2, -1)
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    step = max(1, -(-pairs.shape[1] * TILES * SHIFTS // SAMPLES))
+    return _Sample(pairs[:, ::step], float(windows))
+
+
+def _null(samples: list[_Sample]) -> Null | None:
+    """Fit a null to the samples of all tiles; None where they are too few."""
+    if not samples:
+        return None
+    ncc, numbers = np.concatenate([sample.pairs for sample in samples], axis=1)
+    return fit_null(ncc, numbers, sum(sample.windows for sample in samples))
+
+
+def _why_fallback(poor: list[int], frames: int) -> str:
+    if not poor:
+        return ""
+    where = f" in frames {', '.join(map(str, poor))}" if frames > 1 else ""
+    return (
+        f"too few windows of unrelated structure{where}: confidence is by Fisher's z with the "
+        "effective number of samples, which is too strict in coarse texture"
+    )

@@ -1,0 +1,5 @@
+"""Grids in the world, affine maps between them, units."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

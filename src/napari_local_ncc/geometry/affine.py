@@ -1,0 +1,84 @@
+"""Homogeneous affine matrices: checked, inverted, applied, brought to a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Matrix = NDArray[np.float64]
+
+
+def projected(matrix: Matrix, model: str) -> Matrix:
+    """Return the nearest matrix of a model."""
+    if model == "affine":
+        return matrix
+    result = matrix.copy()
+    left, stretch, right = np.linalg.svd(matrix[:-1, :-1])
+    signs = np.ones_like(stretch)
+    signs[-1] = np.sign(np.linalg.det(left @ right))
+    scale = stretch.mean() if model == "similarity" else 1.0
+    result[:-1, :-1] = scale * (left * signs) @ right
+    return result
+
+
+def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:
+    """Return `matrix` as a read-only (ndim + 1, ndim + 1) float64 affine.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, is not finite, or cannot be inverted.
+    """
+    affine = np.array(matrix, dtype=np.float64)
+    if affine.shape != (ndim + 1, ndim + 1):
+        raise ValueError(
+            f"the affine of {ndim} axes must have shape {(ndim + 1, ndim + 1)}, got {affine.shape}"
+        )
+    if not np.isfinite(affine).all() or not np.array_equal(affine[-1], np.eye(ndim + 1)[-1]):
+        raise ValueError(f"not a finite homogeneous affine matrix:\n{affine}")
+    linear = affine[:-1, :-1]
+    lengths = np.linalg.norm(linear, axis=0)
+    if not lengths.all() or np.linalg.matrix_rank(linear / lengths) < ndim:
+        raise ValueError(f"the affine cannot be inverted:\n{affine}")
+    affine.flags.writeable = False
+    return affine
+
+
+def invert_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the inverse of a homogeneous affine, or of each in a stack (..., n + 1, n + 1)."""
+    inverse: NDArray[np.float64] = np.linalg.inv(affine).astype(np.float64, copy=False)
+    return inverse
+
+
+def apply_affine(affine: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64]:
+    """Map points of shape (..., ndim) through a homogeneous affine."""
+    return np.asarray(points, np.float64) @ affine[:-1, :-1].T + affine[:-1, -1]
+
+
+def whole_pixel_offset(affine: NDArray[np.float64], shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the offset of an affine that maps pixels onto pixels, else None.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (ndim + 1, ndim + 1)
+        Map between the pixel indices of two grids.
+    shape : sequence of int
+        Grid size: over all of it the map must stay within 1e-6 px of whole pixels.
+
+    Returns
+    -------
+    tuple of int or None
+        The whole-pixel offset, or None where samples do not coincide.
+    """
+    ndim = len(shape)
+    offset = np.rint(affine[:-1, -1])
+    drift = np.abs(affine[:-1, :-1] - np.eye(ndim)) @ np.asarray(shape, float)
+    if np.max(drift + np.abs(affine[:-1, -1] - offset)) > 1e-6:
+        return None
+    return tuple(int(step) for step in offset)

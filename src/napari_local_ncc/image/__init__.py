@@ -1,0 +1,5 @@
+"""Lazy pixels on a grid, and how two images are paired."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

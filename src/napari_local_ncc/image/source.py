@@ -1,0 +1,61 @@
+"""Where an image's samples came from, so that they can be read again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from napari_local_ncc.geometry.grid import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What to read to get the samples of an image once more.
+
+    Parameters
+    ----------
+    path : str, optional
+        The file, as an absolute path; ``None`` where the samples have none.
+    select : mapping of str to int
+        The index that was taken of each named axis.
+    level : int, default 0
+        Resolution level; 0 is the finest.
+    grid : Grid, optional
+        Where the file itself says that these samples lie; ``None`` where that is not known.
+    expression : str, default ""
+        Python that gives the image in the program that holds it, if one does.
+    """
+
+    path: str | None = None
+    select: Mapping[str, int] = field(default_factory=dict)
+    level: int = 0
+    grid: Grid | None = None
+    expression: str = ""
+
+    def selecting(self, chosen: Mapping[str, int], kept: Sequence[int]) -> Self:
+        """Return the source after one index of some axes was taken and `kept` axes remain."""
+        return replace(
+            self,
+            select={**self.select, **chosen},
+            grid=None if self.grid is None else self.grid.take(kept),
+            expression=f"{self.expression}.select({dict(chosen)})" if self.expression else "",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the source as plain JSON values."""
+        return {
+            "path": self.path,
+            "select": dict(self.select),
+            "level": self.level,
+            "grid": None if self.grid is None else self.grid.to_dict(),
+            "expression": self.expression,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a source from `to_dict`."""
+        grid = values["grid"]
+        return cls(**{**values, "grid": None if grid is None else Grid.from_dict(grid)})

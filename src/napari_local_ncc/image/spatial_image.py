@@ -1,0 +1,184 @@
+"""An image that knows where it lies: lazy pixels on a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc.chunked.windows import as_lazy
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.parameters import as_samples, check_real
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from napari_local_ncc.image.source import Source
+
+# Large enough that little of the work is on overlaps and tasks, small enough to show progress.
+PLANE_CHUNK = 1024
+VOLUME_CHUNK = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpatialImage:
+    """Scalar pixels, lazily, with their grid.
+
+    Parameters
+    ----------
+    data : dask array
+        Real-valued samples: bool, integer or floating. NaN and inf are "no sample".
+    grid : Grid
+        Where the samples lie; the same shape.
+    name : str
+        What to call the image in messages.
+    source : Source, optional
+        Where the samples came from; ``None`` where nothing is known of it.
+
+    Raises
+    ------
+    TypeError
+        If the samples are complex or no numbers.
+    ValueError
+        If `data` and `grid` differ in shape.
+    """
+
+    data: da.Array
+    grid: Grid
+    name: str = "image"
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        check_real(self.data.dtype, self.name)
+        if np.isnan(self.data.shape).any():
+            raise ValueError(
+                f"{self.name} is a dask array of unknown chunk sizes; "
+                "call its compute_chunk_sizes() first"
+            )
+        if tuple(self.data.shape) != self.grid.shape:
+            raise ValueError(
+                f"{self.name}: data has shape {self.data.shape} but its grid {self.grid.shape}"
+            )
+
+    @classmethod
+    def from_array(cls, array: ArrayLike | da.Array, name: str = "image", **fields: Any) -> Self:
+        """Wrap an array; without `spacing` or `units` its world is the pixel grid.
+
+        Parameters
+        ----------
+        array : array_like or dask array
+            The samples.
+        name : str
+            What to call the image in messages.
+        **fields
+            `spacing`, `origin`, `units`, `axis_labels`, `spatial` of `Grid.from_spacing`.
+
+        Returns
+        -------
+        SpatialImage
+            The image.
+        """
+        samples = array if isinstance(array, da.Array) else as_samples(array)
+        check_real(samples.dtype, name)
+        grid = Grid.from_spacing(samples.shape, **fields)
+        if not isinstance(samples, da.Array):
+            samples = as_lazy(samples, map_chunks(grid))
+        return cls(samples, grid, name)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; new data are no longer the source's."""
+        if "data" in changes:
+            changes = {"source": None} | changes
+        return replace(self, **changes)
+
+    def with_spatial_ndim(self, ndim: int | None) -> Self:
+        """Take only the last `ndim` axes as space; ``None`` changes nothing."""
+        return self.replace(grid=self.grid.with_spatial_ndim(ndim))
+
+    def select(self, chosen: Mapping[str, int]) -> Self:
+        """Take one index of some axes, named by their labels.
+
+        Parameters
+        ----------
+        chosen : mapping of str to int
+            Index by axis label, upper or lower case.
+
+        Returns
+        -------
+        SpatialImage
+            The image without these axes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis or index.
+        """
+        labels = [label.lower() for label in self.grid.axis_labels]
+        index: list[slice | int] = [slice(None)] * self.grid.ndim
+        taken = {}
+        for label, position in chosen.items():
+            axes = ", ".join(f"{a}: {n}" for a, n in zip(labels, self.grid.shape, strict=True))
+            if label.lower() not in labels:
+                raise ValueError(f"{self.name} has no axis {label!r}; its axes are {axes}")
+            axis = labels.index(label.lower())
+            if not -self.grid.shape[axis] <= position < self.grid.shape[axis]:
+                raise ValueError(
+                    f"{self.name} has no index {label}={position}; its axes are {axes}"
+                )
+            index[axis] = taken[label.lower()] = position % self.grid.shape[axis]
+        kept = [axis for axis, part in enumerate(index) if isinstance(part, slice)]
+        source = self.source
+        if source is not None and taken:
+            source = source.selecting(taken, kept)
+        return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept), source=source)
+
+    def select_known(self, chosen: Mapping[str, int]) -> Self:
+        """Do the same as `select` for those axes only that the image has."""
+        labels = {label.lower() for label in self.grid.axis_labels}
+        return self.select({k: index for k, index in chosen.items() if k.lower() in labels})
+
+    def where(self, mask: da.Array) -> Self:
+        """Return the image with NaN where `mask` is False."""
+        floating = np.result_type(self.data.dtype, np.float32).type
+        return self.replace(data=da.where(mask, self.data.astype(floating), floating(np.nan)))
+
+    def crop(self, box: Sequence[slice]) -> Self:
+        """Return a box of the image, one slice per axis, in its place; a step thins it out."""
+        return self.replace(data=self.data[tuple(box)], grid=self.grid.crop(box))
+
+    def frame(self, index: Sequence[int]) -> Self:
+        """Return the spatial image at one position along the independent axes."""
+        return self.replace(data=self.data[tuple(index)], grid=self.grid.space())
+
+
+def parse_selection(text: str) -> dict[str, int]:
+    """Read a selection such as ``"c=0, t=3"``; an empty text selects nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is not written like that.
+    """
+    chosen = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        label, _, index = item.partition("=")
+        try:
+            chosen[label.strip()] = int(index)
+        except ValueError:
+            raise ValueError(f"cannot read the selection {text!r}; write it like c=0,t=3") from None
+    return chosen
+
+
+def as_spatial_image(image: SpatialImage | ArrayLike | da.Array, name: str) -> SpatialImage:
+    """Return a `SpatialImage` as it is, and wrap anything else as pixels."""
+    return image if isinstance(image, SpatialImage) else SpatialImage.from_array(image, name)
+
+
+def map_chunks(grid: Grid) -> tuple[int, ...]:
+    """Return the chunk edges that a map on `grid` is computed in."""
+    edge = VOLUME_CHUNK if grid.spatial_ndim > 2 else PLANE_CHUNK
+    return tuple(min(n, edge) if s else 1 for n, s in zip(grid.shape, grid.spatial, strict=True))

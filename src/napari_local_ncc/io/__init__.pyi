@@ -1,0 +1,12 @@
+from .image_writing import iter_write_image as iter_write_image
+from .points import PointTable as PointTable
+from .points import read_points as read_points
+from .points import write_points as write_points
+from .reading import read_image as read_image
+from .writing import check_free as check_free
+from .writing import check_layout as check_layout
+from .writing import check_output as check_output
+from .writing import is_map as is_map
+from .writing import iter_write_map as iter_write_map
+from .writing import read_map as read_map
+from .writing import write_map as write_map

@@ -1,0 +1,9 @@
+from .pipeline import ConfidenceMap as ConfidenceMap
+from .pipeline import confidence_map as confidence_map
+from .pipeline import iter_confidence_map as iter_confidence_map
+from .refinement import Refinement as Refinement
+from .refinement import Round as Round
+from .refinement import iter_refine as iter_refine
+from .refinement import refine as refine
+from .window import WindowPair as WindowPair
+from .window import window_pair as window_pair

@@ -1,0 +1,253 @@
+"""Refine a registration by the residual shift that its own map shows, round by round."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.chunked.tiles import compute_tiles
+from napari_local_ncc.maps.pipeline import DEFAULTS, confidence_map
+from napari_local_ncc.progress import Progress, finished
+from napari_local_ncc.shift.interpret import coherence, smoothed_shift
+from napari_local_ncc.transforms.registration import Registration
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator
+
+    import dask.array as da
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.pairing import Unitless
+    from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.parameters import NCCParameters
+
+ROUNDS = 8  # the most; each halves what is left, or better, where the shift can be seen at all
+COHERENT = 4.0  # standard errors: of 24 unrelated pairs of textures none came above 1.8
+LEAST_RISE = 1e-3  # of the mean NCC, less than which chance and interpolation make
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What the map said after some rounds.
+
+    Parameters
+    ----------
+    ncc : float
+        Mean NCC of the defined pixels, which counts those too that are not in the majority.
+    gain : float
+        Median of what the best shift would still gain.
+    shift : float
+        Median length of the residual shift, in px.
+    coherence : float
+        Whether neighbouring windows move alike, from 0 (chance) to 1; see
+        `shift.interpret.coherence`.
+    """
+
+    ncc: float
+    gain: float
+    shift: float
+    coherence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refinement:
+    """A refined registration, and how it came about.
+
+    Parameters
+    ----------
+    registration : Registration or None
+        The best one: a flow, or what was given where no round made the map better, or
+        where the residual shift may be chance.
+    rounds : tuple of Round
+        The map with what was given, and after every round that was kept.
+    ending : str
+        Why there was no further round.
+    """
+
+    registration: Registration | None
+    rounds: tuple[Round, ...]
+    ending: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        first, last = self.rounds[0], self.rounds[-1]
+        return (
+            f"{len(self.rounds) - 1} rounds: mean NCC {first.ncc:.3f} before, {last.ncc:.3f} "
+            f"after; residual shift {first.shift:.2f} px before, {last.shift:.2f} px after; "
+            f"ended as {self.ending}"
+        )
+
+
+def refine(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    parameters: NCCParameters = DEFAULTS,
+    registration: Registration | None = None,
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+) -> Refinement:
+    """Add to a registration the residual shift that its map shows, until the map is no better.
+
+    Every round computes the map, smooths its residual shift over a window (see
+    `shift.interpret.smoothed_shift`), and lets the moving image be displaced by it too; the
+    displacements are composed, so that moving is interpolated once, whatever the rounds.
+
+    Parameters
+    ----------
+    fixed, moving, mask, unitless
+        As for `confidence_map`.
+    parameters : NCCParameters
+        Window, limits and search of the map; its bands do not matter.
+    registration : Registration, optional
+        Where to begin. Default: the images as they lie.
+
+    Returns
+    -------
+    Refinement
+        The registration whose mean NCC is the highest, and what the map said in every round.
+
+    Raises
+    ------
+    ValueError
+        If the images cannot be paired or do not overlap.
+
+    Notes
+    -----
+    A shift of more than `search` px is not seen. Following it makes unrelated images more
+    alike, too (Rohlfing, IEEE TMI 2012, doi:10.1109/TMI.2011.2163944); so it is followed only
+    as long as neighbouring windows move alike, which those of unrelated images do not. The
+    bands of a map are held in memory, those of all frames.
+    """
+    return finished(
+        iter_refine(
+            fixed,
+            moving,
+            parameters=parameters,
+            registration=registration,
+            mask=mask,
+            unitless=unitless,
+        )
+    )
+
+
+def iter_refine(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    parameters: NCCParameters = DEFAULTS,
+    registration: Registration | None = None,
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+    cancelled: threading.Event | None = None,
+) -> Generator[Progress, None, Refinement]:
+    """Do the same as `refine`, yielding progress within each round.
+
+    Yields
+    ------
+    Progress
+        Closing the generator cancels; so does setting `cancelled`.
+
+    Returns
+    -------
+    Refinement
+        The value that ends the generator.
+    """
+    looked_at = parameters.replace(bands=("ncc", "shift"))
+    best, rounds, known = registration, list[Round](), None
+    tried, ending = registration, ""
+    while not ending:
+        result = confidence_map(
+            fixed, moving, parameters=looked_at, registration=tried, mask=mask, unitless=unitless
+        )
+        step = f"refine, round {len(rounds)}" if rounds else "refine"
+        ncc, *shift = yield from _computed(result.bands, step, cancelled)
+        if known is not None and not _rise(known, ncc) >= LEAST_RISE:
+            ending = "the map got no better"
+            break
+        best, known = tried, ncc
+        seen, significance = _seen(ncc, shift, result.grid, looked_at)
+        rounds.append(seen)
+        if np.isnan(significance):
+            ending = "no shift could be seen"
+        elif significance < COHERENT:
+            ending = "neighbouring windows do not move alike, so that what is left may be chance"
+        elif len(rounds) > ROUNDS:
+            ending = f"{ROUNDS} rounds are the most"
+        else:
+            tried = _displaced(best, np.stack(shift), result.grid, looked_at)
+    return Refinement(best, tuple(rounds), ending)
+
+
+def _computed(
+    bands: da.Array, step: str, cancelled: threading.Event | None
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    values = np.empty(bands.shape, np.float32)
+    with closing(compute_tiles(bands, cancelled=cancelled)) as tiles:
+        for tile in tiles:
+            values[tile.location] = tile.data
+            yield Progress(step, tile.done, tile.total)
+    return values
+
+
+def _seen(
+    ncc: NDArray[np.float32], shift: list[NDArray[np.float32]], grid: Grid, used: NCCParameters
+) -> tuple[Round, float]:
+    """Sum up a map, and by how many standard errors its shift is no chance."""
+    _, gain, *components = shift
+    length = np.sqrt(sum(np.square(component) for component in components))
+    alike, significance = coherence(
+        components, radius=used.radius_on(grid), search=used.search_on(grid)
+    )
+    seen = Round(
+        ncc=_of_known(np.mean, ncc),
+        gain=_of_known(np.median, gain),
+        shift=_of_known(np.median, length),
+        coherence=alike,
+    )
+    return seen, significance
+
+
+def _rise(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Return by how much the NCC rose where it is defined in both maps.
+
+    A mean over what is defined in each alone would rise, too, where bad pixels are lost.
+    """
+    return _of_known(np.mean, after - before)
+
+
+def _of_known(statistic: Callable[..., Any], values: NDArray[np.float32]) -> float:
+    known = values[~np.isnan(values)]
+    return float(statistic(known.astype(np.float64))) if known.size else np.nan
+
+
+def _displaced(
+    registration: Registration | None,
+    shift: NDArray[np.float32],
+    grid: Grid,
+    parameters: NCCParameters,
+) -> Registration:
+    """Return the registration on top of a shift: ``x -> registration(x + u(x))``."""
+    radius = parameters.radius_on(grid)
+    smooth = smoothed_shift(shift, sigma=tuple(float(r) for r in radius))
+    series, space = len(grid.series_shape), grid.space()
+    pixels = np.zeros((space.ndim, *grid.shape), np.float32)
+    pixels[[axis for axis, r in enumerate(radius[series:]) if r]] = smooth
+    world = np.tensordot(space.pixel_to_world[:-1, :-1], pixels, axes=1).astype(np.float32)
+    unknown = np.full(grid.series_shape, np.nan)
+    square = np.eye(space.ndim + 1)
+    step = Registration(
+        "flow",
+        np.broadcast_to(square, (*grid.series_shape, *square.shape)),
+        grid,
+        unknown,
+        unknown,
+        unknown,
+        displacement=np.moveaxis(world, 0, series),
+    )
+    return step if registration is None else step.compose(registration)

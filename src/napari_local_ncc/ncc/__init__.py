@@ -1,0 +1,5 @@
+"""Local NCC of arrays: whole, in dask chunks, or on a GPU."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

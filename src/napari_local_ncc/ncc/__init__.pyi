@@ -1,0 +1,1 @@
+from .dispatch import local_ncc as local_ncc

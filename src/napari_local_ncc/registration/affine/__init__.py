@@ -1,0 +1,1 @@
+"""Rigid, similarity and affine transforms."""

@@ -1,0 +1,228 @@
+"""One door to every registration engine: from images in the world to arrays and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from napari_local_ncc.image.pairing import Unitless, pair_images
+from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
+from napari_local_ncc.parameters import check_choice
+from napari_local_ncc.progress import finished
+from napari_local_ncc.registration.affine import estimate as affine
+from napari_local_ncc.registration.frame import Settings
+from napari_local_ncc.registration.initial import starts_of
+from napari_local_ncc.registration.series import Reference, Series, SeriesTask
+from napari_local_ncc.transforms.registration import Registration
+from napari_local_ncc.transforms.resampling import mask_on
+from napari_local_ncc.transforms.simpleitk import simpleitk
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from threading import Event
+
+    import dask.array as da
+    from numpy.typing import ArrayLike
+
+    from napari_local_ncc.progress import Progress
+    from napari_local_ncc.registration.initial import Initial
+
+Model = Literal["none", "translation", "rigid", "similarity", "affine", "flow"]
+MODELS: tuple[Model, ...] = get_args(Model)
+NEED_SIMPLEITK = affine.MODELS
+
+
+def register(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    model: str = "translation",
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+    min_overlap: float = 0.3,
+    metric: str = "mutual information",
+    initial: Initial | None = None,
+    method: str = "ilk",
+    series: str = "each",
+    reference: str = "static",
+    consistency: bool = False,
+    keep_doubtful: bool = False,
+    memory: float = 1e9,
+) -> Registration:
+    """Find the transform that brings `moving` onto `fixed`.
+
+    Parameters
+    ----------
+    fixed, moving : SpatialImage or array_like
+        The images. For plain arrays the world is the pixel grid and every axis is space.
+    model : str, default "translation"
+        Kind of transform, in world coordinates: "none", "translation", "rigid",
+        "similarity", "affine", or "flow" (a displacement of its own for every pixel). A
+        series gets one transform per time point; channels share it (it is estimated on
+        their mean). Translation is for images of the same kind of contrast; rigid,
+        similarity and affine need SimpleITK (extra `registration`).
+    mask, moving_mask : SpatialImage or array_like, optional
+        Where (non-zero) samples of `fixed` and of `moving` may be used. A plain array has
+        its image's shape and lies on its grid.
+    unitless : {"numbers", "pixels"}, optional
+        What the coordinates of an image without physical units mean beside one that has
+        them; see `napari_local_ncc.image.pairing.pair_images`.
+    min_overlap : float, default 0.3
+        Least overlap to consider, as a share of the smaller image's valid samples. Little
+        overlap can look alike by chance, above all in smooth images. For translation.
+    metric : {"mutual information", "correlation"}, default "mutual information"
+        What rigid, similarity and affine maximise; mutual information is for images of any
+        kinds of contrast.
+    initial : str, path, Registration or matrix, optional
+        Where to begin, instead of searching for starts: "identity"; "centres", with the
+        centres of mass on one another; "phase", with the shift that phase correlation
+        finds; another model, to register by first; or with a transform of fixed world to
+        moving world (a file, see `read_transform`; a napari affine, shape
+        (ndim + 1, ndim + 1)). Only what is near will be found; where nothing reliable is,
+        the start is returned. A flow begins at the identity unless told otherwise, and
+        then motions of more than a few px may be missed; it is composed with its start, so
+        that moving is never interpolated twice.
+    method : {"ilk", "tvl1"}, default "ilk"
+        For a flow: iterative Lucas-Kanade, or TV-L1; see `registration.flow.iter_flow`.
+    series : {"each", "one"}, default "each"
+        Whether every time point gets a transform of its own, or all get one (estimated on
+        their mean).
+    reference : {"static", "first", "previous"}, default "static"
+        What a time point of `moving` is registered with: fixed's; the first time point of
+        `moving`, or the one before. In the last two cases the steps are composed, so that
+        all time points come onto fixed's first one; errors of steps add up along
+        "previous". Give the same series twice to remove its drift.
+    consistency : bool, default False
+        Whether to run the reverse registration too, and report how far pixels end from
+        where they began. It takes as long again.
+    keep_doubtful : bool, default False
+        Whether to return a transform that chance may have found, of which no optimum was
+        reached, or (a flow) by which the images agree worse or nothing is gained. Otherwise
+        it is only reported, and the start or identity is returned.
+    memory : float, default 1e9
+        Bytes to keep to, about. Frames of more than a hundredth of that in pixels are
+        registered at a reduced level, and then on tiles at full resolution. A flow of more
+        than 2 million px is found so in any case.
+
+    Returns
+    -------
+    Registration
+        Maps fixed world to moving world; the identity where nothing is reliably better, and
+        then its report says so. A frame of a series that cannot be registered (blank, say)
+        moves as the nearest one that can; its NCC is NaN.
+
+    Raises
+    ------
+    ImportError
+        If the model needs SimpleITK and it is not installed.
+    ValueError
+        If the model is unknown, or the images cannot be paired or have no structure to
+        register (in no frame, for a series).
+    """
+    return finished(
+        iter_register(
+            fixed,
+            moving,
+            model=model,
+            mask=mask,
+            moving_mask=moving_mask,
+            unitless=unitless,
+            min_overlap=min_overlap,
+            metric=metric,
+            initial=initial,
+            method=method,
+            series=series,
+            reference=reference,
+            consistency=consistency,
+            keep_doubtful=keep_doubtful,
+            memory=memory,
+        )
+    )
+
+
+def iter_register(
+    fixed: SpatialImage | ArrayLike | da.Array,
+    moving: SpatialImage | ArrayLike | da.Array,
+    *,
+    model: str = "translation",
+    mask: SpatialImage | ArrayLike | da.Array | None = None,
+    moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
+    unitless: Unitless | None = None,
+    min_overlap: float = 0.3,
+    metric: str = "mutual information",
+    initial: Initial | None = None,
+    method: str = "ilk",
+    series: str = "each",
+    reference: str = "static",
+    consistency: bool = False,
+    keep_doubtful: bool = False,
+    memory: float = 1e9,
+    cancelled: Event | None = None,
+) -> Generator[Progress, None, Registration]:
+    """Do the same as `register`, yielding progress ten times a second.
+
+    Parameters
+    ----------
+    cancelled : threading.Event, optional
+        Cancels when it is set, from any thread.
+
+    Yields
+    ------
+    Progress
+        Frames (times blocks, for a flow) done and to do, and the optimiser's metric.
+        Closing the generator cancels.
+
+    Returns
+    -------
+    Registration
+        The value that ends the generator.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        If `cancelled` was set, within a fraction of a second.
+    """
+    needed = {model, initial} & set(MODELS) if isinstance(initial, str) else {model}
+    for name in (model, *sorted(needed - {model})):
+        check_model(name)
+    check_choice("series", series, get_args(Series))
+    check_choice("reference", reference, get_args(Reference))
+    if series == "one" and reference != "static":
+        raise ValueError("one transform for all frames needs the reference 'static'")
+    settings = Settings(model, metric, method, min_overlap, consistency, keep_doubtful, memory)
+    is_same = fixed is moving and mask is moving_mask and initial is None
+    fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
+    pair = pair_images(
+        _masked(fixed, mask, "mask"),
+        _masked(moving, moving_mask, "moving_mask"),
+        unitless=unitless,
+    )
+    grid = pair.fixed.grid
+    flat = sorted(needed & set(NEED_SIMPLEITK)) if grid.spatial_ndim not in (2, 3) else []
+    if flat:
+        raise ValueError(f"{flat[0]} needs 2 or 3 spatial axes, but there are {grid.spatial_ndim}")
+    if model == "none":
+        nothing = np.full(grid.series_shape, np.nan)
+        identity = np.broadcast_to(
+            np.eye(grid.spatial_ndim + 1), (*grid.series_shape, *(grid.spatial_ndim + 1,) * 2)
+        )
+        return Registration(model, identity, grid, nothing, nothing, nothing)
+    start = starts_of(initial, grid, settings)
+    task = SeriesTask(pair, settings, series, reference, start, is_same)
+    return (yield from task.run(cancelled))
+
+
+def check_model(model: str) -> None:
+    """Raise ValueError unless `model` is known, and ImportError unless its engine is there."""
+    check_choice("model", model, MODELS)
+    if model in NEED_SIMPLEITK:
+        simpleitk()
+
+
+def _masked(
+    image: SpatialImage, mask: SpatialImage | ArrayLike | da.Array | None, name: str
+) -> SpatialImage:
+    """Return the image with NaN where a mask is zero or absent."""
+    return image if mask is None else image.where(mask_on(mask, image, name))

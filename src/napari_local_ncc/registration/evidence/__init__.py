@@ -1,0 +1,1 @@
+"""What a transform that was found is worth."""

@@ -1,0 +1,192 @@
+"""What speaks for a flow: flows of unrelated structure agree less, pixels left out agree more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_local_ncc.registration.affine.sampled_image import Sampled, scaled
+from napari_local_ncc.registration.evidence.significance import (
+    FEWEST,
+    SIDE,
+    agreement_of,
+    drawn_windows,
+)
+from napari_local_ncc.registration.flow.estimate import (
+    THREADS,
+    WHOLE,
+    Contrast,
+    block_flow,
+    reduced,
+)
+from napari_local_ncc.transforms.displacement_field import pixels_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.registration.engine_thread import Watch
+    from napari_local_ncc.registration.flow.estimate import ArrayLike
+
+    Pixels = NDArray[np.float32]
+
+UNRELATED = 8  # flows of unrelated structure
+NEAREST = 0.25  # of the field, by which moving is displaced for them, at least
+SMOOTHED = 1.0  # px: sigma, so that interpolating moving blurs it no further
+WINDOW = {2: 9, 3: 5}  # px: side of the windows of pixels left out
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEvidence:
+    """What speaks for a flow.
+
+    Parameters
+    ----------
+    significance : float
+        Standard deviations by which windows agree better after the flow than after flows
+        that were fitted in the same way to unrelated structure of the same texture; NaN
+        where there is too little structure.
+    gain : float
+        Standard errors by which pixels of fixed agree better after a flow that was found
+        without them than before; NaN where there is too little structure.
+    """
+
+    significance: float
+    gain: float
+
+
+def flow_evidence(
+    fixed: ArrayLike, moving: ArrayLike, flow: Pixels, method: str, watch: Watch
+) -> FlowEvidence:
+    """Compare a flow with chance, and with no flow, on copies of at most 256 px (64 in 3-D).
+
+    A flow fits any images, and noise: that windows agree better afterwards shows nothing.
+
+    Parameters
+    ----------
+    fixed, moving : array_like, shape (...)
+        Images on one grid, as for `iter_flow`.
+    flow : ndarray of float32, shape (ndim, ...)
+        What it found, in px.
+    method : str
+        By which it was found.
+    watch : Watch
+        Can stop the work.
+    """
+    ndim = len(fixed.shape)
+    side = float(np.prod(fixed.shape, dtype=float)) ** (1 / ndim)
+    factor = max(1, int(np.ceil(side / SIDE[ndim] - 1e-9)))
+    a, b = (reduced(image, factor, WHOLE) for image in (fixed, moving))
+    if factor > 1:
+        flow = np.stack([reduced(part, factor, WHOLE) for part in flow]) / np.float32(factor)
+    common = np.isfinite(a) & np.isfinite(b)
+    for part in ndi.find_objects(common.astype(np.uint8)):
+        # Displaced within where both have samples, a small valid part still meets itself.
+        a, b, flow = a[part], b[part], flow[:, *part]
+    return FlowEvidence(_significance(a, b, flow, method, watch), _gain(a, b, method, watch))
+
+
+def _significance(
+    fixed: Pixels, moving: Pixels, flow: Pixels, method: str, watch: Watch, seed: int = 0
+) -> float:
+    """Return how far the agreement stands out from that after flows of unrelated structure."""
+    random, eye = np.random.default_rng(seed), np.eye(fixed.ndim + 1)
+    points, values = drawn_windows(Sampled(scaled(fixed), eye), random)
+    others = list(_unrelated(scaled(moving), random))
+
+    def agreement(image: Pixels, by: Pixels) -> float:
+        return agreement_of(points, values, Sampled(_moved(image, by, order=1), eye), eye)
+
+    def by_chance(other: Pixels) -> float:
+        watch.check()
+        try:
+            contrast = Contrast.between(fixed, other)
+        except ValueError:  # displaced, they share no samples
+            return np.nan
+        return agreement(other, block_flow(fixed, other, contrast, method))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        chance = np.array(list(pool.map(by_chance, others)))
+    known = chance[np.isfinite(chance)]
+    spread = float(known.std(ddof=1)) if 2 * known.size >= UNRELATED else 0.0
+    return (agreement(scaled(moving), flow) - float(known.mean())) / spread if spread else np.nan
+
+
+def _unrelated(moving: Pixels, random: np.random.Generator) -> list[Pixels]:
+    """Displace an image far around its ends, every second time turned by half a turn."""
+    found = []
+    for number in range(UNRELATED):
+        far = [int(n * random.uniform(NEAREST, 1 - NEAREST)) for n in moving.shape]
+        other = np.roll(moving, far, axis=tuple(range(moving.ndim)))
+        found.append(np.flip(other) if number % 2 else other)
+    return found
+
+
+def _gain(fixed: Pixels, moving: Pixels, method: str, watch: Watch) -> float:
+    """Find a flow without every second pixel of fixed, and see whether these agree better."""
+    watch.check()
+    left_out = np.indices(fixed.shape).sum(axis=0) % 2 == 1
+    rest = np.where(left_out, _mean_of_neighbours(fixed), fixed).astype(np.float32)
+    rest[~np.isfinite(fixed)] = np.nan
+    flow = block_flow(rest, moving, Contrast.between(rest, moving), method)
+    smooth = _smoothed(moving)
+    images = smooth, _moved(smooth, flow, order=3)
+    before, after = (_window_powers(np.where(left_out, fixed, np.nan), i) for i in images)
+    gains = (after - before)[np.isfinite(after - before)]
+    if gains.size < FEWEST or not gains.std() > 0:
+        return np.nan
+    return float(gains.mean() / (gains.std(ddof=1) / np.sqrt(gains.size)))
+
+
+def _mean_of_neighbours(image: Pixels) -> Pixels:
+    valid = np.isfinite(image)
+    cross = ndi.generate_binary_structure(image.ndim, 1).astype(np.float32)
+    cross[(1,) * image.ndim] = 0
+    count = ndi.convolve(valid.astype(np.float32), cross, mode="constant")
+    total = ndi.convolve(np.where(valid, image, np.float32(0)), cross, mode="constant")
+    return np.asarray(total / np.maximum(count, 1), np.float32)
+
+
+def _smoothed(image: Pixels) -> Pixels:
+    valid = np.isfinite(image)
+    weight = np.maximum(ndi.gaussian_filter(valid.astype(np.float32), SMOOTHED), 1e-6)
+    values = ndi.gaussian_filter(np.where(valid, image, np.float32(0)), SMOOTHED) / weight
+    return np.where(valid, values, np.float32(np.nan))
+
+
+def _moved(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
+    """Read an image where a flow leads; NaN outside and where it is invalid."""
+    at = pixels_of([slice(0, n) for n in image.shape]) + flow
+    valid = np.isfinite(image)
+    filled = np.where(valid, image, np.float32(image[valid].mean() if valid.any() else 0))
+    weight = ndi.map_coordinates(valid.astype(np.float32), at, np.float32, order=1, cval=0.0)
+    values = ndi.map_coordinates(filled, at, np.float32, order=order, mode="nearest")
+    return np.where(weight > 0.99, values, np.float32(np.nan))
+
+
+def _window_powers(fixed: Pixels, moving: Pixels) -> NDArray[np.float64]:
+    """Return the squared correlation of the valid pairs of windows side by side; NaN if flat."""
+    side = WINDOW[fixed.ndim]
+    centres = tuple(
+        slice(least // 2, max(n - side // 2, least // 2 + 1), side)
+        for n, least in ((n, min(side, n)) for n in fixed.shape)
+    )
+    valid = np.isfinite(fixed) & np.isfinite(moving)
+
+    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = ndi.uniform_filter(values, side, mode="constant")[centres]
+        return sums * side**fixed.ndim
+
+    count = np.maximum(total(valid.astype(np.float64)), 1)
+    x, y = (np.where(valid, image - image[valid].mean(), 0.0) for image in (fixed, moving))
+    x_sum, y_sum = total(x), total(y)
+    xx, xy, yy = (
+        total(p * q) - s * t / count
+        for p, q, s, t in ((x, x, x_sum, x_sum), (x, y, x_sum, y_sum), (y, y, y_sum, y_sum))
+    )
+    structured = np.minimum(xx / np.var(x), yy / np.var(y)) > 1e-6 * count
+    usable = (4 * count > side**fixed.ndim) & structured
+    return np.where(usable, xy**2 / np.where(usable, xx * yy, 1), np.nan)

@@ -1,0 +1,1 @@
+"""Dense flows: a displacement for every pixel."""

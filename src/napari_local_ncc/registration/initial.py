@@ -1,0 +1,160 @@
+"""Where a registration begins: what the user names, as a matrix of each frame's world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from skimage.registration import phase_cross_correlation
+
+from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.geometry.affine import apply_affine, check_affine
+from napari_local_ncc.image.pairing import Pair
+from napari_local_ncc.registration.affine import estimate as affine
+from napari_local_ncc.registration.frame import fit_frames
+from napari_local_ncc.transforms.files import read_transform
+from napari_local_ncc.transforms.registration import Registration, unmoved
+from napari_local_ncc.transforms.resampling import resample
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.registration.engine_thread import Watch
+    from napari_local_ncc.registration.frame import Settings
+
+    Matrix = NDArray[np.float64]
+    Initial = str | PathLike[str] | Registration | ArrayLike
+
+STARTS = ("identity", "centres", "phase")
+MODEL_STARTS = ("translation", *affine.MODELS)
+# of one pair of frames, and their place in the series (None: two frames of moving), to a start,
+# or None: search for it
+Start = Callable[[Pair, "tuple[int, ...] | None", "Watch"], "Registration | None"]
+
+
+def starts_of(initial: Initial | None, grid: Grid, settings: Settings) -> Start:
+    """Turn what the user named into starts of frames.
+
+    Parameters
+    ----------
+    initial : str, path, Registration, array_like or None
+        See `register`.
+    grid : Grid
+        The fixed image's grid, paired.
+    settings : Settings
+        What will begin there: a translation cannot keep a rotation, an affine no flow.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is the path of no file.
+    ValueError
+        If it is none of these, or for other axes, units or frames than `grid`, or holds
+        more than the model can.
+    """
+    if initial is None:
+        return lambda pair, index, watch: None
+    if isinstance(initial, str) and initial in STARTS:
+        return {"identity": _identity, "centres": _centres, "phase": _phase}[initial]
+    if isinstance(initial, str) and initial in ("none", "flow"):
+        raise ValueError(
+            f"initial cannot be the model {initial}; leave it out to search for starts, or "
+            f"give {', '.join((*STARTS, *MODEL_STARTS))}, or a transform file"
+        )
+    if isinstance(initial, str) and initial in MODEL_STARTS:
+        if settings.model == "translation" and initial != "translation":
+            raise ValueError(f"a translation cannot keep what a {initial} start does")
+        first = replace(settings, model=initial, consistency=False)
+        return lambda pair, index, watch: fit_frames(pair, first, None, watch)
+    if isinstance(initial, (str, Path)):
+        if not Path(initial).exists():
+            raise FileNotFoundError(
+                f"initial {str(initial)!r} is neither {', '.join(STARTS)}, a model, nor a file"
+            )
+        initial = read_transform(initial, grid.space())
+    if isinstance(initial, Registration):
+        initial.check_fits(grid)
+    else:
+        initial = _by_matrix(check_affine(np.asarray(initial), grid.spatial_ndim), grid.space())
+    _check_keeps(settings.model, initial)
+    return partial(_given, initial)
+
+
+def _check_keeps(model: str, start: Registration) -> None:
+    """Raise ValueError where a model cannot keep what its start does."""
+    if start.displacement is not None and model != "flow":
+        raise ValueError(
+            f"initial is a flow, which a transform of the model {model} cannot keep; "
+            "take the model flow"
+        )
+    linear = start.matrix[..., :-1, :-1]
+    if model in ("rigid", "similarity") and (np.linalg.det(linear) < 0).any():
+        raise ValueError(
+            f"initial mirrors, which a transform of the model {model} cannot keep:\n"
+            f"{start.matrix}\nflip the image, or take the model affine"
+        )
+    if model == "translation" and not np.allclose(linear, np.eye(linear.shape[-1]), atol=1e-9):
+        raise ValueError(
+            f"initial turns or scales, which a translation cannot keep:\n{start.matrix}\n"
+            "take the model rigid, similarity or affine"
+        )
+
+
+def _by_matrix(matrix: Matrix, space: Grid) -> Registration:
+    return replace(unmoved(space, "affine"), matrix=matrix)
+
+
+def _shifted(shift: NDArray[np.float64], space: Grid) -> Registration:
+    matrix = np.eye(space.ndim + 1)
+    matrix[:-1, -1] = shift
+    return _by_matrix(matrix, space)
+
+
+def _given(
+    start: Registration, pair: Pair, index: tuple[int, ...] | None, watch: Watch
+) -> Registration | None:
+    return None if index is None else start.frame(index)
+
+
+def _identity(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:
+    return unmoved(pair.fixed.grid)
+
+
+def _centres(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:
+    """Put the centres of mass on one another."""
+    return _shifted(_centre(pair.moving) - _centre(pair.fixed), pair.fixed.grid)
+
+
+def _centre(image: SpatialImage) -> NDArray[np.float64]:
+    """Return the world position of the centre of mass above the darkest valid sample."""
+    values = computed(image.data).astype(np.float64)
+    values[~np.isfinite(values)] = np.nan
+    mass = np.nan_to_num(values - np.nanmin(values))
+    if not mass.sum() > 0:
+        raise ValueError(f"{image.name} is constant, so it has no centre of mass")
+    axes = range(mass.ndim)
+    pixels = [
+        float(mass.sum(axis=tuple(k for k in axes if k != axis)) @ np.arange(n)) / mass.sum()
+        for axis, n in enumerate(mass.shape)
+    ]
+    return apply_affine(image.grid.pixel_to_world, pixels)
+
+
+def _phase(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:
+    """Shift by what phase correlation finds on fixed's grid, to a whole pixel."""
+    grid = pair.fixed.grid
+    images = [np.nan_to_num(computed(i.data).astype(np.float64)) for i in _on_fixed(pair)]
+    shift = phase_cross_correlation(*images, normalization="phase")[0]
+    return _shifted(grid.pixel_to_world[:-1, :-1] @ -shift, grid)
+
+
+def _on_fixed(pair: Pair) -> tuple[SpatialImage, SpatialImage]:
+    return pair.fixed, resample(pair.moving, pair.fixed.grid)

@@ -1,0 +1,234 @@
+"""Two images and what they have in common at an offset: the samples, and their NCC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+from scipy.interpolate import BSpline
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Vector = NDArray[np.float64]
+    Samples = NDArray[np.floating]
+    Usable = NDArray[np.bool_] | slice
+
+SCORE_SAMPLES = 2**18  # behind the NCC that is reported
+MIN_SAMPLES = 8
+BACKGROUND = 5.0  # px of the coarsest level: what is smoother may be illumination
+REACH = 3  # half-width of the smoothing spline, px
+LINEAR = BSpline.basis_element(np.arange(-1.0, 2.0), extrapolate=False)
+QUINTIC = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standardised:
+    """Samples of mean 0 and standard deviation 1; `weight` 0 where invalid (None: 1 everywhere)."""
+
+    values: Samples
+    weight: Samples | None
+
+    @property
+    def count(self) -> int:
+        """Number of valid samples."""
+        return self.values.size if self.weight is None else int(np.count_nonzero(self.weight))
+
+    def weights(self) -> Samples:
+        """Return 1 where a sample is valid, 0 elsewhere."""
+        return np.ones_like(self.values) if self.weight is None else self.weight
+
+
+def standardised(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standardised:
+    """Check one image and remove its units, so that no threshold depends on them."""
+    data = np.asarray(image)
+    if data.dtype.kind not in "buif" or data.ndim == 0:
+        raise ValueError(f"{name} must be an array of real numbers, got {data.ndim}-D {data.dtype}")
+    if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and data.size:
+        # Past 2 ** 53 float64 skips integers; offsets do not matter, so take off the lowest.
+        data = data.astype(np.uint64) - np.uint64(int(data.min()) % 2**64)
+    usable = _valid(data, valid, name)
+    count = data.size if usable is None else int(np.count_nonzero(usable))
+    if count < MIN_SAMPLES:
+        raise ValueError(
+            f"{name} has {count} valid samples of {data.size} and at least {MIN_SAMPLES} are "
+            "needed; check the mask and the NaNs"
+        )
+    kind = np.result_type(data.dtype, np.float32).type
+    mean = float(np.mean(data if usable is None else data[usable], dtype=np.float64))
+    values = data.astype(kind, copy=False) - kind(mean)
+    if usable is not None:
+        values = np.where(usable, values, kind(0))
+    spread = float(np.sqrt(np.square(values).sum(dtype=np.float64) / count))
+    if spread <= 4 * np.finfo(kind).eps * abs(mean):
+        raise ValueError(
+            f"{name} is constant ({mean:g}) over its {count} valid samples, so any shift fits; "
+            "choose another channel, slice or mask"
+        )
+    values /= kind(spread)
+    return Standardised(values, None if usable is None else usable.astype(np.float32))
+
+
+def _valid(
+    data: NDArray[np.generic], mask: ArrayLike | None, name: str
+) -> NDArray[np.bool_] | None:
+    """Say where samples are finite and not masked out; None if everywhere."""
+    if mask is not None and np.shape(mask) != data.shape:
+        raise ValueError(
+            f"the mask of {name} has shape {np.shape(mask)} but the image {data.shape}; "
+            "give a mask in the shape of the image"
+        )
+    valid = np.True_ if mask is None else np.asarray(mask, bool)
+    if data.dtype.kind == "f":
+        valid = valid & np.isfinite(data)
+    return None if valid.all() else np.asarray(valid)
+
+
+def reduced(image: Standardised, factor: NDArray[np.intp]) -> Standardised:
+    """Means of blocks of `factor` samples; a block is valid if all of its samples are."""
+    sides = list(zip(image.values.shape, factor, strict=True))
+    blocks = [
+        tuple(slice(c, n - n % k, k) for c, (n, k) in zip(corner, sides, strict=True))
+        for corner in product(*(range(k) for k in factor))
+    ]
+    values = np.asarray(sum(image.values[b] for b in blocks)) / np.float32(len(blocks))
+    if image.weight is None:
+        return Standardised(values, None)
+    weight = np.min([image.weight[b] for b in blocks], axis=0)
+    return Standardised(values * weight, weight)
+
+
+def detail(image: Standardised) -> Standardised:
+    """Remove the smooth background (normalised convolution)."""
+    weight = image.weights()
+    near = np.maximum(ndi.gaussian_filter(weight, BACKGROUND), 1e-3)
+    background = ndi.gaussian_filter(image.values, BACKGROUND) / near
+    return Standardised((image.values - background) * weight, image.weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lattice:
+    """Every `step`-th pixel of a box of fixed all of whose partners lie inside moving."""
+
+    corner: Vector
+    step: int
+    shape: tuple[int, ...]
+    kernel: BSpline
+
+    def read(
+        self, values: Samples, shift: Vector | float = 0.0, along: int | None = None
+    ) -> Samples:
+        """Values at the lattice moved by `shift`, or their derivative along one axis.
+
+        The pixels themselves serve as B-spline coefficients: the quintic interpolates and
+        low-passes (sigma 0.7 px) at once, which keeps both aliasing and noise from pulling
+        the estimate. The step is whole, so every sample has the same fraction and the
+        spline is a few weighted slices per axis.
+        """
+        at = np.broadcast_to(self.corner + shift, len(self.shape))
+        for axis, (x, n) in enumerate(zip(at, self.shape, strict=True)):
+            low, span = int(np.floor(x)), self.step * (n - 1) + 1
+            taps = np.arange(-REACH, REACH + 1)
+            kernel = self.kernel.derivative() if axis == along else self.kernel
+            weights = np.nan_to_num(kernel(x - low - taps)).astype(values.dtype)
+            lead = (slice(None),) * axis
+            values = sum(
+                w * values[(*lead, slice(low + t, low + t + span, self.step))]
+                for t, w in zip(taps, weights, strict=True)
+                if w
+            )
+        return values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayPair:
+    """Two images of one pixel size."""
+
+    fixed: Standardised
+    moving: Standardised
+    min_overlap: float
+
+    def __post_init__(self) -> None:
+        fixed, moving = self.fixed.values.ndim, self.moving.values.ndim
+        if fixed != moving:
+            raise ValueError(
+                f"fixed is {fixed}-D but moving is {moving}-D; "
+                "select images of equal dimension or a slice"
+            )
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.fixed.values.ndim
+
+    @property
+    def least(self) -> float:
+        """The overlap, in samples, below which no NCC is believed."""
+        return max(MIN_SAMPLES, self.min_overlap * self.smaller)
+
+    @property
+    def smaller(self) -> int:
+        """Number of valid samples in the image that has fewer."""
+        return min(self.fixed.count, self.moving.count)
+
+    def lattice(
+        self, offset: Vector, limit: float, kernel: BSpline = LINEAR, slack: int = 0
+    ) -> Lattice | None:
+        """About `limit` samples of the overlap; `slack` px more room for `offset` to move."""
+        margin = (0 if kernel is LINEAR else REACH) + slack
+        last = np.array(self.moving.values.shape) - 1 - margin - offset
+        high = np.floor(np.minimum(np.array(self.fixed.values.shape) - 1 - margin, last))
+        low = np.ceil(np.maximum(margin, margin - offset))
+        extent = high - low + 1
+        if extent.min() < 1:
+            return None
+        step = max(1, round((extent.prod() / limit) ** (1 / self.ndim)))
+        return Lattice(low, step, tuple(int(n) for n in (extent - 1) // step + 1), kernel)
+
+    def usable(self, lattice: Lattice, offset: Vector) -> Usable:
+        """Index of the samples to which only valid ones contribute, in both images."""
+        index: Usable = slice(None)
+        for image, shift in ((self.fixed, 0.0), (self.moving, offset)):
+            if image.weight is not None:
+                # a B-spline's weights sum to 1: less means that an invalid sample took part
+                full = lattice.read(image.weight, shift) > 0.999
+                index = full if isinstance(index, slice) else full & index
+        return index
+
+    def ncc(self, offset: Vector) -> float:
+        """NCC over the valid overlap, NaN where undefined."""
+        lattice = self.lattice(offset, SCORE_SAMPLES)
+        if lattice is None:
+            return np.nan
+        usable = self.usable(lattice, offset)
+        fixed, moving = lattice.read(self.fixed.values), lattice.read(self.moving.values, offset)
+        return ncc_of(fixed[usable], moving[usable])
+
+    def overlap(self, offset: Vector, limit: float = np.inf) -> int:
+        """Count fixed's valid samples that have a valid partner."""
+        lattice = self.lattice(offset, limit)
+        if lattice is None:
+            return 0
+        usable = self.usable(lattice, offset)
+        share = 1.0 if isinstance(usable, slice) else float(np.mean(usable))
+        whole = self.lattice(offset, np.inf)
+        return 0 if whole is None else round(share * np.prod(whole.shape, dtype=float))
+
+    def share(self, offset: Vector) -> float:
+        """Share of fixed's valid samples that have a valid partner."""
+        return self.overlap(offset) / self.fixed.count
+
+
+def ncc_of(fixed: Samples, moving: Samples) -> float:
+    """Pearson's r; NaN of too few samples, or where one side is flat (both are standardised)."""
+    if fixed.size < MIN_SAMPLES:
+        return np.nan
+    a, b = (x.ravel() - x.mean(dtype=np.float64) for x in (fixed, moving))
+    # plain sums: BLAS would wake a thread pool for a few thousand numbers
+    aa, ab, bb = (float(np.sum(x * y)) for x, y in ((a, a), (a, b), (b, b)))
+    if min(aa, bb) <= 1e-9 * a.size:
+        return np.nan
+    return float(np.clip(ab / np.sqrt(aa * bb), -1, 1))

@@ -1,0 +1,9 @@
+from .describe import describe_pairing as describe_pairing
+from .describe import describe_registration as describe_registration
+from .map_summary import MapTally as MapTally
+from .map_summary import Summary as Summary
+from .recipe import as_command_line as as_command_line
+from .recipe import as_python as as_python
+from .tables import frame_table as frame_table
+from .tables import label_table as label_table
+from .tables import write_csv as write_csv

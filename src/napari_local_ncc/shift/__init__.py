@@ -1,0 +1,5 @@
+"""Residual shift: where a window fits best, and what that says."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

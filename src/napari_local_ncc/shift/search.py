@@ -1,0 +1,145 @@
+"""The NCC at every shift of a search, tile by tile, and the best of it.
+
+A tile holds its NCC at all shifts, and is the smaller the more there are: memory depends
+neither on the search nor on the image. Its samples are read once for all shifts.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.ncc.kernels.tiles import clip, lengths_of, relative
+from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
+from napari_local_ncc.shift.peak_kernel import find_peaks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.ncc.kernels.tiles import Pieces, Slices
+
+TILE_VALUES = 2**25  # NCC values of a tile: 128 MiB
+TILE_PIXELS = 2**17
+FIT_SIGMA = 1.0  # px; the fit's weights fall off with the distance from the best shift
+
+
+def search_pieces(
+    fixed: Pieces,
+    moving: Pieces,
+    mask: Pieces = (),
+    *,
+    region: Slices,
+    radius: tuple[int, ...],
+    search: tuple[int, ...],
+    **window: Any,
+) -> NDArray[np.float32]:
+    """Find the best shift in a region of two images; see `dispatch.shift_of_pieces`."""
+    windowed = [axis for axis, r in enumerate(radius) if r]
+    order = [axis for axis, r in enumerate(radius) if not r] + windowed
+    images = [
+        [(_ordered(where, order), array.transpose(order)) for where, array in image]
+        for image in (fixed, moving, mask)
+    ]
+    region, radius, search = (_ordered(values, order) for values in (region, radius, search))
+    shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(order)))
+    tiles = []
+    for tile in _tiles(region, radius, search):
+        grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
+        tiles.append((tile, grown, _reach(grown, radius, shape)))
+    out = np.empty((3 + len(windowed), *lengths_of(region)), np.float32)
+    dtypes = fixed[0][1].dtype, moving[0][1].dtype
+    windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
+    shifts = list(product(*(range(-s, s + 1) for s in search)))
+    room = np.empty(len(shifts) * max(prod(lengths_of(grown)) for _, grown, _ in tiles), np.float32)
+    for tile, grown, around in tiles:
+        samples = Displaced.read(images, grown, around, windows)
+        ncc = room[: len(shifts) * prod(lengths_of(grown))].reshape(-1, *lengths_of(grown))
+        for shift, values in zip(shifts, ncc, strict=True):
+            samples.store_ncc(shift, values)
+        here = relative(tile, grown)
+        at_zero = ncc[len(shifts) // 2][here]
+        best = _peaks(ncc, here, search[-len(windowed) :])
+        for band, values in zip(out, (at_zero, *best), strict=True):
+            band[relative(tile, region)] = values.reshape(lengths_of(tile))
+    return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
+
+
+def _ordered(values: Any, order: list[int]) -> tuple[Any, ...]:
+    return tuple(values[axis] for axis in order)
+
+
+def _stacked(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
+    """Return the shape (batch, z, y, x) of an array whose last axes are those of the windows."""
+    batch, sides = lengths[:-windowed], lengths[-windowed:]
+    return (prod(batch), *(1,) * (3 - windowed), *sides)
+
+
+def _peaks(
+    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...]
+) -> list[NDArray[np.float32]]:
+    """Return the best NCC of a tile, a part of where it is known, the gain and the shifts."""
+    unused = (0,) * (3 - len(search))
+    steps = unused + search
+    shifts = np.array(list(product(*(range(-s, s + 1) for s in steps))))
+    numbered = np.column_stack([shifts, np.arange(len(shifts))])
+    nearest_first = numbered[np.argsort((shifts**2).sum(axis=1), kind="stable")]
+    first = unused + tuple(part.start for part in tile[-len(search) :])
+    neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
+    pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
+    numbered = np.column_stack([neighbours, neighbours @ pitch])
+    out = np.full((5, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
+    ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
+    find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
+    return [out[0], out[1], *out[5 - len(search) :]]
+
+
+def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return what turns values at neighbours into the derivatives of the quadratic fit.
+
+    By least squares, weighted with a Gaussian of the distance; shape (9, neighbours).
+    """
+    z, y, x = neighbours.T
+    terms = np.stack(
+        [np.ones_like(z), y, x, y * y / 2, x * x / 2, y * x, z, z * z / 2, z * y, z * x]
+    )
+    weight = np.exp(-(neighbours**2).sum(axis=1) / (4 * FIT_SIGMA**2))  # its square root
+    used = terms.any(axis=1)  # by what is searched; the others are exactly 0
+    derivatives = np.zeros(terms.shape)
+    derivatives[used] = np.linalg.pinv((terms[used] * weight).T) * weight
+    return derivatives[1:]
+
+
+def _tiles(region: Slices, radius: tuple[int, ...], search: tuple[int, ...]) -> Iterator[Slices]:
+    """Cut a region into tiles, compact along the axes of the windows.
+
+    What is bounded is the tile together with its neighbours along the searched axes, whose
+    NCC the fit needs.
+    """
+    pixels = min(TILE_PIXELS, TILE_VALUES // prod(2 * s + 1 for s in search))
+    lengths = lengths_of(region)
+    sides = [1] * len(lengths)
+    # The windowed axes share the pixels; the independent ones get what they leave.
+    axes = sorted(range(len(lengths)), key=lambda axis: (radius[axis] == 0, lengths[axis]))
+    shared = sum(1 for r in radius if r)
+    held = 1
+    for done, axis in enumerate(axes):
+        beside = 2 * min(search[axis], 1)
+        side = int((pixels / held) ** (1 / max(shared - done, 1))) - beside
+        sides[axis] = min(lengths[axis], max(side, 1))
+        held *= sides[axis] + beside
+    cuts = []
+    for part, length, side in zip(region, lengths, sides, strict=True):
+        edges = np.linspace(part.start, part.stop, -(-length // side) + 1).astype(int).tolist()
+        cuts.append([slice(a, b) for a, b in pairwise(edges)])
+    return product(*cuts)
+
+
+def _reach(part: Slices, reach: Sequence[int], shape: tuple[int, ...]) -> Slices:
+    """Extend a region, within the image."""
+    extended = [slice(p.start - r, p.stop + r) for p, r in zip(part, reach, strict=True)]
+    return clip(tuple(extended), [(0, n) for n in shape])

@@ -1,0 +1,5 @@
+"""Transforms: what they are, their files, and moving images by them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

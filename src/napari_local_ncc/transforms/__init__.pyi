@@ -1,0 +1,10 @@
+from .files import check_transform_path as check_transform_path
+from .files import is_transform_path as is_transform_path
+from .files import read_transform as read_transform
+from .files import write_transform as write_transform
+from .registration import Registration as Registration
+from .report import AGREEMENT_RADIUS as AGREEMENT_RADIUS
+from .report import Agreement as Agreement
+from .report import FrameReport as FrameReport
+from .report import RoundTrip as RoundTrip
+from .resampling import resample as resample

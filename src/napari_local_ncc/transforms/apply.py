@@ -1,0 +1,115 @@
+"""Carry what belongs to the moving image onto the fixed one: channels, labels, points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dask.array as da
+
+from napari_local_ncc.image.pairing import pair_images
+from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
+from napari_local_ncc.transforms.resampling import resample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.pairing import Unitless
+    from napari_local_ncc.transforms.registration import Registration
+
+
+def apply_to_image(
+    image: SpatialImage,
+    registration: Registration,
+    *,
+    grid: Grid | None = None,
+    interpolation: str = "linear",
+    unitless: Unitless | None = None,
+) -> SpatialImage:
+    """Resample an image that lies where the moving image lies, such as another channel.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image. Without a time or channel axis it is taken for every frame.
+    registration : Registration
+        Fixed world to moving world.
+    grid : Grid, optional
+        Where to sample. Default: the registration's own grid, the fixed image's.
+    interpolation : {"nearest", "linear", "cubic"}, default "linear"
+        How to sample.
+    unitless : {"numbers", "pixels"}, optional
+        What the coordinates of an image without units mean; see
+        `napari_local_ncc.image.pairing.pair_images`.
+
+    Returns
+    -------
+    SpatialImage
+        Lazy, on `grid`; NaN where the image has no sample.
+
+    Raises
+    ------
+    ValueError
+        If the image, the grid and the transform do not have the same axes and units.
+    """
+    place = registration.grid if grid is None else grid
+    where = SpatialImage(da.zeros(place.shape, chunks=map_chunks(place)), place, "the fixed image")
+    pair = pair_images(where, image, unitless=unitless)
+    registration.check_fits(pair.fixed.grid)
+    moved = resample(pair.moving, pair.fixed.grid, registration, interpolation=interpolation)
+    return moved.replace(name=image.name)
+
+
+def apply_to_labels(
+    labels: SpatialImage,
+    registration: Registration,
+    *,
+    grid: Grid | None = None,
+    unitless: Unitless | None = None,
+) -> SpatialImage:
+    """Resample labels: the nearest one is taken, in their own dtype, and 0 where there is none.
+
+    Parameters and errors are those of `apply_to_image`.
+
+    Raises
+    ------
+    TypeError
+        If the labels are no whole numbers.
+    """
+    dtype = labels.data.dtype
+    if dtype.kind not in "bui":
+        raise TypeError(f"labels must be whole numbers, but {labels.name} is {dtype}")
+    moved = apply_to_image(
+        labels, registration, grid=grid, interpolation="nearest", unitless=unitless
+    )
+    if moved.data.dtype == dtype:
+        return moved
+    known = da.where(da.isnan(moved.data), 0, moved.data)
+    return moved.replace(data=known.astype(dtype))
+
+
+def apply_to_points(points: ArrayLike, registration: Registration) -> NDArray[np.float64]:
+    """Bring points of the moving image onto the fixed one, by the transform's inverse.
+
+    (`Registration.transform_points` brings fixed points to moving.)
+
+    Parameters
+    ----------
+    points : array_like, shape (..., registration.grid.ndim)
+        World coordinates in the moving image, one for each axis of the fixed grid.
+    registration : Registration
+        Fixed world to moving world.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., registration.grid.ndim)
+        World coordinates in the fixed image. That of a flow is numerical (see
+        `Registration.inverse`).
+
+    Raises
+    ------
+    ValueError
+        If the points have another number of axes.
+    """
+    return registration.inverse().transform_points(points)

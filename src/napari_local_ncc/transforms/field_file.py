@@ -1,0 +1,149 @@
+"""A dense field beside its JSON file, as Zarr: complete and the right one, or an error."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from napari_local_ncc.transforms.displacement_field import field_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+FORMAT = "napari-local-ncc displacement"
+CHUNK = {1: 2**20, 2: 1024, 3: 128}  # px a side
+
+
+def field_path(path: Path) -> Path:
+    """Return where the dense field of the transform file `path` lies: beside it."""
+    return path.with_suffix(".zarr")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise FileExistsError if a field must not be written to `path`."""
+    if path.exists() and _attributes(path).get("format") != FORMAT:
+        raise FileExistsError(
+            f"the dense field would be written to {path}, which holds something else; "
+            "choose another name for the transform"
+        )
+
+
+def write_field(field: NDArray[np.float32], ndim: int, folder: Path) -> str:
+    """Write a field to a new Zarr array, and return its checksum.
+
+    Parameters
+    ----------
+    field : ndarray of float32, shape (..., ndim, *shape)
+        The displacements.
+    ndim : int
+        Number of spatial axes.
+    folder : path
+        The array's folder, which does not exist.
+    """
+    chunks = (1,) * (field.ndim - ndim) + tuple(min(n, CHUNK[ndim]) for n in field.shape[-ndim:])
+    array = zarr.create_array(folder, shape=field.shape, dtype="float32", chunks=chunks)
+    for box in _slices(field.shape, ndim, chunks):
+        array[box] = field[box]
+    checksum = _checksum(field, ndim)
+    array.attrs.update({"format": FORMAT, "checksum": checksum})
+    return checksum
+
+
+def read_field(path: Path, shape: Sequence[int], ndim: int, checksum: str) -> NDArray[np.float32]:
+    """Read the field of a transform.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is damaged, of another shape, or of another transform.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"the dense field {path} is missing; a flow is its .json file and the .zarr beside it"
+        )
+    if _attributes(path).get("format") != FORMAT:
+        raise ValueError(f"{path} is no dense field of local-ncc; make the flow again")
+    try:
+        array = zarr.open_array(path, mode="r")
+        if tuple(array.shape) != tuple(shape):
+            raise ValueError(f"its shape is {array.shape}, not {tuple(shape)}")
+        field = field_array(shape)
+        for box in _slices(shape, ndim, array.chunks):
+            field[box] = array[box]
+    except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
+        raise ValueError(f"the dense field {path} cannot be read: {error}") from error
+    if _checksum(field, ndim) != checksum:
+        raise ValueError(
+            f"the dense field {path} is damaged or belongs to another transform (its checksum "
+            f"is not {checksum}); make the flow again"
+        )
+    return field
+
+
+def put_beside(target: Path, folder: Path, document: str) -> None:
+    """Move a finished field and then its JSON document into place, over older ones."""
+    final = field_path(target)
+    written, aside = folder / "field.zarr", folder / "replaced.zarr"
+    partial = folder / "transform.json"
+    partial.write_text(document, encoding="utf-8")
+    if final.exists():
+        final.rename(aside)  # a folder cannot be replaced in one step
+    try:
+        written.rename(final)
+    except BaseException:
+        if aside.exists() and not final.exists():
+            aside.rename(final)
+        raise
+    partial.replace(target)
+
+
+class Workplace:
+    """A folder beside a file, for what is not finished; it goes when the work ends."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def __enter__(self) -> Path:
+        self._folder = Path(
+            mkdtemp(prefix=f"{self._target.name}.partial-", dir=self._target.parent)
+        )
+        return self._folder
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder)
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes of a Zarr array; none for what is no such array."""
+    try:
+        return dict(zarr.open_array(path, mode="r").attrs)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _slices(
+    shape: Sequence[int], ndim: int, chunks: Sequence[int]
+) -> Iterator[tuple[int | slice, ...]]:
+    """Yield slabs of whole chunks of every frame and component."""
+    lead, first = shape[: len(shape) - ndim], len(shape) - ndim
+    for index in np.ndindex(*lead):
+        for start in range(0, shape[first], chunks[first]):
+            yield (*index, slice(start, min(start + chunks[first], shape[first])))
+
+
+def _checksum(field: NDArray[np.float32], ndim: int) -> str:
+    value = 0
+    for index in np.ndindex(field.shape[:-ndim]):
+        for row in field[index]:
+            value = zlib.crc32(np.ascontiguousarray(row, "<f4").data, value)
+    return f"{value:08x}"

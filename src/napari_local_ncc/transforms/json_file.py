@@ -1,0 +1,97 @@
+"""A transform's file: a JSON document, and the dense field of a flow beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.transforms.field_file import (
+    Workplace,
+    check_replaceable,
+    field_path,
+    put_beside,
+    read_field,
+    write_field,
+)
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT = "napari-local-ncc transform"
+VERSION = 1
+
+
+def write_document(
+    values: dict[str, Any], displacement: NDArray[np.float32] | None, path: str | PathLike[str]
+) -> None:
+    """Write a transform's values as JSON, and its field, if it has one, as Zarr beside it.
+
+    Parameters
+    ----------
+    values : dict
+        Plain JSON values, of `Registration.to_dict`.
+    displacement : ndarray of float32, shape (*series, ndim, *space), or None
+        The field of a flow.
+    path : path_like
+        The JSON file; it is replaced in one step, as is an earlier field.
+
+    Raises
+    ------
+    FileExistsError
+        If the Zarr array would replace something else.
+    """
+    target = Path(path)
+    document = {"format": FORMAT, "version": VERSION, **values}
+    if displacement is None:
+        partial = target.with_name(f"{target.name}.partial")
+        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        partial.replace(target)
+        return
+    check_replaceable(field_path(target))
+    with Workplace(target) as folder:
+        ndim = Grid.from_dict(values["grid"]).spatial_ndim
+        checksum = write_field(displacement, ndim, folder / "field.zarr")
+        document["displacement"] |= {"file": field_path(target).name, "checksum": checksum}
+        put_beside(target, folder, json.dumps(document, indent=1))
+
+
+def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
+    """Read what `write_document` wrote: the values, and the field or None.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or not its field.
+    ValueError
+        If it is not such a file.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise KeyError(document["format"])
+        if document["version"] != VERSION:
+            raise ValueError(f"its version is {document['version']!r}, but {VERSION} can be read")
+        summary = document.get("displacement")
+        if summary is None:
+            return document, None
+        shape, checksum = tuple(summary["shape"]), str(summary["checksum"])
+        ndim = Grid.from_dict(document["grid"]).spatial_ndim
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise foreign(path, error) from error
+    # by its name beside the file, so that both can be renamed together
+    return document, read_field(field_path(Path(path)), shape, ndim, checksum)
+
+
+def foreign(path: str | PathLike[str], error: Exception) -> ValueError:
+    """Return the error of a file that holds no transform."""
+    return ValueError(
+        f"{path} is no transform of local-ncc ({type(error).__name__}: {error}); "
+        "make one with: local-ncc register FIXED MOVING -o T.json"
+    )

@@ -1,0 +1,431 @@
+"""A transform of fixed world to moving world, and what is known of its quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_local_ncc.geometry.affine import apply_affine, check_affine, invert_affine
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.parameters import check_choice
+from napari_local_ncc.transforms.compose_fields import composed_field, inverse_field, moved_lattice
+from napari_local_ncc.transforms.displacement_field import (
+    Displacement,
+    Jacobian,
+    field_array,
+    jacobian,
+    reach,
+)
+from napari_local_ncc.transforms.json_file import foreign, read_document, write_document
+from napari_local_ncc.transforms.report import FrameReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from numpy.typing import ArrayLike, NDArray
+
+SAVED = ("none", "translation", "rigid", "similarity", "affine", "flow")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registration:
+    """Maps the fixed image's world to the moving image's world.
+
+    The point x of the fixed world shows what ``matrix @ (x + u(x))`` of the moving world
+    does; u is 0 but for a flow, where it is interpolated linearly between the pixels of
+    `grid`, and outside of it is what it is at the nearest pixel.
+
+    Parameters
+    ----------
+    model : str
+        Kind of transform, one of `MODELS`.
+    matrix : ndarray, shape (*series, ndim + 1, ndim + 1)
+        Homogeneous float64 affine of the `ndim` spatial axes, one for each position along
+        the independent axes of the fixed image (none of those: one matrix).
+    grid : Grid
+        The fixed image's grid: axis labels, units, and where its frames lie.
+    ncc_before, ncc_after : ndarray, shape series
+        Global NCC of the overlap without and with the transform; NaN where undefined.
+    overlap : ndarray, shape series
+        Share of the valid fixed samples that have a valid partner after the transform.
+    displacement : ndarray of float32, shape (*series, ndim, *space), optional
+        u of a flow at the pixels of `grid`, in world units along the world's axes.
+    residual : float
+        Of the numerical inverse of a flow: the largest distance, in px, between a point and
+        where it comes back to. NaN otherwise.
+    reports : tuple of FrameReport
+        What is known of every frame, in the order of the frames (the last independent axis
+        runs fastest); empty where nothing is, as after `compose`.
+
+    Attributes
+    ----------
+    reach : ndarray of float64, shape (ndim,)
+        The largest displacement of a flow along each axis, in px; 0 for other models.
+    """
+
+    model: str
+    matrix: NDArray[np.float64]
+    grid: Grid
+    ncc_before: NDArray[np.float64]
+    ncc_after: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+    displacement: NDArray[np.float32] | None = None
+    residual: float = np.nan
+    reports: tuple[FrameReport, ...] = ()
+    reach: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        square = (self.grid.spatial_ndim + 1,) * 2
+        if np.shape(self.matrix) != self.grid.series_shape + square:
+            raise ValueError(
+                f"the matrix has shape {np.shape(self.matrix)}, but {self.grid.series_shape} "
+                f"frames of {self.grid.spatial_ndim} spatial axes need "
+                f"{self.grid.series_shape + square}"
+            )
+        for name in ("matrix", "ncc_before", "ncc_after", "overlap"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+        object.__setattr__(self, "reach", self._checked_reach())
+
+    def _checked_reach(self) -> NDArray[np.float64]:
+        space = self.grid.space()
+        if (self.displacement is None) != (self.model != "flow"):
+            raise ValueError(
+                f"a flow, and no other model, needs a displacement at every pixel; this is a "
+                f"{self.model} {'without' if self.displacement is None else 'with'} one"
+            )
+        if self.displacement is None:
+            return np.zeros(space.ndim)
+        needed = (*self.grid.series_shape, space.ndim, *space.shape)
+        if self.displacement.shape != needed or self.displacement.dtype != np.float32:
+            raise ValueError(
+                f"the displacement must be float32 of shape {needed}, got "
+                f"{self.displacement.dtype} of shape {self.displacement.shape}"
+            )
+        largest = reach(self.displacement, space.pixel_to_world)
+        if not np.isfinite(largest).all():
+            raise ValueError("the displacement must be finite everywhere")
+        return largest
+
+    @property
+    def translation(self) -> NDArray[np.float64]:
+        """World displacement of the world's origin, shape (*series, ndim), in `grid.units`."""
+        return self.matrix[..., :-1, -1]
+
+    def transform_points(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map points of the fixed world to the moving world.
+
+        Parameters
+        ----------
+        points : array_like, shape (..., grid.ndim)
+            World coordinates along all axes of the fixed grid. For a series, the nearest
+            frame's transform is taken; the independent coordinates stay as they are.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., grid.ndim)
+            World coordinates in the moving image.
+
+        Raises
+        ------
+        ValueError
+            If the last axis of `points` does not match the grid.
+        """
+        world = np.asarray(points, np.float64)
+        if world.shape[-1:] != (self.grid.ndim,):
+            raise ValueError(
+                f"points must have shape (..., {self.grid.ndim}), one value per axis "
+                f"{self.grid.axis_labels}, got {world.shape}"
+            )
+        series = len(self.grid.series_shape)
+        pixels = apply_affine(invert_affine(self.grid.pixel_to_world), world)[..., :series]
+        last = np.array(self.grid.series_shape, int) - 1
+        frames = np.clip(np.rint(pixels), 0, last).astype(int)
+        matrix = self.matrix[tuple(np.moveaxis(frames, -1, 0))]
+        moved = world[..., series:]
+        if self.displacement is not None:
+            moved = moved + self._displacement_at(frames, moved)
+        spatial = np.einsum("...ij,...j->...i", matrix[..., :-1, :-1], moved)
+        return np.concatenate([world[..., :series], spatial + matrix[..., :-1, -1]], axis=-1)
+
+    def frames(self, part: Sequence[slice]) -> Self:
+        """Return the transforms of some frames, one slice per independent axis.
+
+        A single transform, for all frames, stays as it is.
+        """
+        if not self.grid.series_shape:
+            return self
+        box = tuple(part)
+        space = (slice(None),) * self.grid.spatial_ndim
+        numbers = np.arange(np.prod(self.grid.series_shape)).reshape(self.grid.series_shape)[box]
+        return replace(
+            self,
+            reports=tuple(self.reports[k] for k in numbers.flat) if self.reports else (),
+            matrix=self.matrix[box],
+            grid=self.grid.crop((*box, *space)),
+            ncc_before=self.ncc_before[box],
+            ncc_after=self.ncc_after[box],
+            overlap=self.overlap[box],
+            displacement=None if self.displacement is None else self.displacement[box],
+        )
+
+    def frame(self, index: tuple[int, ...]) -> Self:
+        """Return the transform of one frame, on the spatial grid.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Position along the independent axes; a single transform is that of all frames.
+        """
+        if not self.grid.series_shape:
+            return self
+        one = self.frames([slice(k, k + 1) for k in index])
+        (matrix,) = one.matrix.reshape(1, *self.matrix.shape[-2:])
+        return replace(
+            one,
+            matrix=matrix,
+            grid=one.grid.space(),
+            ncc_before=one.ncc_before.reshape(()),
+            ncc_after=one.ncc_after.reshape(()),
+            overlap=one.overlap.reshape(()),
+            displacement=None if self.displacement is None else self.displacement[index],
+        )
+
+    def _displacement_at(
+        self, frames: NDArray[np.int_], points: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Read each point's displacement in its own frame, shape (..., ndim)."""
+        result = np.zeros(points.shape)
+        for index in np.ndindex(self.grid.series_shape):
+            chosen = (frames == index).all(axis=-1)
+            displacement = self.displacement_of(index) if chosen.any() else None
+            if displacement is not None:
+                result[chosen] = displacement.at(points[chosen])
+        return result
+
+    def displacement_of(self, index: tuple[int, ...]) -> Displacement | None:
+        """Return u of one frame of a flow; None for other models.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Position along the independent axes; a single transform is that of all frames.
+        """
+        if self.displacement is None:
+            return None
+        own = index if self.grid.series_shape else ()
+        return Displacement(self.displacement[own], self.grid.space().pixel_to_world)
+
+    def jacobian(self) -> Jacobian:
+        """Return how the transform changes volumes, and where it folds space.
+
+        Returns
+        -------
+        Jacobian
+            Of the displacement alone for a flow, without the matrix: near 1 everywhere is
+            plausible; folds are not. For other models, the matrix's determinant.
+        """
+        if self.displacement is None:
+            volumes = np.linalg.det(self.matrix[..., :-1, :-1])
+            return Jacobian(float(volumes.min()), float(volumes.max()), 0, 0)
+        return jacobian(self.displacement, self.grid.space().pixel_to_world)
+
+    def inverse(self) -> Self:
+        """Return the transform of moving world to fixed world; its NCC is not known.
+
+        A flow is inverted numerically on fixed's lattice as its (first) matrix moves it;
+        `residual` says how well. Where the flow folds space there is no inverse.
+        """
+        if self.displacement is None:
+            return self._with_matrix(invert_affine(self.matrix))
+        field, residual = inverse_field(self)
+        grid = self.grid.replace(pixel_to_world=moved_lattice(self.grid, self.matrix))
+        return replace(
+            self._with_matrix(invert_affine(self.matrix), field, grid), residual=residual
+        )
+
+    def compose(self, after: Registration) -> Self:
+        """Return the transform that applies this one and then `after`; its NCC is not known.
+
+        Parameters
+        ----------
+        after : Registration
+            Maps this one's moving world on; a single transform, or one for each of the
+            same frames.
+
+        Raises
+        ------
+        ValueError
+            If the units or axes of the two do not match.
+        """
+        ours, theirs = self.grid, after.grid
+        if ours.space().units != theirs.space().units:
+            raise ValueError(
+                f"cannot compose a transform in {ours.space().units} with one in "
+                f"{theirs.space().units}; bring both to the same units"
+            )
+        if theirs.series_shape not in ((), ours.series_shape):
+            raise ValueError(
+                f"cannot compose transforms of {ours.series_shape} and {theirs.series_shape} frames"
+            )
+        matrix = after.matrix @ self.matrix
+        if after.displacement is None:
+            return self._with_matrix(matrix, self.displacement)
+        return self._with_matrix(matrix, composed_field(self, after))
+
+    def check_fits(self, grid: Grid) -> None:
+        """Raise ValueError unless this is for images such as those on `grid`."""
+        ours, theirs = grid.space(), self.grid.space()
+        if (ours.ndim, ours.units) != (theirs.ndim, theirs.units):
+            raise ValueError(
+                f"the transform is for {theirs.ndim} axes in {theirs.units}, but fixed has "
+                f"{ours.ndim} in {ours.units}"
+            )
+        if self.grid.series_shape not in ((), grid.series_shape):
+            raise ValueError(
+                f"the transform has {self.grid.series_shape} frames, but the images have "
+                f"{grid.series_shape}"
+            )
+
+    def _with_matrix(
+        self,
+        matrix: NDArray[np.float64],
+        displacement: NDArray[np.float32] | None = None,
+        grid: Grid | None = None,
+    ) -> Self:
+        unknown = np.full(self.grid.series_shape, np.nan)
+        return replace(
+            self,
+            model=self.model if displacement is None else "flow",
+            matrix=matrix,
+            grid=grid or self.grid,
+            displacement=displacement,
+            ncc_before=unknown,
+            ncc_after=unknown,
+            overlap=unknown,
+            residual=np.nan,
+            reports=(),
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the transform as JSON, with its units and axes.
+
+        The displacement of a flow goes to a Zarr array beside it, ``<stem>.zarr``.
+
+        Parameters
+        ----------
+        path : path_like
+            The file; it is replaced in one step, as is the field of an earlier flow.
+
+        Raises
+        ------
+        FileExistsError
+            If the Zarr array would replace something else.
+        """
+        write_document(self.to_dict(), self.displacement, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a transform that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file, or not the field of a flow beside it.
+        ValueError
+            If it is not such a transform.
+        """
+        values, displacement = read_document(path)
+        try:
+            return cls.from_dict(values, displacement)
+        except (ValueError, KeyError, TypeError) as error:
+            raise foreign(path, error) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the registration as plain JSON values (undefined NCC as null).
+
+        Of the displacement of a flow, only its shape and range.
+        """
+        flow = {}
+        if self.displacement is not None:
+            flow["displacement"] = {
+                "shape": list(self.displacement.shape),
+                "largest_px": self.reach.tolist(),
+                "residual_px": None if np.isnan(self.residual) else self.residual,
+            }
+        return {
+            "model": self.model,
+            "matrix": self.matrix.tolist(),
+            "grid": self.grid.to_dict(),
+            "ncc_before": _nan_to_none(self.ncc_before),
+            "ncc_after": _nan_to_none(self.ncc_after),
+            "overlap": _nan_to_none(self.overlap),
+            **flow,
+            "reports": [report.to_dict() for report in self.reports],
+        }
+
+    @classmethod
+    def from_dict(
+        cls, values: dict[str, Any], displacement: NDArray[np.float32] | None = None
+    ) -> Self:
+        """Rebuild a registration from `to_dict`; a flow also from its displacement.
+
+        Raises
+        ------
+        ValueError
+            If the values are not those of a registration.
+        """
+        try:
+            grid = Grid.from_dict(values["grid"])
+            found = cls(
+                values["model"],
+                values["matrix"],
+                grid,
+                _numbers(values, "ncc_before", grid),
+                _numbers(values, "ncc_after", grid),
+                _numbers(values, "overlap", grid),
+                displacement=displacement,
+                residual=_residual(values.get("displacement") or {}),
+                reports=tuple(map(FrameReport.from_dict, values.get("reports", ()))),
+            )
+            check_choice("model", found.model, SAVED)
+            for matrix in found.matrix.reshape(-1, *found.matrix.shape[-2:]):
+                check_affine(matrix, grid.spatial_ndim)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"these are no values of a registration: {error!r}") from error
+        number = int(np.prod(grid.series_shape))
+        if len(found.reports) not in (0, number):
+            raise ValueError(f"there are {len(found.reports)} reports of {number} frames")
+        return found
+
+
+def _numbers(values: dict[str, Any], name: str, grid: Grid) -> NDArray[np.float64]:
+    """Return a value of every frame; null is NaN."""
+    numbers = np.asarray(values[name], np.float64)
+    if numbers.shape != grid.series_shape:
+        raise ValueError(f"{name} has shape {numbers.shape} for {grid.series_shape} frames")
+    return numbers
+
+
+def _residual(summary: dict[str, Any]) -> float:
+    residual = summary.get("residual_px")
+    return np.nan if residual is None else float(residual)
+
+
+def _nan_to_none(values: NDArray[np.float64]) -> Any:
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()
+
+
+def unmoved(grid: Grid, model: str = "none", report: FrameReport | None = None) -> Registration:
+    """Return the transform of a spatial grid that changes nothing."""
+    field = field_array((grid.ndim, *grid.shape)) if model == "flow" else None
+    nothing = np.array(np.nan)
+    reports = () if report is None else (report,)
+    eye = np.eye(grid.ndim + 1)
+    return Registration(
+        model, eye, grid, nothing, nothing, nothing, displacement=field, reports=reports
+    )
