@@ -1,0 +1,135 @@
+"""Samples that tell of the camera and not of the scene: hot and dead pixels, cosmic rays."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_local_ncc.evidence.noise import difference_quantile, noise_sd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Values = NDArray[np.floating]
+    Index = tuple[NDArray[np.intp], ...]
+
+BEYOND_NEIGHBOURS = 4.0  # standard deviations of noise and of fine structure
+BEYOND_MEDIAN = 6.0
+# times what the neighbours differ among themselves: no optics, sharp to sigma 0.7 px, leaves
+# them so even around a point of light
+ISOLATED = 6.0
+COMPANIONS = 2  # neighbours that may be outliers, too, as of a cosmic ray's track
+DENSEST_TRACKS, DENSEST = 0.005, 0.02  # share of the samples: more are structure
+BULK = 0.95  # quantile of the differences that outliers do not reach
+NEGLIGIBLE = 1e-3  # of the image's sd: what stands out by less does no harm
+DRAWN = 9999  # samples, to fill what is invalid with their median
+NEAR = 3.0  # standard deviations beyond the mean around it, that an outlier has at least
+
+
+def outliers(image: ArrayLike, valid: ArrayLike | None = None) -> NDArray[np.bool_]:
+    """Find isolated samples that no lens can have made: hot and dead pixels, cosmic rays.
+
+    Parameters
+    ----------
+    image : array_like, shape (...)
+        Real samples; NaN and infinite ones are invalid. Neighbours are those in the plane of
+        the last two axes, as a camera's bad pixel is bad in every plane of a stack.
+    valid : array_like of bool, shape (...), optional
+        True where samples may be used.
+
+    Returns
+    -------
+    array of bool, shape (...)
+        True where a sample is higher than its neighbours by 4 standard deviations of noise
+        and by 6 times what these differ among themselves, and than their median by 6 standard
+        deviations; or lower. Two neighbours may be outliers, too, unless that makes more than
+        0.5 % of the samples: then thin lines are structure. Above 2 % all are.
+    """
+    samples = np.asarray(image)
+    found = np.zeros(samples.shape, bool)
+    usable = np.isfinite(samples) if valid is None else np.isfinite(samples) & np.asarray(valid)
+    count = np.count_nonzero(usable)
+    scale = _scale(samples, usable) if samples.ndim and count >= 9 else 0.0
+    if not scale > 0:
+        return found
+    kind = np.result_type(samples.dtype, np.float32).type
+    middle = kind(np.median(samples[usable][:: max(1, count // DRAWN)]))
+    values = np.where(usable, samples, middle)
+    candidates = usable & _candidates(values, scale)
+    at = np.nonzero(candidates)
+    if not at[0].size:
+        return found
+    around, centre = _neighbours(values, at), values[at].astype(np.float64)
+    for companions, densest in ((COMPANIONS, DENSEST_TRACKS), (0, DENSEST)):
+        bad = _above(around, centre, scale, companions) | _above(
+            -around, -centre, scale, companions
+        )
+        if np.count_nonzero(bad) <= densest * count:
+            found[tuple(index[bad] for index in at)] = True
+            break
+    return found
+
+
+def without_outliers(image: ArrayLike, found: NDArray[np.bool_]) -> Values:
+    """Return a floating copy of an image with the samples `found` as the median around them."""
+    samples = np.asarray(image)
+    values = samples.astype(np.result_type(samples.dtype, np.float32))
+    at = np.nonzero(found)
+    if at[0].size:
+        hidden = np.where(found, np.nan, values)
+        with np.errstate(all="ignore"):
+            middle = np.nanmedian(_neighbours(hidden, at), axis=-1)
+        values[at] = np.where(np.isfinite(middle), middle, np.median(values[np.isfinite(values)]))
+    return values
+
+
+def _scale(samples: NDArray[Any], usable: NDArray[np.bool_]) -> float:
+    """Return the sd of noise, or of fine structure where that is more."""
+    sds = (
+        noise_sd(samples, usable),
+        difference_quantile(samples, usable, BULK),
+        NEGLIGIBLE * float(np.std(samples[usable], dtype=np.float64)),
+    )
+    return float(np.nanmax(sds))
+
+
+def _steps(ndim: int) -> list[tuple[int, ...]]:
+    """Return the way to each neighbour: 3 x 3 in a plane, 5 on a line."""
+    if ndim == 1:
+        return [(-2,), (-1,), (1,), (2,)]
+    lead = (0,) * (ndim - 2)
+    return [(*lead, *step) for step in product((-1, 0, 1), repeat=2) if any(step)]
+
+
+def _neighbours(values: Values, at: Index) -> NDArray[np.float64]:
+    """Return the samples around some, shape (sample, neighbour); repeated beyond the border."""
+    columns = []
+    for step in _steps(values.ndim):
+        places = []
+        for index, move, n in zip(at, step, values.shape, strict=True):
+            places.append(np.clip(index + move, 0, n - 1))
+        columns.append(values[tuple(places)])
+    return np.stack(columns, axis=-1).astype(np.float64)
+
+
+def _candidates(values: Values, scale: float) -> NDArray[np.bool_]:
+    """Return what is far from the mean around it: all outliers, and little else."""
+    size = [1] * max(values.ndim - 2, 0) + ([3, 3] if values.ndim > 1 else [5])
+    apart = values - ndi.uniform_filter(values, size, mode="nearest")
+    return np.asarray(np.abs(apart) > NEAR * scale)
+
+
+def _above(
+    around: NDArray[np.float64], centre: NDArray[np.float64], scale: float, companions: int
+) -> NDArray[np.bool_]:
+    """Return which samples stand out from their neighbours, but for some companions."""
+    ranked = np.sort(around, axis=-1)[:, : around.shape[-1] - min(companions, around.shape[-1] - 2)]
+    highest, middle = ranked[:, -1], np.median(ranked, axis=-1)
+    return (
+        (centre > highest + BEYOND_NEIGHBOURS * scale)
+        & (centre > middle + BEYOND_MEDIAN * scale)
+        & (centre - highest > ISOLATED * (highest - middle))
+    )

@@ -1,0 +1,207 @@
+"""Laws of what images tell about themselves: noise, outliers, plateaus, detail, samples."""
+
+import numpy as np
+import pytest
+from scipy import ndimage as ndi
+
+from napari_local_ncc.evidence.blocks import block_means
+from napari_local_ncc.evidence.noise import noise_model, noise_sd
+from napari_local_ncc.evidence.outliers import outliers, without_outliers
+from napari_local_ncc.evidence.pearson import pearson
+from napari_local_ncc.evidence.plateaus import plateaus
+from napari_local_ncc.evidence.samples import samples_per_independent_one
+from napari_local_ncc.evidence.whitening import whitened, without_background
+
+
+def texture(shape, sigma, seed=0):
+    image = ndi.gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma)
+    return image / image.std()
+
+
+def cells(seed=0, side=256, count=60):
+    y, x = np.mgrid[:side, :side]
+    centres = np.random.default_rng(seed).uniform(0, side, (count, 2))
+    return sum(60 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 32) for a, b in centres)
+
+
+SCENES = {
+    "texture": texture((200, 200), 3) * 10,
+    "cells": cells(),
+    "line": texture(6000, 8) * 10,
+    "volume": texture((24, 60, 60), 3) * 10,
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("sd", [0.5, 3.0, 20.0])
+def test_noise_is_told_from_structure(name, sd):
+    scene = SCENES[name]
+    noisy = scene + np.random.default_rng(1).normal(0, sd, scene.shape)
+    assert noise_sd(noisy) == pytest.approx(sd, rel=0.12)
+
+
+@pytest.mark.parametrize("gain", [0.01, 1.0, 300.0])
+def test_noise_scales_with_gain_and_knows_no_offset(gain):
+    image = SCENES["cells"] + np.random.default_rng(0).normal(0, 2, (256, 256))
+    assert noise_sd(gain * image - 100 * gain) == pytest.approx(gain * noise_sd(image))
+
+
+def test_noise_leaves_missing_and_bad_samples_aside():
+    random = np.random.default_rng(0)
+    image = SCENES["texture"] + random.normal(0, 2, (200, 200))
+    image[random.random(image.shape) < 0.05] = np.nan
+    image[:, :40] = np.inf
+    image[tuple(random.integers(0, 200, (2, 40)))] = 1e6
+    assert noise_sd(image) == pytest.approx(2, rel=0.15)
+
+
+def test_noise_of_rounding_is_the_least_that_whole_numbers_have():
+    rounded = np.round(SCENES["texture"] + np.random.default_rng(0).normal(0, 0.1, (200, 200)))
+    assert 0.28 < noise_sd(rounded.astype(np.int16)) < 0.6
+
+
+def test_noise_is_undefined_without_variation():
+    assert np.isnan(noise_sd(np.full((50, 50), 3.0)))
+    assert np.isnan(noise_sd(np.ones((2, 2))))
+    assert np.isnan(noise_sd(np.full((20, 20), np.nan)))
+
+
+def test_photon_noise_grows_with_intensity():
+    counts = np.random.default_rng(0).poisson(20 + 10 * SCENES["cells"])
+    model = noise_model(3.0 * counts)
+    assert model.gain == pytest.approx(3.0, rel=0.35)
+    assert model.sd_at(3 * 400.0) == pytest.approx(60.0, rel=0.25)
+    assert noise_model(counts + 1e4 * np.ones_like(counts)).gain > 0
+
+
+@pytest.mark.parametrize("kind", ["hot", "dead", "pairs", "track"])
+def test_bad_samples_are_found_and_others_left(kind):
+    image = 100 + 5 * SCENES["texture"] / 10 + np.random.default_rng(0).normal(size=(200, 200))
+    bad = np.zeros(image.shape, bool)
+    at = np.random.default_rng(3).integers(5, 190, (2, 12))
+    bad[tuple(at)] = True
+    if kind == "pairs":
+        bad[at[0] + 1, at[1]] = True
+    if kind == "track":
+        bad[50, 60:80] = True
+    image[bad] = 0 if kind == "dead" else 250
+    assert (outliers(image) == bad).all()
+    mended = without_outliers(image, bad)
+    assert np.abs(mended[bad] - 100).max() < 40
+    assert (mended[~bad] == image[~bad]).all()
+
+
+@pytest.mark.parametrize("shape", [(3000,), (200, 200), (10, 60, 60)])
+def test_noise_and_points_of_light_are_no_outliers(shape):
+    random = np.random.default_rng(0)
+    points = np.zeros(shape)
+    points[tuple(random.integers(0, n, 40) for n in shape)] = 300.0
+    for image in (random.normal(size=shape), ndi.gaussian_filter(points, 1.0)):
+        assert np.count_nonzero(outliers(image)) <= 1e-4 * image.size
+    shot = random.poisson(ndi.gaussian_filter(points, 1.0) + 0.5)
+    assert np.count_nonzero(outliers(shot)) <= 2e-4 * shot.size
+
+
+def test_thin_lines_are_structure():
+    drawing = np.zeros((100, 100))
+    drawing[::10] = 1
+    assert not outliers(drawing).any()
+
+
+@pytest.mark.parametrize("width", [1, 2, 10])
+@pytest.mark.parametrize("value", [0.0, 255.0])
+def test_a_frame_of_one_value_is_missing(width, value):
+    image = np.pad(100 + 10 * texture((100, 120), 2), width, constant_values=value)
+    found = plateaus(image).missing
+    inner = (slice(width, -width),) * 2
+    assert not found[inner].any()
+    assert found.sum() == image.size - image[inner].size
+
+
+def test_corners_of_a_turned_image_are_missing():
+    turned = ndi.rotate(100 + 10 * texture((150, 150), 2), 20, order=1)
+    found = plateaus(turned)
+    assert (found.missing == (turned == 0)).mean() > 0.99
+    assert "rim" in found.describe()
+
+
+def test_saturated_areas_are_missing():
+    image = np.minimum(np.random.default_rng(0).poisson(3 * SCENES["cells"] + 10.0), 80)
+    found = plateaus(image)
+    assert (found.saturated <= (image == 80)).all()
+    assert found.saturated.sum() > 0.8 * (image == 80).sum()
+    assert "saturated" in found.describe()
+    assert not found.rim.any()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        SCENES["cells"],
+        (SCENES["cells"] > 20).astype(np.uint8),
+        np.random.default_rng(0).poisson(SCENES["cells"] + 0.1),
+        np.random.default_rng(0).normal(size=(100, 100)),
+        np.round(texture((100, 100), 8) * 3),
+        np.full((30, 30), 7),
+        texture((9, 30, 30), 2),
+    ],
+    ids=["even background", "labels", "few photons", "noise", "steps", "constant", "volume"],
+)
+def test_what_is_flat_by_nature_is_kept(image):
+    assert not plateaus(image).missing.any()
+
+
+@pytest.mark.parametrize("shape", [(500,), (60, 80), (12, 30, 40)])
+def test_a_cubic_background_leaves_nothing(shape):
+    axes = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
+    image = 3 + sum(axes) ** 3 - 2 * axes[-1] ** 2
+    valid = np.random.default_rng(0).random(shape) < 0.7
+    assert np.abs(without_background(image)).max() < 1e-8
+    rest = without_background(image, valid)
+    assert np.abs(rest).max() < 1e-8
+    assert (rest[~valid] == 0).all()
+
+
+def test_whitening_makes_neighbours_unlike():
+    noisy = SCENES["texture"] + np.random.default_rng(0).normal(0, 0.3, (200, 200))
+    before, after = (
+        pearson(image[1:], image[:-1]) for image in (noisy, whitened(without_background(noisy)))
+    )
+    assert before > 0.9
+    assert after < 0.75
+    assert np.abs(whitened(noisy)).max() <= 6
+
+
+def test_whitened_white_noise_stays_white():
+    detail = whitened(np.random.default_rng(0).normal(size=(128, 128)))
+    assert abs(pearson(detail[1:], detail[:-1])) < 0.1
+    assert samples_per_independent_one(detail, detail) < 2.5
+
+
+@pytest.mark.parametrize("sigma", [1, 2, 4])
+def test_samples_that_count_as_one_follow_from_the_texture(sigma):
+    a, b = (texture((256, 256), sigma, seed) for seed in (1, 2))
+    # the autocorrelation is a Gaussian of sigma * sqrt(2), its square one of sigma
+    expected = 2 * np.pi * sigma**2
+    assert samples_per_independent_one(a, b) == pytest.approx(expected, rel=0.2)
+
+
+def test_correlations_of_unrelated_texture_have_the_variance_foretold():
+    draws = [[texture((64, 64), 3, seed) for seed in (2 * k, 2 * k + 1)] for k in range(200)]
+    found = np.var([np.arctanh(pearson(a, b)) for a, b in draws])
+    worth = [a.size / samples_per_independent_one(a - a.mean(), b - b.mean()) for a, b in draws]
+    assert found == pytest.approx(1 / (np.median(worth) - 3), rel=0.35)
+
+
+def test_block_means_leave_invalid_samples_aside():
+    image = np.arange(48.0).reshape(6, 8)
+    valid = np.ones(image.shape, bool)
+    valid[0, 0] = valid[2:4, :3] = False
+    means, known = block_means(np.where(valid, image, np.nan), (2, 2), valid)
+    assert means[0, 0] == pytest.approx((1 + 8 + 9) / 3)
+    assert not known[1, 0]
+    assert means[1, 0] == 0
+    assert known[1, 1]
+    plain, everywhere = block_means(image, (2, 2))
+    assert everywhere is None
+    assert plain[2, 3] == image[4:6, 6:8].mean()
