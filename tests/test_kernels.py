@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from importlib import import_module
 
 import numba
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core.caching import FunctionCache
 
-from napari_local_ncc.ncc.kernels import driver, rows, tiles
+from napari_local_ncc.ncc.kernels import compilation, driver, tiles
 from napari_local_ncc.ncc.kernels.running_sums import WIDEST
 from napari_local_ncc.ncc.separable import ncc_by_filters
 from oracle import brute_force_ncc
@@ -437,4 +439,41 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch):
         return njit(*args, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere_to_cache)
-    assert rows.cached(lambda x: x + 1)(1) == 2
+    assert compilation.kernel(lambda x: x + 1)(1) == 2
+
+
+def test_machine_code_on_disk_is_that_of_all_that_is_inlined():
+    """What a kernel calls is defined before it, or its digest would not hold it."""
+    kernels = {
+        found
+        for name in ("running_sums", "stable_sums", "two_pass", "constant_windows")
+        for found in vars(import_module(f"napari_local_ncc.ncc.kernels.{name}")).values()
+        if isinstance(getattr(found, "_cache", None), FunctionCache)
+    }
+    assert len(kernels) >= 5
+    for kernel in kernels:
+        _, digest = kernel._cache._cache_file._source_stamp
+        assert digest == compilation.source_digest(kernel.py_func)
+
+
+@pytest.mark.parametrize("change", ["code", "constant", "global", "array", "none"])
+def test_a_digest_tells_what_is_compiled_in(change):
+    def module(inside: str, factor: float, taps: list[int]):
+        names = {"FACTOR": factor, "TAPS": np.array(taps), "inner": compilation.inner}
+        exec(
+            f"@inner\ndef scale(x):\n    return {inside}\n"
+            "def entry(x):\n    return FACTOR * scale(x) + TAPS[0]",
+            names,
+        )
+        return names["entry"]
+
+    first = module("2 * x", 3.0, [1, 2])
+    changed = {
+        "code": module("2 * x * x", 3.0, [1, 2]),
+        "constant": module("4 * x", 3.0, [1, 2]),
+        "global": module("2 * x", 5.0, [1, 2]),
+        "array": module("2 * x", 3.0, [1, 3]),
+        "none": module("2 * x", 3.0, [1, 2]),
+    }[change]
+    same = compilation.source_digest(first) == compilation.source_digest(changed)
+    assert same == (change == "none")

@@ -6,8 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from npe2 import PluginManifest
@@ -156,6 +158,43 @@ def test_a_wheel_in_a_clean_environment_works(repository, tmp_path):
     run(scripts / "local-ncc", "demo", "-o", "demo")
     assert (tmp_path / "demo" / "ncc.ome.zarr" / "zarr.json").exists()
     assert (tmp_path / "demo" / "figure.png").exists()
+
+
+@pytest.mark.network
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
+def test_a_wheel_over_another_gives_its_own_numbers(repository, tmp_path):
+    """The second differs only in a function that is inlined; the machine code's cache stays."""
+
+    def run(*words):
+        done = subprocess.run(
+            [str(w) for w in words], check=True, cwd=tmp_path, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path / "1", repository)
+    (first,) = (tmp_path / "1").glob("*.whl")
+    second = tmp_path / "2" / first.name
+    second.parent.mkdir()
+    with zipfile.ZipFile(first) as old, zipfile.ZipFile(second, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith("ncc/kernels/pearson.py"):
+                data = re.sub(rb"(?m)r = (max.+)$", rb"r = np.float32(0.5) * \1", data)
+                assert data != old.read(name)
+            new.writestr(name, data)
+    run(sys.executable, "-m", "venv", "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    code = (
+        "import numpy as np; from napari_local_ncc import local_ncc; "
+        "a = np.random.default_rng(0).normal(size=(16, 16)); print(local_ncc(a, a, radius=2).max())"
+    )
+    found = []
+    for wheel in (first, second):
+        run(python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel)
+        found.append(float(run(python, "-c", code)))
+    assert found == [1.0, 0.5]
 
 
 @pytest.mark.parametrize(

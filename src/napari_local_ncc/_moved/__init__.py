@@ -1,1 +1,1 @@
-"""Modules where the documents of 0.1 taught to find them; the package adds this folder to its path."""
+"""Modules where the documents of 0.1 taught to find them: this folder is on the package's path."""

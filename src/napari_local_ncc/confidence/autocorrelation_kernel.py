@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.rows import U, cached, inner
+from napari_local_ncc.ncc.kernels.compilation import inner, kernel
+from napari_local_ncc.ncc.kernels.rows import U
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -263,7 +264,7 @@ def _store_share(
         out[z, y, x0 + x] = sums[A, x] / sums[B, x]
 
 
-@cached
+@kernel
 def tile_independent_share(
     a: Samples,
     b: Samples,

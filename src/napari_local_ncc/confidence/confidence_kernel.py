@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.rows import cached
+from napari_local_ncc.ncc.kernels.compilation import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BIAS, MANTISSA = 127, 23  # of float32
 
 
-@cached
+@kernel
 def look_up(
     table: Values,
     octave: int,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.rows import BLOCK, U, cached, fill_row, inner
+from napari_local_ncc.ncc.kernels.compilation import inner, kernel
+from napari_local_ncc.ncc.kernels.rows import BLOCK, U, fill_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ Y, X, YY, XX, YX, Z, ZZ, ZY, ZX = (PITCH * row for row in range(9))
 TOP, VALUE = 9 * PITCH, 12 * PITCH
 
 
-@cached
+@kernel
 def find_peaks(
     ncc: Values,
     shifts: Integers,

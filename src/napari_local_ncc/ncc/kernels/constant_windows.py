@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.rows import UNDETERMINED, U, cached, inner
+from napari_local_ncc.ncc.kernels.compilation import inner, kernel
+from napari_local_ncc.ncc.kernels.rows import UNDETERMINED, U
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def _count_on_where(
         counts[x] = (counts[x] + 1 if repeats else 1) if deep[c + x] >= enough else 0
 
 
-@cached
+@kernel
 def carry_on(samples: Samples, valid: Validity) -> Samples:
     """Return samples of which each that is not valid repeats the last valid one before it.
 
@@ -59,7 +60,7 @@ def carry_on(samples: Samples, valid: Validity) -> Samples:
     return out
 
 
-@cached
+@kernel
 def mark_constant(
     samples: Samples,
     shape: Index,

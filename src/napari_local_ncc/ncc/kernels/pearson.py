@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.rows import (
-    FLOAT32_SAFE,
-    MIN_SAMPLES,
-    NEAR,
-    UNDETERMINED,
-    U,
-    inner,
-)
+from napari_local_ncc.ncc.kernels.compilation import inner
+from napari_local_ncc.ncc.kernels.rows import FLOAT32_SAFE, MIN_SAMPLES, NEAR, UNDETERMINED, U
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

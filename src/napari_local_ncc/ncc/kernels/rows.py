@@ -9,10 +9,11 @@ ones wrap around, which defeats vectorisation too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
+
+from napari_local_ncc.ncc.kernels.compilation import inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     Triple = tuple[int, int, int]
     Taps = tuple[Array, Array, Array]
 
-# "contract" fuses a * b + c into one rounding; nothing licenses assuming that NaN is absent.
-COMPILE = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 BLOCK = 256  # columns to treat together: long loops, and rows that stay in the cache
 LANES = 16  # numbers that a vectorised loop takes at once
 MIN_SAMPLES = 3
@@ -36,17 +35,6 @@ UNDETERMINED = np.float32(2.0)
 FLOAT32_SAFE = (1e-36, 1e37)
 NEAR = 1e-6  # share of a variance within which rounding may decide
 U = np.uintp
-
-
-def cached(kernel: Any) -> Any:
-    """Compile on the first call; keep the machine code on disk where a place can be found."""
-    try:
-        return numba.njit(cache=True, **COMPILE)(kernel)
-    except RuntimeError:  # neither the installation nor the user's cache directory is writable
-        return numba.njit(**COMPILE)(kernel)
-
-
-inner = numba.njit(**COMPILE)
 
 
 def block_width(side: int) -> int:

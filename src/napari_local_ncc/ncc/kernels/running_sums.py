@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.ncc.kernels.compilation import inner, kernel
 from napari_local_ncc.ncc.kernels.pearson import (
     count_undetermined,
     find_flat,
@@ -34,9 +35,7 @@ from napari_local_ncc.ncc.kernels.rows import (
     U,
     add3_row,
     add_row,
-    cached,
     fill_row,
-    inner,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def running_workspace_size(sides: tuple[int, ...], lengths: tuple[int, ...]) -> 
     return PLANES + LINE * (lengths[2] + sides[1])
 
 
-@cached
+@kernel
 def set_aside(samples: Samples, valid: Validity, value: float) -> None:
     """Set samples that are not valid to a value."""
     for x in range(U(samples.size)):
@@ -188,7 +187,7 @@ def _store_ncc(
     return count_undetermined(out, to, n)
 
 
-@cached
+@kernel
 def running_ncc(
     a: Samples,
     b: Samples,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.ncc.kernels.compilation import inner, kernel
 from napari_local_ncc.ncc.kernels.pearson import (
     count_undetermined,
     find_flat,
@@ -32,9 +33,7 @@ from napari_local_ncc.ncc.kernels.rows import (
     add_pair_row,
     add_row,
     block_width,
-    cached,
     fill_row,
-    inner,
     sum_box,
 )
 
@@ -209,7 +208,7 @@ def _store_ncc(
     return count_undetermined(out, to, n)
 
 
-@cached
+@kernel
 def tile_ncc(
     a: Samples,
     b: Samples,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.rows import MIN_SAMPLES, UNDETERMINED, cached, inner
+from napari_local_ncc.ncc.kernels.compilation import inner, kernel
+from napari_local_ncc.ncc.kernels.rows import MIN_SAMPLES, UNDETERMINED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def _two_pass_ncc(
     return max(-1.0, min(1.0, cov / np.sqrt(var_a * var_b)))
 
 
-@cached
+@kernel
 def resolve(
     a: Samples,
     b: Samples,
