@@ -18,7 +18,7 @@ from skimage.io import imsave
 from napari_local_ncc import local_ncc, read_map
 from napari_local_ncc.cli import main
 from napari_local_ncc.cli.console import follow, interrupt
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_an_interrupt_that_python_ignored_ends_the_run_at_the_next_step(monkeypa
             if k == 2:
                 with suppress(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
-            yield Progress("compare", k, 5)
+            yield Progress(Step.COMPARE, k, 5)
             done.append(k)
 
     before = signal.signal(signal.SIGINT, interrupt)

@@ -23,7 +23,7 @@ from napari_local_ncc._napari.results.result_layer import ResultLayer
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc._napari.results.run import Run
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 
 PLUGIN = "napari-local-ncc"
 
@@ -329,7 +329,7 @@ def test_what_lands_while_a_layer_is_added_waits_for_its_turn(viewer):
     product = Product(
         "ncc", "NCC", [np.zeros((4, 5), "f4")], grid, {}, {}, {"layers": {"kind": "ncc"}}, None
     )
-    landed = Landed((product,), (slice(0, 4), slice(0, 5)), Progress("compare", 1, 1))
+    landed = Landed((product,), (slice(0, 4), slice(0, 5)), Progress(Step.COMPARE, 1, 1))
     run, endings = Run(viewer, None, keep_earlier=True), []
     run.ended.connect(endings.append)
     viewer.layers.events.removed.connect(run._layer_removed)

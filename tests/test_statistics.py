@@ -23,7 +23,7 @@ from napari_local_ncc.confidence import (
     iter_calibrate,
     margin,
 )
-from napari_local_ncc.progress import Progress, finished
+from napari_local_ncc.progress import Progress, Step, finish
 
 
 def texture(rng, shape, sigma=1.0):
@@ -387,7 +387,7 @@ def test_every_frame_may_have_its_own_null():
 def test_progress_counts_tiles_and_closing_cancels(rng, monkeypatch):
     pair = texture(rng, (300, 300)), texture(rng, (300, 300))
     steps = list(iter_calibrate(*pair, radius=3))
-    assert steps == [Progress("calibrate", k, len(steps)) for k in range(len(steps))]
+    assert steps == [Progress(Step.CALIBRATE, k, len(steps)) for k in range(len(steps))]
     read = []
     lazy = da.from_array(pair[0], chunks=300).map_blocks(lambda x: read.append(1) or x, dtype=float)
     read.clear()
@@ -416,7 +416,7 @@ def test_tiles_are_read_where_they_lie(rng):
         return [image[place] for image in pair]
 
     lazy = [da.map_blocks(lambda: 1 / 0, chunks=((300,), (260,)), dtype=float)] * 2
-    found = finished(iter_calibrate(*lazy, radius=3, read=parts))
+    found = finish(iter_calibrate(*lazy, radius=3, read=parts))
     assert found == calibrate(*pair, radius=3)
     assert all(part.stop - part.start < 160 for place in read for part in place)
 

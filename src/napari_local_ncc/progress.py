@@ -1,46 +1,175 @@
-"""What a long computation says of itself while it runs."""
+"""What a long computation says of itself while it runs, and how to run one to its end."""
 
 from __future__ import annotations
 
+import ast
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from enum import StrEnum
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterable
 
+Arguments = ParamSpec("Arguments")
+Event = TypeVar("Event")
+Message = TypeVar("Message")
 Result = TypeVar("Result")
+
+# What a user can mend; anything else that is raised is a defect of ours.
+MENDABLE = (ValueError, TypeError, MemoryError, OSError, ImportError)
+
+
+class Step(StrEnum):
+    """What a long computation is doing, by its short name.
+
+    Attributes
+    ----------
+    text : str
+        How to say that it goes on.
+    note : str
+        What else to say of it, or nothing.
+    """
+
+    START = "start", "Starting"
+    REGISTER = "register", "Registering"
+    REFINE = "refine", "Refining"
+    CALIBRATE = "calibrate", "Calibrating"
+    LOAD = "load the kernel", "Loading the kernel", "a few seconds after an installation"
+    COMPARE = "compare", "Comparing"
+    RESAMPLE = "resample", "Resampling"
+    TABULATE = "tabulate", "Tabulating"
+    WRITE = "write", "Writing"
+
+    text: str
+    note: str
+
+    def __new__(cls, name: str, text: str, note: str = "") -> Step:
+        """Make a step of its name and what to say of it."""
+        step = str.__new__(cls, name)
+        step._value_, step.text, step.note = name, text, note
+        return step
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step of a long computation.
+    """How far a step of a long computation has come.
 
     Parameters
     ----------
-    step : str
-        What is being done, e.g. ``"register"``.
+    step : Step
+        What is being done.
     done, total : int
         How many of how many parts are finished.
     metric : float, optional
         What an optimiser at work has reached, where one is at work; it falls.
+    turn : int, default 0
+        Which turn of a step that is repeated; nothing is said of the first.
     """
 
-    step: str
+    step: Step
     done: int
     total: int
     metric: float | None = None
+    turn: int = 0
+
+    @property
+    def line(self) -> str:
+        """The step by its short name."""
+        return self._said(self.step.value)
 
     @property
     def text(self) -> str:
-        """The step, and the metric where there is one."""
-        return self.step if self.metric is None else f"{self.step} (metric {self.metric:.4f})"
+        """The step, as going on."""
+        return self._said(self.step.text)
+
+    def _said(self, what: str) -> str:
+        note = f" ({self.step.note})" if self.step.note else ""
+        return what + note + (f", round {self.turn}" if self.turn else "")
 
 
-def finished(steps: Generator[Progress, None, Result]) -> Result:
-    """Run a computation that yields progress to its end, and return its value."""
+class Stepwise(Protocol[Arguments, Event, Result]):
+    """A function that runs to its end; `steps` does the same work step by step."""
+
+    steps: Callable[Arguments, Generator[Event, None, Result]]
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """Run to the end."""
+        ...
+
+
+def stepwise(
+    steps: Callable[Arguments, Generator[Event, None, Result]],
+) -> Stepwise[Arguments, Event, Result]:
+    """Make a function that runs some steps to their end; the steps stay its attribute.
+
+    Parameters
+    ----------
+    steps : callable
+        A generator function: it yields what it says of itself, and returns its result.
+
+    Returns
+    -------
+    callable
+        Takes the same arguments and returns the result. Its attribute `steps` is the generator
+        function, for those who show progress or may cancel.
+    """
+
+    @wraps(steps)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return finish(steps(*args, **kwargs))
+
+    run.__annotations__ = steps.__annotations__ | {"return": _result_of(steps)}
+    run.steps = steps  # type: ignore[attr-defined]  # functions take attributes
+    return cast("Stepwise[Arguments, Event, Result]", run)
+
+
+def _result_of(steps: Callable[..., Any]) -> str:
+    """Return the last argument of a generator's annotation: what help() is to show."""
+    annotation = ast.parse(steps.__annotations__["return"], mode="eval").body
+    assert isinstance(annotation, ast.Subscript)
+    assert isinstance(annotation.slice, ast.Tuple)
+    return ast.unparse(annotation.slice.elts[-1])
+
+
+def finish(steps: Generator[Any, None, Result]) -> Result:
+    """Run a computation that says how far it is to its end, and return its result."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def translate(
+    steps: Generator[Event, None, Result], tell: Callable[[Event], Iterable[Message]]
+) -> Generator[Message, None, Result]:
+    """Run a computation, saying what it yields in other words.
+
+    Parameters
+    ----------
+    steps : generator
+        The computation.
+    tell : callable
+        What to say instead of something that it yields.
+
+    Yields
+    ------
+    object
+        Each message in turn. Closing the generator closes `steps`.
+
+    Returns
+    -------
+    object
+        The value that ends `steps`.
+    """
+    with closing(steps):
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            yield from tell(event)

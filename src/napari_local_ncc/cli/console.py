@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import contextmanager
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from rich.console import Console
-from rich.progress import Progress as ProgressBar
-from rich.progress import TimeRemainingColumn
+from napari_local_ncc.progress import finish, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from napari_local_ncc.progress import Progress
     from napari_local_ncc.reports.map_summary import Summary
     from napari_local_ncc.transforms.registration import Registration
 
-R = TypeVar("R")
+Result = TypeVar("Result")
 
 INTERRUPTION = Event()
 
@@ -37,32 +36,54 @@ def interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def follow(steps: Generator[Progress, None, R]) -> R:
+def follow(steps: Generator[Progress, None, Result]) -> Result:
     """Show the progress of a computation and return its result.
 
     A bar with the time left on a terminal, a line for each step elsewhere. An `interrupt`
     that was ignored counts at the next step.
     """
-    console = Console(stderr=True)
+    with _bar() if sys.stderr.isatty() else _lines() as show:
+        return finish(translate(steps, partial(_tell, show)))
+
+
+def _tell(show: Callable[[Progress], None], progress: Progress) -> tuple[()]:
+    if INTERRUPTION.is_set():
+        raise KeyboardInterrupt
+    show(progress)
+    return ()
+
+
+@contextmanager
+def _lines() -> Iterator[Callable[[Progress], None]]:
+    """Give a function that says what is done when that changes."""
+    said = ""
+
+    def show(progress: Progress) -> None:
+        nonlocal said
+        if progress.line != said:
+            said = progress.line
+            say(said if progress.total == 1 else f"{said}: {progress.total} parts")
+
+    yield show
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    """Give a function that draws a bar with the time left."""
+    from rich.console import Console
+    from rich.progress import Progress as ProgressBar
+    from rich.progress import TimeRemainingColumn
+
     columns = (*ProgressBar.get_default_columns()[:-1], TimeRemainingColumn())
-    hidden = not console.is_terminal
-    bar = ProgressBar(*columns, console=console, transient=True, disable=hidden)
-    with closing(steps), bar:
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-        step = ""
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                result: R = end.value
-                return result
-            if INTERRUPTION.is_set():
-                raise KeyboardInterrupt
-            done, total = progress.done, progress.total
-            bar.update(task, description=progress.text, completed=done, total=total)
-            if hidden and progress.step != step:
-                step = progress.step
-                say(step if total == 1 else f"{step}: {total} parts")
+
+        def show(progress: Progress) -> None:
+            metric = "" if progress.metric is None else f" (metric {progress.metric:.4f})"
+            text = progress.line + metric
+            bar.update(task, description=text, completed=progress.done, total=progress.total)
+
+        yield show
 
 
 def report(

@@ -16,10 +16,10 @@ from napari_local_ncc.cli import map as comparing
 from napari_local_ncc.cli import register as registering
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import INTERRUPTION, interrupt, say
+from napari_local_ncc.progress import MENDABLE
 
 __all__ = ["applying", "comparing", "demonstration", "informing", "main", "registering"]
 
-BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MemoryError, typer.TyperException)
 INTERRUPTED = 130
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
     except typer.Abort:
         code = INTERRUPTED
-    except BAD_INPUT as error:
+    except (*MENDABLE, typer.TyperException) as error:
         if debug:
             raise
         told = error.format_message() if isinstance(error, typer.TyperException) else str(error)

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,7 +31,7 @@ def written(
     from napari_local_ncc.reports.map_summary import MapTally
     from napari_local_ncc.reports.tables import tally_frames
 
-    yield Progress("load the kernel (a few seconds after an installation)", 0, 1)
+    yield Progress(Step.LOAD, 0, 1)
     load_kernel()
     tally = MapTally(result.band_names, result.calibration)
     band = result.band_names.index("ncc")
@@ -40,7 +40,7 @@ def written(
             tally.add(tile.data)
             if frames is not None:
                 tally_frames(frames, tile.location[1:], tile.data[band], result.grid)
-            yield Progress("compare", tile.done, tile.total)
+            yield Progress(Step.COMPARE, tile.done, tile.total)
     return tally
 
 

@@ -25,7 +25,7 @@ from napari_local_ncc.confidence.unrelated_pairs import (
 )
 from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.parameters import as_samples, check_limits, check_radius, check_weights
-from napari_local_ncc.progress import Progress, finished
+from napari_local_ncc.progress import Progress, Step, stepwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SAMPLES = 2**17  # windows that are sorted
 
 
+@stepwise
 def calibrate(
     fixed: ArrayLike | da.Array,
     moving: ArrayLike | da.Array,
@@ -48,8 +49,12 @@ def calibrate(
     min_valid: float = 0.5,
     per_frame: bool = False,
     seed: int = 0,
-) -> Calibration:
+    read: Callable[[Slices], Sequence[Any]] | None = None,
+) -> Generator[Progress, None, Calibration]:
     """Find out what ncc unrelated structure reaches in the texture of two images.
+
+    `iter_calibrate` does the same tile by tile: it yields `Progress` before each, and closing it
+    cancels.
 
     Parameters
     ----------
@@ -62,6 +67,10 @@ def calibrate(
         all share one, drawn from frames at random.
     seed : int, default 0
         The same seed gives the same calibration, however the images are chunked.
+    read : callable, optional
+        ``read(place)`` returns fixed, moving and, if there is one, the mask at a place given
+        as slices. For dask arrays of which a tile would cost all chunks that it lies in;
+        what it returns may be dask arrays too. Default: the arrays' own slices.
 
     Returns
     -------
@@ -76,55 +85,6 @@ def calibrate(
     stands in, which is too strict in coarse texture; `Calibration.fallback` says so. In a
     small image tiles and displacements show the same windows again: 60 pairs may come
     from 6 windows, and one image's rate of false positives varies more.
-    """
-    return finished(
-        iter_calibrate(
-            fixed,
-            moving,
-            radius=radius,
-            weights=weights,
-            mask=mask,
-            min_std=min_std,
-            min_valid=min_valid,
-            per_frame=per_frame,
-            seed=seed,
-        )
-    )
-
-
-def iter_calibrate(
-    fixed: ArrayLike | da.Array,
-    moving: ArrayLike | da.Array,
-    *,
-    radius: int | Sequence[int],
-    weights: str = "box",
-    mask: ArrayLike | da.Array | None = None,
-    min_std: float = 0.0,
-    min_valid: float = 0.5,
-    per_frame: bool = False,
-    seed: int = 0,
-    read: Callable[[Slices], Sequence[Any]] | None = None,
-) -> Generator[Progress, None, Calibration]:
-    """Do the same as `calibrate` tile by tile, yielding progress before each.
-
-    Parameters
-    ----------
-    fixed, moving, radius, weights, mask, min_std, min_valid, per_frame, seed
-        As for `calibrate`.
-    read : callable, optional
-        ``read(place)`` returns fixed, moving and, if there is one, the mask at a place given
-        as slices. For dask arrays of which a tile would cost all chunks that it lies in;
-        what it returns may be dask arrays too. Default: the arrays' own slices.
-
-    Yields
-    ------
-    Progress
-        Tiles done and to do. Closing the generator cancels.
-
-    Returns
-    -------
-    Calibration
-        The value that ends the generator.
     """
     check_limits(min_std, min_valid)
     images = [fixed, moving] if mask is None else [fixed, moving, mask]
@@ -146,6 +106,9 @@ def iter_calibrate(
     )
 
 
+iter_calibrate = calibrate.steps
+
+
 def _iter_nulls(
     tiles: list[list[Slices]], load: Callable[[Slices], Tile], window: _Window, seed: int
 ) -> Generator[Progress, None, list[Null | None]]:
@@ -160,7 +123,7 @@ def _iter_nulls(
             running = [pool.submit(run, at, seed=(seed, frame, k)) for k, at in enumerate(where)]
             samples = []
             for future in running:
-                yield Progress("calibrate", done, total)
+                yield Progress(Step.CALIBRATE, done, total)
                 samples += future.result()
                 done += 1
             nulls.append(_null(samples))

@@ -12,7 +12,7 @@ from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
 from napari_local_ncc.io.writing import check_output, check_space, replacing
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -60,7 +60,7 @@ def iter_write_image(
     ):
         for tile in tiles:
             pixels[tile.location] = tile.data
-            yield Progress("write", tile.done, tile.total)
+            yield Progress(Step.WRITE, tile.done, tile.total)
 
 
 @contextmanager

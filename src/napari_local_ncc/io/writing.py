@@ -18,6 +18,7 @@ from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
 from napari_local_ncc.io.stored import ReadError
 from napari_local_ncc.maps.bands import bands_on
+from napari_local_ncc.progress import stepwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -55,10 +56,18 @@ REMOVALS = 50
 FORMATS = {".zarr": OME_ZARR, ".tif": OME_TIFF, ".tiff": OME_TIFF, ".npy": NPY}
 
 
+@stepwise
 def write_map(
-    confidence_map: ConfidenceMap, path: str | os.PathLike[str], *, overwrite: bool = False
-) -> Path:
-    """Compute a map and write it to a file.
+    confidence_map: ConfidenceMap,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> Generator[Tile, None, Path]:
+    """Compute a map and write it to a file, completely or not at all.
+
+    `iter_write_map` does the same tile by tile: it yields every `Tile` of the bands once it is
+    written, and closing it leaves what was there.
 
     Parameters
     ----------
@@ -70,6 +79,8 @@ def write_map(
         (OME-TIFF), ``.npy`` (with a ``.npy.json`` beside it).
     overwrite : bool, default False
         Whether to replace an existing file, once the new one is complete.
+    workers : int, optional
+        Number of threads; default: one per core.
 
     Returns
     -------
@@ -85,37 +96,14 @@ def write_map(
     OSError
         If the folder does not exist or cannot be written to.
     """
-    for _ in iter_write_map(confidence_map, path, overwrite=overwrite):
-        pass
-    return Path(path)
-
-
-def iter_write_map(
-    confidence_map: ConfidenceMap,
-    path: str | os.PathLike[str],
-    *,
-    overwrite: bool = False,
-    workers: int | None = None,
-) -> Generator[Tile, None, None]:
-    """Do the work of `write_map` tile by tile.
-
-    Parameters
-    ----------
-    confidence_map, path, overwrite
-        As for `write_map`.
-    workers : int, optional
-        Number of threads; default: one per core.
-
-    Yields
-    ------
-    Tile
-        Every tile of the bands once it is written. The file is complete when the
-        generator is exhausted; closing it before leaves what was there.
-    """
     target = check_output(path, overwrite)
     check_space(target, confidence_map.bands.nbytes)
     with replacing(target) as partial:
         yield from _write_tiles(confidence_map, partial, workers)
+    return target
+
+
+iter_write_map = write_map.steps
 
 
 def _write_tiles(confidence_map: ConfidenceMap, path: Path, workers: int | None) -> Iterator[Tile]:

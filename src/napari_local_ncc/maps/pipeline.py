@@ -17,7 +17,7 @@ from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.compute_bands import compare, frame_numbers
 from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.progress import finished
+from napari_local_ncc.progress import stepwise
 from napari_local_ncc.transforms.overlap import overlap_box, overlap_share
 from napari_local_ncc.transforms.resampling import mask_on, matrices_of, resample
 
@@ -73,6 +73,7 @@ class ConfidenceMap:
         return self.bands[self.band_names.index(band)]
 
 
+@stepwise
 def confidence_map(
     fixed: SpatialImage | ArrayLike | da.Array,
     moving: SpatialImage | ArrayLike | da.Array,
@@ -82,8 +83,11 @@ def confidence_map(
     mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
     calibration: Calibration | None = None,
-) -> ConfidenceMap:
+) -> Generator[Progress, None, ConfidenceMap]:
     """Compare two images window by window on the fixed image's grid.
+
+    `iter_confidence_map` does the same step by step: it yields the `Progress` of the calibration,
+    and closing it cancels.
 
     Parameters
     ----------
@@ -117,41 +121,6 @@ def confidence_map(
     ValueError
         If the images cannot be paired or do not overlap, a radius does not fit, or the
         calibration holds for other windows, or another number of frames.
-    """
-    return finished(
-        iter_confidence_map(
-            fixed,
-            moving,
-            parameters=parameters,
-            registration=registration,
-            mask=mask,
-            unitless=unitless,
-            calibration=calibration,
-        )
-    )
-
-
-def iter_confidence_map(
-    fixed: SpatialImage | ArrayLike | da.Array,
-    moving: SpatialImage | ArrayLike | da.Array,
-    *,
-    parameters: NCCParameters = DEFAULTS,
-    registration: Registration | None = None,
-    mask: SpatialImage | ArrayLike | da.Array | None = None,
-    unitless: Unitless | None = None,
-    calibration: Calibration | None = None,
-) -> Generator[Progress, None, ConfidenceMap]:
-    """Do the same as `confidence_map`, yielding progress where it calibrates.
-
-    Yields
-    ------
-    Progress
-        Of the calibration. Closing the generator cancels.
-
-    Returns
-    -------
-    ConfidenceMap
-        The value that ends the generator.
     """
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(fixed, moving, unitless=unitless)
@@ -211,6 +180,9 @@ def iter_confidence_map(
         provenance,
         calibration,
     )
+
+
+iter_confidence_map = confidence_map.steps
 
 
 def _placed(mask: SpatialImage | ArrayLike | da.Array, grid: Grid) -> SpatialImage:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.maps.pipeline import DEFAULTS, confidence_map
-from napari_local_ncc.progress import Progress, finished
+from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.shift.interpret import coherence, smoothed_shift
 from napari_local_ncc.transforms.registration import Registration
 
@@ -83,6 +83,7 @@ class Refinement:
         )
 
 
+@stepwise
 def refine(
     fixed: SpatialImage | ArrayLike | da.Array,
     moving: SpatialImage | ArrayLike | da.Array,
@@ -91,12 +92,15 @@ def refine(
     registration: Registration | None = None,
     mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
-) -> Refinement:
+    cancelled: threading.Event | None = None,
+) -> Generator[Progress, None, Refinement]:
     """Add to a registration the residual shift that its map shows, until the map is no better.
 
     Every round computes the map, smooths its residual shift over a window (see
     `shift.interpret.smoothed_shift`), and lets the moving image be displaced by it too; the
     displacements are composed, so that moving is interpolated once, whatever the rounds.
+    `iter_refine` does the same step by step: it yields the `Progress` of each round, and closing
+    it cancels.
 
     Parameters
     ----------
@@ -106,6 +110,8 @@ def refine(
         Window, limits and search of the map; its bands do not matter.
     registration : Registration, optional
         Where to begin. Default: the images as they lie.
+    cancelled : threading.Event, optional
+        Cancels when it is set, from any thread.
 
     Returns
     -------
@@ -124,40 +130,6 @@ def refine(
     as long as neighbouring windows move alike, which those of unrelated images do not. The
     bands of a map are held in memory, those of all frames.
     """
-    return finished(
-        iter_refine(
-            fixed,
-            moving,
-            parameters=parameters,
-            registration=registration,
-            mask=mask,
-            unitless=unitless,
-        )
-    )
-
-
-def iter_refine(
-    fixed: SpatialImage | ArrayLike | da.Array,
-    moving: SpatialImage | ArrayLike | da.Array,
-    *,
-    parameters: NCCParameters = DEFAULTS,
-    registration: Registration | None = None,
-    mask: SpatialImage | ArrayLike | da.Array | None = None,
-    unitless: Unitless | None = None,
-    cancelled: threading.Event | None = None,
-) -> Generator[Progress, None, Refinement]:
-    """Do the same as `refine`, yielding progress within each round.
-
-    Yields
-    ------
-    Progress
-        Closing the generator cancels; so does setting `cancelled`.
-
-    Returns
-    -------
-    Refinement
-        The value that ends the generator.
-    """
     looked_at = parameters.replace(bands=("ncc", "shift"))
     best, rounds, known = registration, list[Round](), None
     tried, ending = registration, ""
@@ -165,8 +137,7 @@ def iter_refine(
         result = confidence_map(
             fixed, moving, parameters=looked_at, registration=tried, mask=mask, unitless=unitless
         )
-        step = f"refine, round {len(rounds)}" if rounds else "refine"
-        ncc, *shift = yield from _computed(result.bands, step, cancelled)
+        ncc, *shift = yield from _computed(result.bands, len(rounds), cancelled)
         if known is not None and not _rise(known, ncc) >= LEAST_RISE:
             ending = "the map got no better"
             break
@@ -184,14 +155,17 @@ def iter_refine(
     return Refinement(best, tuple(rounds), ending)
 
 
+iter_refine = refine.steps
+
+
 def _computed(
-    bands: da.Array, step: str, cancelled: threading.Event | None
+    bands: da.Array, turn: int, cancelled: threading.Event | None
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     values = np.empty(bands.shape, np.float32)
     with closing(compute_tiles(bands, cancelled=cancelled)) as tiles:
         for tile in tiles:
             values[tile.location] = tile.data
-            yield Progress(step, tile.done, tile.total)
+            yield Progress(Step.REFINE, tile.done, tile.total, turn=turn)
     return values
 
 

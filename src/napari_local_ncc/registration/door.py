@@ -9,7 +9,7 @@ import numpy as np
 from napari_local_ncc.image.pairing import Unitless, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
 from napari_local_ncc.parameters import check_choice
-from napari_local_ncc.progress import finished
+from napari_local_ncc.progress import stepwise
 from napari_local_ncc.registration.affine import estimate as affine
 from napari_local_ncc.registration.frame import Settings
 from napari_local_ncc.registration.initial import starts_of
@@ -33,6 +33,7 @@ MODELS: tuple[Model, ...] = get_args(Model)
 NEED_SIMPLEITK = affine.MODELS
 
 
+@stepwise
 def register(
     fixed: SpatialImage | ArrayLike | da.Array,
     moving: SpatialImage | ArrayLike | da.Array,
@@ -50,8 +51,12 @@ def register(
     consistency: bool = False,
     keep_doubtful: bool = False,
     memory: float = 1e9,
-) -> Registration:
+    cancelled: Event | None = None,
+) -> Generator[Progress, None, Registration]:
     """Find the transform that brings `moving` onto `fixed`.
+
+    `iter_register` does the same step by step: it yields `Progress` ten times a second (frames,
+    times blocks for a flow, and the optimiser's metric), and closing it cancels.
 
     Parameters
     ----------
@@ -105,6 +110,8 @@ def register(
         Bytes to keep to, about. Frames of more than a hundredth of that in pixels are
         registered at a reduced level, and then on tiles at full resolution. A flow of more
         than 2 million px is found so in any case.
+    cancelled : threading.Event, optional
+        Cancels when it is set, from any thread.
 
     Returns
     -------
@@ -120,67 +127,6 @@ def register(
     ValueError
         If the model is unknown, or the images cannot be paired or have no structure to
         register (in no frame, for a series).
-    """
-    return finished(
-        iter_register(
-            fixed,
-            moving,
-            model=model,
-            mask=mask,
-            moving_mask=moving_mask,
-            unitless=unitless,
-            min_overlap=min_overlap,
-            metric=metric,
-            initial=initial,
-            method=method,
-            series=series,
-            reference=reference,
-            consistency=consistency,
-            keep_doubtful=keep_doubtful,
-            memory=memory,
-        )
-    )
-
-
-def iter_register(
-    fixed: SpatialImage | ArrayLike | da.Array,
-    moving: SpatialImage | ArrayLike | da.Array,
-    *,
-    model: str = "translation",
-    mask: SpatialImage | ArrayLike | da.Array | None = None,
-    moving_mask: SpatialImage | ArrayLike | da.Array | None = None,
-    unitless: Unitless | None = None,
-    min_overlap: float = 0.3,
-    metric: str = "mutual information",
-    initial: Initial | None = None,
-    method: str = "ilk",
-    series: str = "each",
-    reference: str = "static",
-    consistency: bool = False,
-    keep_doubtful: bool = False,
-    memory: float = 1e9,
-    cancelled: Event | None = None,
-) -> Generator[Progress, None, Registration]:
-    """Do the same as `register`, yielding progress ten times a second.
-
-    Parameters
-    ----------
-    cancelled : threading.Event, optional
-        Cancels when it is set, from any thread.
-
-    Yields
-    ------
-    Progress
-        Frames (times blocks, for a flow) done and to do, and the optimiser's metric.
-        Closing the generator cancels.
-
-    Returns
-    -------
-    Registration
-        The value that ends the generator.
-
-    Raises
-    ------
     concurrent.futures.CancelledError
         If `cancelled` was set, within a fraction of a second.
     """
@@ -212,6 +158,9 @@ def iter_register(
     start = starts_of(initial, grid, settings)
     task = SeriesTask(pair, settings, series, reference, start, is_same)
     return (yield from task.run(cancelled))
+
+
+iter_register = register.steps
 
 
 def check_model(model: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from napari_local_ncc.chunked.tiles import computed
 from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
 from napari_local_ncc.image.pairing import Pair
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 from napari_local_ncc.registration.engine_thread import watched
 from napari_local_ncc.registration.frame import Settings, fit_frames, measured, reported
 from napari_local_ncc.registration.translation.array_pair import standardised
@@ -58,7 +58,7 @@ class SeriesTask:
         found: list[Registration | ValueError] = []
         for k in range(len(times)):
             work = partial(self._attempt, times, found)
-            fit = yield from watched(work, Progress("register", k, len(times)), cancelled)
+            fit = yield from watched(work, Progress(Step.REGISTER, k, len(times)), cancelled)
             found.append(fit)
         result = collected(self.settings.model, grid, times, found)
         return result if self.reference == "static" else _with_reference(result, times, found)

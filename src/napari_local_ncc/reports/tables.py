@@ -13,7 +13,7 @@ from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.writing import check_free
-from napari_local_ncc.progress import Progress, finished
+from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.reports.grouped_histogram import GroupTally
 from napari_local_ncc.transforms.resampling import labels_on
 
@@ -111,17 +111,13 @@ def _distribution(tally: GroupTally, threshold: float) -> Table:
     return {name: column.tolist() for name, column in zip(names, columns, strict=True)}
 
 
+@stepwise
 def label_table(
     result: ConfidenceMap, labels: SpatialImage, *, threshold: float = THRESHOLD
-) -> Table:
-    """Summarise a map in each region of a segmentation; see `iter_label_table`."""
-    return finished(iter_label_table(result, labels, threshold=threshold))
-
-
-def iter_label_table(
-    result: ConfidenceMap, labels: SpatialImage, *, threshold: float = THRESHOLD
 ) -> Generator[Progress, None, Table]:
-    """Summarise a map in each region of a segmentation, tile by tile.
+    """Summarise a map in each region of a segmentation.
+
+    `iter_label_table` does the same tile by tile: it yields `Progress`, and closing it cancels.
 
     Parameters
     ----------
@@ -132,11 +128,6 @@ def iter_label_table(
         of several frames is one region.
     threshold : float, default 0.5
         For the share of the defined pixels whose ncc reaches it.
-
-    Yields
-    ------
-    Progress
-        Tiles done and to do. Closing the generator cancels.
 
     Returns
     -------
@@ -163,12 +154,15 @@ def iter_label_table(
         inside = tile.data[0] > 0
         for band, values in zip(result.band_names, tile.data[1:], strict=True):
             tallies[band].add(tile.data[0][inside], values[inside])
-        yield Progress("tabulate", tile.done, tile.total)
+        yield Progress(Step.TABULATE, tile.done, tile.total)
     ncc = tallies.pop("ncc")
     table: Table = {"index": ncc.groups.tolist(), "pixels": ncc.pixels.tolist()}
     table |= _distribution(ncc, threshold)
     medians = {f"median_{band}": tally.quantile(0.5).tolist() for band, tally in tallies.items()}
     return table | medians
+
+
+iter_label_table = label_table.steps
 
 
 def check_table(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.job import Outcome, fill
 from napari_local_ncc._napari.results.result_spec import Product
+from napari_local_ncc.progress import Step
 from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels, apply_to_points
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run_application(
         registration,
     )
     yield product
-    yield from fill(product, lazy, "resample", application.output, cancelled)
+    yield from fill(product, lazy, Step.RESAMPLE, application.output, cancelled)
     return Outcome(registration, {})
 
 

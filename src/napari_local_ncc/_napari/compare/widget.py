@@ -29,9 +29,10 @@ from napari_local_ncc._napari.compare.transforms_section import Transforms
 from napari_local_ncc._napari.compare.welcome import welcome
 from napari_local_ncc._napari.layers.convert import METADATA, default_window_ndim, has_units
 from napari_local_ncc._napari.preview.preview import LivePreview
-from napari_local_ncc._napari.results.job import BAD_INPUT, Failure, Outcome, run_job
+from napari_local_ncc._napari.results.job import Failure, Outcome, run_job
 from napari_local_ncc._napari.results.result_layer import LayerError
 from napari_local_ncc._napari.results.run import Run
+from napari_local_ncc.progress import MENDABLE, Step
 from napari_local_ncc.reports.describe import describe_pairing, describe_registration
 
 if TYPE_CHECKING:
@@ -44,15 +45,6 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.results.job import Job, Message
     from napari_local_ncc.progress import Progress
 
-STEPS = {
-    "start": "Starting",
-    "register": "Registering",
-    "refine": "Refining",
-    "calibrate": "Calibrating",
-    "load": "Loading the kernel (a few seconds after an installation)",
-    "compare": "Comparing",
-    "resample": "Resampling",
-}
 TITLES = {
     "ncc": "NCC",
     "confidence": "Confidence",
@@ -204,7 +196,7 @@ class LocalNCCWidget(Container):
                 model="none" if registration else self["registration"].value,
                 registration=registration,
             )
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             plan = str(error)
         self["plan"].value = plan
 
@@ -212,7 +204,7 @@ class LocalNCCWidget(Container):
         self._offer_choices()  # the layers may have been edited since
         try:
             job = self._choices.job(compare=compare)
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self._fail(error)
             return
         settings = {field.name: field.value for field in _within(self) if hasattr(field, "value")}
@@ -245,9 +237,8 @@ class LocalNCCWidget(Container):
         bar.max, bar.value = max(progress.total, 1), progress.done
         bar.native.setUpdatesEnabled(True)
         part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
-        step, comma, round_ = progress.step.partition(",")
         metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
-        self["message"].value = STEPS[step] + comma + round_ + part + metric
+        self["message"].value = progress.text + part + metric
 
     def _receive(self, result: Outcome | Failure | None) -> None:
         self._set_running(False)
@@ -255,7 +246,7 @@ class LocalNCCWidget(Container):
             self["message"].value = "Stopped, since the result's layer was removed."
         elif isinstance(result, Outcome):
             self._report(result)
-        elif isinstance(result.error, (*BAD_INPUT, LayerError)):
+        elif isinstance(result.error, (*MENDABLE, LayerError)):
             self._fail(result.error)
         else:
             raise result.error  # a defect of ours: napari shows it with its traceback
@@ -289,7 +280,7 @@ class LocalNCCWidget(Container):
             progress = self._run.cancel(keep=keep)
         finally:  # whatever a layer may raise, the next run can begin
             self._set_running(False)
-        kept = keep and progress.done and progress.step in ("compare", "resample")
+        kept = keep and progress.done and progress.step in (Step.COMPARE, Step.RESAMPLE)
         self["message"].value = (
             f"Cancelled; {progress.done} of {progress.total} tiles are finished and kept."
             if kept
@@ -319,7 +310,7 @@ class LocalNCCWidget(Container):
             layer = self["fixed"].value
             grid = None if layer is None else self._choices.fixed_grid()
             registration = self._transforms.load(grid)
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self._fail(error)
             return
         if registration is not None:
@@ -329,7 +320,7 @@ class LocalNCCWidget(Container):
     def _save_transform(self) -> None:
         try:
             path = self._transforms.save()
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self._fail(error)
             return
         if path is not None:
@@ -348,7 +339,7 @@ class LocalNCCWidget(Container):
                 self._launch(
                     partial(run_application, self._choices.application(layer, registration))
                 )
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self._fail(error)
 
 

@@ -16,11 +16,11 @@ from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, mi
 from napari_local_ncc._napari.inspect.newest_only import Latest
 from napari_local_ncc._napari.layers.convert import viewer_to_layer_units
 from napari_local_ncc._napari.layers.map_layers import Compared, compared, fellows, values_of
-from napari_local_ncc._napari.results.job import BAD_INPUT
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.maps.bands import SHIFT
 from napari_local_ncc.maps.window import window_pair
+from napari_local_ncc.progress import MENDABLE
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -77,7 +77,7 @@ class PixelTab(QWidget):
         index = tuple(int(i) for i in place)
         try:
             found = compared(self._viewer, layer)
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self._say(str(error))
             return
         self.latest.ask(partial(_inspected, layer, index, found))
@@ -90,7 +90,7 @@ class PixelTab(QWidget):
             self.plot.let_go()
 
     def _receive(self, answer: Inspection | Exception) -> None:
-        if isinstance(answer, BAD_INPUT):
+        if isinstance(answer, MENDABLE):
             self._say(str(answer))
         elif isinstance(answer, Exception):
             raise answer  # a defect of ours: napari shows it with its traceback

@@ -22,12 +22,12 @@ from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, mi
 from napari_local_ncc._napari.inspect.newest_only import Latest
 from napari_local_ncc._napari.layers.convert import spatial_image
 from napari_local_ncc._napari.layers.map_layers import fellows, grid_of, record, values_of
-from napari_local_ncc._napari.results.job import BAD_INPUT
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid, axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.progress import MENDABLE
 from napari_local_ncc.reports.tables import THRESHOLD, frame_table, label_table, write_csv
 
 if TYPE_CHECKING:
@@ -123,13 +123,13 @@ class TableTab(QWidget):
         bands = {"ncc": self._layer} | fellows(self._viewer, self._layer)
         try:
             question = _label_question(bands, grid_of(self._layer), labels, self._threshold)
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self.text.setText(str(error))
             return
         self.latest.ask(question)
 
     def _receive(self, answer: tuple[Labels, Table] | Exception) -> None:
-        if isinstance(answer, BAD_INPUT):
+        if isinstance(answer, MENDABLE):
             self.text.setText(str(answer))
         elif isinstance(answer, Exception):
             raise answer  # a defect of ours: napari shows it with its traceback

@@ -12,8 +12,9 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from napari_local_ncc._napari.layers.convert import PREVIEW, ncc_colors, placement_on, set_changed
 from napari_local_ncc._napari.preview.compute import Look, Sight, attempt_look
 from napari_local_ncc._napari.preview.view import View
-from napari_local_ncc._napari.results.job import BAD_INPUT, Failure
+from napari_local_ncc._napari.results.job import Failure
 from napari_local_ncc._napari.results.result_layer import show_colorbar_soon
+from napari_local_ncc.progress import MENDABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class LivePreview:
     widget : LocalNCCWidget
         Its field `preview` is the toggle, and `preview_note` says what is shown.
     collect : callable
-        Returns what the widget's fields ask for now, or raises one of `BAD_INPUT`.
+        Returns what the widget's fields ask for now, or raises one of `MENDABLE`.
     """
 
     def __init__(self, viewer: Viewer, widget: LocalNCCWidget, collect: Callable[[], Job]) -> None:
@@ -132,7 +133,7 @@ class LivePreview:
         try:
             job = self._collect()
             self._view = View.of(self._viewer)
-        except BAD_INPUT as error:
+        except MENDABLE as error:
             self._fail(error)
             return
         self._watch([self._widget[name].value for name in ("fixed", "moving", "mask")])
@@ -155,7 +156,7 @@ class LivePreview:
             if not self._rest.isActive():
                 self._begin()
         elif isinstance(result, Failure):
-            if not isinstance(result.error, BAD_INPUT):
+            if not isinstance(result.error, MENDABLE):
                 raise result.error  # a defect of ours: napari shows it with its traceback
             self._fail(result.error)
 

@@ -16,7 +16,7 @@ from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.pipeline import iter_confidence_map, load_kernel
 from napari_local_ncc.maps.refinement import iter_refine
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 from napari_local_ncc.registration.door import iter_register
 from napari_local_ncc.reports.map_summary import MapTally
 from napari_local_ncc.transforms.resampling import resample
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.refinement import Refinement
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.transforms.registration import Registration
-
-# What a user can mend; anything else that is raised is a defect of ours.
-BAD_INPUT = (ValueError, TypeError, MemoryError, OSError, ImportError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +152,7 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
         unitless=job.unitless,
     )
     if job.compare:  # before there is a layer: imports keep Python's lock from its drawing
-        yield Progress("load", 0, 1)
+        yield Progress(Step.LOAD, 0, 1)
         load_kernel()
     registered, lines, arrows = None, dict[str, str](), None
     if job.add_registered:
@@ -165,7 +162,7 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
     if job.compare:
         lines, arrows = yield from _compared(job, result, cancelled)
     if registered is not None:
-        yield from fill(registered, lazy, "resample", job.output, cancelled)
+        yield from fill(registered, lazy, Step.RESAMPLE, job.output, cancelled)
     return Outcome(registration, lines, refinement, arrows)
 
 
@@ -207,7 +204,7 @@ def _compared(
     yield from products
     tally = MapTally(result.band_names, result.calibration)
     arrows = Arrows(result) if "gain" in result.band_names else None
-    yield Progress("compare", 0, result.bands.npartitions)
+    yield Progress(Step.COMPARE, 0, result.bands.npartitions)
     for tile in _nearest_first(result.bands, result.grid, job.output, cancelled):
         location = tile.location[1:]
         tally.add(tile.data)
@@ -216,7 +213,7 @@ def _compared(
             _put(layer.product, location, layer.of(bands))
         if arrows is not None:
             arrows.add(bands, location)
-        yield Landed(products, location, Progress("compare", tile.done, tile.total))
+        yield Landed(products, location, Progress(Step.COMPARE, tile.done, tile.total))
     if arrows is None:
         return tally.lines(), None
     return tally.lines(), arrows.product(result, job.output, job.fixed.grid, names)
@@ -267,7 +264,7 @@ def _registered(job: Job, grid: Grid, registration: Registration | None) -> da.A
 
 
 def fill(
-    product: Product, array: da.Array, step: str, output: Output, cancelled: threading.Event
+    product: Product, array: da.Array, step: Step, output: Output, cancelled: threading.Event
 ) -> Generator[Message, None, None]:
     """Compute a product tile by tile, what the user looks at first; yield as `run_job` does."""
     yield Progress(step, 0, array.npartitions)

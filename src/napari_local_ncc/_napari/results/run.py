@@ -15,7 +15,7 @@ from napari_local_ncc._napari.results.arrow_layer import show_arrows
 from napari_local_ncc._napari.results.job import Failure, Landed, Outcome, attempt
 from napari_local_ncc._napari.results.result_layer import ResultLayer, remove_leftovers
 from napari_local_ncc._napari.results.result_spec import Product
-from napari_local_ncc.progress import Progress
+from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -69,7 +69,7 @@ class Run:
         self._waiting: deque[Message] = deque()
         self._is_taking = False
         self._ending: tuple[Outcome | Failure | None] | None = None  # come before its turn
-        self._progress = Progress("start", 0, 1)
+        self._progress = Progress(Step.START, 0, 1)
         self._step_began = monotonic()
         self._timer = QTimer()
         self._timer.setInterval(TICK)
