@@ -32,6 +32,13 @@ settings.register_profile(
 settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what opens windows in one worker: napari's settings and screen are one for all."""
+    for item in items:
+        if {"qtbot", "viewer", "make_napari_viewer"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("windows"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real data with known truth, kept outside the repository."""

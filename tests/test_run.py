@@ -373,7 +373,7 @@ QUIT_DURING_A_FLOW = """
 import threading, time
 import napari, numpy as np
 from qtpy.QtCore import QTimer
-from napari_local_ncc.registration import flow
+from napari_local_ncc.registration.flow import estimate as flow
 begun = []
 def slow(a, b):  # as the real one, it cannot be stopped
     begun.append(time.monotonic())

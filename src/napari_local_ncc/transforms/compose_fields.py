@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,17 +19,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.geometry.grid import Grid
-    from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.transforms.displacement_field import Displacement
 
     Field = NDArray[np.float32]
 
 
-def composed_field(first: Registration, after: Registration) -> Field:
+class Transform(Protocol):
+    """What of a `Registration` is needed here."""
+
+    @property
+    def model(self) -> str:
+        """Kind of transform."""
+
+    @property
+    def grid(self) -> Grid:
+        """Fixed's grid."""
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Matrix of every frame, shape (*series, ndim + 1, ndim + 1)."""
+
+    def displacement_of(self, index: tuple[int, ...]) -> Displacement | None:
+        """Return what displaces the points of a frame before its matrix."""
+
+
+def composed_field(first: Transform, after: Transform) -> Field:
     """Return u with ``matrix @ (x + u(x))``, by first's matrix, on to what `after` displaces.
 
     Parameters
     ----------
-    first, after : Registration
+    first, after : Transform
         Two transforms, applied in this order; see `Registration.compose`.
 
     Returns
@@ -62,7 +81,7 @@ def moved_lattice(grid: Grid, matrix: NDArray[np.float64]) -> NDArray[np.float64
     return place
 
 
-def inverse_field(forward: Registration) -> tuple[Field, float]:
+def inverse_field(forward: Transform) -> tuple[Field, float]:
     """Return the field of a flow's inverse on the lattice of `moved_lattice`, and its residual.
 
     Returns

@@ -19,10 +19,10 @@ from napari_local_ncc.progress import MENDABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from magicgui.widgets import Container
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-    from napari_local_ncc._napari.compare.widget import LocalNCCWidget
     from napari_local_ncc._napari.results.job import Job
     from napari_local_ncc.transforms.registration import Registration
 
@@ -37,7 +37,7 @@ class _Undocking(QObject):
     napari then keeps the widget, without a parent; nothing else says so.
     """
 
-    def __init__(self, widget: LocalNCCWidget) -> None:
+    def __init__(self, widget: Container) -> None:
         super().__init__()
         self._widget = widget
         widget.native.installEventFilter(self)
@@ -58,13 +58,13 @@ class LivePreview:
     ----------
     viewer : napari.Viewer
         Where it shows.
-    widget : LocalNCCWidget
+    widget : Container
         Its field `preview` is the toggle, and `preview_note` says what is shown.
     collect : callable
         Returns what the widget's fields ask for now, or raises one of `MENDABLE`.
     """
 
-    def __init__(self, viewer: Viewer, widget: LocalNCCWidget, collect: Callable[[], Job]) -> None:
+    def __init__(self, viewer: Viewer, widget: Container, collect: Callable[[], Job]) -> None:
         self._viewer = viewer
         self._widget = widget
         self._collect = collect
