@@ -21,6 +21,10 @@ import numpy as np
 
 PACKAGE = "napari_local_ncc"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
+ROOMS = (
+    "_napari", "cli", "sample_data", "reports", "io", "maps", "registration", "confidence", "shift",
+    "transforms", "ncc", "image", "evidence", "parameters", "geometry", "chunked", "progress",
+)  # fmt: skip
 PAST = ("ed", "en")  # endings of participles
 # Words with such an ending that are nouns or verbs, and adjectives without it.
 NO_PARTICIPLES = {
@@ -66,6 +70,28 @@ def circles() -> list[list[str]]:
         if module not in numbers:
             visit(module)
     return found
+
+
+def flow() -> str:
+    """Return which room imports which, as a Mermaid graph; what follows from others is left out."""
+    graph = grimp.build_graph(PACKAGE, include_external_packages=False)
+    rooms: dict[str, set[str]] = {}
+    for module in graph.modules:
+        for other in graph.find_modules_directly_imported_by(module):
+            ours, theirs = ((name.split(".") + [""])[1] for name in (module, other))
+            if ours != theirs and ours in ROOMS and theirs in ROOMS:
+                rooms.setdefault(ours, set()).add(theirs)
+
+    def below(room: str) -> set[str]:
+        direct = rooms.get(room, set())
+        return direct.union(*(below(other) for other in direct))
+
+    lines = ["graph TD"]
+    for room in ROOMS:
+        direct = rooms.get(room, set())
+        implied = set().union(*(below(other) for other in direct))
+        lines += [f"    {room} --> {other}" for other in sorted(direct - implied)]
+    return "\n".join(lines)
 
 
 def functions() -> list[ast.FunctionDef]:
@@ -160,7 +186,11 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=0, help="turns to time start-up")
+    parser.add_argument("--flow", action="store_true", help="print CONTRIBUTING's picture only")
     options = parser.parse_args()
+    if options.flow:
+        print(flow())
+        return
     packages = modules_by_package()
     print(f"modules in the root: {packages.pop(PACKAGE)}")
     print(f"most modules in one package: {packages.most_common(1)[0]}")
