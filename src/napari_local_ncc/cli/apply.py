@@ -9,6 +9,7 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import follow, say
+from napari_local_ncc.cli.image_options import AbsentChunks, IgnorePositions, Scene
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
@@ -52,6 +53,9 @@ def apply_(
         str | None,
         typer.Option(metavar="MEANING", help="What an image without units means; as for `map`."),
     ] = None,
+    scene: Scene = None,
+    absent_chunks: AbsentChunks = None,
+    ignore_positions: IgnorePositions = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Bring another channel, labels or points of the moving image onto the fixed one."""
@@ -71,7 +75,13 @@ def apply_(
     check_output(output, overwrite, [p for p in (transform, moving, like) if p is not None])
     grid = _grid(like, ndim)
     found = read_transform(transform, grid)
-    image = read_image(moving, select=parse_selection(select)).with_spatial_ndim(ndim)
+    image = read_image(
+        moving,
+        scene=scene,
+        select=parse_selection(select),
+        absent_chunks="fill" if labels else absent_chunks,
+        positions=not ignore_positions,
+    ).with_spatial_ndim(ndim)
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     if labels:
         result = apply_to_labels(image, found, grid=grid, unitless=meaning)

@@ -16,6 +16,7 @@ from napari_local_ncc.cli import map as comparing
 from napari_local_ncc.cli import register as registering
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import INTERRUPTION, interrupt, say
+from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
 __all__ = ["applying", "comparing", "demonstration", "informing", "main", "registering"]
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, interrupt)
         signal.signal(signal.SIGINT, interrupt)
     try:
-        code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
+        with notes_said():
+            code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
     except typer.Abort:
         code = INTERRUPTED
     except (*MENDABLE, typer.TyperException) as error:

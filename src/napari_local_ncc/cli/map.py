@@ -10,6 +10,14 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import follow, report, say
+from napari_local_ncc.cli.image_options import (
+    AS_LABELS,
+    AbsentChunks,
+    IgnorePositions,
+    SceneFixed,
+    SceneMask,
+    SceneMoving,
+)
 from napari_local_ncc.cli.write_map import ncc_image, written
 
 if TYPE_CHECKING:
@@ -107,6 +115,11 @@ def map_(
     grid_mask: Annotated[
         str, typer.Option(metavar="JSON", help="Where the mask lies, if not as its file says.")
     ] = "",
+    scene_fixed: SceneFixed = None,
+    scene_moving: SceneMoving = None,
+    scene_mask: SceneMask = None,
+    absent_chunks: AbsentChunks = None,
+    ignore_positions: IgnorePositions = False,
     interpolation: Annotated[
         str, typer.Option(help="How moving is sampled: linear or cubic.")
     ] = "linear",
@@ -174,15 +187,28 @@ def map_(
     )
     if "ncc" not in parameters.bands:
         raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
-    a = read_image(fixed, select=parse_selection(select_fixed), level=level_fixed)
-    b = read_image(moving, select=parse_selection(select_moving), level=level_moving)
+    how: dict[str, Any] = {"absent_chunks": absent_chunks, "positions": not ignore_positions}
+    a = read_image(
+        fixed, scene=scene_fixed, select=parse_selection(select_fixed), level=level_fixed, **how
+    )
+    b = read_image(
+        moving, scene=scene_moving, select=parse_selection(select_moving), level=level_moving, **how
+    )
     a, b = _placed(a, grid_fixed, ndim), _placed(b, grid_moving, ndim)
     allowed = None
     if mask is not None:
-        allowed = read_image(mask, select=parse_selection(select_mask), level=level_mask)
+        allowed = read_image(
+            mask,
+            scene=scene_mask,
+            select=parse_selection(select_mask),
+            level=level_mask,
+            **how | AS_LABELS,
+        )
         allowed = allowed.select_known(parse_selection(select_fixed))
         allowed = _placed(allowed, grid_mask, ndim)
-    regions = None if labels is None else read_image(labels).with_spatial_ndim(ndim)
+    regions = None
+    if labels is not None:
+        regions = read_image(labels, **how | AS_LABELS).with_spatial_ndim(ndim)
     paired = pair_images(a, b, unitless=meaning).fixed.grid
     applied = None if transform is None else _transform(transform, paired)
     if applied is not None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import follow
+from napari_local_ncc.cli.image_options import (
+    AS_LABELS,
+    AbsentChunks,
+    IgnorePositions,
+    SceneFixed,
+    SceneMoving,
+)
 
 
 @app.command("register")
@@ -64,6 +71,10 @@ def register_(
         bool, typer.Option(help="Save a transform even where chance may have found it.")
     ] = False,
     memory: Annotated[float, typer.Option(metavar="BYTES", help="To keep to, about.")] = 1e9,
+    scene_fixed: SceneFixed = None,
+    scene_moving: SceneMoving = None,
+    absent_chunks: AbsentChunks = None,
+    ignore_positions: IgnorePositions = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
@@ -80,11 +91,15 @@ def register_(
     check_model(model)
     if model == "none":
         raise ValueError("model none finds nothing to save; give translation, rigid, ...")
-    images = [read_image(path).with_spatial_ndim(ndim) for path in (fixed, moving)]
-    if fixed == moving:
+    how: dict[str, Any] = {"absent_chunks": absent_chunks, "positions": not ignore_positions}
+    images = [
+        read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
+        for path, scene in ((fixed, scene_fixed), (moving, scene_moving))
+    ]
+    if (fixed, scene_fixed) == (moving, scene_moving):
         images[1] = images[0]  # a series whose drift is to be found
     masks = [
-        None if path is None else read_image(path).with_spatial_ndim(ndim)
+        None if path is None else read_image(path, **how | AS_LABELS).with_spatial_ndim(ndim)
         for path in (mask, moving_mask)
     ]
     found = follow(

@@ -74,13 +74,17 @@ def luminance(data: da.Array, channel_axis: int = -1) -> da.Array:
     )
 
 
+def weigh_rgb(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the luminance of red, green and blue, the first axis of an array, in one array."""
+    grey: NDArray[np.float32] = samples[0].astype(np.float32)
+    # as differences from red, so that equal samples give their value without rounding
+    green, blue = (sample.astype(np.float32) - grey for sample in samples[1:3])
+    return grey + (np.float32(GREEN_WEIGHT) * green + np.float32(BLUE_WEIGHT) * blue)
+
+
 def _block_luminance(block: NDArray[Any], channel_axis: int) -> NDArray[np.float32]:
     samples = np.moveaxis(block, channel_axis, 0)
-    grey = samples[0].astype(np.float32)
-    if len(samples) >= 3:
-        # as differences from red, so that equal samples give their value without rounding
-        green, blue = (sample.astype(np.float32) - grey for sample in samples[1:3])
-        grey += np.float32(GREEN_WEIGHT) * green + np.float32(BLUE_WEIGHT) * blue
+    grey = weigh_rgb(samples) if len(samples) >= 3 else samples[0].astype(np.float32)
     if len(samples) in (2, 4):
         grey[samples[-1] == 0] = np.nan
     return grey

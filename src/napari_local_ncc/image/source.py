@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from napari_local_ncc.geometry.grid import Grid
 
@@ -27,6 +27,14 @@ class Source:
         Where the file itself says that these samples lie; ``None`` where that is not known.
     expression : str, default ""
         Python that gives the image in the program that holds it, if one does.
+    scene : int, optional
+        Which of several images of the file was asked for; ``None`` took the first.
+    absent_chunks : {"invalid", "fill"}, optional
+        What was asked for of chunks that the file leaves out.
+    positions : bool, default True
+        Whether stage positions were used.
+    notes : tuple of str
+        What of the file is missing or was not used.
     """
 
     path: str | None = None
@@ -34,6 +42,10 @@ class Source:
     level: int = 0
     grid: Grid | None = None
     expression: str = ""
+    scene: int | None = None
+    absent_chunks: Literal["invalid", "fill"] | None = None
+    positions: bool = True
+    notes: tuple[str, ...] = ()
 
     def selecting(self, chosen: Mapping[str, int], kept: Sequence[int]) -> Self:
         """Return the source after one index of some axes was taken and `kept` axes remain."""
@@ -52,6 +64,10 @@ class Source:
             "level": self.level,
             "grid": None if self.grid is None else self.grid.to_dict(),
             "expression": self.expression,
+            "scene": self.scene,
+            "absent_chunks": self.absent_chunks,
+            "positions": self.positions,
+            "notes": list(self.notes),
         }
 
     @classmethod

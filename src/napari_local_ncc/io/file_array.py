@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_local_ncc.io.errors import ReadError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
     from numpy.typing import NDArray
 
+    Version = tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class FileArray:
-    """Samples of one resolution level of a file, opened where and when they are read.
+    """Samples of one array of a file, opened where and when they are read.
 
     Open TIFF files do not pickle, and a pickled memory map is all of its pixels. This
     holds only the path; every process opens the file once and keeps it open.
@@ -26,39 +30,38 @@ class FileArray:
     Parameters
     ----------
     opener : callable
-        Module-level function ``(path, level) -> array-like`` that opens the file.
+        Module-level function ``(path, key) -> array-like`` that opens the file.
     path : str
         The file.
-    level : int
-        Resolution level.
+    key : hashable
+        Which of its arrays.
     version : tuple of int
-        Time and size of the file, so that a file written anew is opened anew.
+        Time and size of the file: one that was written anew meanwhile is not read.
     shape : tuple of int
         Shape of the samples.
     dtype : dtype
         Their type, in native byte order.
     """
 
-    opener: Callable[[str, int], Any]
+    opener: Callable[[str, Any], Any]
     path: str
-    level: int
-    version: tuple[int, int]
+    key: Any
+    version: Version
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     @classmethod
     def at(
         cls,
-        opener: Callable[[str, int], Any],
+        opener: Callable[[str, Any], Any],
         path: str | PathLike[str],
-        level: int,
+        key: Any,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
     ) -> Self:
         """Refer to the file at `path` as it is now."""
-        status = os.stat(path)
-        version = (status.st_mtime_ns, status.st_size)
-        return cls(opener, os.path.abspath(path), level, version, shape, dtype.newbyteorder("="))
+        place = os.path.abspath(path)
+        return cls(opener, place, key, _version(place), shape, dtype.newbyteorder("="))
 
     @property
     def ndim(self) -> int:
@@ -68,16 +71,45 @@ class FileArray:
     @property
     def array(self) -> Any:
         """The array-like in the open file."""
-        return _opened(self.opener, self.path, self.level, self.version, os.getpid())
+        return _open(self.opener, self.path, self.key, self.version, os.getpid())
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        return np.asarray(self.array[index], dtype=self.dtype)
+        try:
+            return np.asarray(self.array[index], dtype=self.dtype)
+        except (MemoryError, ReadError):
+            raise
+        except Exception as error:  # a broken file makes the format libraries raise anything
+            raise unreadable(self.path, index, self.shape, error) from error
+
+
+def unreadable(path: str, index: Any, shape: tuple[int, ...], error: Exception) -> ReadError:
+    """Return the error to raise where a part of a file that is there cannot be read."""
+    parts = index if isinstance(index, tuple) else (index,)
+    where = ", ".join(
+        f"{part.start or 0}:{n if part.stop is None else part.stop}"
+        if isinstance(part, slice)
+        else str(part)
+        for part, n in zip(parts, shape, strict=False)
+    )
+    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return ReadError(f"{path}: its samples [{where}] cannot be read ({reason})")
 
 
 @lru_cache(maxsize=32)
-def _opened(
-    opener: Callable[[str, int], Any], path: str, level: int, version: tuple[int, int], pid: int
+def _open(
+    opener: Callable[[str, Any], Any], path: str, key: Any, version: Version, pid: int
 ) -> Any:
-    # version and pid are part of the key only: a forked child shares its parent's file
-    # position, so it must not read through the parent's handle
-    return opener(path, level)
+    # pid is part of the key only: a forked child shares its parent's file position, so it
+    # must not read through the parent's handle
+    try:
+        found = _version(path)
+    except FileNotFoundError as error:
+        raise ReadError(f"{path} is gone; it was there when it was opened") from error
+    if found != version:
+        raise ReadError(f"{path} was written anew since it was opened; read it again")
+    return opener(path, key)
+
+
+def _version(path: str) -> Version:
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.confidence.calibration import Calibration
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.io.stored import ReadError
+from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.transforms.registration import Registration

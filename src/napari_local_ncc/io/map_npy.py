@@ -11,7 +11,7 @@ import numpy as np
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.map_document import describe, missing_document, restore
-from napari_local_ncc.io.npy import npy_array
+from napari_local_ncc.io.readers.npy import npy_array
 from napari_local_ncc.io.stored import lazy
 
 if TYPE_CHECKING:

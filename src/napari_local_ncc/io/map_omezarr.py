@@ -52,14 +52,16 @@ def create_group(
 ) -> Iterator[OmeTarget]:
     """Make an OME-Zarr group of any dtype."""
     factors = _pyramid(layout)
-    _, arrays = prepare_image(
-        path,
-        _metadata(layout, factors, path.name, rendering),
-        [(_reduced(layout.shape, level), dtype) for level in factors],
-        extra_attributes=attributes or {},
-        chunks=chunks,
-        writer="zarr",
-    )
+    # a chunk that is left out is no sample to whoever reads it, and 0 is one
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        _, arrays = prepare_image(
+            path,
+            _metadata(layout, factors, path.name, rendering),
+            [(_reduced(layout.shape, level), dtype) for level in factors],
+            extra_attributes=attributes or {},
+            chunks=chunks,
+            writer="zarr",
+        )
     levels = list(arrays.values())
     yield OmeTarget(levels[0], layout)
     for fine, coarse in itertools.pairwise(levels):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from napari_local_ncc.io.stored import ReadError
+from napari_local_ncc.io.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from napari_local_ncc.image.source import Source
-from napari_local_ncc.io import npy, omezarr, picture, tiff
-from napari_local_ncc.io.stored import READABLE, ReadError, StoredImage
+from napari_local_ncc.io.errors import ReadError, ReadNote
+from napari_local_ncc.io.readers.request import Request
+from napari_local_ncc.io.readers.scene import choose_scene, list_scenes
+from napari_local_ncc.io.readers.sniff import format_of, is_address
+from napari_local_ncc.io.stored import READABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
     from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.io.readers.request import Absent
+    from napari_local_ncc.io.readers.scene import Scene
+    from napari_local_ncc.io.stored import StoredImage
+
+
+class Reader(Protocol):
+    """What a module of `readers` does for a format."""
+
+    def scenes(self, path: Path | str) -> list[Scene]:
+        """List the images of a file."""
+
+    def read(self, path: Path | str, scene: int, request: Request) -> StoredImage:
+        """Read one of them lazily."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """An image of a file, and what the file says of it.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image.
+    scenes : list of Scene
+        All images of the file.
+    scene : int
+        Which of them it is.
+    facts : tuple of (str, str)
+        What the file says of its samples, by name.
+    notes : tuple of str
+        What whoever compares the image has to know of it.
+    """
+
+    image: SpatialImage
+    scenes: list[Scene]
+    scene: int
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
 
 
 def read_image(
     path: str | PathLike[str],
     *,
+    scene: int | str | None = None,
     select: Mapping[str, int] | None = None,
     level: int = 0,
+    absent_chunks: Absent | None = None,
+    positions: bool = True,
     name: str | None = None,
 ) -> SpatialImage:
     """Open an image file lazily, with its place in the world.
@@ -28,58 +75,124 @@ def read_image(
     The format is told by the content. Independent axes (time, channel, pages) come
     first; axes of length 1 are dropped, but for the last two. Colours become their
     luminance on the same intensity scale, NaN where transparent, unless a channel is
-    selected. Without a calibration in OME or ImageJ metadata or OME-Zarr
-    transformations, the world is the pixel grid: printing resolutions are ignored.
+    selected; a picture is turned upright as its orientation tag says. What a file
+    promises and does not hold is NaN. Without a calibration in OME or ImageJ metadata or
+    OME-Zarr transformations, the world is the pixel grid: printing resolutions are ignored.
 
     Parameters
     ----------
     path : path_like
-        A file, or the folder of a Zarr.
+        A file, the folder of a Zarr, or the address of one (``https://``, ``s3://``).
+    scene : int or str, optional
+        Which of several images (series, positions, wells) of the file, by its index or
+        name. Default: the first; where there are others, a `ReadNote` says so.
     select : mapping of str to int, optional
         One index to take of each named axis, e.g. ``{"c": 0, "t": 3}``.
     level : int, default 0
         Resolution level of a pyramid; 0 is the full one.
+    absent_chunks : {"invalid", "fill"}, optional
+        What chunks, tiles and planes are that the file leaves out: undefined, or the fill
+        value of the file. Default: undefined, but the fill value in labels and masks.
+    positions : bool, default True
+        Whether stage positions say where the image lies.
     name : str, optional
         What to call the image in messages. Default: the file's name.
 
     Returns
     -------
     SpatialImage
-        The image. TIFF, npy and Zarr are read when computed; other formats at once.
+        The image. TIFF, npy and Zarr are read when computed; pictures at once. What of it
+        is missing or not used is warned of (`ReadNote`) and kept in ``source.notes``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it cannot be read, or has no such axis, index or level.
+        If it cannot be read, or has no such scene, axis, index or level.
     TypeError
         If the samples are complex or no numbers.
     """
-    location = Path(path)
-    stored = _read(location, level)
+    found = open_image(
+        path,
+        scene=scene,
+        select=select,
+        level=level,
+        absent_chunks=absent_chunks,
+        positions=positions,
+        name=name,
+    )
+    for note in found.notes:
+        warnings.warn(f"{found.image.name}: {note}", ReadNote, stacklevel=2)
+    return found.image
+
+
+def read_source(source: Source) -> SpatialImage:
+    """Read the samples of an image once more; what is to be said of them was said."""
+    found = open_image(
+        str(source.path),
+        scene=source.scene,
+        select=source.select,
+        level=source.level,
+        absent_chunks=source.absent_chunks,
+        positions=source.positions,
+    )
+    return found.image
+
+
+def open_image(
+    path: str | PathLike[str],
+    *,
+    scene: int | str | None = None,
+    select: Mapping[str, int] | None = None,
+    level: int = 0,
+    absent_chunks: Absent | None = None,
+    positions: bool = True,
+    name: str | None = None,
+) -> ImageFile:
+    """Do the same as `read_image`, with what the file says of the image beside it."""
+    location = str(path) if is_address(path) else Path(path)
+    request = Request(level, absent_chunks, positions)
+    scenes, index, stored = _read(location, scene, request)
+    called = name or Path(str(path).rstrip("/")).name
     try:
         chosen = stored.select(select or {}).without_colour().ordered()
-        image = chosen.image(name or location.name)
+        image = chosen.image(called)
     except ValueError as error:
         raise ReadError(f"{location}: {error}") from error
-    return image.replace(source=Source(str(location.absolute()), select or {}, level, image.grid))
+    notes = stored.notes
+    if len(scenes) > 1 and scene is None:
+        notes = (
+            f"taken is the first of {len(scenes)} images: {list_scenes(scenes)}; choose by scene= "
+            "(--scene-fixed, --scene-moving)",
+            *notes,
+        )
+    source = Source(
+        location if isinstance(location, str) else str(location.absolute()),
+        select or {},
+        level,
+        image.grid,
+        scene=scene if scene is None else index,
+        absent_chunks=absent_chunks,
+        positions=positions,
+        notes=notes,
+    )
+    return ImageFile(image.replace(source=source), scenes, index, stored.facts, notes)
 
 
-def _read(path: Path, level: int) -> StoredImage:
-    if not path.exists():
+def _read(
+    path: Path | str, scene: int | str | None, request: Request
+) -> tuple[list[Scene], int, StoredImage]:
+    if isinstance(path, Path) and not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    start = b"" if path.is_dir() else _first_bytes(path)
     try:
-        if path.is_dir():
-            return omezarr.read_zarr(path, level)
-        if start.startswith(npy.MAGIC):
-            return npy.read_npy(path, level)
-        if start.startswith(tiff.MAGICS):
-            return tiff.read_tiff(path, level)
-        return picture.read_picture(path, level)
+        reader = cast("Reader", import_module(format_of(path)))
+        scenes = reader.scenes(path)
+        index = choose_scene(scenes, scene)
+        return scenes, index, reader.read(path, index, request)
     except ReadError as error:
-        raise ReadError(f"{path}: {error}") from error
+        told = str(error)
+        raise ReadError(told if told.startswith(str(path)) else f"{path}: {told}") from error
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # a broken file makes the format libraries raise anything
@@ -88,13 +201,5 @@ def _read(path: Path, level: int) -> StoredImage:
         ) from error
 
 
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        start = file.read(8)
-    if not start:
-        raise ReadError(f"{path} is empty (0 bytes)")
-    return start
-
-
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -11,20 +11,20 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, Grid
 from napari_local_ncc.geometry.units import PIXEL, unit_name
-from napari_local_ncc.image.luminance import luminance, one_sample
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
+from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.parameters import check_real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.io.readers.colour import Colour
+
 READABLE = "TIFF (plain, ImageJ, OME), OME-Zarr 0.4 and 0.5, Zarr arrays, .npy, PNG, JPEG, BMP"
 COLOUR = "colour samples"
 MOST_SAMPLES = 2**24  # read at once, where the file's own chunks leave the choice
-
-
-class ReadError(ValueError):
-    """A file that cannot be read as asked; the message says how to mend it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,35 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredImage:
-    """Lazy samples as a file holds them: axes in any order, colours not yet merged."""
+    """Lazy samples as a file holds them: axes in any order, colours not yet merged.
+
+    Parameters
+    ----------
+    data : dask array
+        The samples.
+    axes : tuple of Axis
+        One per axis of `data`.
+    colour : Colour, optional
+        What the samples of a pixel are, where they are not one intensity.
+    directions : ndarray, shape (ndim, ndim), optional
+        World direction of one step along each axis, as columns of unit length; default:
+        each axis is one of the world.
+    notes : tuple of str
+        What whoever compares the image has to know of it, in sentences.
+    facts : tuple of (str, str)
+        What else the file says of its samples, by name: for `info`.
+    """
 
     data: da.Array
     axes: tuple[Axis, ...]
+    colour: Colour | None = None
+    directions: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+    def noting(self, *notes: str, **facts: str) -> StoredImage:
+        """Return the same image with more said of it."""
+        return replace(self, notes=self.notes + notes, facts=(*self.facts, *facts.items()))
 
     def select(self, select: Mapping[str, int]) -> StoredImage:
         """Take one index of each axis that `select` names, ignoring case.
@@ -75,14 +100,14 @@ class StoredImage:
                     "and indices count from 0"
                 )
             index[self.labels.index(label.lower())] = position
-        colours = [k for k, axis in enumerate(self.axes) if axis.label == COLOUR]
-        data = self.data
+        colours = self._colour_axes()
+        data, colour = self.data, self.colour
         for k in colours:
-            if isinstance(sample := index[k], int):  # it keeps its axis, of one sample
-                data = da.expand_dims(one_sample(data, sample, k), k)
-                index[k] = 0
-        kept = [axis for axis, i in zip(self.axes, index, strict=True) if isinstance(i, slice)]
-        return StoredImage(data[tuple(index)], tuple(kept))
+            if isinstance(sample := index[k], int) and colour is not None:
+                data = da.expand_dims(colour.take(data, k, sample), k)
+                index[k], colour = 0, None
+        kept = [k for k, part in enumerate(index) if isinstance(part, slice)]
+        return replace(self, data=data, colour=colour)._indexed(tuple(index), kept)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -92,37 +117,79 @@ class StoredImage:
 
     def without_colour(self) -> StoredImage:
         """Merge colour samples into their luminance."""
-        colours = [k for k, axis in enumerate(self.axes) if axis.label == COLOUR]
-        if not colours:
+        if self.colour is None:
             return self
-        k = colours[0]
-        return StoredImage(luminance(self.data, k), self.axes[:k] + self.axes[k + 1 :])
+        k = next(iter(self._colour_axes()), None)
+        axes = self.axes if k is None else self.axes[:k] + self.axes[k + 1 :]
+        return replace(self, data=self.colour.merge(self.data, k), axes=axes, colour=None)
 
     def ordered(self) -> StoredImage:
-        """Put independent axes first, and drop those of length 1 before the last two."""
+        """Put independent axes first, and drop those of length 1 before the last two.
+
+        One that a rotation mixes with others stays.
+        """
         order = space_last(self.axes)
         lengths = self.data.shape
-        kept = [k for place, k in enumerate(order) if lengths[k] > 1 or place >= len(order) - 2]
+        kept = [
+            k
+            for place, k in enumerate(order)
+            if lengths[k] > 1 or place >= len(order) - 2 or self._is_mixed(k)
+        ]
         data = self.data[tuple(slice(None) if k in kept else 0 for k in range(len(order)))]
         data = data.transpose([sorted(kept).index(k) for k in kept])
-        return StoredImage(data, tuple(self.axes[k] for k in kept))
+        return self._with_axes(data, kept)
 
     def image(self, name: str) -> SpatialImage:
         """Return the samples on their grid, in native byte order."""
         check_real(self.data.dtype, name)
-        grid = Grid.from_spacing(
-            self.data.shape,
-            [axis.spacing for axis in self.axes],
-            [axis.origin for axis in self.axes],
-            units=tuple(axis.unit for axis in self.axes),
-            axis_labels=tuple(axis.label for axis in self.axes),
-            spatial=tuple(axis.spatial for axis in self.axes),
-        )
+        spacing = np.array([axis.spacing for axis in self.axes], float)
+        fields: dict[str, Any] = {
+            "units": tuple(axis.unit for axis in self.axes),
+            "axis_labels": tuple(axis.label for axis in self.axes),
+            "spatial": tuple(axis.spatial for axis in self.axes),
+        }
+        matrix = np.eye(len(self.axes) + 1)
+        directions = np.eye(len(self.axes)) if self.directions is None else self.directions
+        matrix[:-1, :-1] = directions * spacing
+        matrix[:-1, -1] = [axis.origin for axis in self.axes]
+        grid = Grid(self.data.shape, matrix, **fields)
         return SpatialImage(self.data.astype(self.data.dtype.newbyteorder("=")), grid, name)
+
+    def _colour_axes(self) -> list[int]:
+        return [k for k, axis in enumerate(self.axes) if axis.label == COLOUR]
+
+    def _is_mixed(self, axis: int) -> bool:
+        if self.directions is None:
+            return False
+        others = [k for k in range(len(self.axes)) if k != axis]
+        mixed = np.abs([*self.directions[axis, others], *self.directions[others, axis]])
+        return bool(mixed.max(initial=0) > 1e-9)
+
+    def _indexed(self, index: tuple[int | slice, ...], kept: Sequence[int]) -> StoredImage:
+        for k in set(range(len(self.axes))) - set(kept):
+            if self._is_mixed(k):
+                raise ReadError(
+                    f"one index of {self.axes[k].label} is no plane of the world: the axes are "
+                    "turned against it; compare the volume"
+                )
+        return self._with_axes(self.data[index], kept)
+
+    def _with_axes(self, data: da.Array, kept: Sequence[int]) -> StoredImage:
+        turned = self.directions
+        return replace(
+            self,
+            data=data,
+            axes=tuple(self.axes[k] for k in kept),
+            directions=None if turned is None else turned[np.ix_(kept, kept)],
+        )
 
 
 def stored_image(
-    source: Any, axes: Sequence[Axis], native_chunks: Sequence[int] | None = None
+    source: Any,
+    axes: Sequence[Axis],
+    native_chunks: Sequence[int] | None = None,
+    *,
+    colour: Colour | None = None,
 ) -> StoredImage:
     """Wrap an array-like of a file lazily, in chunks that suit the file and the map.
 
@@ -134,15 +201,18 @@ def stored_image(
         One per axis of `source`.
     native_chunks : sequence of int, optional
         What the file must read at once, per axis. Default: any sample alone.
+    colour : Colour, optional
+        What the samples of a pixel are, where they are not one intensity.
     """
     native = [1] * len(axes) if native_chunks is None else list(native_chunks)
-    return StoredImage(lazy(source, reading_chunks(source.shape, axes, native)), tuple(axes))
+    data = lazy(source, reading_chunks(source.shape, axes, native))
+    return StoredImage(data, tuple(axes), colour)
 
 
 def lazy(source: Any, chunks: Sequence[int]) -> da.Array:
     """Wrap an array-like, without reading it or taking its name for what is in it."""
     meta = np.empty((0,) * len(chunks), source.dtype)
-    return da.from_array(source, chunks=tuple(chunks), name=False, meta=meta)
+    return da.from_array(source, chunks=tuple(chunks), name=False, meta=meta, fancy=False)
 
 
 def reading_chunks(

@@ -12,11 +12,11 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.tiles import Tile, compute_tiles
+from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_npy import create_npy, read_npy_map, sidecar
 from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
-from napari_local_ncc.io.stored import ReadError
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.progress import stepwise
 

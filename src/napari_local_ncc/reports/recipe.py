@@ -13,7 +13,7 @@ import dask
 import numpy as np
 
 from napari_local_ncc.image.source import Source
-from napari_local_ncc.io.reading import read_image
+from napari_local_ncc.io.reading import read_source
 from napari_local_ncc.parameters import NCCParameters
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
         counted = each.placement != "replace" and ndim in (None, each.spatial_ndim)
         if not counted:
             words += [f"--grid-{each.role}", json.dumps(each.grid, separators=(",", ":"))]
+    words += _shared_options(inputs)
     parameters = _set_parameters(provenance)
     for name, value in parameters.items():
         joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
@@ -172,7 +173,7 @@ def checked_files(
 
 def _read_again(source: Source) -> SpatialImage | None:
     try:
-        return read_image(str(source.path), select=source.select, level=source.level)
+        return read_source(source)
     except (OSError, ValueError, TypeError):  # it is gone, or holds something else now
         return None
 
@@ -271,6 +272,12 @@ def _read_in_python(each: _Input) -> str:
         options += f", select={dict(each.source.select)!r}"
     if each.source.level:
         options += f", level={each.source.level}"
+    if each.source.scene is not None:
+        options += f", scene={each.source.scene}"
+    if each.source.absent_chunks is not None:
+        options += f", absent_chunks={each.source.absent_chunks!r}"
+    if not each.source.positions:
+        options += ", positions=False"
     text = f"{each.role} = read_image({each.path!r}{options})"
     if each.placement == "count axes":
         return f"{text}.with_spatial_ndim({each.spatial_ndim})"
@@ -294,6 +301,14 @@ def _set_parameters(provenance: Provenance) -> Mapping[str, Any]:
     return {name: value for name, value in given.items() if value != defaults[name]}
 
 
+def _shared_options(inputs: Sequence[_Input]) -> list[str]:
+    """Return the options of `local-ncc map` that say how all of its files are read."""
+    images = [each.source for each in inputs if each.role != "mask"]
+    absent = next((s.absent_chunks for s in images if s.absent_chunks is not None), None)
+    words = [] if absent is None else ["--absent-chunks", absent]
+    return words + ([] if all(s.positions for s in images) else ["--ignore-positions"])
+
+
 def _taken_by_options(each: _Input) -> list[str]:
     """Return the options of `local-ncc map` that say what to take of one image's file."""
     words = ["--mask", each.path] if each.role == "mask" else []
@@ -302,4 +317,6 @@ def _taken_by_options(each: _Input) -> list[str]:
         words += [f"--select-{each.role}", chosen]
     if each.source.level:
         words += [f"--level-{each.role}", str(each.source.level)]
+    if each.source.scene is not None:
+        words += [f"--scene-{each.role}", str(each.source.scene)]
     return words

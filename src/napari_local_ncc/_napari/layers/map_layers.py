@@ -11,7 +11,7 @@ from napari_local_ncc._napari.layers.convert import METADATA, layer_grid, mask_i
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.source import Source
-from napari_local_ncc.io.reading import read_image
+from napari_local_ncc.io.reading import read_source
 from napari_local_ncc.parameters import NCCParameters
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _find(
     elif isinstance(layer, Image | Labels):
         image = spatial_image(layer, chosen=source.select, level=source.level)
     elif source.path is not None:
-        image = read_image(source.path, select=source.select, level=source.level)
+        image = read_source(source)
     if image is None or image.grid.shape != grid.shape:
         raise ValueError(
             f"{origin['name']}, of which this map was made, is not there any more; "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import StoredImage, check_level, numbered_axes, stored_image
 
 if TYPE_CHECKING:
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MAGIC = b"\x93NUMPY"
+    from napari_local_ncc.io.readers.request import Request
 
 
-def read_npy(path: Path, level: int) -> StoredImage:
+def scenes(path: Path) -> list[Scene]:
+    """List the one array of a ``.npy`` file."""
+    shape, _ = _header(path)
+    return [Scene("", shape)]
+
+
+def read(path: Path, scene: int, request: Request) -> StoredImage:
     """Memory-map a ``.npy`` file; it has one level and names no axes."""
-    check_level(level, 1)
+    check_level(request.level, 1)
     source = npy_array(path)
     return stored_image(source, numbered_axes(source.ndim))
 
@@ -32,7 +39,7 @@ def npy_array(path: Path) -> FileArray:
     return FileArray.at(open_npy, path, 0, shape, dtype)
 
 
-def open_npy(path: str, level: int = 0) -> NDArray[Any]:
+def open_npy(path: str, key: int = 0) -> NDArray[Any]:
     """Memory-map the array of a file."""
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array

@@ -1,0 +1,60 @@
+"""What every command says of the image files that it reads."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_local_ncc.cli.console import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+# Zarr's writers leave out chunks that are all 0
+AS_LABELS: dict[str, Any] = {"absent_chunks": "fill"}
+
+
+def _scene(image: str) -> typer.models.OptionInfo:
+    return typer.Option(
+        metavar="SCENE", help=f"Which of several images of {image}'s file: index or name."
+    )
+
+
+SceneFixed = Annotated[str | None, _scene("fixed")]
+SceneMoving = Annotated[str | None, _scene("moving")]
+SceneMask = Annotated[str | None, _scene("the mask")]
+Scene = Annotated[str | None, _scene("the image")]
+AbsentChunks = Annotated[
+    Literal["invalid", "fill"] | None,
+    typer.Option(
+        help="What parts are that a file leaves out: undefined, or its fill value. "
+        "Default: undefined; fill in masks and labels."
+    ),
+]
+IgnorePositions = Annotated[
+    bool,
+    typer.Option("--ignore-positions", help="Lay images at 0, not where their stage stood."),
+]
+
+
+@contextmanager
+def notes_said() -> Iterator[None]:
+    """Say what a file lacks or what of it is not used, in one line each."""
+    from napari_local_ncc.io.errors import ReadNote
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ReadNote)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, ReadNote):
+                say(str(message))
+            else:
+                shown(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield

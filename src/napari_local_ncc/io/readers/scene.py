@@ -1,0 +1,74 @@
+"""One image of the several that a file may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_local_ncc.io.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One image (series, position, well, dataset) of a file.
+
+    Parameters
+    ----------
+    name : str
+        What the file calls it; "" where it has no name.
+    shape : tuple of int
+        Its size, as stored.
+    axes : str
+        Its axes, one word or letter each, in that order.
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    axes: str = ""
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        return " ".join(filter(None, (repr(self.name) if self.name else "", size, self.axes)))
+
+
+def choose_scene(scenes: Sequence[Scene], wanted: int | str | None) -> int:
+    """Return the index of the scene that is wanted.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Those of the file.
+    wanted : int, str or None
+        Its index from 0, its name, or its index as text; None takes the first.
+
+    Raises
+    ------
+    ReadError
+        If there is none of this index or name, or several of this name.
+    """
+    if wanted is None:
+        return 0
+    named = [k for k, scene in enumerate(scenes) if scene.name and scene.name == wanted]
+    if len(named) > 1:
+        raise ReadError(
+            f"{len(named)} scenes are called {wanted!r}; give the index of one of them: "
+            f"{', '.join(map(str, named))}"
+        )
+    if named:
+        return named[0]
+    try:
+        index = int(wanted)
+    except ValueError:
+        index = -1
+    if not 0 <= index < len(scenes):
+        raise ReadError(f"there is no scene {wanted!r}; it holds {list_scenes(scenes)}")
+    return index
+
+
+def list_scenes(scenes: Sequence[Scene], most: int = 12) -> str:
+    """Name scenes with their index and size, the first of very many."""
+    listed = ", ".join(f"{k}: {scene}" for k, scene in enumerate(scenes[:most]))
+    return listed + (f", ... ({len(scenes)} in all)" if len(scenes) > most else "")
