@@ -19,6 +19,7 @@ from napari_local_ncc.cli.image_options import (
     SceneMoving,
 )
 from napari_local_ncc.cli.write_map import ncc_image, written
+from napari_local_ncc.parameters import BANDS
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
@@ -77,7 +78,7 @@ def map_(
     min_std: Annotated[float, typer.Option(help="Windows this flat are undefined.")] = 0.0,
     min_valid: Annotated[float, typer.Option(help="Least valid share of a window.")] = 0.5,
     bands: Annotated[
-        str, typer.Option(help="What to compute: ncc,confidence,shift or some of these.")
+        str, typer.Option(help=f"What to compute: {','.join(BANDS)} or some of these.")
     ] = "ncc",
     search: Annotated[
         str, typer.Option(help="How far to look for residual shifts: pixels, or one per axis.")

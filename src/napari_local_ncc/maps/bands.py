@@ -1,9 +1,9 @@
-"""What a map can hold: its bands, by name, with the range of their values."""
+"""What a map can hold: the kinds of band that can be asked for, and the bands of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import unit_factor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.parameters import NCCParameters
 
-SHIFT = "shift_"
+SHIFT, SHIFT_ERROR = "shift_", "shift_sd_"
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +34,39 @@ class Band:
         Least and largest value, to display it by.
     meaning : str
         One line for people.
+    title : str
+        What to call it in a list, with its unit if it has one.
+    palette : str
+        The colours to show it in, of `reports.colormap.PALETTES`.
     """
 
     name: str
     limits: tuple[float, float]
     meaning: str
+    title: str
+    palette: str
 
 
-SINGLE = {
-    "ncc": Band("ncc", (-1.0, 1.0), "similarity in a window around the pixel"),
-    "confidence": Band(
-        "confidence", (0.0, 1.0), "1 - probability that unrelated structure looks as similar"
-    ),
-}
+@dataclass(frozen=True, slots=True)
+class BandKind:
+    """Something that can be computed beside the NCC: one of `NCCParameters.bands`.
+
+    Parameters
+    ----------
+    label : str
+        What a check box says.
+    hint : str
+        What it is good for and what it costs, in a few sentences.
+    bands : callable
+        Parameters and grid to the bands that it gives.
+    plan : callable
+        Parameters and grid to what to say of it before it is computed.
+    """
+
+    label: str
+    hint: str
+    bands: Callable[[NCCParameters, Grid], tuple[Band, ...]]
+    plan: Callable[[NCCParameters, Grid], str]
 
 
 def bands_on(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
@@ -61,27 +84,77 @@ def bands_on(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
     tuple of Band
         "ncc", "confidence", "ncc_best", "gain", "shift_y", "shift_x" and the like.
     """
-    found = []
-    for name in parameters.bands:
-        found += _shift_bands(parameters, grid) if name == "shift" else [SINGLE[name]]
-    return tuple(found)
+    return tuple(band for name in parameters.bands for band in KINDS[name].bands(parameters, grid))
 
 
-def _shift_bands(parameters: NCCParameters, grid: Grid) -> list[Band]:
+def _ncc(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
+    return (Band("ncc", (-1.0, 1.0), "similarity in a window around the pixel", "NCC", "ncc"),)
+
+
+def _confidence(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
+    meaning = "1 - probability that unrelated structure looks as similar"
+    return (Band("confidence", (0.0, 1.0), meaning, "confidence", "confidence"),)
+
+
+def _shift(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
     radii, reaches = parameters.radius_on(grid), parameters.search_on(grid)
-    ranges = zip(grid.axis_labels, radii, reaches, strict=True)
-    return [
-        Band("ncc_best", (-1.0, 1.0), "similarity at the best shift within the search"),
-        Band("gain", (0.0, 1.0), "how much more similar than without that shift"),
+    best = f"best NCC within {max(reaches)} px"
+    return (
+        Band(
+            "ncc_best", (-1.0, 1.0), "similarity at the best shift within the search", best, "ncc"
+        ),
+        Band(
+            "gain",
+            (0.0, 1.0),
+            "how much more similar than without that shift",
+            "gain by the shift",
+            "gain",
+        ),
         *(
             Band(
                 f"{SHIFT}{axis_name(label)}",
                 (-max(reach, 1.0), max(reach, 1.0)),
                 f"how far along {axis_name(label)} the best match lies, in pixels of fixed",
+                f"shift {axis_name(label)} (px)",
+                "shift",
             )
-            for label, radius, reach in ranges
+            for label, radius, reach in zip(grid.axis_labels, radii, reaches, strict=True)
             if radius
         ),
+    )
+
+
+def _shift_plan(parameters: NCCParameters, grid: Grid) -> str:
+    reach = sorted(set(parameters.search_on(grid)) - {0})
+    return f"residual shift within {' x '.join(map(str, reach))} px"
+
+
+KINDS = {
+    "ncc": BandKind("NCC", "How alike the images are in a window.", _ncc, lambda *_: ""),
+    "confidence": BandKind(
+        "confidence",
+        "1 - the probability that unrelated structure of the texture here looks as similar; "
+        "calibrated on these images. Tells a high NCC in fine texture from one in a blur. Costs "
+        "about as much as the NCC.",
+        _confidence,
+        lambda *_: "confidence",
+    ),
+    "shift": BandKind(
+        "shift ±",
+        "Where windows disagree: are they displaced, and by how much (to 0.01 to 0.1 px), or "
+        "really different? Costs as much as an NCC for every displacement searched.",
+        _shift,
+        _shift_plan,
+    ),
+}
+
+
+def shift_components(bands: Mapping[str, V]) -> list[V]:
+    """Return, of some bands by name, those that are components of the shift."""
+    return [
+        band
+        for name, band in bands.items()
+        if name.startswith(SHIFT) and not name.startswith(SHIFT_ERROR)
     ]
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
 from napari_local_ncc.chunked.windows import join_pieces, map_windows
-from napari_local_ncc.confidence.samples import effective_samples, margin
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.ncc.dispatch import local_ncc
-from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
-from napari_local_ncc.shift.dispatch import shift_depth, shift_of_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +22,157 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.parameters import NCCParameters
 
+    Reach = tuple[int, ...]
 
-def compare(
-    fixed: da.Array,
-    moving: da.Array,
-    mask: da.Array | None,
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BandPlan:
+    """How the bands of every chunk are computed.
+
+    Parameters
+    ----------
+    kinds : tuple of str
+        What is wanted, of `maps.bands.KINDS`, in the order of the map.
+    radius, search : tuple of int
+        Window and largest residual shift per axis, in px; no `search` where there is none.
+    limits : dict
+        `weights`, `min_std` and `min_valid`.
+    calibration : Calibration or None
+        What turns NCC into confidence.
+    has_frames : bool
+        Whether the last image says which frame a pixel is of.
+    """
+
+    kinds: tuple[str, ...]
+    radius: Reach
+    search: Reach
+    limits: dict[str, Any]
+    calibration: Calibration | None
+    has_frames: bool
+
+    @property
+    def searches(self) -> bool:
+        """Whether any band needs the search for the best shift, which finds the NCC too."""
+        return any(COMPUTED[name].searches for name in self.kinds)
+
+    @property
+    def reach(self) -> Reach:
+        """How far the bands of a pixel reach along each axis."""
+        reaches = [self.radius, *(COMPUTED[name].reach(self) for name in self.kinds)]
+        return tuple(map(max, zip(*reaches, strict=True)))
+
+
+class Block:
+    """A chunk of a map in the making; what several bands need is computed once.
+
+    Parameters
+    ----------
+    pieces : list
+        Fixed, moving and perhaps the mask and the frames' numbers, with all that windows
+        reach, each as `chunked.map_windows` gives it.
+    region : tuple of slice
+        Where the chunk lies in them.
+    plan : BandPlan
+        What is computed of it.
+    """
+
+    def __init__(self, pieces: list[Any], region: tuple[slice, ...], plan: BandPlan) -> None:
+        self.region, self.plan = region, plan
+        self._images = pieces[:-1] if plan.has_frames else pieces
+        self._frames = pieces[-1] if plan.has_frames else None
+
+    @cached_property
+    def ncc_and_shift(self) -> NDArray[np.float32]:
+        """The NCC; where it is searched for, ncc_best, gain and the shift too; shape (n, ...)."""
+        options = {"radius": self.plan.radius, "region": self.region, **self.plan.limits}
+        if not self.plan.searches:
+            from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+
+            return ncc_of_pieces(*self._images, **options)[np.newaxis]
+        from napari_local_ncc.shift.dispatch import shift_of_pieces
+
+        return shift_of_pieces(*self._images, search=self.plan.search, **options)
+
+    @property
+    def ncc(self) -> NDArray[np.float32]:
+        """The NCC at no displacement."""
+        return self.ncc_and_shift[0]
+
+    @cached_property
+    def samples(self) -> NDArray[np.float32]:
+        """How many independent samples each window is worth."""
+        from napari_local_ncc.confidence.samples import effective_samples
+
+        fixed, moving, *masks = self.arrays
+        return effective_samples(
+            fixed,
+            moving,
+            radius=self.plan.radius,
+            weights=self.plan.limits["weights"],
+            mask=masks[0] if masks else None,
+            region=self.region,
+        )
+
+    @cached_property
+    def arrays(self) -> list[NDArray[Any]]:
+        """Fixed, moving and perhaps the mask, each in one array, with all that windows reach."""
+        return [join_pieces(pieces, np) for pieces in self._images]
+
+    @property
+    def frame(self) -> NDArray[np.intp] | None:
+        """Which frame of the series each independent index is; None where all are one."""
+        if self._frames is None:
+            return None
+        ((_, numbers), *_) = self._frames
+        return numbers[tuple(0 if r else slice(None) for r in self.plan.radius)]
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedKind:
+    """How a kind of band is computed.
+
+    Parameters
+    ----------
+    bands : callable
+        A block to its bands, in the order of `BandKind.bands`.
+    reach : callable
+        How far a pixel's bands reach along each axis.
+    searches : bool
+        Whether they need the search for the best shift.
+    """
+
+    bands: Callable[[Block], list[NDArray[np.float32]]]
+    reach: Callable[[BandPlan], Reach]
+    searches: bool = False
+
+
+def _confidence(block: Block) -> list[NDArray[np.float32]]:
+    calibration = block.plan.calibration
+    assert calibration is not None  # `confidence_map` finds one
+    return [calibration.confidence(block.ncc, block.samples, frame=block.frame)]
+
+
+def _confidence_reach(plan: BandPlan) -> Reach:
+    from napari_local_ncc.confidence.samples import margin
+
+    return margin(plan.radius)
+
+
+def _shift_reach(plan: BandPlan) -> Reach:
+    from napari_local_ncc.shift.dispatch import shift_depth
+
+    return shift_depth(plan.radius, plan.search)
+
+
+COMPUTED = {
+    "ncc": ComputedKind(lambda block: [block.ncc], lambda plan: plan.radius),
+    "confidence": ComputedKind(_confidence, _confidence_reach),
+    "shift": ComputedKind(lambda block: list(block.ncc_and_shift[1:]), _shift_reach, True),
+}
+
+
+def compute_bands(
+    images: list[da.Array],
     *,
     grid: Grid,
     parameters: NCCParameters,
@@ -39,10 +183,8 @@ def compare(
 
     Parameters
     ----------
-    fixed, moving : dask array, shape grid.shape
-        Two images on one grid.
-    mask : dask array of bool, shape grid.shape, or None
-        True where samples may be used.
+    images : list of dask array, shape grid.shape
+        Fixed, moving and perhaps the mask on one grid; see `Comparison.images_in`.
     grid : Grid
         What radius and search are resolved on.
     parameters : NCCParameters
@@ -58,36 +200,38 @@ def compare(
         The bands in the order of `bands_on(parameters, grid)`.
     """
     radius = parameters.radius_on(grid)
-    options: dict[str, Any] = {
-        "radius": radius,
+    limits: dict[str, Any] = {
         "weights": parameters.weights,
         "min_std": parameters.min_std,
         "min_valid": parameters.min_valid,
     }
     if parameters.bands == ("ncc",):
-        return local_ncc(fixed, moving, mask=mask, **options)[np.newaxis]
-    reaches = [radius]
-    compute: Callable[..., Any] = partial(_ncc_alone, **options)
-    if "shift" in parameters.bands:
-        search = parameters.search_on(grid)
-        reaches.append(shift_depth(radius, search))
-        compute = partial(shift_of_pieces, search=search, **options)
-    if calibration is not None:
-        reaches.append(margin(radius))
-    block = partial(
-        _bands_of_pieces,
-        compute=compute,
-        calibration=calibration,
-        is_framed=frames is not None,
-        window={"radius": radius, "weights": parameters.weights},
-        with_ncc="ncc" in parameters.bands,
+        fixed, moving, *masks = images
+        mask = masks[0] if masks else None
+        return local_ncc(fixed, moving, mask=mask, radius=radius, **limits)[np.newaxis]
+    searches = any(COMPUTED[name].searches for name in parameters.bands)
+    plan = BandPlan(
+        parameters.bands,
+        radius,
+        parameters.search_on(grid) if searches else (),
+        limits,
+        calibration,
+        frames is not None,
     )
     return map_windows(
-        block,
-        [array for array in (fixed, moving, mask, frames) if array is not None],
-        tuple(map(max, zip(*reaches, strict=True))),
+        partial(_bands_of_pieces, plan=plan),
+        [*images, *([] if frames is None else [frames])],
+        plan.reach,
         bands=len(bands_on(parameters, grid)),
     )
+
+
+def _bands_of_pieces(
+    *pieces: Any, region: tuple[slice, ...], plan: BandPlan
+) -> NDArray[np.float32]:
+    """Compute the bands of one chunk."""
+    block = Block(list(pieces), region, plan)
+    return np.stack([band for name in plan.kinds for band in COMPUTED[name].bands(block)])
 
 
 def frame_numbers(
@@ -116,32 +260,3 @@ def frame_numbers(
     numbers = numbers[tuple(slice(None) if r else b for b, r in zip(box, radius, strict=True))]
     chunks = tuple((1,) if r else c for c, r in zip(like.chunks, radius, strict=True))
     return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
-
-
-def _ncc_alone(*images: Any, **options: Any) -> NDArray[np.float32]:
-    return ncc_of_pieces(*images, **options)[np.newaxis]
-
-
-def _bands_of_pieces(
-    *images: Any,
-    region: tuple[slice, ...],
-    compute: Callable[..., NDArray[np.float32]],
-    calibration: Calibration | None,
-    is_framed: bool,
-    window: dict[str, Any],
-    with_ncc: bool,
-) -> NDArray[np.float32]:
-    """Compute the bands of one chunk: NCC, which the others need, and what is wanted beside."""
-    frame = None
-    if is_framed:
-        *images, ((_, numbers), *_) = images  # type: ignore[assignment]
-        frame = numbers[tuple(0 if r else slice(None) for r in window["radius"])]
-    ncc, *rest = compute(*images, region=region)
-    bands = [ncc] if with_ncc else []
-    if calibration is not None:
-        fixed, moving, *masks = (join_pieces(pieces, np) for pieces in images)
-        samples = effective_samples(
-            fixed, moving, **window, mask=masks[0] if masks else None, region=region
-        )
-        bands.append(calibration.confidence(ncc, samples, frame=frame))
-    return np.stack([*bands, *rest])

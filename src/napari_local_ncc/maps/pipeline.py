@@ -14,7 +14,7 @@ from napari_local_ncc.confidence.estimate import iter_calibrate
 from napari_local_ncc.image.pairing import Pair, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.maps.bands import bands_on
-from napari_local_ncc.maps.compute_bands import compare, frame_numbers
+from napari_local_ncc.maps.compute_bands import compute_bands, frame_numbers
 from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.progress import stepwise
@@ -152,10 +152,8 @@ def confidence_map(
             min_valid=parameters.min_valid,
             read=partial(_read_part, box, pair, registration, parameters.interpolation, allowed),
         )
-    bands = compare(
-        a,
-        b,
-        allowed,
+    bands = compute_bands(
+        [a, b] if allowed is None else [a, b, allowed],
         grid=compared,
         parameters=parameters,
         calibration=calibration,

@@ -37,5 +37,6 @@ LENGTH: tuple[tuple[float, str], ...] = (
     (0.67, "#dd513a"),
     (1.0, "#fcffa4"),
 )
+PALETTES = {"ncc": STOPS, "confidence": CONFIDENCE, "shift": SHIFT, "gain": LENGTH}
 # Blue, yellow and purple, which differ in brightness too; what is displaced is the brightest.
 CLASSES = {"agrees": "#56b4e9", "displaced": "#f0e442", "differs": "#5b2a86"}

@@ -12,7 +12,7 @@ from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
 from napari_local_ncc.image.pairing import pair_images
-from napari_local_ncc.maps.bands import bands_on
+from napari_local_ncc.maps.bands import KINDS, bands_on
 from napari_local_ncc.maps.pipeline import check_overlap, overlap_of
 from napari_local_ncc.transforms.report import AGREEMENT_RADIUS
 
@@ -131,10 +131,7 @@ def _reach(radius: tuple[int, ...], grid: Grid) -> list[str]:
 
 def _beside(parameters: NCCParameters, grid: Grid) -> list[str]:
     """Say what is computed beside the NCC."""
-    found = ["confidence"] if "confidence" in parameters.bands else []
-    if "shift" in parameters.bands:
-        reach = sorted(set(parameters.search_on(grid)) - {0})
-        found.append(f"residual shift within {' x '.join(map(str, reach))} px")
+    found = [text for name in parameters.bands if (text := KINDS[name].plan(parameters, grid))]
     return [f"with {' and '.join(found)}"] if found else []
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.confidence.false_discovery import ConfidenceTally
-from napari_local_ncc.maps.bands import SHIFT
+from napari_local_ncc.maps.bands import shift_components
 from napari_local_ncc.reports.grouped_histogram import GroupTally
 from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MIN_GAIN, classify, shift_length
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BINS = 20_000
 
 LEVEL = 0.95  # of confidence
+OWN = ("ncc", "confidence", "ncc_best", "gain")  # the bands that have lines of their own
 RATE = 0.05  # of false discoveries
 CRITERIA = f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on"
 
@@ -44,6 +45,8 @@ class MapTally:
         self._confidence = ConfidenceTally()
         self._shift = {"length": GroupTally(), "gain": GroupTally()}
         self._classes = np.zeros(len(CLASSES), np.int64)
+        shifts = shift_components({name: name for name in self._names})
+        self._others = {name: GroupTally() for name in self._names if name not in (*OWN, *shifts)}
 
     def add(self, bands: NDArray[Any]) -> None:
         """Count a tile, shape (bands, ...); NaN counts as undefined."""
@@ -53,13 +56,16 @@ class MapTally:
         if "confidence" in found:
             self._confidence.add(found["confidence"])
         if "gain" in found:
-            components = [band for name, band in found.items() if name.startswith(SHIFT)]
+            components = shift_components(found)
             together = np.zeros(1, np.int64)
             self._shift["length"].add(together, shift_length(components))
             self._shift["gain"].add(together, found["gain"])
         if {"ncc", "gain"} <= set(found):
             labels = classify(found["ncc"], found["ncc_best"], found["gain"])
             self._classes += np.bincount(labels.ravel(), minlength=len(CLASSES))
+
+        for name, tally in self._others.items():
+            tally.add(np.zeros(1, np.int64), found[name])
 
     @property
     def summary(self) -> Summary:
@@ -78,7 +84,7 @@ class MapTally:
         -------
         dict of str to str
             "ncc"; "confidence", "detects" and, where no null could be measured, "fallback";
-            "shift" and "classes": those of the bands that are there.
+            "shift" and "classes": those of the bands that are there; any other band by name.
         """
         found = {"ncc": str(self.summary)} if "ncc" in self._names else {}
         if "confidence" in self._names:
@@ -92,7 +98,7 @@ class MapTally:
             found["shift"] = self._shifts()
         if self._classes.any():
             found["classes"] = _shares(self._classes)
-        return found
+        return found | {name: _distribution(tally) for name, tally in self._others.items()}
 
     def _shifts(self) -> str:
         length, gain = self._shift["length"], self._shift["gain"]
@@ -102,6 +108,17 @@ class MapTally:
             f"median length {length.quantile(0.5)[0]:.2f} px, median gain "
             f"{gain.quantile(0.5)[0]:.3f}, defined in {length.defined[0]:.1%} of pixels"
         )
+
+
+def _distribution(tally: GroupTally) -> str:
+    """Say how the values of a band are distributed."""
+    if not tally.defined.any():
+        return "defined nowhere"
+    median, lower, upper = (tally.quantile(share)[0] for share in (0.5, 0.25, 0.75))
+    return (
+        f"median {median:.3f}, quartiles {lower:.3f} to {upper:.3f}, "
+        f"{tally.defined[0]:.1%} of pixels defined"
+    )
 
 
 def _discoveries(tally: ConfidenceTally, rate: float) -> str:

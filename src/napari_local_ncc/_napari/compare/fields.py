@@ -18,6 +18,7 @@ from napari import current_viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_local_ncc._napari.layers.convert import image_layers, mask_layers
+from napari_local_ncc.maps.bands import KINDS
 from napari_local_ncc.registration.door import MODELS, NEED_SIMPLEITK
 
 if TYPE_CHECKING:
@@ -173,18 +174,10 @@ def more_fields() -> Container:
 def _also() -> Container:
     """Return what to compute beside the NCC, in one row."""
     fields = [
-        CheckBox(
-            name="confidence",
-            text="confidence",
-            tooltip="1 - the probability that unrelated structure of the texture here looks as "
-            "similar; calibrated on these images. Tells a high NCC in fine texture from one in a "
-            "blur. Costs about as much as the NCC.",
-        ),
-        CheckBox(
-            name="shift",
-            text="shift ±",
-            tooltip="Where windows disagree: are they displaced, and by how much (to 0.01 to 0.1 "
-            "px), or really different? Costs as much as an NCC for every displacement searched.",
+        *(
+            CheckBox(name=name, text=kind.label, tooltip=kind.hint)
+            for name, kind in KINDS.items()
+            if name != "ncc"
         ),
         SpinBox(
             name="search",

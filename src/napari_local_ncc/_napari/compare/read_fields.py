@@ -18,7 +18,7 @@ from napari_local_ncc._napari.layers.convert import (
 from napari_local_ncc._napari.results.job import Job
 from napari_local_ncc._napari.results.result_spec import Output
 from napari_local_ncc.image.spatial_image import parse_selection
-from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.parameters import BANDS, NCCParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +90,8 @@ class Choices:
 
     def parameters(self) -> NCCParameters:
         """Return window, limits and bands."""
-        wanted = [name for name in ("confidence", "shift") if self._fields[name].value]
         return NCCParameters(
-            bands=("ncc", *wanted),
+            bands=tuple(name for name in BANDS if name == "ncc" or self._fields[name].value),
             search=self._fields["search"].value,
             radius=self._fields["exact_radius"].value.strip() or self._fields["radius"].value,
             weights=self._fields["weights"].value,

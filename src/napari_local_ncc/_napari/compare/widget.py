@@ -254,7 +254,7 @@ class LocalNCCWidget(Container):
     def _report(self, outcome: Outcome) -> None:
         if self._job is not None:
             self._preview.use(self._job, outcome.registration)
-        lines = [f"{TITLES[title]}: {text}" for title, text in outcome.lines.items()]
+        lines = [f"{TITLES.get(title, title)}: {text}" for title, text in outcome.lines.items()]
         if outcome.registration is not None:
             lines.append(f"Registration: {describe_registration(outcome.registration)}")
             self._transforms.keep(

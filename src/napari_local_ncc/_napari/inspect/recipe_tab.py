@@ -20,7 +20,7 @@ from napari_local_ncc._napari.compare.fields import EXISTING
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc._napari.layers.map_layers import compared, is_map, record
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.parameters import BANDS, NCCParameters
 from napari_local_ncc.reports.recipe import as_command_line, as_python, checked_files
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ def _settings(parameters: NCCParameters) -> dict[str, Any]:
         "interpolation": parameters.interpolation,
         "min_std": str(parameters.min_std),
         "min_valid": parameters.min_valid,
-        "confidence": "confidence" in parameters.bands,
-        "shift": "shift" in parameters.bands,
+        **{name: name in parameters.bands for name in BANDS if name != "ncc"},
         "search": search if isinstance(search, int) else max(search),
     }
 

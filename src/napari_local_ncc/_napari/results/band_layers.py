@@ -14,7 +14,7 @@ from napari_local_ncc._napari.layers.convert import colors_between, ncc_colors
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
-from napari_local_ncc.maps.bands import SHIFT, bands_on, shift_steps
+from napari_local_ncc.maps.bands import bands_on, shift_components, shift_steps
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.shift.arrows import ArrowTally
 from napari_local_ncc.shift.interpret import (
@@ -82,15 +82,14 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
     order = [name for name in FIRST if name in bands]
     order += sorted(bands.keys() - {*FIRST, "confidence"}, key=list(bands).index)
     found: list[tuple[str, str, dict[str, Any], Callable[[Bands], NDArray[Any]]]] = [
-        (name, *_band(bands[name], result), itemgetter(name)) for name in order
+        (name, *_band(bands[name]), itemgetter(name)) for name in order
     ]
     if "gain" in bands:
         steps = shift_steps(result.parameters, result.grid)
         lengths = partial(_length_of, pixel_to_world=steps)
         found.append(("shift_length", *_length(result), lengths))
     if "confidence" in bands:
-        look = _look("confidence", (0.0, 1.0), colormap.CONFIDENCE)
-        found.append(("confidence", "confidence", look, itemgetter("confidence")))
+        found.append(("confidence", *_band(bands["confidence"]), itemgetter("confidence")))
     if "gain" in bands:
         found.append(("classes", *_classes(), _classified))
     share = output.budget / max(len(found), 1)
@@ -174,17 +173,11 @@ def _look(name: str, limits: tuple[float, float], stops: Any) -> dict[str, Any]:
     return HIDDEN | colors_between(limits, stops, name)
 
 
-def _band(band: Band, result: ConfidenceMap) -> tuple[str, dict[str, Any]]:
-    """Return a band's title and looks."""
-    reach = max(result.parameters.search_on(result.grid)) if band.name != "ncc" else 0
-    if band.name == "ncc":
-        return "NCC", ncc_colors()
-    if band.name == "ncc_best":
-        return f"best NCC within {reach} px", HIDDEN | ncc_colors()
-    if band.name == "gain":
-        return "gain by the shift", _look("gain", (0.0, 1.0), colormap.LENGTH)
-    axis = band.name.removeprefix(SHIFT)
-    return f"shift {axis} (px)", _look("shift", band.limits, colormap.SHIFT)
+def _band(band: Band) -> tuple[str, dict[str, Any]]:
+    """Return a band's title and looks; the NCC alone is visible at first."""
+    if band.palette == "ncc":
+        return band.title, ({} if band.name == "ncc" else HIDDEN) | ncc_colors()
+    return band.title, _look(band.palette, band.limits, colormap.PALETTES[band.palette])
 
 
 def _length(result: ConfidenceMap) -> tuple[str, dict[str, Any]]:
@@ -202,7 +195,7 @@ def _length_of(bands: Bands, pixel_to_world: NDArray[np.float64]) -> NDArray[np.
 
 
 def _components(bands: Bands) -> list[NDArray[np.float32]]:
-    return [band for name, band in bands.items() if name.startswith(SHIFT)]
+    return shift_components(bands)
 
 
 def _classes() -> tuple[str, dict[str, Any]]:
