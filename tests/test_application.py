@@ -12,7 +12,7 @@ from napari_local_ncc import Registration, SpatialImage, confidence_map, read_im
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import iter_write_image, read_points, write_map
-from napari_local_ncc.registration import write_transform
+from napari_local_ncc.transforms import write_transform
 from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels, apply_to_points
 
 TURN = np.array([[0.96, 0.1, 3.0], [-0.1, 0.97, 5.5], [0, 0, 1.0]])

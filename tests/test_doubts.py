@@ -12,10 +12,10 @@ from skimage import data
 
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
-from napari_local_ncc.registration import write_transform
 from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardised
 from napari_local_ncc.registration.translation.candidates import search
+from napari_local_ncc.transforms import write_transform
 
 
 def texture(shape, seed=0, sigma=1.5):
@@ -55,7 +55,7 @@ def test_a_missing_folder_and_a_folder_are_named(tmp_path):
     [
         {"reports": [1]},
         {"reports": {"a": 1}},
-        {"model": "foo"},
+        {"model": "flow"},  # without its field
         {"model": 3},
         {"matrix": [[1, 0, None], [0, 1, 0], [0, 0, 1]]},
         {"matrix": [[1, 0, 0], [0, 0, 0], [0, 0, 1]]},

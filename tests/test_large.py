@@ -8,7 +8,7 @@ import scipy.ndimage
 
 from napari_local_ncc import SpatialImage, register
 from napari_local_ncc.image.pairing import Pair
-from napari_local_ncc.registration.multiresolution import within
+from napari_local_ncc.registration.multiresolution import reduce_pair
 
 SIDE = 800
 FEW = 100 * 200**2  # bytes: 800 px a side are reduced to 200
@@ -54,14 +54,14 @@ def test_it_is_as_exact_as_at_full_resolution(model):
 
 def test_a_level_keeps_its_place_in_the_world():
     fixed = image_of(np.eye(3))
-    small = within(Pair(fixed, fixed), FEW).fixed
+    small = reduce_pair(Pair(fixed, fixed), FEW).fixed
     assert small.grid.shape == (200, 200)
     np.testing.assert_allclose(small.grid.spacing, 4)
     np.testing.assert_allclose(small.grid.origin, 1.5)
     smooth = scipy.ndimage.uniform_filter(np.asarray(fixed.data[:8, :8], float), 4)
     np.testing.assert_allclose(np.asarray(small.data)[0, 0], smooth[2, 2], rtol=1e-5)
     pair = Pair(fixed, fixed)
-    assert within(pair, 1e9) is pair
+    assert reduce_pair(pair, 1e9) is pair
 
 
 def test_memory_must_be_positive():

@@ -19,7 +19,7 @@ from napari_local_ncc.io.map_document import KEY
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.registration import Registration
+from napari_local_ncc.transforms import Registration
 
 RNG = np.random.default_rng(7)
 PAGES = RNG.integers(0, 2**16, (3, 2, 20, 30), dtype=np.uint16)

@@ -8,8 +8,8 @@ import scipy.ndimage
 
 from napari_local_ncc import SpatialImage, register
 from napari_local_ncc.cli import main
-from napari_local_ncc.registration import Registration, read_transform
 from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.transforms import Registration, read_transform
 from napari_local_ncc.transforms.resampling import resample
 
 

@@ -11,7 +11,7 @@ import scipy.ndimage
 
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
-from napari_local_ncc.registration import read_transform, write_transform
+from napari_local_ncc.transforms import read_transform, write_transform
 from napari_local_ncc.transforms.resampling import resample
 
 NAN = np.array(np.nan)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog
 
-from napari_local_ncc.registration import Registration
+from napari_local_ncc.transforms import Registration
 
 PLUGIN = "napari-local-ncc"
 SHIFT = (-7.2, 4.4)  # mm: moving minus fixed, in the sample of slices

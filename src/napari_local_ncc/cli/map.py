@@ -19,7 +19,9 @@ from napari_local_ncc.cli.image_options import (
     SceneMoving,
 )
 from napari_local_ncc.cli.write_map import ncc_image, written
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.registration.engines import check_model, models
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
@@ -41,9 +43,9 @@ def map_(
         str,
         typer.Option(
             metavar="MODEL",
-            help="Register moving first: none, translation, rigid, similarity, affine or flow.",
+            help=f"Register moving first: {', '.join(models())}.",
         ),
-    ] = "none",
+    ] = UNREGISTERED,
     metric: Annotated[
         str, typer.Option(help="Of that: 'mutual information' or 'correlation'.")
     ] = "mutual information",
@@ -155,7 +157,7 @@ def map_(
     from napari_local_ncc.maps.pipeline import iter_confidence_map
     from napari_local_ncc.maps.refinement import iter_refine
     from napari_local_ncc.parameters import NCCParameters, check_weights
-    from napari_local_ncc.registration.door import check_model, iter_register
+    from napari_local_ncc.registration.door import iter_register
     from napari_local_ncc.reports.describe import describe_pairing
     from napari_local_ncc.reports.figures import check_figure
     from napari_local_ncc.reports.grouped_histogram import GroupTally
@@ -173,9 +175,9 @@ def map_(
         raise ValueError("--labels needs --table T.csv, for a row per label")
     if table is not None:
         check_table(table, overwrite, [*inputs, *([labels] if labels else [])])
-    if transform is not None and register != "none":
-        raise ValueError("give --register or --transform, not both")
     check_model(register)
+    if transform is not None and register != UNREGISTERED:
+        raise ValueError("give --register or --transform, not both")
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     parameters = NCCParameters(
         radius=radius,
@@ -217,7 +219,7 @@ def map_(
     plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
     check_layout(output, paired, parameters)
     say(plan)
-    if register != "none":
+    if register != UNREGISTERED:
         applied = follow(
             iter_register(
                 a,
@@ -242,7 +244,7 @@ def map_(
     print(f"compare  {plan}")
     if refined is not None:
         print(f"refine   {refined}")
-    report(applied if register != "none" else None, tally.lines(fdr))
+    report(applied if register != UNREGISTERED else None, tally.lines(fdr))
     by_frame = {} if frames is None else frame_table(frames, result.grid)
     for line in frame_lines(by_frame) if is_series else []:
         print(f"frame    {line}")

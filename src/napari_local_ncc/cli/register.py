@@ -16,6 +16,8 @@ from napari_local_ncc.cli.image_options import (
     SceneFixed,
     SceneMoving,
 )
+from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
+from napari_local_ncc.registration.engines import ENGINES, check_model
 
 
 @app.command("register")
@@ -30,9 +32,7 @@ def register_(
             help="Transform: a .json file (a flow's field, .zarr, beside it), or .tfm for ITK.",
         ),
     ],
-    model: Annotated[
-        str, typer.Option(help="translation, rigid, similarity, affine or flow.")
-    ] = "translation",
+    model: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "translation",
     ndim: Annotated[
         int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")
     ] = None,
@@ -80,17 +80,18 @@ def register_(
     """Find the transform that brings one image onto another, and save it."""
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.io.writing import check_free
-    from napari_local_ncc.registration.door import check_model, iter_register
+    from napari_local_ncc.registration.door import iter_register
     from napari_local_ncc.reports.describe import describe_registration
     from napari_local_ncc.transforms.files import check_transform_path, write_transform
 
-    check_transform_path(output, model)
-    check_free(output, overwrite, [fixed, moving])
-    if model == "flow":  # its dense field lies beside
-        check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
     check_model(model)
-    if model == "none":
-        raise ValueError("model none finds nothing to save; give translation, rigid, ...")
+    if model == UNREGISTERED:
+        raise ValueError(f"model none finds nothing to save; give {', '.join(ENGINES)}")
+    dense = ENGINES[model].kind is Kind.FLOW
+    check_transform_path(output, dense=dense)
+    check_free(output, overwrite, [fixed, moving])
+    if dense:  # its field lies beside
+        check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
     how: dict[str, Any] = {"absent_chunks": absent_chunks, "positions": not ignore_positions}
     images = [
         read_image(path, scene=scene, **how).with_spatial_ndim(ndim)

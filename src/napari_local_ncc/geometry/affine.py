@@ -1,4 +1,4 @@
-"""Homogeneous affine matrices: checked, inverted, applied, brought to a model."""
+"""Homogeneous affine matrices: checked, inverted, applied, fitted to points."""
 
 from __future__ import annotations
 
@@ -6,25 +6,77 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry.kind import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     Matrix = NDArray[np.float64]
+    Points = NDArray[np.float64]
 
 
-def projected(matrix: Matrix, model: str) -> Matrix:
-    """Return the nearest matrix of a model."""
-    if model == "affine":
+def nearest_matrix(matrix: Matrix, kind: Kind) -> Matrix:
+    """Return the nearest matrix of a kind (in the Frobenius norm of its linear part).
+
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (ndim + 1, ndim + 1)
+        Homogeneous, in a world of one unit along all axes.
+    kind : Kind
+        What it may do; the matrix of a flow is an affine.
+    """
+    if kind.includes(Kind.AFFINE):
         return matrix
     result = matrix.copy()
+    if kind is Kind.TRANSLATION:
+        result[:-1, :-1] = np.eye(len(matrix) - 1)
+        return result
     left, stretch, right = np.linalg.svd(matrix[:-1, :-1])
     signs = np.ones_like(stretch)
     signs[-1] = np.sign(np.linalg.det(left @ right))
-    scale = stretch.mean() if model == "similarity" else 1.0
+    scale = stretch.mean() if kind is Kind.SIMILARITY else 1.0
     result[:-1, :-1] = scale * (left * signs) @ right
     return result
+
+
+def fit_matrix(begin: Points, end: Points, kind: Kind) -> Matrix:
+    """Return the matrix of a kind that maps points onto others with least squares.
+
+    Rotations and scales are those of Umeyama [1]_.
+
+    Parameters
+    ----------
+    begin, end : ndarray of float64, shape (points, ndim)
+        In a world of one unit along all axes.
+    kind : Kind
+        What the matrix may do; that of a flow is an affine.
+
+    Returns
+    -------
+    ndarray of float64, shape (ndim + 1, ndim + 1)
+        Homogeneous. Where the points do not determine it (they lie on a line, say), one of
+        those that fit best.
+
+    References
+    ----------
+    .. [1] Umeyama, IEEE TPAMI 13, 376 (1991), doi:10.1109/34.88573
+    """
+    ndim = begin.shape[-1]
+    matrix = np.eye(ndim + 1)
+    middle, target = begin.mean(axis=0), end.mean(axis=0)
+    a, b = begin - middle, end - target
+    if kind.includes(Kind.AFFINE):
+        matrix[:-1, :-1] = np.linalg.lstsq(a, b, rcond=None)[0].T
+    elif kind is not Kind.TRANSLATION:
+        covariance = np.eye(ndim + 1)
+        covariance[:-1, :-1] = b.T @ a
+        turn = nearest_matrix(covariance, Kind.RIGID)[:-1, :-1]
+        scale = np.sum(b * (a @ turn.T)) / np.sum(a * a) if kind is Kind.SIMILARITY else 1.0
+        matrix[:-1, :-1] = scale * turn
+    matrix[:-1, -1] = target - matrix[:-1, :-1] @ middle
+    return matrix
 
 
 def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:

@@ -284,6 +284,14 @@ class Grid:
         to_units = np.diag([*factors, 1.0])
         return self.replace(pixel_to_world=to_units @ self.pixel_to_world, units=tuple(units))
 
+    def to_one_unit(self) -> NDArray[np.float64]:
+        """Return the matrix from the world to one unit along all axes, that of the last axis.
+
+        A rotation mixes the axes, so that nm along one and um along another would shear.
+        """
+        factors = [unit_factor(unit, self.units[-1]) for unit in self.units]
+        return np.diag([*factors, 1.0])
+
     def lengths_in_pixels(self, length: str) -> tuple[float, ...]:
         """Convert a physical length such as ``"0.5 um"`` to pixels of each axis.
 

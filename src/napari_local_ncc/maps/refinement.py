@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.maps.pipeline import DEFAULTS, confidence_map
 from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.shift.interpret import coherence, smoothed_shift
@@ -213,15 +214,7 @@ def _displaced(
     pixels = np.zeros((space.ndim, *grid.shape), np.float32)
     pixels[[axis for axis, r in enumerate(radius[series:]) if r]] = smooth
     world = np.tensordot(space.pixel_to_world[:-1, :-1], pixels, axes=1).astype(np.float32)
-    unknown = np.full(grid.series_shape, np.nan)
-    square = np.eye(space.ndim + 1)
-    step = Registration(
-        "flow",
-        np.broadcast_to(square, (*grid.series_shape, *square.shape)),
-        grid,
-        unknown,
-        unknown,
-        unknown,
-        displacement=np.moveaxis(world, 0, series),
-    )
+    identity = np.eye(space.ndim + 1)
+    field = np.moveaxis(world, 0, series)
+    step = Registration.from_matrix(identity, grid, Kind.FLOW, displacement=field)
     return step if registration is None else step.compose(registration)

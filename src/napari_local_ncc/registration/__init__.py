@@ -1,36 +1,27 @@
 """Find the transform that brings a moving image onto a fixed one."""
 
-from napari_local_ncc.registration.door import (
-    MODELS,
-    NEED_SIMPLEITK,
-    check_model,
-    iter_register,
-    register,
-)
-from napari_local_ncc.registration.initial import STARTS
-from napari_local_ncc.transforms.files import (
-    check_transform_path,
-    is_transform_path,
-    read_transform,
-    write_transform,
-)
-from napari_local_ncc.transforms.registration import Registration
-from napari_local_ncc.transforms.report import AGREEMENT_RADIUS, Agreement, FrameReport, RoundTrip
+from typing import Any
 
-__all__ = [
+import lazy_loader
+
+_own, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# in `transforms` since 0.2
+MOVED = (
     "AGREEMENT_RADIUS",
-    "MODELS",
-    "NEED_SIMPLEITK",
-    "STARTS",
     "Agreement",
     "FrameReport",
     "Registration",
     "RoundTrip",
-    "check_model",
     "check_transform_path",
     "is_transform_path",
-    "iter_register",
     "read_transform",
-    "register",
     "write_transform",
-]
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MOVED:
+        return _own(name)
+    from napari_local_ncc import transforms
+
+    return getattr(transforms, name)

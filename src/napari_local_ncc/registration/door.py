@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, get_args
 
 from napari_local_ncc.image.pairing import Unitless, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
 from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.progress import stepwise
-from napari_local_ncc.registration.affine import estimate as affine
-from napari_local_ncc.registration.frame import Settings
+from napari_local_ncc.registration.engines import ENGINES, check_model, engines_among
 from napari_local_ncc.registration.initial import starts_of
 from napari_local_ncc.registration.series import Reference, Series, SeriesTask
+from napari_local_ncc.registration.settings import Settings
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.resampling import mask_on
-from napari_local_ncc.transforms.simpleitk import simpleitk
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,12 +22,9 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import ArrayLike
 
+    from napari_local_ncc.image.pairing import Pair
     from napari_local_ncc.progress import Progress
     from napari_local_ncc.registration.initial import Initial
-
-Model = Literal["none", "translation", "rigid", "similarity", "affine", "flow"]
-MODELS: tuple[Model, ...] = get_args(Model)
-NEED_SIMPLEITK = affine.MODELS
 
 
 @stepwise
@@ -64,10 +58,11 @@ def register(
         The images. For plain arrays the world is the pixel grid and every axis is space.
     model : str, default "translation"
         Kind of transform, in world coordinates: "none", "translation", "rigid",
-        "similarity", "affine", or "flow" (a displacement of its own for every pixel). A
-        series gets one transform per time point; channels share it (it is estimated on
-        their mean). Translation is for images of the same kind of contrast; rigid,
-        similarity and affine need SimpleITK (extra `registration`).
+        "similarity", "affine", or "flow" (a displacement of its own for every pixel); or the
+        name of another engine in `ENGINES`. A series gets one transform per time point;
+        channels share it (it is estimated on their mean). Translation is for images of the
+        same kind of contrast; rigid, similarity and affine need SimpleITK (extra
+        `registration`).
     mask, moving_mask : SpatialImage or array_like, optional
         Where (non-zero) samples of `fixed` and of `moving` may be used. A plain array has
         its image's shape and lies on its grid.
@@ -130,14 +125,8 @@ def register(
     concurrent.futures.CancelledError
         If `cancelled` was set, within a fraction of a second.
     """
-    needed = {model, initial} & set(MODELS) if isinstance(initial, str) else {model}
-    for name in (model, *sorted(needed - {model})):
-        check_model(name)
-    check_choice("series", series, get_args(Series))
-    check_choice("reference", reference, get_args(Reference))
-    if series == "one" and reference != "static":
-        raise ValueError("one transform for all frames needs the reference 'static'")
     settings = Settings(model, metric, method, min_overlap, consistency, keep_doubtful, memory)
+    check_request(settings, initial, series, reference)
     is_same = fixed is moving and mask is moving_mask and initial is None
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(
@@ -145,29 +134,79 @@ def register(
         _masked(moving, moving_mask, "moving_mask"),
         unitless=unitless,
     )
-    grid = pair.fixed.grid
-    flat = sorted(needed & set(NEED_SIMPLEITK)) if grid.spatial_ndim not in (2, 3) else []
-    if flat:
-        raise ValueError(f"{flat[0]} needs 2 or 3 spatial axes, but there are {grid.spatial_ndim}")
-    if model == "none":
-        nothing = np.full(grid.series_shape, np.nan)
-        identity = np.broadcast_to(
-            np.eye(grid.spatial_ndim + 1), (*grid.series_shape, *(grid.spatial_ndim + 1,) * 2)
+    return (
+        yield from iter_register_pair(
+            pair,
+            settings,
+            initial=initial,
+            series=series,
+            reference=reference,
+            is_same=is_same,
+            cancelled=cancelled,
         )
-        return Registration(model, identity, grid, nothing, nothing, nothing)
-    start = starts_of(initial, grid, settings)
-    task = SeriesTask(pair, settings, series, reference, start, is_same)
-    return (yield from task.run(cancelled))
+    )
 
 
 iter_register = register.steps
 
 
-def check_model(model: str) -> None:
-    """Raise ValueError unless `model` is known, and ImportError unless its engine is there."""
-    check_choice("model", model, MODELS)
-    if model in NEED_SIMPLEITK:
-        simpleitk()
+def iter_register_pair(
+    pair: Pair,
+    settings: Settings,
+    *,
+    initial: Initial | None = None,
+    series: str = "each",
+    reference: str = "static",
+    is_same: bool = False,
+    cancelled: Event | None = None,
+) -> Generator[Progress, None, Registration]:
+    """Register two images that are paired already; see `iter_register`.
+
+    Parameters
+    ----------
+    pair : Pair
+        Images with the same axes in the same units, NaN where samples may not be used.
+    settings : Settings
+        Model, metric and so on.
+    initial, series, reference, cancelled
+        As for `iter_register`.
+    is_same : bool
+        Whether moving is fixed itself, so that time points are not moved against themselves.
+    """
+    check_request(settings, initial, series, reference)
+    grid = pair.fixed.grid
+    for name, engine in engines_among((settings.model, initial)).items():
+        if engine.axes and grid.spatial_ndim not in engine.axes:
+            raise ValueError(
+                f"{name} needs {' or '.join(map(str, engine.axes))} spatial axes, but there are "
+                f"{grid.spatial_ndim}"
+            )
+    if settings.model not in ENGINES:
+        return Registration.identity(grid, settings.model)
+    start = starts_of(initial, grid, settings)
+    task = SeriesTask(pair, settings, series, reference, start, is_same)
+    return (yield from task.run(cancelled))
+
+
+def check_request(
+    settings: Settings, initial: Initial | None, series: str = "each", reference: str = "static"
+) -> None:
+    """Raise where a registration cannot be done as it is asked for, whatever the images.
+
+    Raises
+    ------
+    ImportError
+        If an engine is not installed.
+    ValueError
+        If the model or a choice is unknown, or two choices contradict one another.
+    """
+    check_model(settings.model)
+    for name in engines_among((initial,)):
+        check_model(name)
+    check_choice("series", series, get_args(Series))
+    check_choice("reference", reference, get_args(Reference))
+    if series == "one" and reference != "static":
+        raise ValueError("one transform for all frames needs the reference 'static'")
 
 
 def _masked(

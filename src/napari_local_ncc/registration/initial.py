@@ -12,12 +12,13 @@ import numpy as np
 from skimage.registration import phase_cross_correlation
 
 from napari_local_ncc.chunked.tiles import computed
-from napari_local_ncc.geometry.affine import apply_affine, check_affine
+from napari_local_ncc.geometry.affine import apply_affine
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
-from napari_local_ncc.registration.affine import estimate as affine
+from napari_local_ncc.registration.engines import ENGINES, models
 from napari_local_ncc.registration.frame import fit_frames
 from napari_local_ncc.transforms.files import read_transform
-from napari_local_ncc.transforms.registration import Registration, unmoved
+from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.resampling import resample
 
 if TYPE_CHECKING:
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.registration.engine_thread import Watch
-    from napari_local_ncc.registration.frame import Settings
+    from napari_local_ncc.registration.settings import Settings
 
     Matrix = NDArray[np.float64]
     Initial = str | PathLike[str] | Registration | ArrayLike
 
 STARTS = ("identity", "centres", "phase")
-MODEL_STARTS = ("translation", *affine.MODELS)
 # of one pair of frames, and their place in the series (None: two frames of moving), to a start,
 # or None: search for it
 Start = Callable[[Pair, "tuple[int, ...] | None", "Watch"], "Registration | None"]
@@ -64,16 +64,8 @@ def starts_of(initial: Initial | None, grid: Grid, settings: Settings) -> Start:
         return lambda pair, index, watch: None
     if isinstance(initial, str) and initial in STARTS:
         return {"identity": _identity, "centres": _centres, "phase": _phase}[initial]
-    if isinstance(initial, str) and initial in ("none", "flow"):
-        raise ValueError(
-            f"initial cannot be the model {initial}; leave it out to search for starts, or "
-            f"give {', '.join((*STARTS, *MODEL_STARTS))}, or a transform file"
-        )
-    if isinstance(initial, str) and initial in MODEL_STARTS:
-        if settings.model == "translation" and initial != "translation":
-            raise ValueError(f"a translation cannot keep what a {initial} start does")
-        first = replace(settings, model=initial, consistency=False)
-        return lambda pair, index, watch: fit_frames(pair, first, None, watch)
+    if isinstance(initial, str) and initial in models():
+        return _by_model(initial, settings)
     if isinstance(initial, (str, Path)):
         if not Path(initial).exists():
             raise FileNotFoundError(
@@ -83,39 +75,52 @@ def starts_of(initial: Initial | None, grid: Grid, settings: Settings) -> Start:
     if isinstance(initial, Registration):
         initial.check_fits(grid)
     else:
-        initial = _by_matrix(check_affine(np.asarray(initial), grid.spatial_ndim), grid.space())
+        initial = Registration.from_matrix(np.asarray(initial), grid.space())
     _check_keeps(settings.model, initial)
     return partial(_given, initial)
 
 
+def _by_model(model: str, settings: Settings) -> Start:
+    """Begin with what the engine of another model finds."""
+    starts = [name for name, engine in ENGINES.items() if engine.kind is not Kind.FLOW]
+    if model not in starts:
+        raise ValueError(
+            f"initial cannot be the model {model}; leave it out to search for starts, or "
+            f"give {', '.join((*STARTS, *starts))}, or a transform file"
+        )
+    shift = Kind.TRANSLATION
+    if ENGINES[settings.model].kind is shift and ENGINES[model].kind is not shift:
+        raise ValueError(f"a {settings.model} cannot keep what a {model} start does")
+    first = replace(settings, model=model, consistency=False)
+    return lambda pair, index, watch: fit_frames(pair, first, None, watch)
+
+
 def _check_keeps(model: str, start: Registration) -> None:
     """Raise ValueError where a model cannot keep what its start does."""
-    if start.displacement is not None and model != "flow":
+    kind = ENGINES[model].kind
+    if start.displacement is not None and kind is not Kind.FLOW:
         raise ValueError(
             f"initial is a flow, which a transform of the model {model} cannot keep; "
             "take the model flow"
         )
     linear = start.matrix[..., :-1, :-1]
-    if model in ("rigid", "similarity") and (np.linalg.det(linear) < 0).any():
+    if kind in (Kind.RIGID, Kind.SIMILARITY) and (np.linalg.det(linear) < 0).any():
         raise ValueError(
             f"initial mirrors, which a transform of the model {model} cannot keep:\n"
             f"{start.matrix}\nflip the image, or take the model affine"
         )
-    if model == "translation" and not np.allclose(linear, np.eye(linear.shape[-1]), atol=1e-9):
+    is_shift = np.allclose(linear, np.eye(linear.shape[-1]), atol=1e-9)
+    if kind is Kind.TRANSLATION and not is_shift:
         raise ValueError(
-            f"initial turns or scales, which a translation cannot keep:\n{start.matrix}\n"
+            f"initial turns or scales, which a {model} cannot keep:\n{start.matrix}\n"
             "take the model rigid, similarity or affine"
         )
-
-
-def _by_matrix(matrix: Matrix, space: Grid) -> Registration:
-    return replace(unmoved(space, "affine"), matrix=matrix)
 
 
 def _shifted(shift: NDArray[np.float64], space: Grid) -> Registration:
     matrix = np.eye(space.ndim + 1)
     matrix[:-1, -1] = shift
-    return _by_matrix(matrix, space)
+    return Registration.from_matrix(matrix, space)
 
 
 def _given(
@@ -125,7 +130,7 @@ def _given(
 
 
 def _identity(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:
-    return unmoved(pair.fixed.grid)
+    return Registration.identity(pair.fixed.grid)
 
 
 def _centres(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:

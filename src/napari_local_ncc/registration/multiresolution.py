@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -10,16 +12,22 @@ import numpy as np
 from skimage.measure import block_reduce
 
 from napari_local_ncc.chunked.tiles import computed
-from napari_local_ncc.geometry.affine import apply_affine, invert_affine, projected
+from napari_local_ncc.geometry.affine import apply_affine, fit_matrix, invert_affine
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.image.pyramid import mean_of_defined
+from napari_local_ncc.transforms.registration import Registration
+from napari_local_ncc.transforms.resampling import resample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from napari_local_ncc.geometry.kind import Kind
     from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.registration.engine import Estimate
+    from napari_local_ncc.registration.engine_thread import Watch
+    from napari_local_ncc.registration.settings import Settings
 
     Matrix = NDArray[np.float64]
     Points = NDArray[np.float64]
@@ -33,7 +41,7 @@ ROUNDS = 5  # of fitting and leaving out what does not fit
 OUTLYING = 4.0  # times the median deviation, from which a tile does not fit
 
 
-def within(pair: Pair, memory: float) -> Pair:
+def reduce_pair(pair: Pair, memory: float) -> Pair:
     """Return a pair of frames, reduced (means of blocks) so that an engine keeps to `memory`.
 
     Parameters
@@ -51,10 +59,10 @@ def within(pair: Pair, memory: float) -> Pair:
     pixels = memory / BYTES
     if max(np.prod(image.grid.shape, dtype=float) for image in (pair.fixed, pair.moving)) <= pixels:
         return pair
-    return Pair(_reduced(pair.fixed, pixels), _reduced(pair.moving, pixels))
+    return Pair(_reduce(pair.fixed, pixels), _reduce(pair.moving, pixels))
 
 
-def _reduced(image: SpatialImage, pixels: float) -> SpatialImage:
+def _reduce(image: SpatialImage, pixels: float) -> SpatialImage:
     shape = np.array(image.grid.shape)
     factor = int(np.ceil((np.prod(shape, dtype=float) / pixels) ** (1 / len(shape))))
     factors = np.clip(factor, 1, np.maximum(shape // NARROWEST, 1))
@@ -68,53 +76,81 @@ def _reduced(image: SpatialImage, pixels: float) -> SpatialImage:
     return image.replace(data=da.from_array(computed(data.astype(np.float32))), grid=grid)
 
 
-def refined(
-    pair: Pair,
-    coarse: SpatialImage,
-    matrix: Matrix,
-    model: str,
-    to_common: Matrix,
-    step: Callable[[Pair, Matrix], Matrix | None],
-) -> Matrix:
-    """Improve a transform on the tiles with most structure at full resolution.
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How a linear transform is found of images of any size.
 
     Parameters
     ----------
-    pair : Pair
-        Two frames.
-    coarse : SpatialImage
-        The reduced fixed image.
-    matrix : ndarray, shape (ndim + 1, ndim + 1)
-        Fixed world to moving world, good to a few pixels.
-    model : str
-        What the result may be.
-    to_common : ndarray, shape (ndim + 1, ndim + 1)
-        From the worlds' units to one unit along all axes, in which the model holds.
-    step : callable
-        Gives the transform of one tile near `matrix`, or None where it is not reliable.
-
-    Returns
-    -------
-    ndarray, shape (ndim + 1, ndim + 1)
-        The transform of the model that fits most tiles' centres best; `matrix` where hardly
-        any tile has one.
+    kind : Kind
+        What the transform may do.
+    whole : callable
+        The engine for frames that fit into memory, as for `Engine`.
+    tile : callable
+        The same for tiles at full resolution, of which each shows only part of the motion.
     """
-    here, there = [], []
-    for box in _tiles(coarse, pair.fixed):
-        tile = pair.fixed.replace(data=pair.fixed.data[box], grid=pair.fixed.grid.crop(box))
-        centre = tile.grid.corners().mean(axis=0)
-        partner = invert_affine(pair.moving.grid.pixel_to_world) @ matrix @ [*centre, 1.0]
-        if (partner[:-1] < 0).any() or (partner[:-1] > np.array(pair.moving.grid.shape) - 1).any():
-            continue
-        found = step(Pair(tile, pair.moving), matrix)
-        if found is not None:
-            here.append(centre)
-            there.append(apply_affine(found, centre))
-    if len(here) < FEWEST:
-        return matrix
-    begin, end = apply_affine(to_common, here), apply_affine(to_common, there)
-    fitted: Matrix = invert_affine(to_common) @ _robust(begin, end, model) @ to_common
-    return fitted
+
+    kind: Kind
+    whole: Estimate
+    tile: Estimate
+
+    def estimate(
+        self, pair: Pair, settings: Settings, start: Registration | None, watch: Watch
+    ) -> Registration:
+        """Estimate at a level that fits into the memory; refine on tiles at full resolution."""
+        small = reduce_pair(pair, settings.memory)
+        found = replace(self.whole(small, settings, start, watch), grid=pair.fixed.grid)
+        if small is pair or not _is_sure(found):
+            return found
+        matrix = self._refine(pair, small.fixed, found.matrix, partial(self._step, settings, watch))
+        return replace(found, matrix=matrix)
+
+    def _step(self, settings: Settings, watch: Watch, tile: Pair, near: Matrix) -> Matrix | None:
+        """Register a tile with moving as `near` puts it there; None where it is not reliable."""
+        watch.check()
+        grid = tile.fixed.grid
+        moved = resample(tile.moving, grid, Registration.from_matrix(near, grid))
+        try:
+            found = self.tile(Pair(tile.fixed, moved), settings, Registration.identity(grid), watch)
+        except ValueError:  # a flat or empty tile
+            return None
+        return near @ found.matrix if _is_sure(found) else None
+
+    def _refine(
+        self,
+        pair: Pair,
+        coarse: SpatialImage,
+        matrix: Matrix,
+        step: Callable[[Pair, Matrix], Matrix | None],
+    ) -> Matrix:
+        """Improve a transform on the tiles with most structure at full resolution.
+
+        The matrix of the kind that fits most tiles' centres best; `matrix` where hardly any
+        tile has one.
+        """
+        here, there = [], []
+        for box in _tiles(coarse, pair.fixed):
+            tile = pair.fixed.replace(data=pair.fixed.data[box], grid=pair.fixed.grid.crop(box))
+            centre = tile.grid.corners().mean(axis=0)
+            partner = invert_affine(pair.moving.grid.pixel_to_world) @ matrix @ [*centre, 1.0]
+            last = np.array(pair.moving.grid.shape) - 1
+            if (partner[:-1] < 0).any() or (partner[:-1] > last).any():
+                continue
+            found = step(Pair(tile, pair.moving), matrix)
+            if found is not None:
+                here.append(centre)
+                there.append(apply_affine(found, centre))
+        if len(here) < FEWEST:
+            return matrix
+        to_common = pair.fixed.grid.to_one_unit()
+        begin, end = apply_affine(to_common, here), apply_affine(to_common, there)
+        fitted: Matrix = invert_affine(to_common) @ _robust(begin, end, self.kind) @ to_common
+        return fitted
+
+
+def _is_sure(found: Registration) -> bool:
+    report = found.reports[0]
+    return report.applied and not report.note
 
 
 def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]:
@@ -138,32 +174,14 @@ def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]
     return boxes
 
 
-def _robust(here: Points, there: Points, model: str) -> Matrix:
-    """Fit a model to pairs of points, leaving out those that contradict most of the others."""
+def _robust(here: Points, there: Points, kind: Kind) -> Matrix:
+    """Fit a kind to pairs of points, leaving out those that contradict most of the others."""
     kept = np.ones(len(here), bool)
-    matrix = _fitted(here, there, model)
+    matrix = fit_matrix(here, there, kind)
     for _ in range(ROUNDS):
         missed = np.linalg.norm(apply_affine(matrix, here) - there, axis=-1)
         kept = missed <= max(OUTLYING * float(np.median(missed)), np.finfo(float).eps)
         if np.count_nonzero(kept) < FEWEST:
             break
-        matrix = _fitted(here[kept], there[kept], model)
-    return matrix
-
-
-def _fitted(here: Points, there: Points, model: str) -> Matrix:
-    """Least squares: translation, affine, or (Umeyama 1991) rigid and similarity."""
-    ndim = here.shape[-1]
-    matrix = np.eye(ndim + 1)
-    middle, target = here.mean(axis=0), there.mean(axis=0)
-    a, b = here - middle, there - target
-    if model == "affine":
-        matrix[:-1, :-1] = np.linalg.lstsq(a, b, rcond=None)[0].T
-    elif model in ("rigid", "similarity"):
-        covariance = np.eye(ndim + 1)
-        covariance[:-1, :-1] = b.T @ a
-        turn = projected(covariance, "rigid")[:-1, :-1]
-        scale = np.sum(b * (a @ turn.T)) / np.sum(a * a) if model == "similarity" else 1.0
-        matrix[:-1, :-1] = scale * turn
-    matrix[:-1, -1] = target - matrix[:-1, :-1] @ middle
+        matrix = fit_matrix(here[kept], there[kept], kind)
     return matrix

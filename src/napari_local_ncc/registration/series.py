@@ -12,13 +12,15 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import computed
 from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.progress import Progress, Step
 from napari_local_ncc.registration.engine_thread import watched
-from napari_local_ncc.registration.frame import Settings, fit_frames, measured, reported
+from napari_local_ncc.registration.engines import ENGINES
+from napari_local_ncc.registration.frame import add_agreement, add_doubts, fit_frames
 from napari_local_ncc.registration.translation.array_pair import standardised
 from napari_local_ncc.transforms.displacement_field import field_array
-from napari_local_ncc.transforms.registration import Registration, unmoved
+from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.registration.engine_thread import Watch
     from napari_local_ncc.registration.initial import Start
+    from napari_local_ncc.registration.settings import Settings
 
     Indices = list[tuple[int, ...]]
 
@@ -82,11 +85,11 @@ class SeriesTask:
             if self.is_same:
                 if self.reference != "static":  # a blank frame is no reference
                     standardised(computed(pair.moving.data), None, "moving")
-                return measured(pair, self._unmoved(), None)
+                return add_agreement(pair, self._same(), None, keep_doubtful=True)
             begin = self.start(pair, times[k][0], watch)
             here = fit_frames(pair, self.settings, begin, watch)
-            instead = begin or unmoved(pair.fixed.grid)
-            return measured(pair, here, None if self.settings.keep_doubtful else instead)
+            keep = self.settings.keep_doubtful
+            return add_agreement(pair, here, begin, keep_doubtful=keep)
         sure = [n for n in known if _is_sure(_sound(found[n]))] or known[:1]
         last = sure[0] if self.reference == "first" else sure[-1]
         target, moving = (
@@ -104,15 +107,16 @@ class SeriesTask:
             reports=step.reports,
         )
         if before.reports[0].note:  # nothing better to begin with
-            notes = (step.reports[0].note, CHAINED)
-            chained = reported(chained, note="; ".join(filter(None, notes)))
-        return measured(Pair(target, moving), chained, None)
+            chained = add_doubts(chained, CHAINED)
+        return add_agreement(Pair(target, moving), chained, None, keep_doubtful=True)
 
-    def _unmoved(self) -> Registration:
+    def _same(self) -> Registration:
         """Return the transform of a frame with itself."""
-        found = unmoved(self.pair.fixed.grid.space(), self.settings.model, FrameReport("none"))
-        one = np.array(1.0)
-        return replace(found, ncc_before=one, ncc_after=one, overlap=one)
+        model, one = self.settings.model, np.array(1.0)
+        dense = ENGINES[model].kind is Kind.FLOW
+        found = Registration.identity(self.pair.fixed.grid.space(), model, dense=dense)
+        reports = (FrameReport("none"),)
+        return replace(found, ncc_before=one, ncc_after=one, overlap=one, reports=reports)
 
 
 def _is_sure(found: Registration) -> bool:

@@ -10,6 +10,7 @@ import scipy.linalg
 
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_pixel_offset
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
 from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.maps.bands import KINDS, bands_on
@@ -33,7 +34,7 @@ def describe_pairing(
     parameters: NCCParameters,
     unitless: Unitless | None = None,
     *,
-    model: str = "none",
+    model: str = UNREGISTERED,
     registration: Registration | None = None,
 ) -> str:
     """Say in one line what will be compared, and what is assumed, before it is computed.
@@ -61,14 +62,14 @@ def describe_pairing(
     pair = pair_images(fixed, moving, unitless=unitless)
     grid, space = pair.fixed.grid, pair.fixed.grid.space()
     count = len(bands_on(parameters, grid))
-    moves = model != "none" or registration is not None
+    moves = model != UNREGISTERED or registration is not None
     share = overlap_of(pair) if moves else check_overlap(pair)
     to_moving = invert_affine(pair.moving.grid.space().pixel_to_world) @ space.pixel_to_world
     aligned = whole_pixel_offset(to_moving, space.shape) is not None
     if registration is not None:
         share = overlap_of(pair, registration)
         how = [f"moving is resampled by a {registration.model}", f"overlap {share:.0%}"]
-    elif model == "none":
+    elif model == UNREGISTERED:
         how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {share:.0%}"]
     else:
         how = [f"overlap {share:.0%} before the {model} is found, moving is then resampled"]
@@ -167,9 +168,10 @@ def describe_registration(registration: Registration) -> str:
         span = f"{low:.3f}" if len(shifts) == 1 else f"{low:.3f} to {high:.3f}"
         parts.append(f"{axis_name(label)} {span} {unit_symbol(unit)}")
     before, after = (_mean(v) for v in (registration.ncc_before, registration.ncc_after))
-    turned = [] if registration.model in ("none", "translation") else _turns(matrices, grid.units)
+    turned = [] if registration.is_shift else _turns(matrices, grid.units)
     moved = [f"shift {', '.join([*parts, *turned])}"]
-    if registration.model == "flow" and (matrices == np.eye(grid.ndim + 1)).all():
+    bends = registration.displacement is not None
+    if bends and (matrices == np.eye(grid.ndim + 1)).all():
         moved = []  # a flow without a start
     text = f"global NCC {before:.3f} before, {after:.3f} after"
     said = [*_bending(registration), text, *_findings(registration), *_doubts(registration)]
@@ -256,8 +258,9 @@ def _doubts(registration: Registration) -> list[str]:
         still = np.array([bool(note) for note in notes]) & ~failed
     else:
         # By mutual information, what fits best need not have the highest NCC.
-        by_ncc = registration.model in ("none", "translation")
-        still = (by_ncc & (registration.ncc_after <= registration.ncc_before)).ravel()
+        still = (
+            registration.is_shift & (registration.ncc_after <= registration.ncc_before)
+        ).ravel()
         notes = ["no shift is reliably better than none"] * still.size
     if not registration.grid.series_shape:
         applied = all(report.applied or not report.note for report in registration.reports)

@@ -25,11 +25,11 @@ def is_transform_path(path: str | PathLike[str]) -> bool:
     return Path(path).suffix.lower() in ENDINGS
 
 
-def check_transform_path(path: str | PathLike[str], model: str | None = None) -> None:
-    """Raise ValueError unless a path ends as a file of a transform (of this model) does."""
+def check_transform_path(path: str | PathLike[str], *, dense: bool = False) -> None:
+    """Raise ValueError unless a path ends as a file of a transform (a dense one) does."""
     if not is_transform_path(path):
         raise ValueError(f"{path} must end in {', '.join(ENDINGS)}")
-    if model == "flow" and Path(path).suffix.lower() in ITK_ENDINGS:
+    if dense and Path(path).suffix.lower() in ITK_ENDINGS:
         raise ValueError(
             f"{path} can hold only models without a dense field, and not that of a flow; "
             "save it as .json"
@@ -131,7 +131,7 @@ def write_transform(registration: Registration, path: str | PathLike[str]) -> No
         spatial axes, several frames that differ, or a flow.
     """
     file = Path(path)
-    check_transform_path(file, registration.model)
+    check_transform_path(file, dense=registration.displacement is not None)
     if not file.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {file.parent} to write {file.name} into")
     if file.suffix.lower() not in ITK_ENDINGS:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.affine import apply_affine, check_affine, invert_affine
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.parameters import check_choice
+from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.transforms.compose_fields import composed_field, inverse_field, moved_lattice
 from napari_local_ncc.transforms.displacement_field import (
     Displacement,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-SAVED = ("none", "translation", "rigid", "similarity", "affine", "flow")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registration:
@@ -41,7 +39,7 @@ class Registration:
     Parameters
     ----------
     model : str
-        Kind of transform, one of `MODELS`.
+        The name of what found it, such as "affine"; "flow" for what was put together with one.
     matrix : ndarray, shape (*series, ndim + 1, ndim + 1)
         Homogeneous float64 affine of the `ndim` spatial axes, one for each position along
         the independent axes of the fixed image (none of those: one matrix).
@@ -91,12 +89,9 @@ class Registration:
 
     def _checked_reach(self) -> NDArray[np.float64]:
         space = self.grid.space()
-        if (self.displacement is None) != (self.model != "flow"):
-            raise ValueError(
-                f"a flow, and no other model, needs a displacement at every pixel; this is a "
-                f"{self.model} {'without' if self.displacement is None else 'with'} one"
-            )
         if self.displacement is None:
+            if self.model == Kind.FLOW:
+                raise ValueError("a flow needs a displacement at every pixel, but this has none")
             return np.zeros(space.ndim)
         needed = (*self.grid.series_shape, space.ndim, *space.shape)
         if self.displacement.shape != needed or self.displacement.dtype != np.float32:
@@ -109,10 +104,85 @@ class Registration:
             raise ValueError("the displacement must be finite everywhere")
         return largest
 
+    @classmethod
+    def identity(cls, grid: Grid, model: str = UNREGISTERED, *, dense: bool = False) -> Self:
+        """Return the transform that changes nothing.
+
+        Parameters
+        ----------
+        grid : Grid
+            The fixed image's grid.
+        model : str, default "none"
+            What to call it.
+        dense : bool
+            Whether it holds a displacement (of 0) at every pixel, as a flow does.
+
+        Returns
+        -------
+        Registration
+            The identity of every frame; its NCC and overlap are not known (NaN).
+        """
+        field = None
+        if dense:
+            space = grid.space()
+            field = field_array((*grid.series_shape, space.ndim, *space.shape))
+        return cls.from_matrix(np.eye(grid.spatial_ndim + 1), grid, model, displacement=field)
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: ArrayLike,
+        grid: Grid,
+        model: str = Kind.AFFINE,
+        *,
+        displacement: NDArray[np.float32] | None = None,
+        reports: tuple[FrameReport, ...] = (),
+    ) -> Self:
+        """Return the transform of a matrix from fixed world to moving world.
+
+        Parameters
+        ----------
+        matrix : array_like, shape (ndim + 1, ndim + 1) or (*series, ndim + 1, ndim + 1)
+            Homogeneous, for the spatial axes in the order of the array; for all frames, or for
+            each.
+        grid : Grid
+            The fixed image's grid, whose units the matrix is in.
+        model : str, default "affine"
+            What to call it.
+        displacement : ndarray of float32, shape (*series, ndim, *space), optional
+            Of a flow; see `Registration`.
+        reports : tuple of FrameReport
+            What is known of every frame.
+
+        Returns
+        -------
+        Registration
+            Its NCC and overlap are not known (NaN).
+
+        Raises
+        ------
+        ValueError
+            If a matrix has another shape, is not finite, or cannot be inverted.
+        """
+        given = np.asarray(matrix, np.float64)
+        ndim = grid.spatial_ndim
+        for one in given.reshape(-1, *given.shape[-2:]) if given.ndim > 2 else [given]:
+            check_affine(one, ndim)
+        one_for_all = (*grid.series_shape, ndim + 1, ndim + 1)
+        whole = np.broadcast_to(given, one_for_all) if given.ndim == 2 else given
+        unknown = np.full(grid.series_shape, np.nan)
+        return cls(model, whole, grid, *(unknown,) * 3, displacement=displacement, reports=reports)
+
     @property
     def translation(self) -> NDArray[np.float64]:
         """World displacement of the world's origin, shape (*series, ndim), in `grid.units`."""
         return self.matrix[..., :-1, -1]
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether it moves all points of a frame alike."""
+        linear = self.matrix[..., :-1, :-1]
+        return self.displacement is None and bool((linear == np.eye(linear.shape[-1])).all())
 
     def transform_points(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map points of the fixed world to the moving world.
@@ -298,7 +368,9 @@ class Registration:
         unknown = np.full(self.grid.series_shape, np.nan)
         return replace(
             self,
-            model=self.model if displacement is None else "flow",
+            model=self.model
+            if (displacement is None) == (self.displacement is None)
+            else Kind.FLOW,
             matrix=matrix,
             grid=grid or self.grid,
             displacement=displacement,
@@ -378,6 +450,8 @@ class Registration:
             If the values are not those of a registration.
         """
         try:
+            if not isinstance(values["model"], str):
+                raise TypeError(f"the model must be a name, got {values['model']!r}")
             grid = Grid.from_dict(values["grid"])
             found = cls(
                 values["model"],
@@ -390,7 +464,6 @@ class Registration:
                 residual=_residual(values.get("displacement") or {}),
                 reports=tuple(map(FrameReport.from_dict, values.get("reports", ()))),
             )
-            check_choice("model", found.model, SAVED)
             for matrix in found.matrix.reshape(-1, *found.matrix.shape[-2:]):
                 check_affine(matrix, grid.spatial_ndim)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -418,14 +491,3 @@ def _nan_to_none(values: NDArray[np.float64]) -> Any:
     plain = values.astype(object)
     plain[np.isnan(values)] = None
     return plain.tolist()
-
-
-def unmoved(grid: Grid, model: str = "none", report: FrameReport | None = None) -> Registration:
-    """Return the transform of a spatial grid that changes nothing."""
-    field = field_array((grid.ndim, *grid.shape)) if model == "flow" else None
-    nothing = np.array(np.nan)
-    reports = () if report is None else (report,)
-    eye = np.eye(grid.ndim + 1)
-    return Registration(
-        model, eye, grid, nothing, nothing, nothing, displacement=field, reports=reports
-    )

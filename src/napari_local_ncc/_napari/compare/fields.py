@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import (
@@ -18,8 +17,9 @@ from napari import current_viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_local_ncc._napari.layers.convert import image_layers, mask_layers
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.maps.bands import KINDS
-from napari_local_ncc.registration.door import MODELS, NEED_SIMPLEITK
+from napari_local_ncc.registration.engines import ENGINES, add_installed_engines
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -29,6 +29,7 @@ EXISTING = "existing"
 
 def main_fields() -> Container:
     """Return what every user chooses."""
+    add_installed_engines()
     fields = [
         ComboBox(
             name="fixed",
@@ -43,8 +44,8 @@ def main_fields() -> Container:
         ComboBox(
             name="registration",
             choices=[
-                ("already aligned", "none"),
-                *((m, m) for m in MODELS if m != "none"),
+                ("already aligned", UNREGISTERED),
+                *((model, model) for model in ENGINES),
                 ("existing transform", EXISTING),
             ],
             tooltip="How to move the moving image onto the fixed one first: the simplest that can "
@@ -110,7 +111,7 @@ def main_fields() -> Container:
             "Its values are those that Run will give; it never registers by itself.",
         ),
     ]
-    _grey_out_what_needs_simpleitk(next(f for f in fields if f.name == "registration"))
+    _grey_out_what_is_not_installed(next(f for f in fields if f.name == "registration"))
     return grouped(fields)
 
 
@@ -210,14 +211,13 @@ def grouped(fields: list[Widget]) -> Container:
     return group
 
 
-def _grey_out_what_needs_simpleitk(registration: ComboBox) -> None:
-    if find_spec("SimpleITK") is not None:
-        return
+def _grey_out_what_is_not_installed(registration: ComboBox) -> None:
     entries = registration.native.model()
     for row in range(entries.rowCount()):
-        if entries.item(row).text() in NEED_SIMPLEITK:
+        engine = ENGINES.get(entries.item(row).text())
+        if engine is not None and engine.missing:
             entries.item(row).setEnabled(False)
-            entries.item(row).setToolTip("pip install 'napari-local-ncc[registration]'")
+            entries.item(row).setToolTip(engine.missing)
 
 
 def _image_choices(_: ComboBox) -> list[Image]:

@@ -17,6 +17,7 @@ from napari_local_ncc._napari.layers.convert import (
 )
 from napari_local_ncc._napari.results.job import Job
 from napari_local_ncc._napari.results.result_spec import Output
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.image.spatial_image import parse_selection
 from napari_local_ncc.parameters import BANDS, NCCParameters
 
@@ -104,7 +105,7 @@ class Choices:
         """Return what Run is to do, or Register if nothing is to be compared."""
         fixed, moving = self.images()
         layers = {name: self._fields[name].value for name in ("fixed", "moving")}
-        found = self._fields["registration"].value != "none" or self._fields["refine"].value
+        found = self._fields["registration"].value != UNREGISTERED or self._fields["refine"].value
         if not (compare or found):
             raise ValueError("choose how to register: the layers are said to be already aligned")
         mask = self._fields["mask"].value

@@ -32,6 +32,7 @@ from napari_local_ncc._napari.preview.preview import LivePreview
 from napari_local_ncc._napari.results.job import Failure, Outcome, run_job
 from napari_local_ncc._napari.results.result_layer import LayerError
 from napari_local_ncc._napari.results.run import Run
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE, Step
 from napari_local_ncc.reports.describe import describe_pairing, describe_registration
 
@@ -193,7 +194,7 @@ class LocalNCCWidget(Container):
                 moving,
                 self._choices.parameters(),
                 self["unitless"].value,
-                model="none" if registration else self["registration"].value,
+                model=UNREGISTERED if registration else self["registration"].value,
                 registration=registration,
             )
         except MENDABLE as error:

@@ -20,6 +20,7 @@ from napari_local_ncc._napari.compare.fields import EXISTING
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc._napari.layers.map_layers import compared, is_map, record
 from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.parameters import BANDS, NCCParameters
 from napari_local_ncc.reports.recipe import as_command_line, as_python, checked_files
 
@@ -171,7 +172,7 @@ def _choose_transform(widget: Any, layer: Image) -> list[str]:
     widget["refine"].value = False  # what it found is in the transform
     described = record(layer)["registration"]
     if described is None:
-        widget["registration"].value = "none"
+        widget["registration"].value = UNREGISTERED
         return []
     try:
         transform_of(layer)

@@ -14,6 +14,7 @@ from napari_local_ncc._napari.preview.compute import Look, Sight, attempt_look
 from napari_local_ncc._napari.preview.view import View
 from napari_local_ncc._napari.results.job import Failure
 from napari_local_ncc._napari.results.result_layer import show_colorbar_soon
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE
 
 if TYPE_CHECKING:
@@ -248,6 +249,6 @@ def _description(request: Look, sight: Sight) -> str:
         said += f", with the existing {request.job.registration.model}"
     elif request.registration is not None:
         said += f", with the {model} of the last run"
-    elif model != "none":
+    elif model != UNREGISTERED:
         said += f", NOT registered: Run finds the {model}, then it is used here"
     return f"Preview: {said}" + ("." if sight.share == 1 else f"; {sight.share:.0%} computed")

@@ -12,6 +12,7 @@ from napari_local_ncc._napari.results.band_layers import Arrows, layers_of, prod
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
+from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.pipeline import iter_confidence_map, load_kernel
@@ -171,7 +172,7 @@ def _found(
 ) -> Generator[Progress, None, tuple[Registration | None, Refinement | None]]:
     """Return the transform that is given or found, and how it was refined if asked for."""
     registration = job.registration
-    if registration is None and job.model != "none":
+    if registration is None and job.model != UNREGISTERED:
         registration = yield from iter_register(
             job.fixed,
             job.moving,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.sampled_image import (
     Sampled,
     correlation,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-MODELS = ("rigid", "similarity", "affine")
+MODELS = (Kind.RIGID, Kind.SIMILARITY, Kind.AFFINE)
 METRICS = ("mutual information", "correlation")
 SHORTEST = 4  # px of every axis
 SURE = 12.0  # standard deviations from which nothing better is looked for

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.geometry.affine import projected
+from napari_local_ncc.geometry.affine import nearest_matrix
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.rotation_starts import turned_starts
 from napari_local_ncc.registration.affine.sampled_image import Judge, Sampled, rotations, turned
 from napari_local_ncc.registration.affine.simpleitk import Optimum, optimised
@@ -155,7 +156,7 @@ class Search:
             # what begins as things are goes on to the end: a coarse level may mistake it
             near = improved[0].matrix
             candidates = [near, *(m for m in chosen if np.abs(m - near).max() > APART)]
-        return Optimum(projected(best.matrix, self.model), total, best.converged)
+        return Optimum(nearest_matrix(best.matrix, Kind(self.model)), total, best.converged)
 
     def models(self, number: int, rest: int) -> tuple[str, ...]:
         """Return what candidates are improved as on a level.

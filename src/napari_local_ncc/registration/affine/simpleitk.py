@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.geometry.affine import projected
+from napari_local_ncc.geometry.affine import nearest_matrix
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.transforms.simpleitk import simpleitk
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _transform(itk: ModuleType, model: str, matrix: Matrix) -> Any:
         "similarity": {2: itk.Similarity2DTransform, 3: itk.Similarity3DTransform},
     }.get(model)
     transform = itk.AffineTransform(ndim) if kind is None else kind[ndim]()
-    reversed_axes = projected(matrix, model)[:-1][::-1]
+    reversed_axes = nearest_matrix(matrix, Kind(model))[:-1][::-1]
     transform.SetMatrix(reversed_axes[:, -2::-1].ravel().tolist())
     transform.SetTranslation(reversed_axes[:, -1].tolist())
     return transform

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -14,6 +14,7 @@ from skimage.registration import optical_flow_ilk, optical_flow_tvl1
 
 from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.registration.flow.regularise import trusted
+from napari_local_ncc.registration.settings import Method
 from napari_local_ncc.registration.translation.array_pair import standardised
 from napari_local_ncc.transforms.displacement_field import field_array, interpolated, pixels_of
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.float32]
     Box = tuple[slice, ...]
 
-Method = Literal["ilk", "tvl1"]
-METHODS: tuple[Method, ...] = get_args(Method)
 WHOLE = 2**21  # samples of which the flow is found at once
 CORE = {2: 1024, 3: 96}  # px: side of a block of a larger image
 OVERLAP = {2: 96, 3: 24}  # px by which a block reaches into its neighbours
@@ -94,7 +93,7 @@ def iter_flow(
     .. [2] Le Besnerais & Champagnat, ICIP (2005), doi:10.1109/ICIP.2005.1529706
     .. [3] Zach et al., DAGM (2007), doi:10.1007/978-3-540-74936-3_22
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, get_args(Method))
     _check_shapes(fixed, moving)
     shape = fixed.shape
     factor = int(np.ceil((np.prod(shape, dtype=float) / whole) ** (1 / len(shape)) - 1e-9))

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.registration.engine import WORSE
+from napari_local_ncc.registration.evidence.agreement import likeness
 from napari_local_ncc.registration.evidence.flow_evidence import FlowEvidence, flow_evidence
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
+from napari_local_ncc.registration.evidence.significance import SIGNIFICANT
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
 from napari_local_ncc.transforms.displacement_field import slabs
-from napari_local_ncc.transforms.registration import Registration, unmoved
+from napari_local_ncc.transforms.registration import Registration
+from napari_local_ncc.transforms.report import FrameReport
 from napari_local_ncc.transforms.resampling import resample
 
 if TYPE_CHECKING:
@@ -20,8 +25,79 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.image.pairing import Pair
     from napari_local_ncc.registration.engine_thread import Watch
+    from napari_local_ncc.registration.settings import Settings
+    from napari_local_ncc.transforms.displacement_field import Jacobian
 
+GAINED = 2.0  # standard errors from which a flow is better than none
+UNEXPLAINED = 0.85  # of what windows do not explain: a flow fitted to noise leaves more
+FOLDED = 1e-3  # share of cells: noise folds space here and there, a wrong flow more
 BYTES = 400  # that optical flow takes for each sample that it handles at once
+
+
+def estimate_frame(
+    pair: Pair, settings: Settings, start: Registration | None, watch: Watch
+) -> Registration:
+    """Find a flow, and judge whether it is better than chance, and than its start.
+
+    Parameters and result are those of `Engine.estimate`.
+    """
+    begin = Registration.identity(pair.fixed.grid) if start is None else start
+    found, evidence = dense_flow(pair, begin, settings.method, settings.memory, watch)
+    watch.check()
+    none, held, after = [likeness(pair, transform) for transform in (None, begin, found)]
+    before = {"no transform": none} | ({} if start is None else {"its start": held})
+    doubts = [*_chance(evidence), *_worse(before, after)]
+    gains = not doubts and _gains(evidence, max(before.values()), after)
+    is_applied = settings.keep_doubtful or gains
+    volumes = found.jacobian()
+    folds = _folds(volumes) if doubts or is_applied else ""
+    report = FrameReport(
+        "mean squared local ncc",
+        after,
+        significance=evidence.significance,
+        gain=evidence.gain,
+        applied=is_applied,
+        note="; ".join(filter(None, [*doubts, folds])),
+        volumes=volumes,
+    )
+    if not is_applied:
+        unbent = Registration.identity(pair.fixed.grid, dense=True)
+        found = with_quality(pair, unbent.compose(begin))
+    return replace(found, reports=(report,))
+
+
+def _chance(evidence: FlowEvidence) -> list[str]:
+    """Say of a flow that chance may have found it."""
+    if evidence.significance >= SIGNIFICANT:
+        return []
+    return [
+        "no flow is reliably better than flows of unrelated structure "
+        f"({evidence.significance:.1f} standard deviations of {SIGNIFICANT:g} needed)"
+    ]
+
+
+def _worse(before: dict[str, float], after: float) -> list[str]:
+    """Say of a flow that it agrees worse than something simpler."""
+    worse = [
+        f"the flow agrees worse than {what} (mean squared local NCC {after:.3f} after {value:.3f})"
+        for what, value in before.items()
+        if not after >= value - WORSE
+    ]
+    return [" and ".join(worse)] if worse else []
+
+
+def _gains(evidence: FlowEvidence, before: float, after: float) -> bool:
+    """Whether images that correspond agree better, by more than a flow finds in noise."""
+    explained = not evidence.gain < 0 and 1 - after <= UNEXPLAINED * (1 - before)
+    return after > before and (evidence.gain >= GAINED or explained)
+
+
+def _folds(volumes: Jacobian) -> str:
+    """Say of a flow that folds space in more than a few cells, as no tissue does."""
+    if volumes.folds <= FOLDED * volumes.cells:
+        return ""
+    share = volumes.folds / volumes.cells
+    return f"space is folded in {share:.2%} of the cells: the images may not correspond there"
 
 
 def dense_flow(
@@ -67,6 +143,6 @@ def dense_flow(
     for box in slabs(flow.shape[1:]):
         part = (slice(None), *box)
         flow[part] = np.tensordot(to_world, flow[part], axes=1)
-    alone = replace(unmoved(grid, "flow"), displacement=flow)
+    alone = Registration.from_matrix(np.eye(grid.ndim + 1), grid, Kind.FLOW, displacement=flow)
     watch.check()
     return with_quality(pair, alone.compose(start)), evidence

@@ -1,0 +1,11 @@
+from .door import check_request as check_request
+from .door import iter_register as iter_register
+from .door import iter_register_pair as iter_register_pair
+from .door import register as register
+from .engine import Engine as Engine
+from .engine_thread import Watch as Watch
+from .engines import ENGINES as ENGINES
+from .engines import MODELS as MODELS
+from .engines import check_model as check_model
+from .initial import STARTS as STARTS
+from .settings import Settings as Settings

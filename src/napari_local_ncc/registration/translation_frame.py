@@ -1,0 +1,95 @@
+"""The shift of two frames, in the world."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.geometry.affine import apply_affine, invert_affine
+from napari_local_ncc.registration.evidence.significance import SIGNIFICANT
+from napari_local_ncc.registration.translation.estimate import estimate_translation
+from napari_local_ncc.transforms.registration import Registration
+from napari_local_ncc.transforms.report import FrameReport
+from napari_local_ncc.transforms.resampling import resample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.pairing import Pair
+    from napari_local_ncc.registration.engine_thread import Watch
+    from napari_local_ncc.registration.settings import Settings
+
+    Matrix = NDArray[np.float64]
+
+
+def estimate_frame(
+    pair: Pair, settings: Settings, start: Registration | None, watch: Watch
+) -> Registration:
+    """Find the shift of two frames; parameters and result are those of `Engine.estimate`."""
+    lattice, origin = _moving_lattice(pair)
+    space = pair.fixed.grid
+    guess = None if start is None else origin + _pixels(space, start.matrix)
+    found = estimate_translation(
+        computed(pair.fixed.data),
+        computed(resample(pair.moving, lattice).data),
+        start=origin.tolist(),
+        guess=guess,
+        min_overlap=settings.min_overlap,
+        keep_doubtful=settings.keep_doubtful,
+        watch=watch,
+    )
+    doubt = (
+        f"no shift is reliably better than none ({found.significance:.1f} standard deviations "
+        f"of {SIGNIFICANT:g} needed)"
+    )
+    report = FrameReport(
+        "ncc",
+        found.ncc_found,
+        significance=found.significance,
+        applied=found.is_reliable or settings.keep_doubtful,
+        note="" if found.is_reliable else doubt,
+    )
+    return Registration(
+        settings.model,
+        shift_matrix(space, found.offset - origin),
+        space,
+        np.array(found.ncc_before),
+        np.array(found.ncc_after),
+        np.array(found.overlap),
+        reports=(report,),
+    )
+
+
+def _pixels(space: Grid, start: Matrix) -> NDArray[np.float64]:
+    """Return the shift of a start in pixels of fixed."""
+    steps: NDArray[np.float64] = invert_affine(space.pixel_to_world)[:-1, :-1] @ start[:-1, -1]
+    return steps
+
+
+def _moving_lattice(pair: Pair) -> tuple[Grid, NDArray[np.float64]]:
+    """Return a grid of fixed's pixels that covers all of moving, and where fixed lies on it.
+
+    Where both have the same pixels but for an offset, it is moving's own grid: nothing is
+    interpolated, even where the offset is no whole number of pixels.
+    """
+    fixed, moving = pair.fixed.grid, pair.moving.grid
+    to_moving = invert_affine(moving.pixel_to_world) @ fixed.pixel_to_world
+    if np.allclose(to_moving[:-1, :-1], np.eye(fixed.ndim), rtol=0, atol=1e-9):
+        return moving, to_moving[:-1, -1]
+    corners = apply_affine(invert_affine(fixed.pixel_to_world), moving.corners())
+    first = np.floor(corners.min(axis=0) + 1e-6)
+    size = np.ceil(corners.max(axis=0) - 1e-6) - first + 1
+    place = fixed.pixel_to_world.copy()
+    place[:-1, -1] = apply_affine(fixed.pixel_to_world, first)
+    return fixed.replace(shape=tuple(size.astype(int)), pixel_to_world=place), -first
+
+
+def shift_matrix(space: Grid, pixels: NDArray[np.float64] | float) -> Matrix:
+    """Return the world matrix of a displacement in pixels of `space`."""
+    matrix = np.eye(space.ndim + 1)
+    steps = np.broadcast_to(pixels, (space.ndim,))
+    matrix[:-1, -1] = space.pixel_to_world[:-1, :-1] @ steps
+    return matrix
