@@ -206,3 +206,41 @@ def test_a_broken_text_is_said(tmp_path, monkeypatch, capsys, option, message):
     np.save("a.npy", np.eye(9))
     assert main(["map", "a.npy", "a.npy", "-o", "o.npy", *option.split(" ")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_scene_and_positions_of_a_file_are_kept(tmp_path, rng, replay):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for name, shift in (("macro", 0.0), ("scan", 3.0)):
+            place = {"PositionX": [shift], "PositionXUnit": ["µm"]}
+            samples = rng.integers(0, 4000, (24, 30), dtype=np.uint16)
+            tif.write(samples, metadata={"Name": name, "Plane": place, **UM})
+    fixed, moving = (read_image(path, scene=scene, positions=False) for scene in ("scan", 0))
+    text = as_command_line(confidence_map(fixed, moving).provenance)
+    assert "--scene-fixed 1" in text
+    assert "--ignore-positions" in text
+    replay(confidence_map(fixed, moving))
+
+
+@pytest.mark.parametrize("edit", [(0, 0), (5, 150), (127, 159), (64, 80)])
+def test_no_file_is_named_for_a_layer_that_was_edited_anywhere(edit, tmp_path, rng):
+    pytest.importorskip("napari")
+    from napari.components import ViewerModel
+    from napari.layers._source import layer_source
+
+    from napari_local_ncc._napari.layers.convert import spatial_image
+
+    samples = rng.integers(0, 4000, (128, 160), dtype=np.uint16)
+    viewer, images = ViewerModel(), {}
+    for role in ("fixed", "moving"):
+        path = tmp_path / f"{role}.tif"
+        tifffile.imwrite(path, samples)
+        with layer_source(path=str(path)):
+            layer = viewer.add_image(samples.copy(), name=role)
+        if role == "fixed":
+            layer.data[edit] += 1
+        images[role] = spatial_image(layer)
+    checked = checked_files(confidence_map(**images).provenance, images)
+    assert checked["fixed"]["source"]["path"] is None
+    assert checked["moving"]["source"]["path"] == str(tmp_path / "moving.tif")
+    assert "# fixed (fixed) has no file of its own" in as_command_line(checked)

@@ -13,6 +13,9 @@ from napari_local_ncc.cli.console import say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.spatial_image import SpatialImage
+
 
 # Zarr's writers leave out chunks that are all 0
 AS_LABELS: dict[str, Any] = {"absent_chunks": "fill"}
@@ -39,6 +42,30 @@ IgnorePositions = Annotated[
     bool,
     typer.Option("--ignore-positions", help="Lay images at 0, not where their stage stood."),
 ]
+
+
+Stretch = Annotated[
+    bool,
+    typer.Option("--stretch", help="Lay a mask or labels of another size over the whole image."),
+]
+
+
+def laid_over(marks: SpatialImage, grid: Grid, stretch: bool) -> SpatialImage:
+    """Lay a mask or labels over the whole of a grid where that is wanted, and say so."""
+    if not stretch or marks.grid.space().shape == grid.space().shape:
+        return marks
+    sizes = ["x".join(map(str, g.space().shape)) for g in (marks.grid, grid)]
+    say(f"{marks.name} ({sizes[0]}) is laid over the whole image ({sizes[1]})")
+    return marks.stretch_over(grid)
+
+
+def say_stages(fixed: SpatialImage, moving: SpatialImage) -> None:
+    """Say that stage positions lay the images, where they lay them apart."""
+    from napari_local_ncc.image.pairing import stage_advice
+
+    stages = {image.source.stage for image in (fixed, moving) if image.source is not None}
+    if len(stages) > 1:
+        say(stage_advice(fixed, moving).removeprefix("; "))
 
 
 @contextmanager

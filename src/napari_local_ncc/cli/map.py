@@ -17,6 +17,9 @@ from napari_local_ncc.cli.image_options import (
     SceneFixed,
     SceneMask,
     SceneMoving,
+    Stretch,
+    laid_over,
+    say_stages,
 )
 from napari_local_ncc.cli.write_map import ncc_image, written
 from napari_local_ncc.geometry.kind import UNREGISTERED
@@ -123,6 +126,7 @@ def map_(
     scene_mask: SceneMask = None,
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
+    stretch: Stretch = False,
     interpolation: Annotated[
         str, typer.Option(help="How moving is sampled: linear or cubic.")
     ] = "linear",
@@ -198,6 +202,7 @@ def map_(
         moving, scene=scene_moving, select=parse_selection(select_moving), level=level_moving, **how
     )
     a, b = _placed(a, grid_fixed, ndim), _placed(b, grid_moving, ndim)
+    say_stages(a, b)
     allowed = None
     if mask is not None:
         allowed = read_image(
@@ -208,10 +213,11 @@ def map_(
             **how | AS_LABELS,
         )
         allowed = allowed.select_known(parse_selection(select_fixed))
-        allowed = _placed(allowed, grid_mask, ndim)
+        allowed = laid_over(_placed(allowed, grid_mask, ndim), a.grid, stretch)
     regions = None
     if labels is not None:
         regions = read_image(labels, **how | AS_LABELS).with_spatial_ndim(ndim)
+        regions = laid_over(regions, a.grid, stretch)
     paired = pair_images(a, b, unitless=meaning).fixed.grid
     applied = None if transform is None else _transform(transform, paired)
     if applied is not None:

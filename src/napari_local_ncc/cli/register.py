@@ -15,6 +15,9 @@ from napari_local_ncc.cli.image_options import (
     IgnorePositions,
     SceneFixed,
     SceneMoving,
+    Stretch,
+    laid_over,
+    say_stages,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.registration.engines import ENGINES, check_model
@@ -75,6 +78,7 @@ def register_(
     scene_moving: SceneMoving = None,
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
+    stretch: Stretch = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
@@ -97,11 +101,16 @@ def register_(
         read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
         for path, scene in ((fixed, scene_fixed), (moving, scene_moving))
     ]
+    say_stages(*images)
     if (fixed, scene_fixed) == (moving, scene_moving):
         images[1] = images[0]  # a series whose drift is to be found
     masks = [
-        None if path is None else read_image(path, **how | AS_LABELS).with_spatial_ndim(ndim)
-        for path in (mask, moving_mask)
+        None
+        if path is None
+        else laid_over(
+            read_image(path, **how | AS_LABELS).with_spatial_ndim(ndim), image.grid, stretch
+        )
+        for path, image in zip((mask, moving_mask), images, strict=True)
     ]
     found = follow(
         iter_register(

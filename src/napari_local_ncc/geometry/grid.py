@@ -26,6 +26,7 @@ INDEPENDENT_LABELS = frozenset(
     {"t", "time", "c", "ch", "channel", "q", "i", "index", "sequence", "frame", "page"}
 )
 CHANNEL_LABELS = frozenset({"c", "ch", "channel"})
+UNKNOWN_LABELS = frozenset({"q", "i", "index", "sequence", "page"})  # nobody knows what they are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -320,7 +321,13 @@ class Grid:
 
 def is_spatial(label: str, unit: str) -> bool:
     """Say whether an axis is space, by its label and its unit: no time, channel or page."""
-    return label.lower() not in INDEPENDENT_LABELS and not is_time(unit)
+    name = label.lower().rstrip("0123456789")  # pages of pages are q2
+    return name not in INDEPENDENT_LABELS and not is_time(unit)
+
+
+def is_unknown(label: str) -> bool:
+    """Say whether a label carries no meaning of its own: napari's "-3", pages "q", "q2"."""
+    return label.lower().rstrip("0123456789").lstrip("-") in UNKNOWN_LABELS | {""}
 
 
 def axis_name(label: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc.geometry.grid import is_unknown
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.parameters import check_choice
 
@@ -70,16 +71,44 @@ def pair_images(
     """
     if unitless is not None:
         check_choice("unitless", unitless, get_args(Unitless))
+    fixed, moving = _pages_as_space(fixed, moving), _pages_as_space(moving, fixed)
     if fixed.grid.spatial_ndim != moving.grid.spatial_ndim:
         raise ValueError(
             f"fixed ({fixed.name}) has {fixed.grid.spatial_ndim} spatial axes {_axes(fixed)} but "
-            f"moving ({moving.name}) has {moving.grid.spatial_ndim} {_axes(moving)}; choose images "
-            "of equal dimension, one plane, or 2-D windows to compare plane by plane"
+            f"moving ({moving.name}) has {moving.grid.spatial_ndim} {_axes(moving)}; "
+            f"{_one_plane(fixed, moving)}, or compare plane by plane (--ndim 2, "
+            "with_spatial_ndim(2))"
         )
     moving = _in_spatial_order_of(fixed, moving)
     fixed, moving = _in_common_units(fixed, moving, unitless)
     series = _common_series(fixed, moving)
     return Pair(_on_series(fixed, series), _on_series(moving, series))
+
+
+def _pages_as_space(image: SpatialImage, other: SpatialImage) -> SpatialImage:
+    """Take pages of which nobody knows what they are as the spatial axes that other has."""
+    lacking = other.grid.spatial_ndim - image.grid.spatial_ndim
+    pages = _series_labels(image.grid)[-lacking:] if lacking > 0 else ()
+    counts = image.grid.series_shape[-lacking:] if lacking > 0 else ()
+    wanted = other.grid.space().shape[:lacking]
+    if len(pages) < lacking or counts != wanted or not all(map(is_unknown, pages)):
+        return image
+    return image.with_spatial_ndim(other.grid.spatial_ndim) if lacking > 0 else image
+
+
+def _one_plane(fixed: SpatialImage, moving: SpatialImage) -> str:
+    """Say how to take one plane of the image that has more axes."""
+    is_fixed = fixed.grid.spatial_ndim > moving.grid.spatial_ndim
+    more, fewer = (fixed, moving) if is_fixed else (moving, fixed)
+    extra = more.grid.space().axis_labels[: more.grid.spatial_ndim - fewer.grid.spatial_ndim]
+    return f"take one plane of {more.name} ({_selection(more, fixed, extra)})"
+
+
+def _selection(image: SpatialImage, fixed: SpatialImage, labels: Sequence[str]) -> str:
+    """Write how to select index 0 of some axes, on the command line and in Python."""
+    role = "fixed" if image is fixed else "moving"
+    option = ",".join(f"{label}=0" for label in labels)
+    return f"--select-{role}={option}, select={dict.fromkeys(labels, 0)}"
 
 
 def _in_spatial_order_of(fixed: SpatialImage, moving: SpatialImage) -> SpatialImage:
@@ -132,6 +161,42 @@ def _with_space(grid: Grid, space_to_world: NDArray[np.float64]) -> Grid:
     return grid.replace(pixel_to_world=matrix)
 
 
+def stage_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
+    """Say what lays images otherwise that lie where their stages stood, else nothing."""
+    stages = {
+        f"{role} ({image.name}) at {image.source.stage}"
+        for role, image in (("fixed", fixed), ("moving", moving))
+        if image.source is not None and image.source.stage
+    }
+    if not stages:
+        return ""
+    return (
+        f"; they lie where the stage stood: {', '.join(sorted(stages))} (--ignore-positions, "
+        "positions=False, lays them at 0)"
+    )
+
+
+def check_place(marks: SpatialImage, image: SpatialImage, name: str) -> None:
+    """Raise ValueError where a mask or labels of another size say nothing of their place.
+
+    A layer of a viewer lies where it is seen; what has a pixel size or a position lies there.
+    """
+    ours, theirs = image.grid.space(), marks.grid.space()
+    ndim = min(ours.ndim, theirs.ndim)
+    is_placed = set(theirs.units) != {PIXEL} or not np.array_equal(
+        theirs.pixel_to_world, np.eye(theirs.ndim + 1)
+    )
+    is_seen = marks.source is not None and bool(marks.source.expression)
+    if is_placed or is_seen or theirs.shape[-ndim:] == ours.shape[-ndim:]:
+        return
+    sizes = ["x".join(map(str, grid.shape[-ndim:])) for grid in (theirs, ours)]
+    raise ValueError(
+        f"{name} ({marks.name}) has {sizes[0]} pixels, {image.name} has {sizes[1]}, and the file "
+        f"does not say where they lie; give one of {sizes[1]}, or lay it over the whole of "
+        f"{image.name} (--stretch, stretch_over(grid))"
+    )
+
+
 def _axes(image: SpatialImage) -> str:
     return str(image.grid.space().axis_labels)
 
@@ -148,9 +213,16 @@ def _common_series(fixed: SpatialImage, moving: SpatialImage) -> Grid | None:
         theirs = ours
     longer, shorter = (fixed, moving) if len(ours) >= len(theirs) else (moving, fixed)
     if not set(_series_labels(shorter.grid)) <= set(_series_labels(longer.grid)):
+        lacking = [(fixed, [a for a in ours if a not in theirs])]
+        lacking.append((moving, [a for a in theirs if a not in ours]))
+        advice = " and ".join(
+            f"one of {image.name} ({_selection(image, fixed, labels)})"
+            for image, labels in lacking
+            if labels
+        )
         raise ValueError(
             f"the independent axes do not match: fixed has {ours}, moving has {theirs}; "
-            "select one index of the axes that the other image lacks"
+            f"take {advice}"
         )
     axes = [_longer_axis(label, longer, shorter) for label in _series_labels(longer.grid)]
     if not axes:
@@ -162,8 +234,8 @@ def _common_series(fixed: SpatialImage, moving: SpatialImage) -> Grid | None:
 
 
 def _are_positional(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Say whether labels carry no meaning of their own, as napari's "-3"."""
-    return any(label.lstrip("-").isdigit() for label in (*ours, *theirs))
+    """Say whether axes can be told apart by their places alone."""
+    return set(ours) != set(theirs) and any(map(is_unknown, (*ours, *theirs)))
 
 
 def _relabel(grid: Grid, labels: Sequence[str]) -> Grid:
@@ -179,7 +251,9 @@ def _longer_axis(label: str, image: SpatialImage, other: SpatialImage) -> Grid:
     if len(lengths) == 2 and 1 not in lengths:
         raise ValueError(
             f"{image.name} has {axis.shape[0]} samples along {label!r} but {other.name} has "
-            f"{partner.shape[0]}; give both the same number, or one of them a single one"
+            f"{partner.shape[0]}; give both as many, or take one of either to compare with all of "
+            f"the other's (select={{{label!r}: 0}}, --select-fixed={label}=0 or "
+            f"--select-moving={label}=0)"
         )
     return axis if axis.shape[0] >= partner.shape[0] else partner
 

@@ -35,6 +35,10 @@ class Source:
         Whether stage positions were used.
     notes : tuple of str
         What of the file is missing or was not used.
+    stage : str, default ""
+        Where a stage stood when the image was taken, if that is where it was laid.
+    in_memory : bool, default False
+        Whether a program holds the samples where they can be edited.
     """
 
     path: str | None = None
@@ -46,6 +50,8 @@ class Source:
     absent_chunks: Literal["invalid", "fill"] | None = None
     positions: bool = True
     notes: tuple[str, ...] = ()
+    stage: str = ""
+    in_memory: bool = False
 
     def selecting(self, chosen: Mapping[str, int], kept: Sequence[int]) -> Self:
         """Return the source after one index of some axes was taken and `kept` axes remain."""
@@ -68,6 +74,8 @@ class Source:
             "absent_chunks": self.absent_chunks,
             "positions": self.positions,
             "notes": list(self.notes),
+            "stage": self.stage,
+            "in_memory": self.in_memory,
         }
 
     @classmethod

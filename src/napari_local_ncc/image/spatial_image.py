@@ -150,6 +150,30 @@ class SpatialImage:
         """Return a box of the image, one slice per axis, in its place; a step thins it out."""
         return self.replace(data=self.data[tuple(box)], grid=self.grid.crop(box))
 
+    def stretch_over(self, grid: Grid) -> Self:
+        """Lay an image of another size, as of a binned copy, over the whole of a grid.
+
+        Parameters
+        ----------
+        grid : Grid
+            With as many spatial axes, or more.
+
+        Returns
+        -------
+        SpatialImage
+            The same samples; their outer edges are those of the grid.
+        """
+        own, whole = self.grid.space(), grid.space()
+        whole = whole.take(range(whole.ndim - own.ndim, whole.ndim))
+        factors = np.divide(whole.shape, own.shape)
+        to_whole_px = np.diag([*factors, 1.0])
+        to_whole_px[:-1, -1] = (factors - 1) / 2
+        first = len(self.grid.series_shape)
+        matrix = self.grid.pixel_to_world.copy()
+        matrix[first:, first:] = whole.pixel_to_world @ to_whole_px
+        units = self.grid.units[:first] + whole.units
+        return self.replace(grid=self.grid.replace(pixel_to_world=matrix, units=units))
+
     def frame(self, index: Sequence[int]) -> Self:
         """Return the spatial image at one position along the independent axes."""
         return self.replace(data=self.data[tuple(index)], grid=self.grid.space())

@@ -176,6 +176,7 @@ def open_image(
         absent_chunks=absent_chunks,
         positions=positions,
         notes=notes,
+        stage=dict(stored.facts).get("position", "") if positions else "",
     )
     return ImageFile(image.replace(source=source), scenes, index, stored.facts, notes)
 

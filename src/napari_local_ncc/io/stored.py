@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, Grid
+from napari_local_ncc.geometry.grid import Grid, is_spatial
 from napari_local_ncc.geometry.units import PIXEL, unit_name
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.io.errors import ReadError
@@ -252,7 +252,7 @@ def calibrated(size: object, unit: object) -> tuple[float, str]:
 
 def named_axes(labels: Sequence[str]) -> list[Axis]:
     """Return uncalibrated axes; what is space is told by the labels."""
-    return [Axis(label, label.lower() not in INDEPENDENT_LABELS) for label in labels]
+    return [Axis(label, is_spatial(label, PIXEL)) for label in labels]
 
 
 def numbered_axes(ndim: int) -> list[Axis]:

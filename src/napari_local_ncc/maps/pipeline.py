@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.confidence.estimate import iter_calibrate
-from napari_local_ncc.image.pairing import Pair, pair_images
+from napari_local_ncc.image.pairing import Pair, pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.compute_bands import compute_bands, frame_numbers
@@ -279,6 +279,7 @@ def check_overlap(pair: Pair, registration: Registration | None = None) -> float
             f"the images do not overlap: fixed ({pair.fixed.name}) covers {fixed.extent_text()}; "
             f"moving ({pair.moving.name}) covers {moving.extent_text()}"
             + ("" if registration is None else " before the registration moved it")
+            + stage_advice(pair.fixed, pair.moving)
         )
     return share
 

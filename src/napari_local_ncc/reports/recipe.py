@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
+from dask.array.core import normalize_chunks, slices_from_chunks
 
 from napari_local_ncc.image.source import Source
+from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.reading import read_source
 from napari_local_ncc.parameters import NCCParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_local_ncc.image.spatial_image import SpatialImage
 
@@ -148,7 +150,8 @@ def checked_files(
         As for `as_python`.
     images : mapping of str to SpatialImage, optional
         The images by their role, as far as they are at hand: a file is then believed only
-        if the middle of its samples equals theirs.
+        if its samples equal theirs, all of them where they can have been edited, else
+        those in the middle.
 
     Returns
     -------
@@ -183,8 +186,17 @@ def _is_same(found: SpatialImage, origin: Provenance, image: SpatialImage | None
         return False
     if image is None:
         return True
+    if image.source is not None and image.source.in_memory:  # any part may have been edited
+        return all(_agree(found, image, place) for place in _tiles(found))
     middle = tuple(slice(max(n // 2 - 32, 0), n // 2 + 32) for n in found.grid.shape[-2:])
-    place = (*(n // 2 for n in found.grid.shape[:-2]), *middle)
+    return _agree(found, image, (*(n // 2 for n in found.grid.shape[:-2]), *middle))
+
+
+def _tiles(image: SpatialImage) -> Iterator[tuple[slice, ...]]:
+    return iter(slices_from_chunks(normalize_chunks(map_chunks(image.grid), image.grid.shape)))
+
+
+def _agree(found: SpatialImage, image: SpatialImage, place: tuple[Any, ...]) -> bool:
     theirs, ours = dask.compute(found.data[place], image.data[place], callbacks=[])
     return bool(np.array_equal(theirs, ours, equal_nan=theirs.dtype.kind == "f"))
 

@@ -10,7 +10,7 @@ from dask_image.ndinterp import affine_transform, spline_filter
 from scipy import ndimage
 
 from napari_local_ncc.geometry.affine import invert_affine, whole_pixel_offset
-from napari_local_ncc.image.pairing import pair_images
+from napari_local_ncc.image.pairing import check_place, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.transforms.warp import FlowMotion, sample_through
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
 SPLINE_MARGIN = 12
 SPLINE_REACH = 3
+# how far from the outermost samples an image holds, in pixels: a label fills its pixel
+ROUNDING, HALF_PIXEL = 1e-6, 0.5 + 1e-6
 
 
 def resample(
@@ -145,6 +147,7 @@ def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
 
 def _nearest_on(marks: SpatialImage, image: SpatialImage, name: str) -> da.Array:
     """Sample an image of marks on another image's grid; NaN outside."""
+    check_place(marks, image, name)
     pair = pair_images(image, marks, unitless="pixels")
     if pair.fixed.grid.shape != image.grid.shape:
         raise ValueError(
@@ -184,6 +187,7 @@ def _sample_frame(
         _blank_outside,
         to_moving=to_moving,
         shape=data.shape,
+        reach=HALF_PIXEL if order == 0 else ROUNDING,
         dtype=dtype,
         meta=np.empty((0,) * space.ndim, dtype),
     )
@@ -244,13 +248,14 @@ def _blank_outside(
     block: NDArray[Any],
     to_moving: NDArray[np.float64],
     shape: tuple[int, ...],
+    reach: float,
     block_info: Any = None,
 ) -> NDArray[Any]:
-    """Set to NaN what lies more than rounding outside an image of `shape`."""
+    """Set to NaN what lies more than `reach` outside the samples of an image of `shape`."""
     places = block_info[None]["array-location"]
     pixels = np.ogrid[tuple(slice(start, stop) for start, stop in places)]
     outside = np.zeros(block.shape, bool)
     for row, n in zip(to_moving[:-1], shape, strict=True):
         partner = sum((m * p for m, p in zip(row[:-1], pixels, strict=True)), start=row[-1])
-        outside |= (partner < -1e-6) | (partner > n - 1 + 1e-6)
+        outside |= (partner < -reach) | (partner > n - 1 + reach)
     return np.where(outside, np.nan, block)

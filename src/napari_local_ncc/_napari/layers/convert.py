@@ -106,7 +106,8 @@ def spatial_image(
         data = luminance(data, data.ndim - 1)
     image = SpatialImage(data, grid, layer.name).select(chosen)
     how = f"spatial_image(viewer.layers[{layer.name!r}], chosen={dict(chosen)}, level={level})"
-    source = Source(_file(layer), dict(chosen), level, expression=how)
+    in_memory = isinstance(_level_data(layer, level), np.ndarray)
+    source = Source(_file(layer), dict(chosen), level, expression=how, in_memory=in_memory)
     return image.replace(source=source).with_spatial_ndim(spatial_ndim)
 
 
