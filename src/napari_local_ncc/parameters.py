@@ -7,6 +7,7 @@ import numbers
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 import numpy as np
@@ -21,6 +22,8 @@ Interpolation = Literal["linear", "cubic"]
 Radius = int | tuple[int, ...] | str
 Search = int | tuple[int, ...]
 
+# libraries whose images say where they lie, which their arrays do not
+WITH_GEOMETRY = frozenset({"SimpleITK", "itk", "napari", "nibabel", "xarray"})
 BANDS = ("ncc", "confidence", "shift")
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
@@ -153,8 +156,28 @@ def check_real(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
-def as_samples(array: ArrayLike) -> NDArray[Any]:
+def check_array(array: object, name: str) -> None:
+    """Raise TypeError unless an object is an array, of numbers as far as can be seen.
+
+    Many other objects turn into arrays too, without what they say of axes and places.
+    """
+    if isinstance(array, str | PathLike):
+        raise TypeError(f"{name} is a text ({array!r}), no array; read_image(path) opens a file")
+    is_array = all(hasattr(array, field) for field in ("shape", "dtype", "__getitem__"))
+    is_array |= isinstance(array, list | tuple | numbers.Number | memoryview)
+    if is_array and type(array).__module__.partition(".")[0] not in WITH_GEOMETRY:
+        return
+    kind = f"{type(array).__module__}.{type(array).__qualname__}"
+    raise TypeError(
+        f"{name} is no array but a {kind}; give its samples as an array, or, to keep where they "
+        "lie, a SpatialImage, xarray.DataArray, SimpleITK.Image or image of nibabel to "
+        "confidence_map or register"
+    )
+
+
+def as_samples(array: ArrayLike, name: str = "the image") -> NDArray[Any]:
     """Return a NumPy array; what a masked array hides becomes NaN, which is "no sample"."""
+    check_array(array, name)
     if isinstance(array, np.ma.MaskedArray):
         floating = np.result_type(array.dtype, np.float32)
         return np.ma.filled(array.astype(floating), np.nan)

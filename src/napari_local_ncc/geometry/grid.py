@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 INDEPENDENT_LABELS = frozenset(
-    {"t", "time", "c", "ch", "channel", "q", "i", "index", "sequence", "frame", "page"}
+    {"t", "time", "c", "ch", "channel", "band", "q", "i", "index", "sequence", "frame", "page"}
 )
-CHANNEL_LABELS = frozenset({"c", "ch", "channel"})
+CHANNEL_LABELS = frozenset({"c", "ch", "channel", "band"})
 UNKNOWN_LABELS = frozenset({"q", "i", "index", "sequence", "page"})  # nobody knows what they are
 
 

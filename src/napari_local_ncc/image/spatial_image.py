@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.foreign import lazy_parts
 from napari_local_ncc.parameters import as_samples, check_real
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SpatialImage:
         SpatialImage
             The image.
         """
-        samples = array if isinstance(array, da.Array) else as_samples(array)
+        samples = array if isinstance(array, da.Array) else as_samples(array, name)
         check_real(samples.dtype, name)
         grid = Grid.from_spacing(samples.shape, **fields)
         if not isinstance(samples, da.Array):
@@ -197,9 +198,30 @@ def parse_selection(text: str) -> dict[str, int]:
     return chosen
 
 
-def as_spatial_image(image: SpatialImage | ArrayLike | da.Array, name: str) -> SpatialImage:
-    """Return a `SpatialImage` as it is, and wrap anything else as pixels."""
-    return image if isinstance(image, SpatialImage) else SpatialImage.from_array(image, name)
+def as_spatial_image(image: Any, name: str) -> SpatialImage:
+    """Take what is an image to somebody.
+
+    Parameters
+    ----------
+    image : SpatialImage, xarray.DataArray, SimpleITK.Image, image of nibabel or array_like
+        Each with its place; an array lies on the pixel grid.
+    name : str
+        What to call it in messages.
+
+    Returns
+    -------
+    SpatialImage
+        The same samples.
+
+    Raises
+    ------
+    TypeError
+        If it is no image: files, layers of napari and others are named with what takes them.
+    """
+    if isinstance(image, SpatialImage):
+        return image
+    parts = lazy_parts(image, name, map_chunks)
+    return SpatialImage.from_array(image, name) if parts is None else SpatialImage(*parts, name)
 
 
 def map_chunks(grid: Grid) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.confidence.estimate import iter_calibrate
+from napari_local_ncc.image.foreign import has_place
 from napari_local_ncc.image.pairing import Pair, pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.maps.bands import bands_on
@@ -24,6 +25,7 @@ from napari_local_ncc.transforms.resampling import mask_on, matrices_of, resampl
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import xarray
     from numpy.typing import ArrayLike
 
     from napari_local_ncc.confidence.calibration import Calibration
@@ -71,6 +73,24 @@ class ConfidenceMap:
         if band not in self.band_names:
             raise KeyError(f"no band {band!r}; the map has {self.band_names}")
         return self.bands[self.band_names.index(band)]
+
+    def to_xarray(self) -> xarray.DataArray:
+        """Return the bands with their names, axes, coordinates and units.
+
+        Returns
+        -------
+        xarray.DataArray
+            Lazy, of dimensions ``("band", *grid.axis_labels)``. Where the grid is turned,
+            dimensions count pixels and the attribute ``pixel_to_world`` places them.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        from napari_local_ncc.maps.data_array import as_data_array
+
+        return as_data_array(self)
 
 
 @stepwise
@@ -185,9 +205,8 @@ iter_confidence_map = confidence_map.steps
 
 def _placed(mask: SpatialImage | ArrayLike | da.Array, grid: Grid) -> SpatialImage:
     """Return a mask where it lies: a plain array has the fixed image's grid."""
-    if isinstance(mask, SpatialImage):
-        return mask
-    return as_spatial_image(mask, "mask").replace(grid=grid)
+    image = as_spatial_image(mask, "mask")
+    return image if isinstance(mask, SpatialImage) or has_place(mask) else image.replace(grid=grid)
 
 
 def _origin(image: SpatialImage) -> dict[str, Any]:

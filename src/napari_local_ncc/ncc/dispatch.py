@@ -107,7 +107,7 @@ def as_images(fixed: Any, moving: Any, mask: Any | None) -> list[Any]:
     """
     images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
     arrays: dict[str, Any] = {
-        name: image if isinstance(image, da.Array) or _is_cupy(image) else as_samples(image)
+        name: image if isinstance(image, da.Array) or _is_cupy(image) else as_samples(image, name)
         for name, image in images.items()
     }
     _check_arrays(arrays)

@@ -10,6 +10,7 @@ from dask_image.ndinterp import affine_transform, spline_filter
 from scipy import ndimage
 
 from napari_local_ncc.geometry.affine import invert_affine, whole_pixel_offset
+from napari_local_ncc.image.foreign import has_place
 from napari_local_ncc.image.pairing import check_place, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
 from napari_local_ncc.transforms.warp import FlowMotion, sample_through
@@ -106,6 +107,8 @@ def mask_on(
     """
     if not isinstance(mask, SpatialImage):
         plain = as_spatial_image(mask, name)
+        if has_place(mask):
+            return _nearest_on(plain, image, name) > 0
         if plain.grid.shape != image.grid.shape:
             raise ValueError(
                 f"{name} has shape {plain.grid.shape} but {image.name} has {image.grid.shape}"

@@ -1,0 +1,185 @@
+"""Images of other libraries come with their place, or are refused by name."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_local_ncc import SpatialImage, confidence_map, local_ncc, register
+from napari_local_ncc.image import as_spatial_image
+
+sitk = pytest.importorskip("SimpleITK")
+xr = pytest.importorskip("xarray")
+nib = pytest.importorskip("nibabel")
+
+VOLUME = np.random.default_rng(6).normal(size=(4, 12, 16)).astype(np.float32)
+PLANE = VOLUME[0]
+DIRECTION = np.array([[0.0, -0.6, 0.8], [1, 0, 0], [0, 0.8, 0.6]])  # of SimpleITK: x, y, z
+
+
+def itk_image(samples, spacing, origin=None, direction=None, **options):
+    image = sitk.GetImageFromArray(samples, **options)
+    image.SetSpacing(spacing)
+    if origin is not None:
+        image.SetOrigin(origin)
+    if direction is not None:
+        image.SetDirection(np.ravel(direction).tolist())
+    return image
+
+
+def test_itk_image_lies_where_itk_says():
+    image = itk_image(VOLUME, (0.5, 0.25, 2), (10, 20, 30), DIRECTION)
+    taken = as_spatial_image(image, "fixed")
+    np.testing.assert_array_equal(taken.data, VOLUME)
+    assert taken.grid.axis_labels == ("z", "y", "x")
+    for place in ((0, 0, 0), (3, 11, 15), (2, 5, 7)):
+        world = taken.grid.pixel_to_world @ [*place, 1]
+        expected = image.TransformIndexToPhysicalPoint(place[::-1])
+        np.testing.assert_allclose(world[:-1][::-1], expected)
+
+
+def test_two_itk_images_of_two_spacings_compare_in_the_world():
+    y, x = np.mgrid[:64, :64]
+    scene = np.sin(y / 5) + np.cos(x / 7) + np.sin((x + y) / 9)
+    fine, coarse = itk_image(scene, (1, 1)), itk_image(scene[::2, ::2], (2, 2))
+    ncc = confidence_map(fine, coarse)["ncc"].compute()
+    assert np.nanmedian(ncc) > 0.99
+
+
+def test_channels_and_single_planes_of_itk():
+    colours = itk_image(np.dstack([PLANE] * 3), (1, 2), isVector=True)
+    taken = as_spatial_image(colours, "a")
+    assert taken.grid.axis_labels == ("c", "y", "x")
+    assert taken.grid.spacing.tolist() == [1, 2, 1]
+    slice_of_volume = as_spatial_image(itk_image(VOLUME[:1], (1, 1, 9)), "a")
+    assert slice_of_volume.grid.axis_labels == ("y", "x")
+    oblique = as_spatial_image(itk_image(VOLUME[:1], (1, 1, 9), direction=DIRECTION), "a")
+    assert oblique.grid.shape == VOLUME[:1].shape
+
+
+def test_nibabel_and_itk_agree_on_one_file(tmp_path):
+    affine = np.array([[0, -2, 0, 5], [3, 0, 0, -7], [0, 0, 4, 1], [0, 0, 0, 1.0]])
+    nib.save(nib.Nifti1Image(VOLUME.T, affine), tmp_path / "a.nii.gz")
+    ours = as_spatial_image(nib.load(tmp_path / "a.nii.gz"), "a")
+    theirs = as_spatial_image(sitk.ReadImage(str(tmp_path / "a.nii.gz")), "b")
+    np.testing.assert_array_equal(ours.data, theirs.data)
+    np.testing.assert_allclose(ours.grid.pixel_to_world, theirs.grid.pixel_to_world, atol=1e-5)
+    assert ours.grid.units == ("millimeter",) * 3
+
+
+def test_time_of_a_nifti_is_a_series():
+    image = nib.Nifti1Image(np.stack([VOLUME.T] * 3, axis=-1), np.diag([2, 2, 2, 1.0]))
+    grid = as_spatial_image(image, "a").grid
+    assert grid.axis_labels == ("t", "z", "y", "x")
+    assert grid.spatial == (False, True, True, True)
+
+
+def data_array(samples, dims, **coords):
+    return xr.DataArray(samples, dims=dims, coords=coords)
+
+
+def test_xarray_comes_with_names_places_and_units():
+    y = ("y", 3 + 0.5 * np.arange(12), {"units": "um"})
+    x = ("x", 9 - 0.25 * np.arange(16), {"units": "um"})
+    grid = as_spatial_image(data_array(PLANE, ("y", "x"), y=y, x=x), "a").grid
+    np.testing.assert_allclose(grid.pixel_to_world, [[0.5, 0, 3], [0, -0.25, 9], [0, 0, 1]])
+    assert grid.units == ("micrometer", "micrometer")
+    assert grid.axis_labels == ("y", "x")
+
+
+def test_xarray_axes_are_told_by_name_in_any_order():
+    ours, theirs = data_array(PLANE, ("y", "x")), data_array(PLANE.T, ("x", "y"))
+    np.testing.assert_allclose(confidence_map(ours, theirs)["ncc"].compute(), 1, atol=1e-6)
+    series = data_array(VOLUME.transpose(1, 2, 0), ("y", "x", "time"))
+    taken = as_spatial_image(series, "a")
+    assert taken.grid.axis_labels == ("time", "y", "x")
+    np.testing.assert_array_equal(taken.data, VOLUME)
+
+
+def test_coordinates_of_xarray_that_are_no_places():
+    band = as_spatial_image(data_array(VOLUME, ("band", "y", "x"), band=list("abcd")), "a")
+    assert band.grid.spatial == (False, True, True)
+    times = np.array(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"], "M8[ns]")
+    series = as_spatial_image(data_array(VOLUME, ("time", "y", "x"), time=times), "a")
+    assert series.grid.units[0] == "second"
+    assert series.grid.spacing[0] == 86400
+    uneven = data_array(PLANE, ("y", "x"), x=np.arange(16.0) ** 2)
+    with pytest.raises(ValueError, match="coordinate 'x' of fixed is not evenly spaced"):
+        confidence_map(uneven, PLANE)
+
+
+def test_every_door_takes_them():
+    plane = data_array(PLANE, ("y", "x"))
+    mask = data_array(np.ones_like(PLANE), ("y", "x"))
+    result = confidence_map(plane, itk_image(PLANE, (1, 1)), mask=mask)
+    assert np.isfinite(result["ncc"].compute()).all()
+    half = data_array(np.ones((6, 8)), ("y", "x"), y=0.5 + 2.0 * np.arange(6),
+                      x=0.5 + 2.0 * np.arange(8))  # fmt: skip
+    assert np.isfinite(confidence_map(PLANE, PLANE, mask=half)["ncc"].compute()).all()
+    assert register(plane, plane, model="none") is not None
+
+
+def test_map_goes_back_to_xarray_and_comes_again():
+    image = SpatialImage.from_array(PLANE, spacing=(0.5, 2.0), origin=(3, -1), units=("um", "um"))
+    array = confidence_map(image, image).to_xarray()
+    assert array.dims == ("band", "y", "x")
+    assert array.coords["y"].attrs["units"] == "micrometer"
+    again = as_spatial_image(array.sel(band="ncc", drop=True), "again").grid
+    np.testing.assert_allclose(again.pixel_to_world, image.grid.pixel_to_world)
+    assert again.units == image.grid.units
+
+
+def refusals():
+    from pathlib import Path
+
+    from PIL import Image
+
+    layer = pytest.importorskip("napari").layers.Image(PLANE, name="mine")
+    return {
+        "a layer": (layer, r"layer of napari \(Image 'mine'\); .*spatial_image\(layer\) takes it"),
+        "a Dataset": (xr.Dataset({"a": ("y", [1.0])}), "Dataset of xarray; .* variables: a"),
+        "a path": (Path("a.tif"), r"read_image\(path\) opens a file"),
+        "a text": ("a.tif", r"'a.tif'\), no array"),
+        "a picture": (Image.new("L", (4, 4)), r"no array but a PIL.Image.Image"),
+        "a dict": ({"a": 1}, "no array but a builtins.dict"),
+        "an object": (SimpleNamespace(), "no array but a types.SimpleNamespace"),
+        "nothing": (None, "no array but a builtins.NoneType"),
+    }
+
+
+def test_what_is_no_image_is_refused_by_name():
+    for case, (value, reason) in refusals().items():
+        with pytest.raises(TypeError, match=f"fixed is .*{reason}") as caught:
+            confidence_map(value, PLANE)
+        assert "\n" not in str(caught.value), case
+
+
+@pytest.mark.parametrize("kind", ["xarray", "SimpleITK", "nibabel"])
+def test_functions_of_arrays_refuse_what_has_a_place(kind):
+    image = {
+        "xarray": data_array(PLANE, ("y", "x")),
+        "SimpleITK": itk_image(PLANE, (1, 1)),
+        "nibabel": nib.Nifti1Image(VOLUME, np.eye(4)),
+    }[kind]
+    with pytest.raises(TypeError, match=f"fixed is no array but a {kind}"):
+        local_ncc(image, PLANE)
+
+
+def test_arrays_of_all_kinds_stay_arrays():
+    import zarr
+
+    stored = zarr.create_array(zarr.storage.MemoryStore(), data=PLANE)
+    for array in (PLANE, PLANE.tolist(), stored, np.ma.masked_less(PLANE, -9)):
+        np.testing.assert_allclose(as_spatial_image(array, "a").data, PLANE)
+
+
+def test_no_library_is_loaded_for_an_array():
+    code = (
+        "import sys, numpy as np; from napari_local_ncc import confidence_map; "
+        "confidence_map(np.eye(9), np.eye(9)); "
+        "print({'SimpleITK', 'nibabel', 'napari'} & set(sys.modules))"  # pint loads xarray
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
