@@ -10,6 +10,7 @@ import dask.array as da
 from napari_local_ncc.chunked.windows import map_windows
 from napari_local_ncc.ncc.dispatch import as_chunks, as_images
 from napari_local_ncc.parameters import check_limits, check_radius, check_search, check_weights
+from napari_local_ncc.shift.smoothing import MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,7 @@ def local_shift(
 def shift_depth(radius: tuple[int, ...], search: tuple[int, ...]) -> tuple[int, ...]:
     """Return how many samples around a region `shift_of_pieces` needs along each axis."""
     return tuple(
-        r + s + min(s, 1) for r, s in zip(radius, check_search(search, radius), strict=True)
+        r + s + MARGIN if r else 0 for r, s in zip(radius, check_search(search, radius), strict=True)
     )
 
 

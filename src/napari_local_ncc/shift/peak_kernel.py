@@ -61,8 +61,9 @@ def find_peaks(
         What turns the NCC there into a fit's derivatives: y, x, yy, xx, yx, z, zz, zy, zx.
     first : tuple of int
         Position in `ncc` of the first pixel of `out`.
-    out : array of float32, shape (5, batch, z, y, x)
-        Receives the best NCC, what it gains, and the shift along z, y, x, where defined.
+    out : array of float32, shape (8, batch, z, y, x)
+        Receives the best NCC, what it gains, the shift along z, y, x, where defined, and the
+        best whole-pixel shift.
     """
     _, batch, deep, high, wide = ncc.shape
     shape = deep, high, wide
@@ -96,6 +97,7 @@ def find_peaks(
                         for axis in range(3):
                             offset = work[TOP + axis * PITCH + i]
                             bands[(2 + axis) * band + pixel] = shifts[best[column], axis] + offset
+                            bands[(5 + axis) * band + pixel] = shifts[best[column], axis]
 
 
 @inner

@@ -15,6 +15,7 @@ import numpy as np
 from napari_local_ncc.ncc.kernels.tiles import clip, lengths_of, relative
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
 from napari_local_ncc.shift.peak_kernel import find_peaks
+from napari_local_ncc.shift.subpixel import refine_shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ def search_pieces(
     for tile in _tiles(region, radius, search):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
         tiles.append((tile, grown, _reach(grown, radius, shape)))
-    out = np.empty((3 + len(windowed), *lengths_of(region)), np.float32)
+    out = np.empty((3 + 2 * len(windowed), *lengths_of(region)), np.float32)
     dtypes = fixed[0][1].dtype, moving[0][1].dtype
     windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
     shifts = list(product(*(range(-s, s + 1) for s in search)))
@@ -66,6 +67,10 @@ def search_pieces(
         best = _peaks(ncc, here, search[-len(windowed) :])
         for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))
+    out, whole = np.split(out, [3 + len(windowed)])
+    refine_shift(
+        images, region, out[3:], whole, radius=radius, search=search, weights=window["weights"]
+    )
     return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
@@ -92,10 +97,11 @@ def _peaks(
     neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
     pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
     numbered = np.column_stack([neighbours, neighbours @ pitch])
-    out = np.full((5, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
+    out = np.full((8, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
     ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
     find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
-    return [out[0], out[1], *out[5 - len(search) :]]
+    used = slice(3 - len(search), 3)
+    return [out[0], out[1], *out[2:5][used], *out[5:8][used]]
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -1,0 +1,30 @@
+"""The Gaussian that both images are smoothed by before a shift is found to a part of a pixel."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import factorial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.polynomial import hermite_e
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SMOOTHING = 0.8  # px, sigma; less lets interpolation bias in, more costs resolution
+REACH = 4  # samples on either side that it takes in
+FILL_SIGMA, FILL_REACH = 1.0, 3  # px: from how far around an invalid sample is filled in
+MARGIN = REACH + FILL_REACH  # samples beyond a window that its smoothed samples depend on
+
+
+@cache
+def derivative_taps(order: int) -> NDArray[np.float32]:
+    """Return what, correlated with samples, gives a term of the smoothed image's Taylor series.
+
+    A derivative of the Gaussian, over the factorial of its order.
+    """
+    at = np.arange(-REACH, REACH + 1) / SMOOTHING
+    polynomial = hermite_e.hermeval(at, np.eye(order + 1)[order])
+    gaussian = np.exp(-(at**2) / 2) / (SMOOTHING * np.sqrt(2 * np.pi))
+    return (gaussian * polynomial / SMOOTHING**order / factorial(order)).astype(np.float32)
