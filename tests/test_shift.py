@@ -150,7 +150,7 @@ def test_exchanging_the_images_turns_the_shift_around(rng):
     # fixed at p lies in moving at p + (0, -1), to whole pixels
     here, there = shift[:, 10:50, 11:51], back[:, 10:50, 10:50]
     sums = np.abs(here + there).max(axis=0)
-    assert np.mean(sums < EXACT) > 0.9  # a few have another best whole pixel on the way back
+    assert np.nanpercentile(sums, 99) < 2e-3  # px: windows on one image are not those on the other
 
 
 @given(st.floats(0.01, 100), st.integers(-1000, 1000))
@@ -184,6 +184,59 @@ def test_a_sample_that_outshines_all_spoils_no_more_than_its_windows(rng, shape)
     far[(slice(5),) * len(shape)] = False  # radius, search, and a step back of the fit
     np.testing.assert_array_equal(np.isnan(bands[:, far]), np.isnan(clean[:, far]))
     np.testing.assert_allclose(bands[:, far], clean[:, far], atol=EXACT)
+
+
+def blobs(shape, sigma, shift, seed=0):
+    """Return Gaussian blobs, sampled at points, and the same blobs displaced."""
+    rng = np.random.default_rng(seed)
+    count = int(4 * np.prod(shape) / (3 * sigma) ** len(shape))
+    places = rng.uniform(-3 * sigma, np.array(shape) + 3 * sigma, (count, len(shape)))
+    heights = rng.uniform(0.5, 1.5, count)
+    images = []
+    for moved in (np.zeros(len(shape)), np.asarray(shift)):
+        factors = [
+            np.exp(-0.5 * ((np.arange(n) - p[:, np.newaxis] - d) / sigma) ** 2)
+            for n, p, d in zip(shape, places.T, moved, strict=True)
+        ]
+        letters = "xyz"[: len(shape)]
+        terms = ",".join(f"k{letter}" for letter in letters)
+        images.append(np.einsum(f"k,{terms}->{letters}", heights, *factors))
+    return images
+
+
+@pytest.mark.parametrize(
+    ("shape", "radius", "weights", "limit"),
+    [
+        ((3000,), 6, "box", 0.002),
+        ((120, 110), 4, "box", 0.001),
+        ((120, 110), 8, "gaussian", 0.001),
+        ((30, 32, 34), 3, "box", 0.003),
+        ((26, 28, 30), 5, "gaussian", 0.003),
+    ],
+)
+@pytest.mark.parametrize("part", [0.25, 0.5])
+def test_no_pull_to_whole_pixels(shape, radius, weights, limit, part):
+    """In blobs of known displacement the mean error is that of interpolation, next to nothing."""
+    true = np.array([1.0 - part, -part, part][-len(shape) :])
+    bands = local_shift(*blobs(shape, 1.0, true), radius=radius, search=2, weights=weights)
+    inner = (slice(None), *(slice(8, -8),) * len(shape))
+    error = bands[2:][inner].reshape(len(shape), -1) - true[:, np.newaxis]
+    assert np.isfinite(error).mean() > 0.97
+    assert (np.abs(np.nanmedian(error, axis=1)) < limit).all()
+    assert (np.nanpercentile(np.abs(error), 95, axis=1) < 0.02).all()
+
+
+def test_missing_samples_pull_little(rng):
+    fixed, moving = blobs((150, 150), 1.2, (0.3, -0.4))
+    for image in (fixed, moving):
+        image[rng.random(image.shape) < 0.05] = np.nan
+        image[:, 70:73] = np.nan
+    error = local_shift(fixed, moving, radius=5, search=2)[2:] - [[[0.3]], [[-0.4]]]
+    assert np.isfinite(error).mean() > 0.8
+    beside = (slice(None), slice(10, -10))
+    assert (np.abs(np.nanmean(error[*beside, 10:-10], axis=(1, 2))) < 0.003).all()
+    for columns in (slice(2, 8), slice(64, 69), slice(74, 79), slice(-8, -2)):
+        assert (np.abs(np.nanmean(error[*beside, columns], axis=(1, 2))) < 0.02).all()
 
 
 @pytest.mark.parametrize("search", [2, 3])
@@ -245,8 +298,7 @@ def test_the_block_gives_the_ncc_too(rng):
     options = {"radius": (3, 3), "weights": "box", "min_std": 0.0, "min_valid": 0.5}
     region = (slice(12, 25), slice(0, 30))
     depth = shift_depth((3, 3), (2, 2))
-    assert depth == (6, 6)
-    part = (slice(0, 25 + 6), slice(0, 30 + 6))
+    part = (slice(0, 25 + depth[0]), slice(0, 30 + depth[1]))
     images = [[(part, image[part])] for image in (fixed, moving)]
     bands = shift_of_pieces(*images, region=region, search=(2, 2), **options)
     np.testing.assert_allclose(bands[0], local_ncc(fixed, moving, radius=3)[region], atol=1e-6)

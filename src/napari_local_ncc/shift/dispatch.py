@@ -58,7 +58,7 @@ def local_shift(
         the shift is sub-pixel. A NumPy array, or a lazy dask array where an input is one.
         All bands are NaN where the NCC at 0 is undefined, and where the best displacement
         is at the border of the search: the true one may lie beyond. The shift is NaN also
-        where a neighbour of the best displacement is undefined, and where the fit has no
+        where a neighbour of the best displacement is undefined, and where there is no
         maximum within a pixel of it (in a texture that is straight along the windows).
 
     Raises
@@ -75,12 +75,12 @@ def local_shift(
 
     Notes
     -----
-    The sub-pixel shift is the maximum of a quadratic, fitted by weighted least squares to
-    the 3^n values around the best. As a value at a neighbour e of the best counts the mean
-    over the windows at p and at p - e, whose samples lie evenly about p in the two images.
-    So what enters a window as it is displaced has no pull: an image is displaced by exactly
-    0 from itself, and exchanging the images exactly turns the shift around where the best
-    whole-pixel displacement is 0.
+    Next to the best whole-pixel displacement the sub-pixel shift is the maximum of the NCC of
+    the same windows of both images, smoothed by a Gaussian of 0.8 px. About every whole pixel
+    the smoothed moving image is taken as its Taylor series, of degree 6 (5 in 3-D), so that
+    nothing is interpolated and nothing pulls the shift towards whole or half pixels. It is
+    displaced by exactly 0 from itself. Invalid samples are filled in from around them for the
+    smoothing of the samples beside them only: they count in no window.
 
     Displacements whose NCC differ by less than 1e-6 are equally good; the shortest wins.
 
@@ -118,7 +118,8 @@ def local_shift(
 def shift_depth(radius: tuple[int, ...], search: tuple[int, ...]) -> tuple[int, ...]:
     """Return how many samples around a region `shift_of_pieces` needs along each axis."""
     return tuple(
-        r + s + MARGIN if r else 0 for r, s in zip(radius, check_search(search, radius), strict=True)
+        r + s + MARGIN if r else 0
+        for r, s in zip(radius, check_search(search, radius), strict=True)
     )
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMOOTHING = 0.8  # px, sigma; less lets interpolation bias in, more costs resolution
-REACH = 4  # samples on either side that it takes in
-FILL_SIGMA, FILL_REACH = 1.0, 3  # px: from how far around an invalid sample is filled in
+REACH = 3  # samples on either side that it takes in
+FILL_SIGMA, FILL_REACH = 1.0, 2  # px: from how far around an invalid sample is filled in
 MARGIN = REACH + FILL_REACH  # samples beyond a window that its smoothed samples depend on
 
 

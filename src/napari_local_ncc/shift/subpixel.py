@@ -28,19 +28,17 @@ from napari_local_ncc.ncc.kernels.tiles import (
     scale_and_centre,
     window_axis,
 )
+from napari_local_ncc.shift.maximum_kernel import find_maxima
 from napari_local_ncc.shift.smoothing import (
     FILL_REACH,
     FILL_SIGMA,
     MARGIN,
     REACH,
+    SMOOTHING,
     derivative_taps,
 )
-from napari_local_ncc.shift.taylor_kernel import (
-    correlate,
-    find_maxima,
-    square_series,
-    sum_products,
-)
+from napari_local_ncc.shift.taylor_kernel import correlate, square_series
+from napari_local_ncc.shift.window_sums_kernel import sum_products, sum_products_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +57,8 @@ TILES = {1: (8192,), 2: (128, 128), 3: (24, 32, 64)}  # pixels along the windowe
 CELL = 0.6  # px from a whole pixel beyond which the series about the next one is used
 ROUNDS = 3  # of changing to the next one
 MOST = 1.0  # px from the best whole-pixel shift
-MOST_SEARCH = 10**5  # px; beyond the memory of any search
+TRUST = 8  # power of the valid share of what a sample is smoothed from that it counts with
+DENSE = 16  # samples of a window that one sum takes as long as, if all windows are summed
 BRIGHTEST = 1e15  # on the scale of the other samples; the square still is a float32
 
 
@@ -149,11 +148,11 @@ def refine_shift(
         found = np.zeros((2, 3, *sides))
         for array, given in zip(found, (start[here], best[here]), strict=True):
             array[3 - windowed :] = given.reshape(windowed, *sides)
-        known = np.isfinite(found).all(axis=(0, 1))
+        known: Validity = np.all(np.isfinite(found), axis=(0, 1))
         if known.any():
             reach = [int(v) + 2 for v in np.abs(found[0][:, known]).max(axis=1)]
             pair = SmoothPair.read(images, tile, shape, window, reach)
-            found[0][:, known] = pair.climb(*found[:, :, known], np.argwhere(known))
+            found[0][:, known] = pair.climb(found[0][:, known], found[1][:, known], known)
         start[here] = found[0][3 - windowed :].reshape(start[here].shape)
 
 
@@ -172,6 +171,7 @@ class SmoothWindow:
     def of(
         cls, radius: tuple[int, ...], search: tuple[int, ...], weights: str, windowed: int
     ) -> Self:
+        """Return the windows of a radius and a search along z, y, x."""
         taps = tuple(window_axis(2 * r + 1, r, weights).taps for r in radius)
         series = Series.of(tuple(r > 0 for r in radius), tuple(s > 0 for s in search))
         return cls(radius, search, taps, weights == "box", series, windowed)
@@ -185,7 +185,7 @@ class SmoothPair:
     fixed: Values  # shape (z, y, x); the tile and its windows
     terms: Values  # shape (terms, z, y, x); as much more on each side as `reach`
     squares: Values
-    known: tuple[Values, Values]  # 1 where fixed and moving are valid, else 0
+    known: tuple[Values, Values]  # what samples of fixed and moving count, 0 to 1
     reach: tuple[int, ...]
     is_clean: bool
 
@@ -201,7 +201,9 @@ class SmoothPair:
         """Read and smooth what a tile needs, with shifts up to `reach` along z, y, x."""
         limits = tuple(min(n, s) for n, s in zip(reach, window.search, strict=True))
         exponents = window.series.exponents
-        fixed, in_fixed = _smooth(images[0], images[2], tile, window, (0, 0, 0), shape, exponents[:1])
+        fixed, in_fixed = _smooth(
+            images[0], images[2], tile, window, (0, 0, 0), shape, exponents[:1]
+        )
         terms, in_moving = _smooth(images[1], images[2], tile, window, limits, shape, exponents)
         squares = np.empty_like(terms)
         square_series(
@@ -209,101 +211,163 @@ class SmoothPair:
             window.series.products,
             squares.reshape(len(terms), -1),
         )
-        clean = bool(in_fixed.all() and in_moving.all())
+        clean = bool((in_fixed == 1).all() and (in_moving == 1).all())
+        if not clean:
+            fixed *= in_fixed
+            terms *= in_moving
+            squares *= in_moving
         return cls(window, fixed[0], terms, squares, (in_fixed, in_moving), limits, clean)
 
-    def climb(self, start: Numbers, best: Numbers, pixels: Integers) -> Numbers:
-        """Return the shifts, shape (3, pixels), of the maxima next to some."""
-        centre = np.rint(start)
-        offset = start - centre
-        left = np.arange(len(pixels))
-        shared = self._moments_of_moving(centre) if self.is_clean else None
+    def climb(self, start: Numbers, best: Numbers, known: Validity) -> Numbers:
+        """Return the shifts, shape (3, pixels), of the maxima next to some.
+
+        Parameters
+        ----------
+        start, best : array, shape (3, pixels)
+            Where to begin, and the best whole-pixel shift, of the pixels that are `known`.
+        known : array of bool, shape of the tile
+        """
+        pixels = np.array(np.nonzero(known))
+        whole = np.rint(start).astype(np.intp)
+        offset = start - whole
+        left = np.arange(pixels.shape[1])
+        sums = WindowSums(self, known.shape, whole)
+        limits = np.array(self.reach)[:, np.newaxis]
         for _ in range(ROUNDS):
-            for whole, group in _groups(centre[:, left]):
-                chosen = left[group]
-                offset[:, chosen] = self._climb_about(
-                    whole, pixels[chosen], offset[:, chosen], shared
-                )
+            offset[:, left] = sums.climb(pixels[:, left], whole[:, left], offset[:, left])
             step = np.rint(offset)
-            limits = np.array(self.reach)[:, np.newaxis]
-            far = (np.abs(offset) > CELL).any(axis=0) & (np.abs(centre + step) <= limits).all(axis=0)
+            far = np.any(np.abs(offset) > CELL, axis=0)
+            far &= np.all(np.abs(whole + np.nan_to_num(step)) <= limits, axis=0)
             left = left[far[left]]
             if not left.size:
                 break
-            centre[:, left] += step[:, left]
+            whole[:, left] += step[:, left].astype(np.intp)
             offset[:, left] -= step[:, left]
-        shift = centre + offset
+        shift = whole + offset
         furthest = np.array(self.window.search)[:, np.newaxis]
-        lost = (np.abs(shift - best) > MOST).any(axis=0) | (np.abs(shift) > furthest).any(axis=0)
-        shift[:, lost | (np.abs(offset) > MOST).any(axis=0)] = np.nan
+        lost = (np.abs(shift - best) > MOST) | (np.abs(shift) > furthest) | (np.abs(offset) > MOST)
+        shift[:, lost.any(axis=0)] = np.nan
         return shift
 
-    def _climb_about(
-        self, whole: Triple, pixels: Integers, offset: Numbers, shared: _Moments | None
-    ) -> Numbers:
-        """Climb from offsets to a whole-pixel shift."""
-        first = pixels.min(axis=0)
-        lengths = tuple((pixels.max(axis=0) - first + 1).tolist())
-        at_fixed = tuple(first.tolist())
-        at_moving = tuple(f + k + r for f, k, r in zip(at_fixed, whole, self.reach, strict=True))
-        in_fixed, in_moving = self.known
-        window = self.window
 
-        def sums(factor: Values, terms: Values) -> Numbers:
-            out = np.empty((len(terms), *lengths))
-            sum_products(
-                factor, at_fixed, terms, at_moving, lengths, window.taps, window.box, out
+class WindowSums:
+    """The sums over the windows of a tile that the series of covariance and variance are of.
+
+    Many pixels with one whole-pixel shift are treated together, by sums over all windows of
+    the tile; the others one by one.
+    """
+
+    def __init__(self, pair: SmoothPair, tile: tuple[int, ...], whole: Integers) -> None:
+        self.pair, self.tile = pair, tile
+        self.sides = prod(taps.size for taps in pair.window.taps)
+        self.lowest = np.zeros(3, np.intp)
+        self.lengths: tuple[int, ...] = tile
+        if pair.is_clean:
+            # What the windows hold of moving is the same whatever the fixed image has there.
+            reach = np.array(pair.reach)
+            self.lowest = np.maximum(whole.min(axis=1) - 1, -reach)
+            highest = np.minimum(whole.max(axis=1) + 1, reach)
+            self.lengths = tuple((np.array(tile) + highest - self.lowest).tolist())
+            at = tuple((self.lowest + reach).tolist())
+            self.means = self._dense(pair.known[1], at, pair.terms, at, self.lengths)
+            self.squares = self._dense(pair.known[1], at, pair.squares, at, self.lengths)
+            # No sample is missing: what windows weigh, and hold of fixed, is so at all shifts.
+            ones = np.ones((1, *pair.fixed.shape), np.float32)
+            self.mean = self._dense(pair.fixed, (0, 0, 0), ones, (0, 0, 0), tile)[0]
+            self.weight = np.full(prod(tile), prod(taps.sum() for taps in pair.window.taps))
+
+    def climb(self, pixels: Integers, whole: Integers, offset: Numbers) -> Numbers:
+        """Climb from offsets, shape (3, pixels), to whole-pixel shifts; return the maxima."""
+        out = np.empty_like(offset)
+        span = tuple(2 * r + 1 for r in self.pair.reach)
+        reach = np.array(self.pair.reach)[:, np.newaxis]
+        codes = np.ravel_multi_index(tuple(whole + reach), span)
+        _, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        many = counts * self.sides >= DENSE * prod(self.tile)
+        for kind in np.flatnonzero(many):
+            group = np.flatnonzero(inverse == kind)
+            out[:, group] = self._climb_together(
+                pixels[:, group], whole[:, group[0]], offset[:, group]
             )
-            return out.reshape(len(terms), -1)
+        rest = np.flatnonzero(~many[inverse])
+        if rest.size:
+            out[:, rest] = self._climb_apart(pixels[:, rest], whole[:, rest], offset[:, rest])
+        return out
 
-        cross = sums(self.fixed, self.terms)
-        mean, weight = sums(self.fixed, in_moving[np.newaxis]), sums(in_fixed, in_moving[np.newaxis])
-        here = np.ravel_multi_index(tuple((pixels - first).T), lengths)
-        if shared is None:
-            means, squares = sums(in_fixed, self.terms), sums(in_fixed, self.squares)
-            there = here
+    def _climb_together(self, pixels: Integers, whole: Integers, offset: Numbers) -> Numbers:
+        pair, tile, start = self.pair, self.tile, (0, 0, 0)
+        at = tuple((whole + np.array(pair.reach)).tolist())
+        here = np.ravel_multi_index(tuple(pixels), tile)
+        cross = self._dense(pair.fixed, start, pair.terms, at, tile)
+        if pair.is_clean:
+            there = np.ravel_multi_index(
+                tuple(pixels + (whole - self.lowest)[:, np.newaxis]), self.lengths
+            )
+            of_moving = self.means, self.squares, self.weight, self.mean
         else:
-            means, squares = shared.means, shared.squares
-            there = shared.place(pixels + np.array(whole))
-        places = np.stack([here, there], axis=1)
-        series = window.series
-        at_top = np.empty((8, len(pixels)))
+            in_fixed, in_moving = pair.known[0], pair.known[1][np.newaxis]
+            there = here
+            of_moving = (
+                self._dense(in_fixed, start, pair.terms, at, tile),
+                self._dense(in_fixed, start, pair.squares, at, tile),
+                self._dense(in_fixed, start, in_moving, at, tile)[0],
+                self._dense(pair.fixed, start, in_moving, at, tile)[0],
+            )
+        return self._maxima(cross, of_moving, here, there, offset)
+
+    def _climb_apart(self, pixels: Integers, whole: Integers, offset: Numbers) -> Numbers:
+        pair = self.pair
+        here = np.arange(pixels.shape[1])
+        at = pixels + whole + np.array(pair.reach)[:, np.newaxis]
+        starts = np.ascontiguousarray(pixels.T), np.ascontiguousarray(at.T)
+        cross = self._sparse(pair.fixed, pair.terms, *starts)
+        if pair.is_clean:
+            place = np.ravel_multi_index(tuple(pixels), self.tile)
+            there = np.ravel_multi_index(
+                tuple(pixels + whole - self.lowest[:, np.newaxis]), self.lengths
+            )
+            of_moving = self.means, self.squares, self.weight[place], self.mean[place]
+        else:
+            in_fixed, in_moving = pair.known[0], pair.known[1][np.newaxis]
+            there = here
+            of_moving = (
+                self._sparse(in_fixed, pair.terms, *starts),
+                self._sparse(in_fixed, pair.squares, *starts),
+                self._sparse(in_fixed, in_moving, *starts)[0],
+                self._sparse(pair.fixed, in_moving, *starts)[0],
+            )
+        return self._maxima(cross, of_moving, here, there, offset)
+
+    def _maxima(
+        self,
+        cross: Numbers,
+        of_moving: tuple[Numbers, Numbers, Numbers, Numbers],
+        here: Integers,
+        there: Integers,
+        offset: Numbers,
+    ) -> Numbers:
+        series = self.pair.window.series
         found = np.ascontiguousarray(offset)
+        at_top = np.empty((8, len(here)))
+        places = np.stack([here, there], axis=1)
         find_maxima(
-            cross, means, squares, weight[0], mean[0], places,
-            series.powers, series.products, series.steps, found, at_top,
-        )  # fmt: skip
+            cross, *of_moving, places, series.powers, series.products, series.steps, found, at_top
+        )
         return found
 
-    def _moments_of_moving(self, centre: Numbers) -> _Moments:
-        """Return the window sums of moving alone, wherever the shifts bring a window."""
-        lowest, highest = (edge(axis=1).astype(int) for edge in (centre.min, centre.max))
-        tile = [n - 2 * r for n, r in zip(self.fixed.shape, self.window.radius, strict=True)]
-        lengths = tuple((np.array(tile) + highest - lowest).tolist())
-        at = tuple((lowest + np.array(self.reach)).tolist())
-        in_moving = self.known[1]
-        sums = []
-        for terms in (self.terms, self.squares):
-            out = np.empty((len(terms), *lengths))
-            sum_products(
-                in_moving, at, terms, at, lengths, self.window.taps, self.window.box, out
-            )
-            sums.append(out.reshape(len(terms), -1))
-        return _Moments(lowest, lengths, *sums)
+    def _dense(
+        self, factor: Values, at: Triple, terms: Values, there: Triple, lengths: tuple[int, ...]
+    ) -> Numbers:
+        window = self.pair.window
+        out = np.empty((len(terms), *lengths))
+        sum_products(factor, at, terms, there, lengths, window.taps, window.box, out)
+        return out.reshape(len(terms), -1)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Moments:
-    """Window sums of the Taylor images of moving and of its square."""
-
-    first: Integers  # the pixel they begin at
-    lengths: tuple[int, ...]
-    means: Numbers
-    squares: Numbers
-
-    def place(self, pixels: Integers) -> Integers:
-        """Return where pixels are."""
-        return np.ravel_multi_index(tuple((pixels - self.first).T), self.lengths)
+    def _sparse(self, factor: Values, terms: Values, at: Integers, there: Integers) -> Numbers:
+        together = np.ascontiguousarray(np.moveaxis(terms, 0, -1))
+        out = np.empty((len(terms), len(at)))
+        sum_products_at(factor, at, together, there, self.pair.window.taps, out)
+        return out
 
 
 def taylor_images(samples: Values, exponents: Integers) -> Values:
@@ -321,20 +385,24 @@ def taylor_images(samples: Values, exponents: Integers) -> Values:
     array of float32, shape (terms, z', y', x')
         Without the `REACH` samples at either end of each axis longer than 1 sample.
     """
-    done: dict[tuple[int, ...], Values] = {(): np.ascontiguousarray(samples, np.float32)}
-    for axis in range(3):
-        stride = prod(samples.shape[axis + 1 :])
-        wanted = sorted({tuple(e[: axis + 1]) for e in exponents.tolist()})
-        if samples.shape[axis] == 1:
-            done = {e: done[e[:-1]] for e in wanted}
-            continue
-        before, done = done, {}
-        for e in wanted:
-            done[e] = np.zeros_like(samples, np.float32)
-            source = before[e[:-1]].reshape(-1)
-            correlate(source, done[e].reshape(-1), stride, derivative_taps(e[-1]))
     inner = tuple(slice(REACH, n - REACH) if n > 1 else slice(None) for n in samples.shape)
-    return np.stack([done[tuple(e)][inner] for e in exponents.tolist()])
+    terms = np.empty((len(exponents), *samples[inner].shape), np.float32)
+    room = np.zeros((3, samples.size), np.float32)
+    before: tuple[int, ...] = ()
+    order = np.lexsort(exponents.T[::-1])  # so that what terms have in common is done once
+    for k in order.tolist():
+        e = tuple(exponents[k].tolist())
+        source = samples.reshape(-1)
+        for axis in range(3):
+            if samples.shape[axis] == 1:
+                continue
+            if e[: axis + 1] != before[: axis + 1]:
+                stride = prod(samples.shape[axis + 1 :])
+                correlate(source, room[axis], stride, derivative_taps(e[axis]))
+            source = room[axis]
+        terms[k] = source.reshape(samples.shape)[inner]
+        before = e
+    return terms
 
 
 def _smooth(
@@ -346,7 +414,7 @@ def _smooth(
     shape: tuple[int, ...],
     exponents: Integers,
 ) -> tuple[Values, Values]:
-    """Read the windows of a tile; return Taylor images, 0 where invalid, and where valid, 1."""
+    """Read the windows of a tile; return Taylor images and what samples count."""
     unused = 3 - window.windowed
     grow = [r + b + MARGIN if r else 0 for r, b in zip(window.radius, beyond, strict=True)]
     grow = [0] * (len(tile) - window.windowed) + grow[unused:]
@@ -354,15 +422,17 @@ def _smooth(
     samples, valid = _read(pieces, mask, box, shape)
     lengths = (*(1,) * unused, *lengths_of(box)[-window.windowed :])
     samples, valid = samples.reshape(lengths), valid.reshape(lengths)
+    weight = valid.astype(np.float32)
     if not valid.all():
         samples = _fill(samples, valid)
+        smoothed = scipy.ndimage.gaussian_filter(
+            weight, [SMOOTHING if n > 1 else 0 for n in lengths], mode="constant", radius=REACH
+        )
+        weight *= smoothed**TRUST
     inner = tuple(slice(FILL_REACH, n - FILL_REACH) if n > 1 else slice(None) for n in lengths)
-    terms = taylor_images(samples[inner], exponents)
+    terms = taylor_images(np.ascontiguousarray(samples[inner]), exponents)
     kept = tuple(slice(MARGIN, n - MARGIN) if n > 1 else slice(None) for n in lengths)
-    known = np.ascontiguousarray(valid[kept], np.float32)
-    if not known.all():
-        terms *= known
-    return terms, known
+    return terms, np.ascontiguousarray(weight[kept])
 
 
 def _read(
@@ -397,23 +467,15 @@ def _read_box(pieces: Pieces, box: Slices, dtype: np.dtype[Any]) -> NDArray[Any]
 
 def _fill(samples: Values, valid: Validity) -> Values:
     """Fill invalid samples in from around them, so that the next to them can be smoothed."""
-    sigma = [FILL_SIGMA if n > 1 else 0 for n in samples.shape]
-    options: dict[str, Any] = {"mode": "constant", "radius": [FILL_REACH if s else 0 for s in sigma]}
-    weight = scipy.ndimage.gaussian_filter(valid.astype(np.float32), sigma, **options)
-    total = scipy.ndimage.gaussian_filter(samples, sigma, **options)
-    around = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    return np.where(valid, samples, around)
-
-
-def _groups(centre: Numbers) -> Iterator[tuple[Triple, Integers]]:
-    """Yield each whole-pixel shift and which pixels have it."""
-    codes = np.ravel_multi_index(tuple(centre.astype(int) + MOST_SEARCH), (2 * MOST_SEARCH + 1,) * 3)
-    order = np.argsort(codes, kind="stable")
-    edges = np.flatnonzero(np.diff(codes[order])) + 1
-    for group in np.split(order, edges):
-        if group.size:
-            z, y, x = centre[:, group[0]].astype(int).tolist()
-            yield (z, y, x), group
+    filled = samples
+    for _ in range(2):  # the second time next to what was filled in the first time
+        sigma = [FILL_SIGMA if n > 1 else 0 for n in samples.shape]
+        options: dict[str, Any] = {"mode": "constant", "radius": FILL_REACH}
+        weight = scipy.ndimage.gaussian_filter(valid.astype(np.float32), sigma, **options)
+        total = scipy.ndimage.gaussian_filter(np.where(valid, filled, 0), sigma, **options)
+        around = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+        filled, valid = np.where(valid, filled, around), valid | (weight > 0)
+    return filled
 
 
 def _tiles(region: Slices, windowed: int) -> Iterator[Slices]:
