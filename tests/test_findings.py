@@ -11,7 +11,7 @@ import scipy.ndimage
 
 from napari_local_ncc import NCCParameters, confidence_map
 from napari_local_ncc.confidence import ConfidenceTally, false_discovery_threshold
-from napari_local_ncc.reports.map_summary import MapTally
+from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.shift.interpret import CLASSES, class_shares, classify
 
 BANDS = ("ncc", "confidence", "shift")

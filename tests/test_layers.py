@@ -28,7 +28,8 @@ from napari_local_ncc._napari.results.result_layer import ResultLayer
 from napari_local_ncc._napari.results.result_spec import Output, Product
 from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.image.pairing import pair_images
-from napari_local_ncc.reports.describe import describe_pairing
+from napari_local_ncc.maps.comparison import Comparison
+from napari_local_ncc.reports.describe import describe_comparison
 from napari_local_ncc.transforms.resampling import mask_on
 
 DEFAULTS = NCCParameters()
@@ -37,13 +38,13 @@ DEFAULTS = NCCParameters()
 def compare(fixed, moving, ndim=2, parameters=DEFAULTS):
     """Run a job on two layers and show its result in a viewer without a window."""
     job = Job(
-        fixed=spatial_image(fixed, ndim),
-        moving=spatial_image(moving, ndim),
-        mask=None,
+        comparison=Comparison(
+            spatial_image(fixed, ndim),
+            spatial_image(moving, ndim),
+            parameters=parameters,
+            unitless="numbers",
+        ),
         model="none",
-        registration=None,
-        parameters=parameters,
-        unitless="numbers",
         refines=False,
         compare=True,
         add_registered=False,
@@ -155,16 +156,15 @@ def test_two_volumes_of_other_origin_and_voxel_size():
     defined = np.isfinite(result.data)
     assert defined.mean() > 0.4
     assert result.data[defined].min() > 0.99
-    plan = describe_pairing(
-        spatial_image(fixed, 3), spatial_image(moving, 3), NCCParameters(radius=2)
-    )
+    images = spatial_image(fixed, 3), spatial_image(moving, 3)
+    plan = describe_comparison(Comparison(*images, parameters=NCCParameters(radius=2)))
     assert "20x30x30 at 3x2x2 mm" in plan
     assert "moving is resampled" in plan
     assert "window 5x5x5 px = 15x10x10 mm" in plan
     assert "whole image" not in plan
     large = NCCParameters(radius=(0, 15, 15))
     planes = spatial_image(fixed, 2)
-    with_large = describe_pairing(planes, planes, large)
+    with_large = describe_comparison(Comparison(planes, planes, parameters=large))
     assert "the window covers the whole image: choose a smaller one" in with_large
 
 
@@ -280,7 +280,7 @@ def test_a_plane_with_units_meets_one_without(rng):
     as_numbers = confidence_map(fixed, moving, unitless="numbers")
     assert np.nanmax(as_numbers["ncc"].compute()) < 1
     plans = [
-        describe_pairing(fixed, moving, NCCParameters(), unitless)
+        describe_comparison(Comparison(fixed, moving, unitless=unitless))
         for unitless in ("pixels", "numbers")
     ]
     assert "its pixels are taken for the other's" in plans[0]

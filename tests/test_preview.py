@@ -17,7 +17,8 @@ from napari_local_ncc._napari.layers.convert import PREVIEW, layer_grid
 from napari_local_ncc._napari.preview.view import View, visible_box
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import SpatialImage
-from napari_local_ncc.maps.region import part_of_map
+from napari_local_ncc.maps.comparison import Comparison
+from napari_local_ncc.maps.region import region_of_map
 from napari_local_ncc.parameters import NCCParameters
 
 PLUGIN = "napari-local-ncc"
@@ -82,14 +83,14 @@ def test_a_part_is_what_the_whole_map_has_there(data, weights, spatial):
     if not steps:
         box = tuple(slice(part.start, part.stop) for part in box)
     whole = np.asarray(confidence_map(fixed, moving, **options)["ncc"])[box]
-    part = part_of_map(fixed, moving, box, **options)
+    part = region_of_map(Comparison(fixed, moving, **options), box)
     np.testing.assert_allclose(np.asarray(part.data), whole, rtol=0, atol=1e-6)
 
 
 def test_a_part_knows_where_it_lies():
     fixed, moving = pair_of((6, 24, 30), (False, True, True))
     box = (slice(2, 3), slice(4, 20, 3), slice(7, 30, 5))
-    part = part_of_map(fixed, moving, box, parameters=NCCParameters())
+    part = region_of_map(Comparison(fixed, moving), box)
     assert part.grid.shape == part.data.shape == (1, 6, 5)
     np.testing.assert_allclose(part.grid.spacing, (0.5, 1.5, 2.5))
     np.testing.assert_allclose(part.grid.origin, (1, 2, 3.5))
@@ -99,7 +100,7 @@ def test_a_static_image_is_compared_with_the_frame_in_view():
     fixed, moving = pair_of((6, 24, 30), (False, True, True))
     still = fixed.frame((0,))
     box = (slice(3, 4), slice(0, 24), slice(0, 30))
-    part = part_of_map(still, moving, box, parameters=NCCParameters())
+    part = region_of_map(Comparison(still, moving), box)
     np.testing.assert_allclose(
         part.data[0], local_ncc(fixed.data[0], moving.data[3]).compute(), atol=1e-6
     )
@@ -111,7 +112,7 @@ def test_a_part_outside_moving_is_undefined():
     place[2, 3] += 10  # 20 px
     moving = moving.replace(grid=moving.grid.replace(pixel_to_world=place))
     box = (slice(0, 6), slice(0, 24), slice(0, 10))
-    part = part_of_map(fixed, moving, box, parameters=NCCParameters(radius=2))
+    part = region_of_map(Comparison(fixed, moving, parameters=NCCParameters(radius=2)), box)
     assert np.isnan(part.data).all()
 
 

@@ -15,9 +15,16 @@ from napari_local_ncc import NCCParameters, SpatialImage, local_ncc
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.maps.grouped_histogram import GroupTally, tally_frames
 from napari_local_ncc.maps.pipeline import ConfidenceMap
-from napari_local_ncc.reports.grouped_histogram import GroupTally
-from napari_local_ncc.reports.tables import frame_table, label_table, tally_frames, write_csv
+from napari_local_ncc.reports.tables import (
+    Distribution,
+    LabelRow,
+    LabelTable,
+    frame_table,
+    label_table,
+    write_csv,
+)
 
 
 def make_map(values, bands=("ncc",), **place):
@@ -82,7 +89,7 @@ def test_the_frame_table_is_each_frame_s_distribution(rng):
     tally = GroupTally()
     for tile in compute_tiles(result["ncc"]):
         tally_frames(tally, tile.location, tile.data, result.grid)
-    table = frame_table(tally, result.grid, 0.2)
+    table = frame_table(tally, result.grid, 0.2).columns()
     assert list(zip(table["t"], table["c"], strict=True)) == list(np.ndindex(2, 3))
     for row, index in enumerate(np.ndindex(2, 3)):
         frame = values[(0, *index)]
@@ -101,7 +108,7 @@ def test_the_label_table_is_each_region_s_distribution(rng):
     values[0, :10] = np.nan
     labels = rng.integers(0, 4, (30, 40)) * 100_000_000
     result = make_map(values, ("ncc", "confidence"))
-    table = label_table(result, SpatialImage.from_array(labels), threshold=0)
+    table = label_table(result, SpatialImage.from_array(labels), threshold=0).columns()
     assert table["index"] == [100_000_000, 200_000_000, 300_000_000]
     for row, label in enumerate(table["index"]):
         ncc, confidence = values[:, labels == label]
@@ -124,7 +131,7 @@ def test_labels_lie_where_they_lie_in_the_world(rng):
     labels = SpatialImage.from_array(
         coarse, spacing=1.0, origin=0.25, units=("um", "um"), axis_labels=("y", "x")
     )
-    table = label_table(result, labels)
+    table = label_table(result, labels).columns()
     assert table["index"] == [7]
     assert table["pixels"] == [3 * 4 * 4]
     np.testing.assert_allclose(table["median_ncc"], np.median(values[0, :, 2:6, 2:6]), atol=0.1)
@@ -139,8 +146,14 @@ def test_labels_lie_where_they_lie_in_the_world(rng):
 
 
 def test_csv_leaves_the_undefined_empty(tmp_path):
-    write_csv({"index": [1, 2], "median_ncc": [0.25, np.nan]}, tmp_path / "t.csv")
-    assert (tmp_path / "t.csv").read_text() == "index,median_ncc\n1,0.25\n2,\n"
+    known, unknown = (Distribution(value, value, value, 1.0, 0.0) for value in (0.25, np.nan))
+    rows = LabelRow(1, 4, known, {"gain": 0.5}), LabelRow(2, 6, unknown, {"gain": np.nan})
+    write_csv(LabelTable(("gain",), rows, 0.2), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "index,pixels,median_ncc,lower_ncc,upper_ncc,defined,above_0.2,median_gain",
+        "1,4,0.25,0.25,0.25,1,0,0.5",
+        "2,6,,,,1,0,",
+    ]
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from napari_local_ncc.progress import finish, translate
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
+    from napari_local_ncc.maps.map_summary import Summary
     from napari_local_ncc.progress import Progress
-    from napari_local_ncc.reports.map_summary import Summary
     from napari_local_ncc.transforms.registration import Registration
 
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import follow, report
-from napari_local_ncc.cli.write_map import ncc_image, summed, written
+from napari_local_ncc.progress import finish, translate
 
 
 @app.command()
@@ -20,10 +20,10 @@ def demo(
     overwrite: Annotated[bool, typer.Option(help="Replace results of an earlier run.")] = False,
 ) -> None:
     """Register and compare two real images that come with the package."""
-    from napari_local_ncc.io.writing import check_output
-    from napari_local_ncc.maps.pipeline import confidence_map
-    from napari_local_ncc.registration.door import iter_register
-    from napari_local_ncc.reports.describe import describe_pairing
+    from napari_local_ncc.io.writing import check_output, map_sink
+    from napari_local_ncc.maps.comparison import Comparison
+    from napari_local_ncc.maps.run import progress_in, run_comparison
+    from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.reports.figures import check_figure, comparison_figure
     from napari_local_ncc.sample_data import brain_slice
     from napari_local_ncc.transforms.resampling import resample
@@ -33,18 +33,20 @@ def demo(
     check_output(map_path, overwrite)
     check_figure(figure_path, overwrite)
     pair = brain_slice()
-    registration = follow(iter_register(pair.fixed, pair.moving))
-    before = confidence_map(pair.fixed, pair.moving)
-    after = confidence_map(pair.fixed, pair.moving, registration=registration)
-    tally = follow(written(after, map_path, overwrite=overwrite, workers=None))
+    comparison = Comparison(pair.fixed, pair.moving)
+    sink = map_sink(map_path, overwrite=overwrite)
+    after = follow(
+        translate(run_comparison(comparison, model="translation", sink=sink), progress_in)
+    )
+    before = finish(run_comparison(comparison))
 
-    registered = resample(pair.moving, pair.fixed.grid, registration)
+    registered = resample(pair.moving, pair.fixed.grid, after.registration)
     figure = comparison_figure(
         {"fixed": pair.fixed, "moving": pair.moving, "moving, registered": registered},
-        {"NCC before": ncc_image(before), "NCC after registration": ncc_image(after)},
+        {"NCC before": before.map.image("ncc"), "NCC after registration": after.map.image("ncc")},
     )
     figure.savefig(figure_path, dpi=150)
-    print(f"compare  {describe_pairing(pair.fixed, pair.moving, after.parameters)}")
-    report(registration, tally.lines(), before=summed(before))
+    print(f"compare  {describe_comparison(comparison)}")
+    report(after.registration, after.tally.lines(), before=before.tally.summary)
     print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
     print(f"map      {map_path}\nfigure   {figure_path}")

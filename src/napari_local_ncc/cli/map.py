@@ -21,9 +21,9 @@ from napari_local_ncc.cli.image_options import (
     laid_over,
     say_stages,
 )
-from napari_local_ncc.cli.write_map import ncc_image, written
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.progress import translate
 from napari_local_ncc.registration.engines import check_model, models
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.parameters import Interpolation
-    from napari_local_ncc.reports.tables import Table
+    from napari_local_ncc.reports.tables import FrameTable
     from napari_local_ncc.transforms.registration import Registration
 
 
@@ -154,18 +154,15 @@ def map_(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
-    from napari_local_ncc.image.pairing import pair_images
     from napari_local_ncc.image.spatial_image import parse_selection
     from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_layout, check_output
-    from napari_local_ncc.maps.pipeline import iter_confidence_map
-    from napari_local_ncc.maps.refinement import iter_refine
+    from napari_local_ncc.io.writing import check_layout, check_output, map_sink
+    from napari_local_ncc.maps.comparison import Comparison
+    from napari_local_ncc.maps.run import progress_in, run_comparison
     from napari_local_ncc.parameters import NCCParameters, check_weights
-    from napari_local_ncc.registration.door import iter_register
-    from napari_local_ncc.reports.describe import describe_pairing
+    from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.reports.figures import check_figure
-    from napari_local_ncc.reports.grouped_histogram import GroupTally
-    from napari_local_ncc.reports.tables import check_table, frame_lines, frame_table
+    from napari_local_ncc.reports.tables import check_table, frame_table
     from napari_local_ncc.transforms.files import check_transform_path
 
     files = (fixed, moving, mask, None if _is_json(transform) else transform)
@@ -218,42 +215,31 @@ def map_(
     if labels is not None:
         regions = read_image(labels, **how | AS_LABELS).with_spatial_ndim(ndim)
         regions = laid_over(regions, a.grid, stretch)
-    paired = pair_images(a, b, unitless=meaning).fixed.grid
-    applied = None if transform is None else _transform(transform, paired)
-    if applied is not None:
-        applied.check_fits(paired)
-    plan = describe_pairing(a, b, parameters, meaning, model=register, registration=applied)
-    check_layout(output, paired, parameters)
+    comparison = Comparison(a, b, allowed, parameters, unitless=meaning)
+    if transform is not None:
+        comparison = comparison.with_registration(_transform(transform, comparison.grid))
+    plan = describe_comparison(comparison, model=register)
+    check_layout(output, comparison.grid, parameters)
     say(plan)
-    if register != UNREGISTERED:
-        applied = follow(
-            iter_register(
-                a,
-                b,
-                model=register,
-                mask=allowed,
-                unitless=meaning,
-                metric=metric,
-                initial=initial,
-                keep_doubtful=keep_doubtful,
-            )
-        )
-    images: dict[str, Any] = {"fixed": a, "moving": b, "mask": allowed, "unitless": meaning}
-    refined = None
-    if refine:
-        refined = follow(iter_refine(**images, parameters=parameters, registration=applied))
-        applied = refined.registration
-    result = follow(iter_confidence_map(**images, parameters=parameters, registration=applied))
-    is_series = bool(result.grid.series_shape)
-    frames = GroupTally() if is_series or table is not None else None
-    tally = follow(written(result, output, overwrite=overwrite, workers=workers, frames=frames))
+    is_series = bool(comparison.grid.series_shape)
+    run = run_comparison(
+        comparison,
+        model=register,
+        refine=refine,
+        options={"metric": metric, "initial": initial, "keep_doubtful": keep_doubtful},
+        sink=map_sink(output, overwrite=overwrite),
+        by_frame=is_series or table is not None,
+        workers=workers,
+    )
+    result = follow(translate(run, progress_in))
     print(f"compare  {plan}")
-    if refined is not None:
-        print(f"refine   {refined}")
-    report(applied if register != UNREGISTERED else None, tally.lines(fdr))
-    by_frame = {} if frames is None else frame_table(frames, result.grid)
-    for line in frame_lines(by_frame) if is_series else []:
-        print(f"frame    {line}")
+    if result.refinement is not None:
+        print(f"refine   {result.refinement}")
+    report(result.registration if register != UNREGISTERED else None, result.tally.lines(fdr))
+    if result.frames is not None:
+        by_frame = frame_table(result.frames, result.map.grid)
+        for line in by_frame.lines() if is_series else []:
+            print(f"frame    {line}")
     print(f"map      {output}")
     if table is not None:
         _write_table(table, by_frame, output, regions)
@@ -302,7 +288,9 @@ def _placed(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
     return image.replace(grid=place)
 
 
-def _write_table(path: Path, by_frame: Table, map_path: Path, regions: SpatialImage | None) -> None:
+def _write_table(
+    path: Path, by_frame: FrameTable, map_path: Path, regions: SpatialImage | None
+) -> None:
     """Write the table by frame, or by region of the map, which is read back."""
     from napari_local_ncc.io.writing import read_map
     from napari_local_ncc.reports.tables import iter_label_table, write_csv
@@ -318,6 +306,6 @@ def _plot(path: Path, fixed: SpatialImage, moving: SpatialImage, map_path: Path)
     from napari_local_ncc.io.writing import read_map
     from napari_local_ncc.reports.figures import comparison_figure
 
-    written = ncc_image(read_map(map_path))
+    written = read_map(map_path).image("ncc")
     figure = comparison_figure({"fixed": fixed, "moving": moving}, {"local NCC": written})
     figure.savefig(path, dpi=150)

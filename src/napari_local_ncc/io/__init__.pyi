@@ -8,5 +8,6 @@ from .writing import check_layout as check_layout
 from .writing import check_output as check_output
 from .writing import is_map as is_map
 from .writing import iter_write_map as iter_write_map
+from .writing import map_sink as map_sink
 from .writing import read_map as read_map
 from .writing import write_map as write_map

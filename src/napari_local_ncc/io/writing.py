@@ -96,22 +96,45 @@ def write_map(
     OSError
         If the folder does not exist or cannot be written to.
     """
-    target = check_output(path, overwrite)
-    check_space(target, confidence_map.bands.nbytes)
-    with replacing(target) as partial:
-        yield from _write_tiles(confidence_map, partial, workers)
-    return target
+    tiles = compute_tiles(confidence_map.bands, workers=workers)
+    with map_sink(path, overwrite=overwrite)(confidence_map) as pixels, closing(tiles):
+        for tile in tiles:
+            pixels[tile.location] = tile.data
+            yield tile
+    return Path(path)
 
 
 iter_write_map = write_map.steps
 
 
-def _write_tiles(confidence_map: ConfidenceMap, path: Path, workers: int | None) -> Iterator[Tile]:
-    tiles = compute_tiles(confidence_map.bands, workers=workers)
-    with _format(path).create(confidence_map, path) as pixels, closing(tiles):
-        for tile in tiles:
-            pixels[tile.location] = tile.data
-            yield tile
+def map_sink(
+    path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Callable[[ConfidenceMap], AbstractContextManager[Any]]:
+    """Return what takes the tiles of a map into a file, for `run_comparison`.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for `write_map`.
+
+    Returns
+    -------
+    callable
+        A map to a context that takes its tiles by item assignment, shape (bands, ...). The
+        file is complete once that closes without an error; otherwise it is what it was.
+    """
+
+    @contextmanager
+    def opened(confidence_map: ConfidenceMap) -> Iterator[Any]:
+        target = check_output(path, overwrite)
+        check_space(target, confidence_map.bands.nbytes)
+        with (
+            replacing(target) as partial,
+            _format(partial).create(confidence_map, partial) as pixels,
+        ):
+            yield pixels
+
+    return opened
 
 
 def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.kind import Kind
-from napari_local_ncc.maps.pipeline import DEFAULTS, confidence_map
-from napari_local_ncc.progress import Progress, Step, stepwise
+from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
+from napari_local_ncc.maps.pipeline import map_of
+from napari_local_ncc.progress import Progress, Step, finish, stepwise
 from napari_local_ncc.shift.interpret import coherence, smoothed_shift
 from napari_local_ncc.transforms.registration import Registration
 
@@ -131,13 +132,23 @@ def refine(
     as long as neighbouring windows move alike, which those of unrelated images do not. The
     bands of a map are held in memory, those of all frames.
     """
-    looked_at = parameters.replace(bands=("ncc", "shift"))
-    best, rounds, known = registration, list[Round](), None
-    tried, ending = registration, ""
+    comparison = Comparison(fixed, moving, mask, parameters, registration, unitless)
+    return (yield from refinement_of(comparison, cancelled=cancelled))
+
+
+iter_refine = refine.steps
+
+
+def refinement_of(
+    comparison: Comparison, *, cancelled: threading.Event | None = None
+) -> Generator[Progress, None, Refinement]:
+    """Refine the registration of a comparison; yield and return as `iter_refine` does."""
+    looked_at = comparison.parameters.replace(bands=("ncc", "shift"))
+    comparison = comparison.with_parameters(looked_at)
+    best, rounds, known = comparison.registration, list[Round](), None
+    tried, ending = best, ""
     while not ending:
-        result = confidence_map(
-            fixed, moving, parameters=looked_at, registration=tried, mask=mask, unitless=unitless
-        )
+        result = finish(map_of(comparison.with_registration(tried)))
         ncc, *shift = yield from _computed(result.bands, len(rounds), cancelled)
         if known is not None and not _rise(known, ncc) >= LEAST_RISE:
             ending = "the map got no better"
@@ -154,9 +165,6 @@ def refine(
         else:
             tried = _displaced(best, np.stack(shift), result.grid, looked_at)
     return Refinement(best, tuple(rounds), ending)
-
-
-iter_refine = refine.steps
 
 
 def _computed(

@@ -9,12 +9,9 @@ import dask
 import numpy as np
 
 from napari_local_ncc.confidence.samples import effective_samples, margin
-from napari_local_ncc.image.pairing import pair_images
-from napari_local_ncc.image.spatial_image import as_spatial_image
-from napari_local_ncc.maps.pipeline import DEFAULTS
+from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
 from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.shift.dispatch import local_shift, shift_depth
-from napari_local_ncc.transforms.resampling import mask_on, resample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_local_ncc.geometry.grid import Grid
-    from napari_local_ncc.image.pairing import Pair, Unitless
+    from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.transforms.registration import Registration
@@ -114,16 +111,20 @@ def window_pair(
     ValueError
         If the images cannot be paired, or a radius does not fit.
     """
-    fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
-    pair = pair_images(fixed, moving, unitless=unitless)
-    grid = pair.fixed.grid
+    comparison = Comparison(fixed, moving, mask, parameters, registration, unitless)
+    return windows_at(comparison, index)
+
+
+def windows_at(comparison: Comparison, index: Sequence[int]) -> WindowPair:
+    """Read the two windows of a comparison around one pixel; see `window_pair`."""
+    grid, parameters = comparison.grid, comparison.parameters
     if len(index) != grid.ndim or not all(
         0 <= i < n for i, n in zip(index, grid.shape, strict=True)
     ):
         raise IndexError(f"there is no pixel {tuple(index)} in a map of shape {grid.shape}")
     series = len(grid.series_shape)
-    region = _region(pair, tuple(index), parameters, registration, mask)
-    radius = parameters.radius_on(grid)[series:]
+    region = _region(comparison, tuple(index))
+    radius = comparison.radius[series:]
     window: dict[str, Any] = {
         "radius": radius,
         "weights": parameters.weights,
@@ -173,38 +174,22 @@ class _Region:
     grid: Grid
 
 
-def _region(
-    pair: Pair,
-    index: tuple[int, ...],
-    parameters: NCCParameters,
-    registration: Registration | None,
-    mask: SpatialImage | ArrayLike | da.Array | None,
-) -> _Region:
+def _region(comparison: Comparison, index: tuple[int, ...]) -> _Region:
     """Read both images around a pixel, as the map reads them."""
-    grid = pair.fixed.grid
-    radius, search = parameters.radius_on(grid), parameters.search_on(grid)
+    grid, radius = comparison.grid, comparison.radius
+    search = comparison.parameters.search_on(grid)
     reach = map(max, zip(margin(radius), shift_depth(radius, search), strict=True))
     box = tuple(
         slice(max(i - r, 0), min(i + r + 1, n))
         for i, r, n in zip(index, reach, grid.shape, strict=True)
     )
-    series = len(grid.series_shape)
-    frame, near = box[:series], pair.fixed.crop(box)
-    everywhere = (slice(None),) * grid.spatial_ndim
-    registered = resample(
-        pair.moving.crop((*frame, *everywhere)),
-        near.grid,
-        None if registration is None else registration.frames(frame),
-        interpolation=parameters.interpolation,
-    )
-    allowed = np.True_ if mask is None else mask_on(mask, pair.fixed)[box]
     # napari's cache of dask results must not see a computation of another thread
-    samples = dask.compute(
-        near.data, registered.data, allowed, scheduler="synchronous", callbacks=[]
-    )
-    ours, theirs, usable = (np.broadcast_to(a, near.grid.shape)[(0,) * series] for a in samples)
+    samples = dask.compute(*comparison.images_in(box), scheduler="synchronous", callbacks=[])
+    series = len(grid.series_shape)
+    ours, theirs, *masks = (array[(0,) * series] for array in samples)
+    usable = masks[0] if masks else np.ones(ours.shape, bool)
     centre = tuple(i - part.start for i, part in zip(index, box, strict=True))[series:]
-    return _Region(ours, theirs, usable, centre, near.grid.space())
+    return _Region(ours, theirs, usable, centre, grid.crop(box).space())
 
 
 def _taps(

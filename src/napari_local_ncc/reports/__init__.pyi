@@ -1,7 +1,5 @@
-from .describe import describe_pairing as describe_pairing
+from .describe import describe_comparison as describe_comparison
 from .describe import describe_registration as describe_registration
-from .map_summary import MapTally as MapTally
-from .map_summary import Summary as Summary
 from .recipe import as_command_line as as_command_line
 from .recipe import as_python as as_python
 from .tables import frame_table as frame_table

@@ -6,15 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
 
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_pixel_offset
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
-from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.maps.bands import KINDS, bands_on
-from napari_local_ncc.maps.pipeline import check_overlap, overlap_of
 from napari_local_ncc.transforms.report import AGREEMENT_RADIUS
 
 if TYPE_CHECKING:
@@ -23,30 +20,21 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.report import FrameReport
 
 
-def describe_pairing(
-    fixed: SpatialImage,
-    moving: SpatialImage,
-    parameters: NCCParameters,
-    unitless: Unitless | None = None,
-    *,
-    model: str = UNREGISTERED,
-    registration: Registration | None = None,
-) -> str:
+def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) -> str:
     """Say in one line what will be compared, and what is assumed, before it is computed.
 
     Parameters
     ----------
-    fixed, moving, parameters, unitless
-        As for `napari_local_ncc.confidence_map`.
-    model : str, default "none"
+    comparison : Comparison
+        What will be compared; its registration will be applied.
+    model : str, default UNREGISTERED
         As for `napari_local_ncc.register`, which will come first.
-    registration : Registration, optional
-        A transform that will be applied.
 
     Returns
     -------
@@ -57,17 +45,18 @@ def describe_pairing(
     Raises
     ------
     ValueError
-        If the images cannot be paired.
+        If the images do not overlap and nothing will move them, or a radius does not fit.
     """
-    pair = pair_images(fixed, moving, unitless=unitless)
-    grid, space = pair.fixed.grid, pair.fixed.grid.space()
+    fixed, moving, parameters = comparison.fixed, comparison.moving, comparison.parameters
+    grid, space, registration = comparison.grid, comparison.grid.space(), comparison.registration
+    if model == UNREGISTERED and registration is None:
+        comparison.check_overlap()
+    share = comparison.overlap
     count = len(bands_on(parameters, grid))
-    moves = model != UNREGISTERED or registration is not None
-    share = overlap_of(pair) if moves else check_overlap(pair)
-    to_moving = invert_affine(pair.moving.grid.space().pixel_to_world) @ space.pixel_to_world
+    moving_space = comparison.pair.moving.grid.space()
+    to_moving = invert_affine(moving_space.pixel_to_world) @ space.pixel_to_world
     aligned = whole_pixel_offset(to_moving, space.shape) is not None
     if registration is not None:
-        share = overlap_of(pair, registration)
         how = [f"moving is resampled by a {registration.model}", f"overlap {share:.0%}"]
     elif model == UNREGISTERED:
         how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {share:.0%}"]
@@ -76,10 +65,10 @@ def describe_pairing(
     return "; ".join(
         [
             f"fixed {_size(fixed.grid)}, moving {_size(moving.grid)}",
-            *_unit_notes(fixed, moving, unitless),
+            *_unit_notes(fixed, moving, comparison.unitless),
             *how,
-            f"window {_window(parameters.radius_on(grid), grid)}",
-            *_reach(parameters.radius_on(grid), grid),
+            f"window {_window(comparison.radius, grid)}",
+            *_reach(comparison.radius, grid),
             *_frames(grid),
             *_beside(parameters, grid),
             f"output {4 * count * math.prod(grid.shape) / 1e6:.3g} MB",
@@ -194,11 +183,13 @@ def _bending(registration: Registration) -> list[str]:
 
 def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
     """Say by how much transforms rotate and scale (the range, for a series)."""
+    from scipy.linalg import polar
+
     ndim = matrices.shape[-1] - 1
     in_one_unit = np.array([unit_factor(unit, units[-1]) for unit in units])
     angles, scales = [], []
     for linear in matrices[:, :-1, :-1] * in_one_unit[:, np.newaxis] / in_one_unit:
-        rotation, _ = scipy.linalg.polar(linear)
+        rotation, _ = polar(linear)
         cosine = (np.trace(rotation) - (ndim - 2)) / 2
         sign = np.sign(rotation[1, 0]) if ndim == 2 else 1.0
         angles.append(sign * np.degrees(np.arccos(np.clip(cosine, -1, 1))))

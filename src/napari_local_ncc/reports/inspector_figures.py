@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.reports.figures import ncc_colormap
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.maps.window import WindowPair
-    from napari_local_ncc.reports.tables import Table
+    from napari_local_ncc.reports.tables import FrameTable
 
 ACCENT = "#e8853a"
 SECOND = "#4f9fe0"
@@ -142,31 +143,30 @@ def draw_histogram(
     return line
 
 
-def draw_frames(figure: Figure, table: Table, label: str) -> None:
+def draw_frames(figure: Figure, table: FrameTable) -> None:
     """Draw the median and the quartiles of every frame, and the shares below them.
 
     Parameters
     ----------
     figure : Figure
         What to draw on; it is empty.
-    table : dict of str to list
-        Of `napari_local_ncc.reports.tables.frame_table`, in the order of its rows.
-    label : str
-        What the frames are counted along.
+    table : FrameTable
+        What to draw, in the order of its rows.
     """
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    frames = np.arange(len(table["median_ncc"]))
-    upper.fill_between(frames, table["lower_ncc"], table["upper_ncc"], color=SECOND, alpha=0.35)
-    upper.plot(frames, table["median_ncc"], color=SECOND, marker=".", label="median")
+    rows = [row.ncc for row in table.rows]
+    frames = np.arange(len(rows))
+    quartiles = [row.lower for row in rows], [row.upper for row in rows]
+    upper.fill_between(frames, *quartiles, color=SECOND, alpha=0.35)
+    upper.plot(frames, [row.median for row in rows], color=SECOND, marker=".", label="median")
     upper.set_ylim(-1.05, 1.05)
     upper.set_ylabel("ncc, quartiles")
-    above = list(table)[-1]
-    lower.plot(frames, table["defined"], color=SECOND, marker=".", label="defined")
-    text = f"≥ {above.removeprefix('above_')}"
-    lower.plot(frames, table[above], color=ACCENT, marker=".", label=text)
+    lower.plot(frames, [row.defined for row in rows], color=SECOND, marker=".", label="defined")
+    text = f"≥ {table.threshold:g}"
+    lower.plot(frames, [row.above for row in rows], color=ACCENT, marker=".", label=text)
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("share")
-    lower.set_xlabel(label)
+    lower.set_xlabel(axis_name(table.axes[0]))
     lower.xaxis.set_major_locator(_whole_numbers())
     lower.legend(loc="best")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -13,71 +13,181 @@ from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.writing import check_free
+from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
-from napari_local_ncc.reports.grouped_histogram import GroupTally
 from napari_local_ncc.transforms.resampling import labels_on
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
-Table = dict[str, list[Any]]
-
 THRESHOLD = 0.5
-DISTRIBUTION = ("median_ncc", "lower_ncc", "upper_ncc", "defined", "above")
 
 
-def tally_frames(
-    tally: GroupTally, location: tuple[slice, ...], values: NDArray[Any], grid: Grid
-) -> None:
-    """Count a tile of one band frame by frame.
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """The NCC of some pixels in numbers.
 
     Parameters
     ----------
-    tally : GroupTally
-        Where to count; the groups are the frames, in the order of the map's axes.
-    location : tuple of slice
-        Where the tile lies on `grid`.
-    values : ndarray
-        Its values.
-    grid : Grid
-        The map's grid.
+    median, lower, upper : float
+        Quartiles over the defined pixels, to 1e-4; NaN where there are none.
+    defined : float
+        Share of the pixels that are defined.
+    above : float
+        Share of the defined pixels that reach the table's threshold; NaN where none is.
     """
-    frames = np.arange(math.prod(grid.series_shape)).reshape(grid.series_shape)
-    groups = frames[location[: frames.ndim]]
-    tally.add(groups.reshape(groups.shape + (1,) * grid.spatial_ndim), values)
+
+    median: float
+    lower: float
+    upper: float
+    defined: float
+    above: float
 
 
-def frame_lines(table: Table) -> list[str]:
-    """Say what `frame_table` found, a line for each frame."""
-    labels = list(table)[: -len(DISTRIBUTION)]
-    above = list(table)[-1]
-    lines = []
-    for row in range(len(table["median_ncc"])):
-        frame = " ".join(f"{axis_name(label)}={table[label][row]}" for label in labels)
-        if not table["defined"][row]:
-            lines.append(f"{frame} no pixel is defined")
-            continue
-        lower, median, upper, share = (
-            table[name][row] for name in ("lower_ncc", "median_ncc", "upper_ncc", above)
-        )
-        lines.append(
-            f"{frame} median {median:.3f}, quartiles {lower:.3f} to {upper:.3f}, "
-            f"{table['defined'][row]:.1%} of pixels defined, "
-            f"{share:.1%} of these at or above {above.removeprefix('above_')}"
-        )
-    return lines
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """A frame of a series.
+
+    Parameters
+    ----------
+    frame : tuple of int
+        Its index along the independent axes, from 0.
+    ncc : Distribution
+        Of its pixels.
+    """
+
+    frame: tuple[int, ...]
+    ncc: Distribution
 
 
-def frame_table(tally: GroupTally, grid: Grid, threshold: float = THRESHOLD) -> Table:
-    """Make the table of a series: one row per frame, one row in all for a single frame.
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """A region of a segmentation.
+
+    Parameters
+    ----------
+    label : int
+        Its number.
+    pixels : int
+        How many it has.
+    ncc : Distribution
+        Of its pixels.
+    medians : dict of str to float
+        Of the other bands, by name; NaN where nothing is defined.
+    """
+
+    label: int
+    pixels: int
+    ncc: Distribution
+    medians: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """A map frame by frame: one row per frame, one in all for a single frame.
+
+    Parameters
+    ----------
+    axes : tuple of str
+        Names of the independent axes.
+    rows : tuple of FrameRow
+        In the order of the map's axes.
+    threshold : float
+        For `Distribution.above`.
+    """
+
+    axes: tuple[str, ...]
+    rows: tuple[FrameRow, ...]
+    threshold: float = THRESHOLD
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table by column, as a file or napari holds it.
+
+        Returns
+        -------
+        dict of str to list
+            One column per independent axis (indices, from 0), and `median_ncc`, `lower_ncc`,
+            `upper_ncc` (quartiles), `defined` (share of the pixels) and `above_<threshold>`
+            (share of the defined pixels).
+        """
+        frames = {axis: [row.frame[k] for row in self.rows] for k, axis in enumerate(self.axes)}
+        return frames | _columns([row.ncc for row in self.rows], self.threshold)
+
+    def lines(self) -> list[str]:
+        """Say what the table holds, a line for each frame."""
+        lines = []
+        for row in self.rows:
+            places = zip(self.axes, row.frame, strict=True)
+            frame = " ".join(f"{axis_name(axis)}={k}" for axis, k in places)
+            lines.append(f"{frame} {_text(row.ncc, self.threshold)}".lstrip())
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """A map region by region of a segmentation.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        The other bands of the map.
+    rows : tuple of LabelRow
+        In the order of the labels.
+    threshold : float
+        For `Distribution.above`.
+    """
+
+    bands: tuple[str, ...]
+    rows: tuple[LabelRow, ...]
+    threshold: float = THRESHOLD
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table by column, as a file or napari's `features` hold it.
+
+        Returns
+        -------
+        dict of str to list
+            `index` (the label), `pixels`, `median_ncc`, `lower_ncc`, `upper_ncc`, `defined`
+            (share of the pixels), `above_<threshold>` (share of the defined pixels), and
+            `median_<band>` for the other bands.
+        """
+        first = {
+            "index": [row.label for row in self.rows],
+            "pixels": [row.pixels for row in self.rows],
+        }
+        medians = {
+            f"median_{band}": [row.medians[band] for row in self.rows] for band in self.bands
+        }
+        return first | _columns([row.ncc for row in self.rows], self.threshold) | medians
+
+
+def _columns(distributions: list[Distribution], threshold: float) -> dict[str, list[float]]:
+    return {
+        "median_ncc": [each.median for each in distributions],
+        "lower_ncc": [each.lower for each in distributions],
+        "upper_ncc": [each.upper for each in distributions],
+        "defined": [each.defined for each in distributions],
+        f"above_{threshold:g}": [each.above for each in distributions],
+    }
+
+
+def _text(ncc: Distribution, threshold: float) -> str:
+    if not ncc.defined:
+        return "no pixel is defined"
+    return (
+        f"median {ncc.median:.3f}, quartiles {ncc.lower:.3f} to {ncc.upper:.3f}, "
+        f"{ncc.defined:.1%} of pixels defined, {ncc.above:.1%} of these at or above {threshold:g}"
+    )
+
+
+def frame_table(tally: GroupTally, grid: Grid, threshold: float = THRESHOLD) -> FrameTable:
+    """Make the table of a series from its values.
 
     Parameters
     ----------
@@ -87,34 +197,25 @@ def frame_table(tally: GroupTally, grid: Grid, threshold: float = THRESHOLD) -> 
         The map's grid.
     threshold : float, default 0.5
         For the share of the defined pixels that reach it.
-
-    Returns
-    -------
-    dict of str to list
-        One column per independent axis (indices, from 0), and `median_ncc`, `lower_ncc`,
-        `upper_ncc` (quartiles), `defined` (share of the pixels) and `above_<threshold>`
-        (share of the defined pixels).
     """
-    series = len(grid.series_shape)
-    index = np.unravel_index(tally.groups, grid.series_shape) if series else ()
-    columns = {
-        label: places.tolist() for label, places in zip(grid.axis_labels, index, strict=False)
-    }
-    return columns | _distribution(tally, threshold)
+    series = grid.series_shape
+    rows = [
+        FrameRow(tuple(int(k) for k in np.unravel_index(group, series)) if series else (), ncc)
+        for group, ncc in zip(tally.groups, _distributions(tally, threshold), strict=True)
+    ]
+    return FrameTable(grid.axis_labels[: len(series)], tuple(rows), threshold)
 
 
-def _distribution(tally: GroupTally, threshold: float) -> Table:
-    *names, above = DISTRIBUTION
-    columns = [tally.quantile(0.5), tally.quantile(0.25), tally.quantile(0.75), tally.defined]
-    columns.append(tally.share_above(threshold))
-    names.append(f"{above}_{threshold:g}")
-    return {name: column.tolist() for name, column in zip(names, columns, strict=True)}
+def _distributions(tally: GroupTally, threshold: float) -> list[Distribution]:
+    columns = [tally.quantile(share) for share in (0.5, 0.25, 0.75)]
+    columns += [tally.defined, tally.share_above(threshold)]
+    return [Distribution(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 @stepwise
 def label_table(
     result: ConfidenceMap, labels: SpatialImage, *, threshold: float = THRESHOLD
-) -> Generator[Progress, None, Table]:
+) -> Generator[Progress, None, LabelTable]:
     """Summarise a map in each region of a segmentation.
 
     `iter_label_table` does the same tile by tile: it yields `Progress`, and closing it cancels.
@@ -131,10 +232,8 @@ def label_table(
 
     Returns
     -------
-    dict of str to list
-        One row per label: `index` (the label, as napari's `features` name it), `pixels`,
-        `median_ncc`, `lower_ncc`, `upper_ncc`, `defined` (valid share), `above_<threshold>`
-        and `median_<band>` for the other bands. NaN where nothing is defined.
+    LabelTable
+        A row per label.
 
     Raises
     ------
@@ -156,10 +255,16 @@ def label_table(
             tallies[band].add(tile.data[0][inside], values[inside])
         yield Progress(Step.TABULATE, tile.done, tile.total)
     ncc = tallies.pop("ncc")
-    table: Table = {"index": ncc.groups.tolist(), "pixels": ncc.pixels.tolist()}
-    table |= _distribution(ncc, threshold)
-    medians = {f"median_{band}": tally.quantile(0.5).tolist() for band, tally in tallies.items()}
-    return table | medians
+    medians = [tally.quantile(0.5).tolist() for tally in tallies.values()]
+    rows = zip(ncc.groups, ncc.pixels, _distributions(ncc, threshold), *medians, strict=True)
+    return LabelTable(
+        tuple(tallies),
+        tuple(
+            LabelRow(int(label), int(pixels), distribution, dict(zip(tallies, row, strict=True)))
+            for label, pixels, distribution, *row in rows
+        ),
+        threshold,
+    )
 
 
 iter_label_table = label_table.steps
@@ -180,12 +285,13 @@ def check_table(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[
     check_free(path, overwrite, inputs)
 
 
-def write_csv(table: Mapping[str, list[Any]], path: str | os.PathLike[str]) -> None:
+def write_csv(table: FrameTable | LabelTable, path: str | os.PathLike[str]) -> None:
     """Write a table as CSV: a row of column names, then the rows; undefined values are empty."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(table)
-        for row in zip(*table.values(), strict=True):
+        columns = table.columns()
+        writer.writerow(columns)
+        for row in zip(*columns.values(), strict=True):
             writer.writerow(["" if value != value else _number(value) for value in row])
 
 

@@ -105,16 +105,27 @@ def mask_on(
     ValueError
         If a plain array has another shape, or the grids cannot be paired.
     """
-    if not isinstance(mask, SpatialImage):
-        plain = as_spatial_image(mask, name)
-        if has_place(mask):
-            return _nearest_on(plain, image, name) > 0
-        if plain.grid.shape != image.grid.shape:
-            raise ValueError(
-                f"{name} has shape {plain.grid.shape} but {image.name} has {image.grid.shape}"
-            )
-        mask = plain.replace(grid=image.grid)
-    return _nearest_on(mask, image, name) > 0
+    return _nearest_on(place_mask(mask, image, name), image, name) > 0
+
+
+def place_mask(
+    mask: SpatialImage | ArrayLike | da.Array, image: SpatialImage, name: str = "mask"
+) -> SpatialImage:
+    """Return a mask as an image: a plain array lies on the pixels of the image it belongs to.
+
+    Raises
+    ------
+    ValueError
+        If a plain array has another shape than the image.
+    """
+    plain = as_spatial_image(mask, name)
+    if isinstance(mask, SpatialImage) or has_place(mask):
+        return plain
+    if plain.grid.shape != image.grid.shape:
+        raise ValueError(
+            f"{name} has shape {plain.grid.shape} but {image.name} has {image.grid.shape}"
+        )
+    return plain.replace(grid=image.grid)
 
 
 def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
@@ -148,8 +159,14 @@ def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
     return da.nan_to_num(found).astype(np.int64)
 
 
-def _nearest_on(marks: SpatialImage, image: SpatialImage, name: str) -> da.Array:
-    """Sample an image of marks on another image's grid; NaN outside."""
+def pair_marks(marks: SpatialImage, image: SpatialImage, name: str) -> SpatialImage:
+    """Return an image of marks on the axes of another image, in its units, where it lies.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be paired, or the marks have independent axes that the image lacks.
+    """
     check_place(marks, image, name)
     pair = pair_images(image, marks, unitless="pixels")
     if pair.fixed.grid.shape != image.grid.shape:
@@ -157,7 +174,12 @@ def _nearest_on(marks: SpatialImage, image: SpatialImage, name: str) -> da.Array
             f"{name} has the axes {marks.grid.axis_labels} of shape {marks.grid.shape}, more than "
             f"{image.name} with {image.grid.axis_labels} of shape {image.grid.shape}"
         )
-    return resample(pair.moving, pair.fixed.grid, interpolation="nearest").data
+    return pair.moving
+
+
+def _nearest_on(marks: SpatialImage, image: SpatialImage, name: str) -> da.Array:
+    """Sample an image of marks on another image's grid; NaN outside."""
+    return resample(pair_marks(marks, image, name), image.grid, interpolation="nearest").data
 
 
 def matrices_of(registration: Registration | None, grid: Grid) -> NDArray[np.float64]:

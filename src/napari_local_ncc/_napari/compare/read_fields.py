@@ -19,6 +19,7 @@ from napari_local_ncc._napari.results.job import Job
 from napari_local_ncc._napari.results.result_spec import Output
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.image.spatial_image import parse_selection
+from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.parameters import BANDS, NCCParameters
 
 if TYPE_CHECKING:
@@ -101,25 +102,44 @@ class Choices:
             min_valid=self._fields["min_valid"].value,
         )
 
+    def comparison(self, *, masked: bool = True) -> Comparison:
+        """Return what is compared, with the existing transform if one is to be used.
+
+        Parameters
+        ----------
+        masked : bool, default True
+            Whether with the mask, which it may cost something to draw.
+        """
+        fixed, moving = self.images()
+        mask = self._fields["mask"].value if masked else None
+        return Comparison(
+            fixed,
+            moving,
+            None if mask is None else mask_image(mask, fixed, self.picks()[0]),
+            self.parameters(),
+            self.registration(),
+            self._fields["unitless"].value,
+        )
+
+    def model(self) -> str:
+        """Return by what model to register; none where the transform is there."""
+        chosen: str = self._fields["registration"].value
+        return UNREGISTERED if chosen == EXISTING else chosen
+
     def job(self, *, compare: bool = True) -> Job:
         """Return what Run is to do, or Register if nothing is to be compared."""
-        fixed, moving = self.images()
+        comparison = self.comparison()
+        fixed = comparison.fixed
         layers = {name: self._fields[name].value for name in ("fixed", "moving")}
         found = self._fields["registration"].value != UNREGISTERED or self._fields["refine"].value
         if not (compare or found):
             raise ValueError("choose how to register: the layers are said to be already aligned")
-        mask = self._fields["mask"].value
         as_it_is = not self.picks()[0] and self._fields["level"].value == 0
         style = {"colormap": "magenta", "blending": "additive"}
         return Job(
-            fixed=fixed,
-            moving=moving,
-            mask=None if mask is None else mask_image(mask, fixed, self.picks()[0]),
-            model=self._fields["registration"].value,
-            registration=self.registration(),
+            comparison=comparison,
+            model=self.model(),
             refines=self._fields["refine"].value,
-            parameters=self.parameters(),
-            unitless=self._fields["unitless"].value,
             compare=compare,
             add_registered=self._fields["add_registered"].value or not compare,
             output=Output(

@@ -29,12 +29,11 @@ from napari_local_ncc._napari.compare.transforms_section import Transforms
 from napari_local_ncc._napari.compare.welcome import welcome
 from napari_local_ncc._napari.layers.convert import METADATA, default_window_ndim, has_units
 from napari_local_ncc._napari.preview.preview import LivePreview
-from napari_local_ncc._napari.results.job import Failure, Outcome, run_job
+from napari_local_ncc._napari.results.job import Outcome, run_job
 from napari_local_ncc._napari.results.result_layer import LayerError
 from napari_local_ncc._napari.results.run import Run
-from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE, Step
-from napari_local_ncc.reports.describe import describe_pairing, describe_registration
+from napari_local_ncc.reports.describe import describe_comparison, describe_registration
 
 if TYPE_CHECKING:
     import threading
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from magicgui.widgets import Widget
 
     from napari_local_ncc._napari.results.job import Job, Message
+    from napari_local_ncc._napari.worker import Failure
     from napari_local_ncc.progress import Progress
 
 TITLES = {
@@ -187,16 +187,8 @@ class LocalNCCWidget(Container):
         if self["registration"].value == EXISTING and not self._transform_section.is_unfolded:
             self._transform_section.unfold()
         try:
-            fixed, moving = self._choices.images()
-            registration = self._choices.registration()
-            plan = describe_pairing(
-                fixed,
-                moving,
-                self._choices.parameters(),
-                self["unitless"].value,
-                model=UNREGISTERED if registration else self["registration"].value,
-                registration=registration,
-            )
+            comparison = self._choices.comparison(masked=False)
+            plan = describe_comparison(comparison, model=self._choices.model())
         except MENDABLE as error:
             plan = str(error)
         self["plan"].value = plan

@@ -17,13 +17,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
-from napari_local_ncc._napari.inspect.newest_only import Latest
 from napari_local_ncc._napari.layers.convert import placement
 from napari_local_ncc._napari.layers.map_layers import counterpart, grid_of, record, values_of
+from napari_local_ncc._napari.worker import Failure, NewestOnly
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
-from napari_local_ncc.reports.grouped_histogram import GroupTally
-from napari_local_ncc.reports.tables import THRESHOLD, frame_lines, frame_table, tally_frames
+from napari_local_ncc.maps.grouped_histogram import GroupTally, tally_frames
+from napari_local_ncc.reports.tables import THRESHOLD, frame_table
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -51,7 +51,8 @@ class HistogramTab(QWidget):
         self._layer: Image | None = None
         self._line: Any = None
         self.tallies: dict[str, GroupTally] = {}
-        self.latest, self.masks = Latest(self._receive), Latest(self._show_mask)
+        self.latest: NewestOnly[None, dict[str, GroupTally]] = NewestOnly(self._receive)
+        self.masks: NewestOnly[None, dict[str, Any]] = NewestOnly(self._show_mask)
         self.plot = make_plot(viewer) if has_plots() else missing_plots()
         self.text = QLabel(EMPTY)
         self.text.setWordWrap(True)
@@ -98,9 +99,9 @@ class HistogramTab(QWidget):
         if has_plots():
             self.plot.let_go()
 
-    def _receive(self, answer: dict[str, GroupTally] | Exception) -> None:
-        if isinstance(answer, Exception):
-            raise answer  # counting what is in memory: a defect of ours
+    def _receive(self, answer: dict[str, GroupTally] | Failure) -> None:
+        if isinstance(answer, Failure):
+            raise answer.error  # counting what is in memory: a defect of ours
         self.tallies = answer
         self._draw()
         self.counted.emit()
@@ -129,7 +130,7 @@ class HistogramTab(QWidget):
         lines = []
         for name, tally in self.tallies.items():
             whole = tally.together()
-            text = frame_lines(frame_table(whole, ONE_FRAME, self.threshold.value()))[0].strip()
+            (text,) = frame_table(whole, ONE_FRAME, self.threshold.value()).lines()
             lines.append(f"{name}: {text}" if len(self.tallies) > 1 else text)
         self.text.setText("\n".join(lines))
 
@@ -150,9 +151,9 @@ class HistogramTab(QWidget):
             arguments = {"name": name, "multiscale": layer.multiscale, **placement(layer)}
             self.masks.ask(partial(_mask, layer.data, threshold, arguments))
 
-    def _show_mask(self, answer: dict[str, Any] | Exception) -> None:
-        if isinstance(answer, Exception):
-            raise answer  # comparing what is in memory: a defect of ours
+    def _show_mask(self, answer: dict[str, Any] | Failure) -> None:
+        if isinstance(answer, Failure):
+            raise answer.error  # comparing what is in memory: a defect of ours
         self._viewer.add_labels(**answer)
 
 

@@ -13,19 +13,20 @@ from napari_local_ncc._napari.compare.layout import TextScroll, wrap
 from napari_local_ncc._napari.inspect.inspected_pixel import Inspection
 from napari_local_ncc._napari.inspect.mark import WindowMark
 from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
-from napari_local_ncc._napari.inspect.newest_only import Latest
 from napari_local_ncc._napari.layers.convert import viewer_to_layer_units
-from napari_local_ncc._napari.layers.map_layers import Compared, compared, fellows, values_of
+from napari_local_ncc._napari.layers.map_layers import comparison_of, fellows, values_of
+from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.maps.bands import SHIFT
-from napari_local_ncc.maps.window import window_pair
+from napari_local_ncc.maps.window import windows_at
 from napari_local_ncc.progress import MENDABLE
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.window import WindowPair
 
 LENGTH = f"{SHIFT}length"
@@ -47,7 +48,7 @@ class PixelTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self.shown: Inspection | None = None
-        self.latest = Latest(self._receive)
+        self.latest: NewestOnly[None, Inspection] = NewestOnly(self._receive)
         self.mark = WindowMark(viewer)
         self.hover = QCheckBox("follow the mouse")
         self.hover.setToolTip("Inspect the pixel under the mouse, without a click.")
@@ -76,11 +77,11 @@ class PixelTab(QWidget):
             return
         index = tuple(int(i) for i in place)
         try:
-            found = compared(self._viewer, layer)
+            comparison = comparison_of(self._viewer, layer)
         except MENDABLE as error:
             self._say(str(error))
             return
-        self.latest.ask(partial(_inspected, layer, index, found))
+        self.latest.ask(partial(_inspected, layer, index, comparison))
 
     def let_go(self) -> None:
         """Hear no more of the viewer."""
@@ -89,11 +90,9 @@ class PixelTab(QWidget):
         if has_plots():
             self.plot.let_go()
 
-    def _receive(self, answer: Inspection | Exception) -> None:
-        if isinstance(answer, MENDABLE):
-            self._say(str(answer))
-        elif isinstance(answer, Exception):
-            raise answer  # a defect of ours: napari shows it with its traceback
+    def _receive(self, answer: Inspection | Failure) -> None:
+        if isinstance(answer, Failure):
+            self._say(explain(answer))
         else:
             self.shown = answer
             self.mark.put(answer)
@@ -114,9 +113,8 @@ class PixelTab(QWidget):
         self.plot.show_drawn(lambda figure: draw_windows(figure, found.pair, profile))
 
 
-def _inspected(layer: Image, index: tuple[int, ...], found: Compared) -> Inspection:
-    fixed, moving = found.images["fixed"], found.images["moving"]
-    return Inspection(index, window_pair(fixed, moving, index, **found.options), layer)
+def _inspected(layer: Image, index: tuple[int, ...], comparison: Comparison) -> Inspection:
+    return Inspection(index, windows_at(comparison, index), layer)
 
 
 def _profile(found: Inspection) -> dict[str, Any] | None:

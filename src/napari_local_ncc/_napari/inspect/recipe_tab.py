@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_local_ncc._napari.compare.fields import EXISTING
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
-from napari_local_ncc._napari.layers.map_layers import compared, is_map, record
+from napari_local_ncc._napari.layers.map_layers import comparison_of, is_map, record
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.parameters import BANDS, NCCParameters
@@ -89,10 +89,10 @@ class RecipeTab(QWidget):
         self.recipe.setPlainText(self._recipe(layer) if is_there else "")
 
     def _recipe(self, layer: Image) -> str:
-        images = {}
+        comparison = None
         with suppress(ValueError):  # without its layers, a recipe rests on its files alone
-            images = compared(self._viewer, layer).images
-        provenance = checked_files(record(layer), images)
+            comparison = comparison_of(self._viewer, layer)
+        provenance = checked_files(record(layer), comparison)
         return self._write_as(provenance)
 
     def _copy(self, write_as: Callable[[dict[str, Any]], str]) -> None:

@@ -19,16 +19,21 @@ from qtpy.QtWidgets import (
 )
 
 from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
-from napari_local_ncc._napari.inspect.newest_only import Latest
 from napari_local_ncc._napari.layers.convert import spatial_image
 from napari_local_ncc._napari.layers.map_layers import fellows, grid_of, record, values_of
+from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.chunked.windows import as_lazy
-from napari_local_ncc.geometry.grid import Grid, axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.progress import MENDABLE
-from napari_local_ncc.reports.tables import THRESHOLD, frame_table, label_table, write_csv
+from napari_local_ncc.reports.tables import (
+    THRESHOLD,
+    FrameTable,
+    frame_table,
+    label_table,
+    write_csv,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +41,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_local_ncc.reports.grouped_histogram import GroupTally
-    from napari_local_ncc.reports.tables import Table
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.maps.grouped_histogram import GroupTally
+    from napari_local_ncc.reports.tables import LabelTable
 
 ROW = 22  # px
 
@@ -56,9 +62,10 @@ class TableTab(QWidget):
         self._viewer = viewer
         self._layer: Image | None = None
         self._threshold = THRESHOLD
-        self.table: Table = {}
+        self.table: dict[str, list[Any]] = {}  # by column
+        self._shown: FrameTable | LabelTable | None = None
         self._tally: GroupTally | None = None
-        self.latest = Latest(self._receive)
+        self.latest: NewestOnly[None, tuple[Labels, LabelTable]] = NewestOnly(self._receive)
         self.rows = QComboBox()
         self.rows.setToolTip("A row for each frame, or for each label of a Labels layer.")
         self.rows.setSizeAdjustPolicy(
@@ -128,18 +135,17 @@ class TableTab(QWidget):
             return
         self.latest.ask(question)
 
-    def _receive(self, answer: tuple[Labels, Table] | Exception) -> None:
-        if isinstance(answer, MENDABLE):
-            self.text.setText(str(answer))
-        elif isinstance(answer, Exception):
-            raise answer  # a defect of ours: napari shows it with its traceback
+    def _receive(self, answer: tuple[Labels, LabelTable] | Failure) -> None:
+        if isinstance(answer, Failure):
+            self.text.setText(explain(answer))
         else:
             labels, table = answer
-            labels.features = table
+            labels.features = table.columns()
             self._show(table)
 
-    def _show(self, table: Table) -> None:
-        self.table = table
+    def _show(self, shown: FrameTable | LabelTable) -> None:
+        self._shown, self.table = shown, shown.columns()
+        table = self.table
         self.text.setText("")
         count = len(next(iter(table.values())))
         self.grid.setColumnCount(len(table))
@@ -150,27 +156,26 @@ class TableTab(QWidget):
                 text = f"{value:.3f}" if isinstance(value, float) else str(value)
                 self.grid.setItem(row, column, QTableWidgetItem(text))
         self.grid.resizeColumnsToContents()
-        is_series = self.rows.currentData() is None and count > 1
-        self.plot.setVisible(is_series)
-        if is_series and has_plots():
+        series = shown if isinstance(shown, FrameTable) and count > 1 else None
+        self.plot.setVisible(series is not None)
+        if series is not None and has_plots():
             from napari_local_ncc.reports.inspector_figures import draw_frames
 
-            label = axis_name(next(iter(table)))
-            self.plot.show_drawn(lambda figure: draw_frames(figure, table, label))
+            self.plot.show_drawn(lambda figure: draw_frames(figure, series))
 
     def _export(self) -> None:
-        if not self.table:
+        if self._shown is None:
             self.text.setText("There is no table yet: run Local NCC first.")
             return
         path, _ = QFileDialog.getSaveFileName(self, "Export CSV", "ncc.csv", "CSV (*.csv)")
         if path:
-            write_csv(self.table, path)
+            write_csv(self._shown, path)
             self.text.setText(f"Written to {path}")
 
 
 def _label_question(
     bands: dict[str, Image], grid: Grid, labels: Labels, threshold: float
-) -> Callable[[], tuple[Labels, Table]]:
+) -> Callable[[], tuple[Labels, LabelTable]]:
     """Return the counting of a map in each label, for another thread."""
     values = da.stack([as_lazy(values_of(layer), map_chunks(grid)) for layer in bands.values()])
     regions = spatial_image(labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
@@ -12,6 +11,7 @@ from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.source import Source
 from napari_local_ncc.io.reading import read_source
+from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.parameters import NCCParameters
 
 if TYPE_CHECKING:
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.image.spatial_image import SpatialImage
 
 LAYERS = "layers"  # of the record: the kind of result, and the ids of the layers compared
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Compared:
-    """What a map compared, ready for `napari_local_ncc.maps.window.window_pair`.
-
-    Parameters
-    ----------
-    images : dict of str to SpatialImage
-        By role: fixed, moving, and mask if there was one.
-    options : dict
-        parameters, registration, mask and unitless.
-    """
-
-    images: dict[str, SpatialImage]
-    options: dict[str, Any]
 
 
 def record(layer: Layer) -> dict[str, Any]:
@@ -114,7 +98,7 @@ def counterpart(viewer: Viewer, layer: Image) -> Image | None:
     return others[0] if others else None
 
 
-def compared(viewer: Viewer, layer: Image) -> Compared:
+def comparison_of(viewer: Viewer, layer: Image) -> Comparison:
     """Find what a map compared: in the layers of their names, else in their files.
 
     Raises
@@ -126,17 +110,15 @@ def compared(viewer: Viewer, layer: Image) -> Compared:
     provenance = record(layer)
     ids = provenance[LAYERS]
     fixed = _find(viewer, provenance["fixed"], ids.get("fixed"), None)
-    images = {"fixed": fixed}
-    images["moving"] = _find(viewer, provenance["moving"], ids.get("moving"), None)
-    if provenance["mask"] is not None:
-        images["mask"] = _find(viewer, provenance["mask"], None, fixed)
-    options = {
-        "parameters": NCCParameters(**provenance["parameters"]),
-        "registration": transform_of(layer),
-        "mask": images.get("mask"),
-        "unitless": provenance["unitless"],
-    }
-    return Compared(images, options)
+    masked = provenance["mask"] is not None
+    return Comparison(
+        fixed,
+        _find(viewer, provenance["moving"], ids.get("moving"), None),
+        _find(viewer, provenance["mask"], None, fixed) if masked else None,
+        NCCParameters(**provenance["parameters"]),
+        transform_of(layer),
+        provenance["unitless"],
+    )
 
 
 def _find(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
@@ -12,11 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc._napari.preview.view import visible_box
-from napari_local_ncc._napari.results.job import Failure
 from napari_local_ncc.chunked.tiles import compute_tiles
-from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.maps.pipeline import load_kernel
-from napari_local_ncc.maps.region import part_of_map
+from napari_local_ncc.maps.region import region_of_map
 
 if TYPE_CHECKING:
     import threading
@@ -25,30 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc._napari.preview.view import View
-    from napari_local_ncc._napari.results.job import Job
     from napari_local_ncc.geometry.grid import Grid
-    from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.maps.comparison import Comparison
 
 PATIENCE = 0.3  # s before what is there of a map is shown, and between two such sights
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What a preview is asked for.
-
-    Parameters
-    ----------
-    job : Job
-        What the widget's fields say.
-    registration : Registration or None
-        A transform that is known already.
-    view : View
-        What of it is in view.
-    """
-
-    job: Job
-    registration: Registration | None
-    view: View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,20 +50,12 @@ class Sight:
     share: float
 
 
-def look(request: Look, cancelled: threading.Event) -> Generator[Sight, None, Sight]:
+def look(
+    comparison: Comparison, view: View, cancelled: threading.Event
+) -> Generator[Sight, None, Sight]:
     """Compute what is in view; yield what there is of it where that takes long."""
-    job = request.job
-    grid = pair_images(job.fixed, job.moving, unitless=job.unitless).fixed.grid
-    box = visible_box(grid, request.view)
-    part = part_of_map(
-        job.fixed,
-        job.moving,
-        box,
-        parameters=job.parameters,
-        registration=request.registration,
-        mask=job.mask,
-        unitless=job.unitless,
-    )
+    box = visible_box(comparison.grid, view)
+    part = region_of_map(comparison, box)
     load_kernel()
     ncc = np.full(part.grid.shape, np.nan, np.float32)
     step = max(along.step for along in box)
@@ -99,15 +68,3 @@ def look(request: Look, cancelled: threading.Event) -> Generator[Sight, None, Si
                 yield Sight(ncc.copy(), part.grid, step, tile.done / tile.total)
                 shown = monotonic()
     return Sight(ncc, part.grid, step, 1.0)
-
-
-def attempt_look(
-    request: Look, cancelled: threading.Event
-) -> Generator[Sight, None, Sight | Failure | None]:
-    """Do the same for a worker thread: return what went wrong, and None where cancelled."""
-    try:
-        return (yield from look(request, cancelled))
-    except CancelledError:
-        return None
-    except Exception as error:  # said or raised on the GUI thread
-        return Failure(error)

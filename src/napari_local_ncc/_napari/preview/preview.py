@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QEvent, QObject, QTimer
 
 from napari_local_ncc._napari.layers.convert import PREVIEW, ncc_colors, placement_on, set_changed
-from napari_local_ncc._napari.preview.compute import Look, Sight, attempt_look
+from napari_local_ncc._napari.preview.compute import Sight, look
 from napari_local_ncc._napari.preview.view import View
-from napari_local_ncc._napari.results.job import Failure
 from napari_local_ncc._napari.results.result_layer import show_colorbar_soon
+from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_local_ncc._napari.results.job import Job
+    from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.transforms.registration import Registration
 
 REST = 150  # ms without a change before it computes
@@ -74,7 +73,8 @@ class LivePreview:
         self._known: tuple[Job, Registration | None] | None = None
         self._view: View | None = None
         self._watched: list[Layer] = []
-        self._running: threading.Event | None = None  # set to cancel it
+        self._asked: tuple[Job, Comparison]
+        self._worker: NewestOnly[Sight, Sight] = NewestOnly(self._receive, self._show)
         self._rest = QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST)
@@ -87,8 +87,7 @@ class LivePreview:
 
     def refresh(self, *_: Any) -> None:
         """Drop what is being computed, and compute anew in a moment, if the toggle is on."""
-        if self._running is not None:
-            self._running.set()
+        self._worker.forget()
         if self._is_on:
             self._rest.start()
 
@@ -100,8 +99,7 @@ class LivePreview:
     def close(self) -> None:
         """Stop for good: the widget is gone."""
         self._is_on = False
-        if self._running is not None:
-            self._running.set()
+        self._worker.let_go()
 
     def _view_events(self) -> list[Any]:
         camera, dims = self._viewer.scene.camera.events, self._viewer.dims.events
@@ -129,60 +127,43 @@ class LivePreview:
             self.refresh()
 
     def _begin(self) -> None:
-        if self._running is not None or not self._is_on:  # if cancelled, its end calls again
+        if not self._is_on:
             return
         try:
             job = self._collect()
+            comparison = job.comparison.with_registration(self._registration(job))
             self._view = View.of(self._viewer)
         except MENDABLE as error:
-            self._fail(error)
+            self._fail(str(error))
             return
         self._watch([self._widget[name].value for name in ("fixed", "moving", "mask")])
-        self._running = threading.Event()
-        request = Look(job, self._registration(job), self._view)
-        show = partial(self._show, request)
-        create_worker(
-            attempt_look,
-            request,
-            self._running,
-            _connect={"yielded": show, "returned": partial(self._finish, request)},
-        )
+        self._asked = job, comparison
+        self._worker.work(partial(look, comparison, self._view))
 
-    def _finish(self, request: Look, result: Sight | Failure | None) -> None:
-        dropped = self._is_dropped()
-        if isinstance(result, Sight):
-            self._show(request, result)
-        self._running = None
-        if dropped:
-            if not self._rest.isActive():
-                self._begin()
-        elif isinstance(result, Failure):
-            if not isinstance(result.error, MENDABLE):
-                raise result.error  # a defect of ours: napari shows it with its traceback
-            self._fail(result.error)
+    def _receive(self, result: Sight | Failure) -> None:
+        if isinstance(result, Failure):
+            self._fail(explain(result))
+        else:
+            self._show(result)
 
-    def _is_dropped(self) -> bool:
-        return self._running is None or self._running.is_set()
-
-    def _show(self, request: Look, sight: Sight) -> None:
-        if self._is_dropped():
-            return
+    def _show(self, sight: Sight) -> None:
         place = placement_on(sight.grid)
+        job, comparison = self._asked
         if self._layer is not None and self._layer.ndim != sight.grid.ndim:
             self._clear()
         if self._layer is None:
-            self._add(request, sight, place)
+            self._add(f"preview: NCC {job.names}", sight, place)
         else:
             self._layer.data = sight.ncc
-            set_changed(self._layer, place | {"name": _name(request.job)})
-        self._say(_description(request, sight))
+            set_changed(self._layer, place | {"name": f"preview: NCC {job.names}"})
+        self._say(_description(job, comparison, sight))
 
-    def _add(self, request: Look, sight: Sight, place: dict[str, Any]) -> None:
+    def _add(self, name: str, sight: Sight, place: dict[str, Any]) -> None:
         """Add the layer, and leave the user's selection as it is."""
         selected = set(self._viewer.layers.selection)
         self._layer = self._viewer.add_image(
             sight.ncc,
-            name=_name(request.job),
+            name=name,
             metadata={PREVIEW: True},
             **ncc_colors(),
             **place,
@@ -215,16 +196,16 @@ class LivePreview:
 
     def _registration(self, job: Job) -> Registration | None:
         """Return the chosen transform, or the last run's if it was for this pair and model."""
-        if job.registration is not None:
-            return job.registration
+        if job.comparison.registration is not None:
+            return job.comparison.registration
         if self._known is None or _question(self._known[0]) != _question(job):
             return None
         return self._known[1]
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, why: str) -> None:
         self._view = None
         self._clear()
-        self._say(f"No preview: {error}")
+        self._say(f"No preview: {why}")
 
     def _say(self, text: str) -> None:
         self._widget["preview_note"].value = text
@@ -232,22 +213,19 @@ class LivePreview:
 
 def _question(job: Job) -> tuple[Any, ...]:
     """Return what a registration answers."""
-    images = [(image.name, image.grid.to_dict()) for image in (job.fixed, job.moving)]
-    return (job.model, job.unitless, images)
+    compared = job.comparison
+    images = [(image.name, image.grid.to_dict()) for image in (compared.fixed, compared.moving)]
+    return (job.model, compared.unitless, images)
 
 
-def _name(job: Job) -> str:
-    return f"preview: NCC {job.fixed.name} vs {job.moving.name}"
-
-
-def _description(request: Look, sight: Sight) -> str:
-    model = request.job.model
+def _description(job: Job, comparison: Comparison, sight: Sight) -> str:
+    model = job.model
     said = "every pixel in view"
     if sight.step > 1:
         said = f"one pixel in {sight.step} along each axis"
-    if request.job.registration is not None:
-        said += f", with the existing {request.job.registration.model}"
-    elif request.registration is not None:
+    if job.comparison.registration is not None:
+        said += f", with the existing {job.comparison.registration.model}"
+    elif comparison.registration is not None:
         said += f", with the {model} of the last run"
     elif model != UNREGISTERED:
         said += f", NOT registered: Run finds the {model}, then it is used here"

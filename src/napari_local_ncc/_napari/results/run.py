@@ -12,9 +12,10 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.results.arrow_layer import show_arrows
-from napari_local_ncc._napari.results.job import Failure, Landed, Outcome, attempt
+from napari_local_ncc._napari.results.job import Landed, Outcome
 from napari_local_ncc._napari.results.result_layer import ResultLayer, remove_leftovers
 from napari_local_ncc._napari.results.result_spec import Product
+from napari_local_ncc._napari.worker import Failure, attempt
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:

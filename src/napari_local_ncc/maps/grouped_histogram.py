@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
 
 STEP = 1e-4  # to which values are counted
 HALF = 2**31
@@ -106,6 +109,27 @@ class GroupTally:
 
     def _value_at(self, place: NDArray[np.intp]) -> NDArray[np.float64]:
         return np.asarray((self._values.keys[place] % SPAN - HALF) * STEP, np.float64)
+
+
+def tally_frames(
+    tally: GroupTally, location: tuple[slice, ...], values: NDArray[Any], grid: Grid
+) -> None:
+    """Count a tile of one band frame by frame.
+
+    Parameters
+    ----------
+    tally : GroupTally
+        Where to count; the groups are the frames, in the order of the map's axes.
+    location : tuple of slice
+        Where the tile lies on `grid`.
+    values : ndarray
+        Its values.
+    grid : Grid
+        The map's grid.
+    """
+    frames = np.arange(math.prod(grid.series_shape)).reshape(grid.series_shape)
+    groups = frames[location[: frames.ndim]]
+    tally.add(groups.reshape(groups.shape + (1,) * grid.spatial_ndim), values)
 
 
 class _Counts:

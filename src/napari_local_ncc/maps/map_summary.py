@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.confidence.false_discovery import ConfidenceTally
 from napari_local_ncc.maps.bands import shift_components
-from napari_local_ncc.reports.grouped_histogram import GroupTally
+from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MIN_GAIN, classify, shift_length
 
 if TYPE_CHECKING:
