@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,3 +163,25 @@ def test_static_files_hold_the_models_of_the_dict():
     made = runpy.run_path(str(DOCS / "make_choices.py"))
     for path, text in (("MANIFEST", "manifest_text"), ("PAGE", "page_text")):
         assert made[path].read_text(encoding="utf-8") == made[text]()
+
+
+def test_whoever_holds_a_transform_loads_no_engine(tmp_path):
+    """Make, save, read, show and apply one, in a process of its own."""
+    code = f"""
+import sys
+import numpy as np
+from napari_local_ncc import Grid, Registration, SpatialImage
+from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.transforms import apply_to_image, apply_to_points, read_transform
+grid = Grid((8, 9))
+for found in (Registration.identity(grid), Registration.identity(grid, "flow", dense=True)):
+    found.save({str(tmp_path / "t.json")!r})
+    found = read_transform({str(tmp_path / "t.json")!r})
+    describe_registration(found)
+    np.asarray(apply_to_image(SpatialImage.from_array(np.ones((8, 9))), found).data)
+    apply_to_points([[1.0, 2.0]], found)
+print([name for name in sys.modules if "napari_local_ncc.registration" in name])
+print([name for name in ("SimpleITK", "skimage.registration", "numba") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "[]"]

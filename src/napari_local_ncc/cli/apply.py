@@ -65,8 +65,8 @@ def apply_(
     from napari_local_ncc.io.writing import check_output
     from napari_local_ncc.parameters import check_choice
     from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels
-    from napari_local_ncc.transforms.files import read_transform
     from napari_local_ncc.transforms.resampling import ORDERS
+    from napari_local_ncc.transforms.transform_file import read_transform
 
     check_choice("interpolation", interpolation, tuple(ORDERS))
     if moving.lower().endswith(".csv"):
@@ -106,7 +106,7 @@ def _apply_to_points(
     from napari_local_ncc.io.points import read_points, write_points
     from napari_local_ncc.io.writing import check_free
     from napari_local_ncc.transforms.apply import apply_to_points
-    from napari_local_ncc.transforms.files import read_transform
+    from napari_local_ncc.transforms.transform_file import read_transform
 
     if output.suffix.lower() != ".csv":
         raise ValueError(f"points are written as .csv, got {output}")

@@ -32,9 +32,11 @@ def info(
 def _lines(path: Path, like: str | None) -> Iterator[str]:
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.io.writing import is_map, read_map
-    from napari_local_ncc.transforms.files import is_transform_path, read_transform
+    from napari_local_ncc.transforms.files import is_transform_path
 
     if is_transform_path(path):
+        from napari_local_ncc.transforms.transform_file import read_transform
+
         grid = None if like is None else read_image(like).grid
         yield from _of_transform(read_transform(path, grid))
     elif is_map(path):

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from napari_local_ncc.cli import apply as applying
+from napari_local_ncc.cli import convert as converting
 from napari_local_ncc.cli import demo as demonstration
 from napari_local_ncc.cli import info as informing
 from napari_local_ncc.cli import map as comparing
@@ -19,7 +20,15 @@ from napari_local_ncc.cli.console import INTERRUPTION, interrupt, say
 from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
-__all__ = ["applying", "comparing", "demonstration", "informing", "main", "registering"]
+__all__ = [
+    "applying",
+    "comparing",
+    "converting",
+    "demonstration",
+    "informing",
+    "main",
+    "registering",
+]
 
 INTERRUPTED = 130
 

@@ -62,8 +62,8 @@ def map_(
         str | None,
         typer.Option(
             metavar="T.json",
-            help="Apply a transform: the file of `register`, its JSON text itself, or an ITK "
-            "file (.tfm).",
+            help="Apply a transform: the file of `register`, its JSON text itself, or another "
+            "program's file (see `convert`).",
         ),
     ] = None,
     refine: Annotated[
@@ -163,15 +163,14 @@ def map_(
     from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.reports.figures import check_figure
     from napari_local_ncc.reports.tables import check_table, frame_table
-    from napari_local_ncc.transforms.files import check_transform_path
 
     files = (fixed, moving, mask, None if _is_json(transform) else transform)
     inputs = [path for path in files if path is not None]
     check_output(output, overwrite, inputs)
     if plot is not None:
         check_figure(plot, overwrite, inputs)
-    if transform is not None and not _is_json(transform):
-        check_transform_path(transform)
+    if transform is not None and not _is_json(transform) and not Path(transform).exists():
+        raise FileNotFoundError(f"there is no file {transform}")
     if labels is not None and table is None:
         raise ValueError("--labels needs --table T.csv, for a row per label")
     if table is not None:
@@ -264,8 +263,8 @@ def _is_json(text: str | None) -> bool:
 
 def _transform(text: str, grid: Grid) -> Registration:
     """Return the transform of a file, or of a JSON text, for images on a grid."""
-    from napari_local_ncc.transforms.files import read_transform
     from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.transforms.transform_file import read_transform
 
     if not _is_json(text):
         return read_transform(text, grid)

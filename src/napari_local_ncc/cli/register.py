@@ -32,7 +32,8 @@ def register_(
         typer.Option(
             "-o",
             "--output",
-            help="Transform: a .json file (a flow's field, .zarr, beside it), or .tfm for ITK.",
+            help="Transform: a .json file (a flow's field, .zarr, beside it), or what `convert` "
+            "writes for other programs.",
         ),
     ],
     model: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "translation",
@@ -86,7 +87,7 @@ def register_(
     from napari_local_ncc.io.writing import check_free
     from napari_local_ncc.registration.door import iter_register
     from napari_local_ncc.reports.describe import describe_registration
-    from napari_local_ncc.transforms.files import check_transform_path, write_transform
+    from napari_local_ncc.transforms.files import OWN, check_transform_path
 
     check_model(model)
     if model == UNREGISTERED:
@@ -94,7 +95,7 @@ def register_(
     dense = ENGINES[model].kind is Kind.FLOW
     check_transform_path(output, dense=dense)
     check_free(output, overwrite, [fixed, moving])
-    if dense:  # its field lies beside
+    if dense and output.suffix.lower() == OWN:  # its field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
     how: dict[str, Any] = {"absent_chunks": absent_chunks, "positions": not ignore_positions}
     images = [
@@ -128,5 +129,5 @@ def register_(
             memory=memory,
         )
     )
-    write_transform(found, output)
+    found.save(output)
     print(f"register {describe_registration(found)}\ntransform {output}")

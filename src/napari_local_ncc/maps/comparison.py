@@ -12,6 +12,7 @@ import numpy as np
 from napari_local_ncc.image.pairing import pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
 from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.transforms.foreign import as_registration
 from napari_local_ncc.transforms.overlap import overlap_box, overlap_share
 from napari_local_ncc.transforms.resampling import matrices_of, pair_marks, place_mask, resample
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Pair, Unitless
+    from napari_local_ncc.transforms.foreign import TransformLike
     from napari_local_ncc.transforms.registration import Registration
 
     Box = tuple[slice, ...]
@@ -44,8 +46,10 @@ class Comparison:
         Non-zero where samples may be used; a plain array has the fixed image's shape.
     parameters : NCCParameters
         Window, limits and bands.
-    registration : Registration, optional
-        Transform to apply to `moving`. Default: already aligned.
+    registration : Registration, matrix, path or transform, optional
+        Transform to apply to `moving`, or what `as_registration` takes for one: a matrix in the
+        order of the array's axes, a transform file, a transform of scikit-image, SimpleITK or
+        napari. Default: already aligned.
     unitless : {"numbers", "pixels"}, optional
         What the coordinates of an image without physical units mean beside one that has
         them; see `napari_local_ncc.image.pairing.pair_images`.
@@ -88,7 +92,7 @@ class Comparison:
         moving: SpatialImage | ArrayLike | da.Array,
         mask: SpatialImage | ArrayLike | da.Array | None = None,
         parameters: NCCParameters = DEFAULTS,
-        registration: Registration | None = None,
+        registration: TransformLike | None = None,
         unitless: Unitless | None = None,
     ) -> None:
         fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
@@ -109,7 +113,7 @@ class Comparison:
         """Return the comparison of the same pair with other parameters."""
         return self._but(parameters=parameters)
 
-    def with_registration(self, registration: Registration | None) -> Self:
+    def with_registration(self, registration: TransformLike | None) -> Self:
         """Return the comparison of the same pair with another transform."""
         return self._but(registration=registration)
 
@@ -123,7 +127,8 @@ class Comparison:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.registration is not None:
-            self.registration.check_fits(self.grid)
+            found = as_registration(self.registration, self.grid)
+            object.__setattr__(self, "registration", found)
 
     @property
     def grid(self) -> Grid:

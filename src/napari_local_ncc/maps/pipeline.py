@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.progress import Progress
+    from napari_local_ncc.transforms.foreign import TransformLike
     from napari_local_ncc.transforms.registration import Registration
 
 
@@ -95,7 +96,7 @@ def confidence_map(
     moving: SpatialImage | ArrayLike | da.Array,
     *,
     parameters: NCCParameters = DEFAULTS,
-    registration: Registration | None = None,
+    registration: TransformLike | None = None,
     mask: SpatialImage | ArrayLike | da.Array | None = None,
     unitless: Unitless | None = None,
     calibration: Calibration | None = None,

@@ -153,7 +153,7 @@ def refinement_of(
         if known is not None and not _rise(known, ncc) >= LEAST_RISE:
             ending = "the map got no better"
             break
-        best, known = tried, ncc
+        best, known = result.registration, ncc
         seen, significance = _seen(ncc, shift, result.grid, looked_at)
         rounds.append(seen)
         if np.isnan(significance):

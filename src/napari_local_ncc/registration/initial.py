@@ -17,7 +17,7 @@ from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.registration.engines import ENGINES, models
 from napari_local_ncc.registration.frame import fit_frames
-from napari_local_ncc.transforms.files import read_transform
+from napari_local_ncc.transforms.foreign import as_registration
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.resampling import resample
 
@@ -66,16 +66,11 @@ def starts_of(initial: Initial | None, grid: Grid, settings: Settings) -> Start:
         return {"identity": _identity, "centres": _centres, "phase": _phase}[initial]
     if isinstance(initial, str) and initial in models():
         return _by_model(initial, settings)
-    if isinstance(initial, (str, Path)):
-        if not Path(initial).exists():
-            raise FileNotFoundError(
-                f"initial {str(initial)!r} is neither {', '.join(STARTS)}, a model, nor a file"
-            )
-        initial = read_transform(initial, grid.space())
-    if isinstance(initial, Registration):
-        initial.check_fits(grid)
-    else:
-        initial = Registration.from_matrix(np.asarray(initial), grid.space())
+    if isinstance(initial, (str, Path)) and not Path(initial).exists():
+        raise FileNotFoundError(
+            f"initial {str(initial)!r} is neither {', '.join(STARTS)}, a model, nor a file"
+        )
+    initial = as_registration(initial, grid)
     _check_keeps(settings.model, initial)
     return partial(_given, initial)
 

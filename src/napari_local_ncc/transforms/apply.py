@@ -8,6 +8,8 @@ import dask.array as da
 
 from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
+from napari_local_ncc.transforms.foreign import as_registration
+from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.resampling import resample
 
 if TYPE_CHECKING:
@@ -16,12 +18,12 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Unitless
-    from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.transforms.foreign import TransformLike
 
 
 def apply_to_image(
     image: SpatialImage,
-    registration: Registration,
+    registration: TransformLike,
     *,
     grid: Grid | None = None,
     interpolation: str = "linear",
@@ -33,10 +35,11 @@ def apply_to_image(
     ----------
     image : SpatialImage
         The image. Without a time or channel axis it is taken for every frame.
-    registration : Registration
-        Fixed world to moving world.
+    registration : Registration, matrix, path or transform
+        Fixed world to moving world; see `as_registration`.
     grid : Grid, optional
-        Where to sample. Default: the registration's own grid, the fixed image's.
+        Where to sample. Default: the registration's own grid, the fixed image's; a matrix, or
+        an object or file of another program, needs it.
     interpolation : {"nearest", "linear", "cubic"}, default "linear"
         How to sample.
     unitless : {"numbers", "pixels"}, optional
@@ -53,6 +56,10 @@ def apply_to_image(
     ValueError
         If the image, the grid and the transform do not have the same axes and units.
     """
+    if not isinstance(registration, Registration):
+        if grid is None:
+            raise ValueError("a transform without a grid needs the fixed image's: give grid=...")
+        registration = as_registration(registration, grid)
     place = registration.grid if grid is None else grid
     where = SpatialImage(da.zeros(place.shape, chunks=map_chunks(place)), place, "the fixed image")
     pair = pair_images(where, image, unitless=unitless)
@@ -63,7 +70,7 @@ def apply_to_image(
 
 def apply_to_labels(
     labels: SpatialImage,
-    registration: Registration,
+    registration: TransformLike,
     *,
     grid: Grid | None = None,
     unitless: Unitless | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,7 +19,15 @@ from napari_local_ncc.transforms.displacement_field import (
     jacobian,
     reach,
 )
-from napari_local_ncc.transforms.json_file import foreign, read_document, write_document
+from napari_local_ncc.transforms.files import (
+    check_transform_path,
+    is_own_document,
+    read_frame,
+    write_frame,
+)
+from napari_local_ncc.transforms.formats.json_file import foreign, read_document, write_document
+from napari_local_ncc.transforms.formats.table import Options
+from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.report import FrameReport
 
 if TYPE_CHECKING:
@@ -381,39 +390,122 @@ class Registration:
             reports=(),
         )
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the transform as JSON, with its units and axes.
-
-        The displacement of a flow goes to a Zarr array beside it, ``<stem>.zarr``.
+    def save(self, path: str | PathLike[str], *, order: str = "zyx") -> None:
+        """Write the transform, in the format that the path's ending stands for.
 
         Parameters
         ----------
         path : path_like
-            The file; it is replaced in one step, as is the field of an earlier flow.
+            The file; it is replaced in one step. ``.json`` is this package's own, which holds
+            all of it; the displacement of a flow goes to a Zarr array beside it,
+            ``<stem>.zarr``. Others hold the transform of one frame: ``.tfm``, ``.txt``,
+            ``.mat``, ``.h5`` (ITK; a flow as .h5 only), ``TransformParameters.0.txt``
+            (elastix), ``.nii``, ``.nii.gz``, ``.mha``, ``.nrrd`` (the displacement of every
+            pixel), ``.npy``, ``.csv`` (the matrix), ``.ome.zarr`` (OME-Zarr 0.6).
+        order : {"zyx", "xyz"}, default "zyx"
+            The order of the axes in a matrix.
 
         Raises
         ------
         FileExistsError
-            If the Zarr array would replace something else.
+            If a Zarr group or array would replace something else.
+        FileNotFoundError
+            If the folder does not exist.
+        ImportError
+            If SimpleITK is needed and not installed.
+        ValueError
+            If the ending is unknown, or such a file cannot hold the transform: frames that
+            differ, a flow, or not 2 or 3 axes.
         """
-        write_document(self.to_dict(), self.displacement, path)
+        file = Path(path)
+        kind = check_transform_path(file, dense=self.displacement is not None)
+        if not file.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {file.parent} to write {file.name} into")
+        if kind is None:
+            write_document(self.to_dict(), self.displacement, file)
+        else:
+            write_frame(self._only_frame(file), file, Options(order=order))
+
+    def _only_frame(self, file: Path) -> FrameTransform:
+        """Return the transform of one frame, if all have the same; of 2 or 3 axes."""
+        matrices = self.matrix.reshape(-1, *self.matrix.shape[-2:])
+        number, ndim = len(matrices), self.grid.spatial_ndim
+        differ = self.displacement is not None or not (matrices == matrices[0]).all()
+        if ndim not in (2, 3) or (number > 1 and differ):
+            raise ValueError(
+                f"{file.name} holds one transform of 2 or 3 axes, but this is of {ndim} axes and "
+                f"{number} frames; write .json instead"
+            )
+        one = self.frame((0,) * len(self.grid.series_shape))
+        return FrameTransform(one.matrix, one.grid, one.displacement, self.model, one.reports)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a transform that `save` wrote.
+    def load(
+        cls,
+        path: str | PathLike[str],
+        grid: Grid | None = None,
+        *,
+        order: str = "zyx",
+        model: str = Kind.AFFINE,
+    ) -> Self:
+        """Read a transform file of fixed world to moving world, known by its content.
+
+        Parameters
+        ----------
+        path : path_like
+            What `save` writes, or the file of another program: of ITK, SimpleITK, ANTs
+            (``.tfm``, ``.txt``, ``.h5``, ``.mat``, composite, B-spline; fields of displacements
+            as ``.nii.gz``, ``.mha``, ``.nrrd``), elastix (``TransformParameters.0.txt``, with
+            the files that it begins with), BigWarp (landmarks), OME-Zarr (a group with one
+            coordinate transformation), or a matrix (``.npy``, or rows of numbers).
+        grid : Grid, optional
+            The fixed image's grid, which other programs' files need: they say nothing of units
+            and axes, and what is not linear is sampled at its pixels.
+        order : {"zyx", "xyz"}, default "zyx"
+            The order of the axes in a matrix; "xyz" is that of scikit-image and Fiji.
+        model : str, default "affine"
+            Of landmarks: what is fitted to them; see `fit_points`.
+
+        Returns
+        -------
+        Registration
+            The transform. Of landmarks, its report says by how much it misses them.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file, or not the field of a flow beside it.
+            If there is no such file, or a part of it is missing.
+        ImportError
+            If SimpleITK is needed and not installed.
         ValueError
-            If it is not such a transform.
+            If it is no such file, or for another number of axes than `grid`.
+
+        Notes
+        -----
+        ITK's axes are x, y, z: ours in the opposite order. Its physical coordinates are taken
+        for our world coordinates, in the units of `grid`, without flips: a scan read with its
+        ITK (LPS) origin, spacing and direction lies there already. ITK's and elastix's
+        transforms map the fixed image's points to the moving image, as ours do.
         """
-        values, displacement = read_document(path)
-        try:
-            return cls.from_dict(values, displacement)
-        except (ValueError, KeyError, TypeError) as error:
-            raise foreign(path, error) from error
+        file = Path(path)
+        if is_own_document(file):
+            values, displacement = read_document(file)
+            try:
+                return cls.from_dict(values, displacement)
+            except (ValueError, KeyError, TypeError) as error:
+                raise foreign(file, error) from error
+        return cls.from_frame(read_frame(file, grid, Options(order, model)))
+
+    @classmethod
+    def from_frame(cls, found: FrameTransform) -> Self:
+        """Return the transform of one frame."""
+        return cls.from_matrix(
+            found.matrix,
+            found.grid,
+            found.model,
+            displacement=found.displacement,
+            reports=found.reports,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the registration as plain JSON values (undefined NCC as null).

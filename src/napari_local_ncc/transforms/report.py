@@ -18,6 +18,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "converged": bool,
     "significance": NUMBER,
     "gain": NUMBER,
+    "error_px": NUMBER,
+    "error95_px": NUMBER,
     "applied": bool,
     "note": str,
 }
@@ -88,6 +90,9 @@ class FrameReport:
     gain : float
         Of a flow: by how many standard errors pixels agree better that it was found without;
         see `FlowEvidence`. NaN for other models.
+    error_px, error95_px : float
+        The expected error, from noise and structure: the distance, in fixed's px as a mean over
+        the overlap, within which the truth lies in 68 and 95 of 100 cases. NaN where unknown.
     """
 
     metric: str
@@ -102,6 +107,8 @@ class FrameReport:
     round_trip: RoundTrip | None = None
     volumes: Jacobian | None = None
     gain: float = np.nan
+    error_px: float = np.nan
+    error95_px: float = np.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values (NaN as null)."""

@@ -14,7 +14,7 @@ def simpleitk() -> ModuleType:
         import SimpleITK
     except ImportError:
         raise ImportError(
-            "the models rigid, similarity, affine need SimpleITK; install it with: "
+            "rigid, similarity and affine models and ITK's files need SimpleITK; install it with: "
             "pip install 'napari-local-ncc[registration]'"
         ) from None
     # starts without overlap are no news, but ITK would print them past every logger

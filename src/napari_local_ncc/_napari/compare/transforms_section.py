@@ -13,7 +13,8 @@ from napari_local_ncc._napari.compare.fields import grouped
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc._napari.layers.map_layers import is_map, run_of
-from napari_local_ncc.transforms.files import read_transform, write_transform
+from napari_local_ncc.transforms.files import WRITTEN
+from napari_local_ncc.transforms.transform_file import read_transform, write_transform
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.transforms.registration import Registration
 
-FILES = "Transforms (*.json *.tfm *.txt)"
+SAVED = f"Transforms ({' '.join(f'*{ending}' for ending in WRITTEN)})"
+LOADED = "Transforms, of other programs too (*)"  # they are known by what is in them
 
 
 class Transforms(Container):
@@ -101,7 +103,7 @@ class Transforms(Container):
 
         An ITK file needs the grid of the fixed image: it knows no units.
         """
-        path, _ = QFileDialog.getOpenFileName(self.native, "Load a transform", "", FILES)
+        path, _ = QFileDialog.getOpenFileName(self.native, "Load a transform", "", LOADED)
         if not path:
             return None
         registration = read_transform(path, fixed)
@@ -112,7 +114,7 @@ class Transforms(Container):
         """Write the chosen transform to a file that is asked for, and return that."""
         registration = self.chosen()
         path, _ = QFileDialog.getSaveFileName(
-            self.native, "Save the transform", "transform.json", FILES
+            self.native, "Save the transform", "transform.json", SAVED
         )
         if not path:
             return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.transforms.field_file import (
+from napari_local_ncc.transforms.formats.field_file import (
     Workplace,
     check_replaceable,
     field_path,

@@ -1,0 +1,66 @@
+"""`local-ncc convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.geometry.kind import Kind
+
+
+@app.command("convert")
+def convert(
+    transform: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="Transform: of `register`, ITK, ANTs, elastix, BigWarp, OME-Zarr, or a matrix.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="By its ending: .json, .tfm, .txt, .mat, .h5, TransformParameters.0.txt, .nii.gz, "
+            ".mha, .nrrd, .npy, .csv, .ome.zarr.",
+        ),
+    ],
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="FIXED", help="The fixed image; other programs' files need it."),
+    ] = None,
+    ndim: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
+    ] = None,
+    order: Annotated[
+        str, typer.Option(help="Of the axes in a matrix that is read: zyx (as arrays) or xyz.")
+    ] = "zyx",
+    order_out: Annotated[
+        str, typer.Option(help="Of the axes in a matrix that is written: zyx or xyz.")
+    ] = "zyx",
+    model: Annotated[
+        str, typer.Option(help=f"What is fitted to landmarks: {', '.join(Kind)}.")
+    ] = Kind.AFFINE.value,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+) -> None:
+    """Write the transform of one program as another reads it."""
+    from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.io.writing import check_free
+    from napari_local_ncc.reports.describe import describe_registration
+    from napari_local_ncc.transforms.files import check_transform_path
+    from napari_local_ncc.transforms.formats.frame_by_points import METRIC
+    from napari_local_ncc.transforms.transform_file import read_transform
+
+    check_transform_path(output)
+    check_free(output, overwrite, [path for path in (transform, like) if path is not None])
+    grid = None if like is None else read_image(like).with_spatial_ndim(ndim).grid
+    found = read_transform(transform, grid, order=order, model=model)
+    found.save(output, order=order_out)
+    print(f"transform {found.model}; {describe_registration(found)}")
+    for report in found.reports:
+        if report.metric == METRIC:
+            print(f"landmarks missed by {report.score:.4g} {found.grid.units[-1]} (rms)")
+    print(f"written   {output}")

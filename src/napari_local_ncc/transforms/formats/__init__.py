@@ -1,0 +1,1 @@
+"""Transforms in the files of other programs."""

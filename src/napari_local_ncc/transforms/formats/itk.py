@@ -1,0 +1,196 @@
+"""Transforms of ITK as registrations, and registrations as transforms of ITK.
+
+ITK's axes are x, y, z: ours in the opposite order. Its physical coordinates are taken for our
+world coordinates, without flips.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.geometry.affine import check_affine
+from napari_local_ncc.transforms.displacement_field import transformed
+from napari_local_ncc.transforms.frame_transform import FrameTransform
+from napari_local_ncc.transforms.sampled_map import points_of, sample_map
+from napari_local_ncc.transforms.simpleitk import simpleitk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+
+    Matrix = NDArray[np.float64]
+
+
+def from_itk(transform: Any, space: Grid) -> FrameTransform:
+    """Return what a transform of ITK does on a spatial grid.
+
+    Parameters
+    ----------
+    transform : SimpleITK.Transform
+        Maps points of the fixed image to the moving image, as ITK's do.
+    space : Grid
+        The fixed image's spatial grid, where a transform that is not linear is sampled.
+
+    Returns
+    -------
+    FrameTransform
+        An affine where the transform is linear, and else a flow.
+
+    Raises
+    ------
+    ValueError
+        If the transform is for another number of axes than the grid has, or is singular.
+    """
+    if transform.GetDimension() != space.ndim:
+        raise ValueError(
+            f"it holds a {transform.GetDimension()}-D transform, but fixed has {space.ndim} "
+            f"spatial axes {space.axis_labels}"
+        )
+    if transform.IsLinear():
+        return FrameTransform(linear_matrix(transform), space)
+    return sample_map(lambda part: points_of(part) + displacement_on(part, transform), space)
+
+
+def linear_matrix(transform: Any) -> Matrix:
+    """Return the matrix of a linear transform of ITK, in NumPy's axis order."""
+    ndim = transform.GetDimension()
+    # TransformPoint knows about centres and compositions, whatever they are
+    origin = np.array(transform.TransformPoint([0.0] * ndim))
+    columns = [np.subtract(transform.TransformPoint(e.tolist()), origin) for e in np.eye(ndim)]
+    matrix = np.eye(ndim + 1)
+    matrix[:-1, :-1] = np.transpose(columns)[::-1, ::-1]
+    matrix[:-1, -1] = origin[::-1]
+    return check_affine(matrix, ndim)
+
+
+def displacement_on(grid: Grid, transform: Any) -> NDArray[np.float64]:
+    """Return how far ITK moves the pixels of a spatial grid, shape (ndim, *shape)."""
+    itk = simpleitk()
+    spacing, direction, origin = itk_place(grid.pixel_to_world)
+    field = itk.TransformToDisplacementField(
+        transform, itk.sitkVectorFloat64, grid.shape[::-1], origin, spacing, direction
+    )
+    return np.moveaxis(itk.GetArrayFromImage(field), -1, 0)[::-1]
+
+
+def itk_place(place: Matrix) -> tuple[list[float], list[float], list[float]]:
+    """Return spacing, direction and origin, as ITK has them, of a pixel-to-world matrix.
+
+    The direction is that of the axes, which need not be perpendicular.
+    """
+    linear = place[:-1, :-1][::-1, ::-1]
+    spacing = np.linalg.norm(linear, axis=0)
+    return spacing.tolist(), (linear / spacing).ravel().tolist(), place[:-1, -1][::-1].tolist()
+
+
+def to_itk(found: FrameTransform) -> Any:
+    """Return the transform of ITK that does what a transform of one frame does.
+
+    Returns
+    -------
+    SimpleITK.Transform
+        An affine; of a flow, its displacement and then its matrix. ITK leaves points outside
+        of a field where they are.
+    """
+    affine = itk_affine(found.matrix)
+    if found.displacement is None:
+        return affine
+    itk = simpleitk()
+    field = itk.DisplacementFieldTransform(vector_image(found.displacement, found.grid))
+    return itk.CompositeTransform([affine, field])  # ITK applies the last one first
+
+
+def itk_affine(matrix: Matrix) -> Any:
+    """Return a matrix in NumPy's axis order as an affine of ITK."""
+    transform = simpleitk().AffineTransform(len(matrix) - 1)
+    reversed_axes = matrix[:-1][::-1]
+    transform.SetMatrix(reversed_axes[:, -2::-1].ravel().tolist())
+    transform.SetTranslation(reversed_axes[:, -1].tolist())
+    return transform
+
+
+def vector_image(displacement: NDArray[Any], grid: Grid) -> Any:
+    """Return a displacement at the pixels of a spatial grid as a vector image of ITK.
+
+    Parameters
+    ----------
+    displacement : ndarray, shape (ndim, *shape)
+        Along the world's axes, in NumPy's order.
+    grid : Grid
+        Where it is.
+    """
+    vectors = np.ascontiguousarray(np.moveaxis(displacement[::-1], 0, -1), np.float64)
+    image = simpleitk().GetImageFromArray(vectors, isVector=True)
+    spacing, direction, origin = itk_place(grid.pixel_to_world)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    image.SetOrigin(origin)
+    return image
+
+
+def read_itk(path: Path, space: Grid) -> FrameTransform:
+    """Read a transform file of ITK: .tfm, .txt, .h5 or .mat.
+
+    Raises
+    ------
+    ImportError
+        If SimpleITK is not installed.
+    ValueError
+        If it is no such file, or for other axes.
+    """
+    try:
+        transform = simpleitk().ReadTransform(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"it is no ITK transform file ({reason})") from error
+    return from_itk(transform, space)
+
+
+def read_field(path: Path, space: Grid) -> FrameTransform:
+    """Read an image of displacements: .nii, .nii.gz, .mha, .nrrd, a vector for every pixel."""
+    itk = simpleitk()
+    try:
+        image = itk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"it is no image that ITK reads ({reason})") from error
+    number, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
+    if number != ndim:
+        raise ValueError(
+            f"it is a {ndim}-D image of {number} numbers per pixel; a field of displacements "
+            f"has {ndim}"
+        )
+    field = itk.DisplacementFieldTransform(itk.Cast(image, itk.sitkVectorFloat64))
+    return from_itk(field, space)
+
+
+def write_itk(found: FrameTransform, path: Path) -> None:
+    """Write a transform file of ITK; only .h5 holds a flow."""
+    simpleitk().WriteTransform(to_itk(found), str(path))
+
+
+def write_field(found: FrameTransform, path: Path) -> None:
+    """Write what a transform does at every pixel of its grid, as an image of displacements.
+
+    Raises
+    ------
+    ValueError
+        If the grid is sheared, which these files cannot say.
+    """
+    itk = simpleitk()
+    linear = found.grid.pixel_to_world[:-1, :-1] / found.grid.spacing
+    if not np.allclose(linear.T @ linear, np.eye(found.grid.ndim), rtol=0, atol=1e-6):
+        raise ValueError(
+            f"{path.name} cannot hold a field whose pixels lie on a sheared grid; write .json or "
+            ".ome.zarr"
+        )
+    here = points_of(found.grid)
+    u = 0.0 if found.displacement is None else found.displacement
+    steps = transformed(found.matrix, here + u) - here
+    image = vector_image(steps, found.grid)
+    itk.WriteImage(itk.Cast(image, itk.sitkVectorFloat32), str(path))

@@ -1,0 +1,151 @@
+"""Coordinate transformations of OME-Zarr 0.6 (RFC-5), from and to files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import zarr
+
+from napari_local_ncc.geometry.affine import check_affine
+from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_name
+from napari_local_ncc.transforms.formats.omezarr_steps import Step, step_of
+from napari_local_ncc.transforms.frame_transform import FrameTransform
+from napari_local_ncc.transforms.sampled_map import lattice_map, sample_map
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+
+    Document = dict[str, Any]
+
+VERSION = "0.6"
+FIELD = "displacement"  # the group of a flow's field
+LEVEL = "s0"
+CHUNK = 256  # px a side
+
+
+def read_omezarr(path: Path, space: Grid) -> FrameTransform:
+    """Read the coordinate transformation of an OME-Zarr group, from fixed to moving.
+
+    Parameters
+    ----------
+    path : path
+        A group with one transformation, in its ``scene`` or its image.
+    space : Grid
+        The fixed image's spatial grid. Its world is the transformation's input, in other units
+        maybe.
+
+    Raises
+    ------
+    ValueError
+        If there is no transformation, or not one only, or it is for other axes than `grid` has.
+    """
+    group = zarr.open_group(path, mode="r")
+    ome = cast("Document", dict(group.attrs).get("ome", dict(group.attrs)))
+    part, document = _only_transformation(ome)
+    units = [_to_units(part, document.get(end), space) for end in ("input", "output")]
+    try:
+        step = step_of(document, group, space.ndim)
+        whole = Step.linear(np.diag(units[0])).then(step).then(Step.linear(np.diag(1 / units[1])))
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
+        raise ValueError(f"its transformation cannot be read: {error!r}") from error
+    if whole.matrix is not None:
+        return FrameTransform(check_affine(whole.matrix, space.ndim), space)
+    return sample_map(lattice_map(whole.moves), space)
+
+
+def _only_transformation(ome: Document) -> tuple[Document, Document]:
+    """Return the part of the metadata that holds the transformation, and that."""
+    for part in (ome.get("scene") or {}, ome, *ome.get("multiscales", [])):
+        found = part.get("coordinateTransformations") or []
+        if len(found) == 1:
+            return part, found[0]
+        if found:
+            names = ", ".join(str(one.get("name", one.get("type"))) for one in found)
+            raise ValueError(
+                f"it holds {len(found)} coordinate transformations ({names}); keep the one "
+                "from the fixed image's coordinate system to the moving image's"
+            )
+    raise ValueError("it holds no coordinate transformation")
+
+
+def _to_units(part: Document, end: Any, space: Grid) -> NDArray[np.float64]:
+    """Return how many units of a coordinate system one of the grid's is, per axis."""
+    name = end.get("name") if isinstance(end, dict) else end
+    systems = [s for s in part.get("coordinateSystems", []) if s.get("name") == name]
+    factors = np.ones(space.ndim)
+    if not systems or len(systems[0]["axes"]) != space.ndim:
+        return factors
+    for k, (axis, ours) in enumerate(zip(systems[0]["axes"], space.units, strict=True)):
+        theirs = unit_name(axis.get("unit") or PIXEL)
+        if PIXEL not in (theirs, ours):
+            factors[k] = unit_factor(ours, theirs)
+    return factors
+
+
+def write_omezarr(found: FrameTransform, path: Path) -> None:
+    """Write a transform of one frame as a scene of OME-Zarr, from "fixed" to "moving".
+
+    A flow is its displacements, which have an image of their own, and then its matrix.
+    """
+    space = found.grid
+    group = zarr.create_group(path, overwrite=True, zarr_format=3)
+    axes = [_axis(label, unit) for label, unit in zip(space.axis_labels, space.units, strict=True)]
+    step: Document = {"type": "affine", "affine": found.matrix[:-1].tolist()}
+    if found.displacement is not None:
+        _write_field(group.create_group(FIELD), found.displacement, space, axes)
+        bend = {"type": "displacements", "path": FIELD, "interpolation": "linear"}
+        step = {"type": "sequence", "transformations": [bend, step]}
+    ends = {"input": {"name": "fixed"}, "output": {"name": "moving"}}
+    group.attrs["ome"] = {
+        "version": VERSION,
+        "scene": {
+            "coordinateSystems": [{"name": name, "axes": axes} for name in ("fixed", "moving")],
+            "coordinateTransformations": [step | ends | {"name": found.model}],
+        },
+    }
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise FileExistsError if a folder is something else than an earlier transform."""
+    try:
+        ome = cast("Document", dict(zarr.open_group(path, mode="r").attrs).get("ome", {}))
+    except (OSError, ValueError, KeyError, TypeError):
+        ome = {}
+    if "scene" not in ome or set(ome) - {"version", "scene"}:
+        raise FileExistsError(f"{path} holds something else than a transform; choose another name")
+
+
+def _axis(label: str, unit: str) -> Document:
+    axis: Document = {"name": label, "type": "space"}
+    return axis if unit == PIXEL else axis | {"unit": unit}
+
+
+def _write_field(
+    group: zarr.Group, field: NDArray[np.float32], space: Grid, axes: list[Document]
+) -> None:
+    """Write a displacement, shape (ndim, *shape), as an image of vectors."""
+    chunks = (1, *(min(n, CHUNK) for n in space.shape))
+    group.create_array(LEVEL, data=np.asarray(field), chunks=chunks)
+    vector = {"name": "d", "type": "displacement", "discrete": True}
+    matrix = np.eye(space.ndim + 2)
+    matrix[1:, 1:] = space.pixel_to_world
+    step: Document = {"type": "affine", "affine": matrix[:-1].tolist()}
+    if space.is_axis_parallel:
+        scale = {"type": "scale", "scale": np.diagonal(matrix)[:-1].tolist()}
+        move = {"type": "translation", "translation": matrix[:-1, -1].tolist()}
+        step = {"type": "sequence", "transformations": [scale, move]}
+    ends = {"input": {"path": LEVEL}, "output": {"name": "physical"}}
+    group.attrs["ome"] = {
+        "version": VERSION,
+        "multiscales": [
+            {
+                "coordinateSystems": [{"name": "physical", "axes": [vector, *axes]}],
+                "datasets": [{"path": LEVEL, "coordinateTransformations": [step | ends]}],
+            }
+        ],
+    }
