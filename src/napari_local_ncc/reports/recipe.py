@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from napari_local_ncc.image.spatial_image import SpatialImage
-    from napari_local_ncc.maps.comparison import Comparison
 
 Provenance = dict[str, Any]
 
@@ -140,16 +139,19 @@ def _moving(provenance: Provenance) -> dict[str, Any]:
     return {k: v for k, v in provenance["registration"].items() if k != "reports"}
 
 
-def checked_files(provenance: Provenance, comparison: Comparison | None = None) -> Provenance:
+def checked_files(
+    provenance: Provenance, images: Mapping[str, SpatialImage | None] | None = None
+) -> Provenance:
     """Forget the files that do not hold the images that were compared.
 
     Parameters
     ----------
     provenance : dict
         As for `as_python`.
-    comparison : Comparison, optional
-        The images themselves, if they are at hand: a file is then believed only if its samples
-        equal theirs, all of them where they can have been edited, else those in the middle.
+    images : mapping of str to SpatialImage, optional
+        The images by their role, as far as they are at hand: a file is then believed only
+        if its samples equal theirs, all of them where they can have been edited, else
+        those in the middle.
 
     Returns
     -------
@@ -164,7 +166,7 @@ def checked_files(provenance: Provenance, comparison: Comparison | None = None) 
             continue
         source = Source.from_dict(origin["source"])
         found = _read_again(source)
-        if found is None or not _is_same(found, origin, getattr(comparison, role, None)):
+        if found is None or not _is_same(found, origin, (images or {}).get(role)):
             source = replace(source, path=None, grid=None)
         else:
             source = replace(source, grid=found.grid)

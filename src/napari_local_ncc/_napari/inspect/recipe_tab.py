@@ -89,10 +89,11 @@ class RecipeTab(QWidget):
         self.recipe.setPlainText(self._recipe(layer) if is_there else "")
 
     def _recipe(self, layer: Image) -> str:
-        comparison = None
+        images = {}
         with suppress(ValueError):  # without its layers, a recipe rests on its files alone
             comparison = comparison_of(self._viewer, layer)
-        provenance = checked_files(record(layer), comparison)
+            images = {role: getattr(comparison, role) for role in ("fixed", "moving", "mask")}
+        provenance = checked_files(record(layer), images)
         return self._write_as(provenance)
 
     def _copy(self, write_as: Callable[[dict[str, Any]], str]) -> None:
