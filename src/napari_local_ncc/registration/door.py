@@ -130,8 +130,8 @@ def register(
     is_same = fixed is moving and mask is moving_mask and initial is None
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")
     pair = pair_images(
-        _masked(fixed, mask, "mask"),
-        _masked(moving, moving_mask, "moving_mask"),
+        _mask_image(fixed, mask, "mask"),
+        _mask_image(moving, moving_mask, "moving_mask"),
         unitless=unitless,
     )
     return (
@@ -209,7 +209,7 @@ def check_request(
         raise ValueError("one transform for all frames needs the reference 'static'")
 
 
-def _masked(
+def _mask_image(
     image: SpatialImage, mask: SpatialImage | ArrayLike | da.Array | None, name: str
 ) -> SpatialImage:
     """Return the image with NaN where a mask is zero or absent."""

@@ -37,7 +37,7 @@ class Watch:
             raise CancelledError
 
 
-def watched(
+def watch_work(
     work: Callable[[Watch], T], here: Progress, cancelled: Event | None
 ) -> Generator[Progress, None, T]:
     """Do some work in a thread, yielding progress ten times a second.

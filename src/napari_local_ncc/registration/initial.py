@@ -72,7 +72,7 @@ def starts_of(initial: Initial | None, grid: Grid, settings: Settings) -> Start:
         )
     initial = as_registration(initial, grid)
     _check_keeps(settings.model, initial)
-    return partial(_given, initial)
+    return partial(_start_at, initial)
 
 
 def _by_model(model: str, settings: Settings) -> Start:
@@ -112,13 +112,13 @@ def _check_keeps(model: str, start: Registration) -> None:
         )
 
 
-def _shifted(shift: NDArray[np.float64], space: Grid) -> Registration:
+def _start_by_shift(shift: NDArray[np.float64], space: Grid) -> Registration:
     matrix = np.eye(space.ndim + 1)
     matrix[:-1, -1] = shift
     return Registration.from_matrix(matrix, space)
 
 
-def _given(
+def _start_at(
     start: Registration, pair: Pair, index: tuple[int, ...] | None, watch: Watch
 ) -> Registration | None:
     return None if index is None else start.frame(index)
@@ -130,7 +130,7 @@ def _identity(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Regist
 
 def _centres(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:
     """Put the centres of mass on one another."""
-    return _shifted(_centre(pair.moving) - _centre(pair.fixed), pair.fixed.grid)
+    return _start_by_shift(_centre(pair.moving) - _centre(pair.fixed), pair.fixed.grid)
 
 
 def _centre(image: SpatialImage) -> NDArray[np.float64]:
@@ -153,7 +153,7 @@ def _phase(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registrat
     grid = pair.fixed.grid
     images = [np.nan_to_num(computed(i.data).astype(np.float64)) for i in _on_fixed(pair)]
     shift = phase_cross_correlation(*images, normalization="phase")[0]
-    return _shifted(grid.pixel_to_world[:-1, :-1] @ -shift, grid)
+    return _start_by_shift(grid.pixel_to_world[:-1, :-1] @ -shift, grid)
 
 
 def _on_fixed(pair: Pair) -> tuple[SpatialImage, SpatialImage]:

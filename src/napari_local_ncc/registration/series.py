@@ -15,7 +15,7 @@ from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.progress import Progress, Step
-from napari_local_ncc.registration.engine_thread import watched
+from napari_local_ncc.registration.engine_thread import watch_work
 from napari_local_ncc.registration.engines import ENGINES
 from napari_local_ncc.registration.frame import add_agreement, add_doubts, fit_frames
 from napari_local_ncc.registration.translation.array_pair import standardised
@@ -61,9 +61,9 @@ class SeriesTask:
         found: list[Registration | ValueError] = []
         for k in range(len(times)):
             work = partial(self._attempt, times, found)
-            fit = yield from watched(work, Progress(Step.REGISTER, k, len(times)), cancelled)
+            fit = yield from watch_work(work, Progress(Step.REGISTER, k, len(times)), cancelled)
             found.append(fit)
-        result = collected(self.settings.model, grid, times, found)
+        result = collect_frames(self.settings.model, grid, times, found)
         return result if self.reference == "static" else _with_reference(result, times, found)
 
     def _attempt(
@@ -150,7 +150,7 @@ def channels_together(grid: Grid) -> list[Indices]:
     return [list(group) for _, group in groupby(indices, key=time)]
 
 
-def collected(
+def collect_frames(
     model: str, grid: Grid, times: list[Indices], found: list[Registration | ValueError]
 ) -> Registration:
     """Put the frames together; one that failed moves as the nearest that did not."""
@@ -160,14 +160,14 @@ def collected(
     square = (grid.spatial_ndim + 1,) * 2
     matrix = np.empty((*grid.series_shape, *square))
     quality = np.full((*grid.series_shape, 3), np.nan)
-    fields = _joined_fields(grid, times, known)
+    fields = _join_fields(grid, times, known)
     reports: dict[tuple[int, ...], FrameReport] = {}
     for k, indices in enumerate(times):
         nearest = _nearest(known, k)
         report = nearest.reports[0]
         for index in indices:
             matrix[index] = nearest.matrix
-            reports[index] = report if k in known else _failed(found[k], report)
+            reports[index] = report if k in known else _report_failure(found[k], report)
             if k in known:
                 quality[index] = nearest.ncc_before, nearest.ncc_after, nearest.overlap
     ordered = tuple(reports[index] for index in np.ndindex(grid.series_shape))
@@ -194,7 +194,7 @@ def _nearest(known: dict[int, Registration], k: int) -> Registration:
     return known[min(known, key=lambda other: abs(other - k))]
 
 
-def _joined_fields(
+def _join_fields(
     grid: Grid, times: list[Indices], known: dict[int, Registration]
 ) -> NDArray[np.float32] | None:
     """Put the displacements of all frames into one array; None where there are none."""
@@ -208,7 +208,7 @@ def _joined_fields(
     return fields
 
 
-def _failed(error: Registration | ValueError, nearest: FrameReport) -> FrameReport:
+def _report_failure(error: Registration | ValueError, nearest: FrameReport) -> FrameReport:
     """Say of a frame that could not be registered why it moves as another."""
     return FrameReport(
         nearest.metric,

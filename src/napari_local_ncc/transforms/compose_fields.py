@@ -9,10 +9,10 @@ import numpy as np
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.transforms.displacement_field import (
     field_array,
-    inverted,
+    invert_field,
     pixels_of,
     slabs,
-    transformed,
+    transform_pixels,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Transform(Protocol):
         """Return what displaces the points of a frame before its matrix."""
 
 
-def composed_field(first: Transform, after: Transform) -> Field:
+def compose_field(first: Transform, after: Transform) -> Field:
     """Return u with ``matrix @ (x + u(x))``, by first's matrix, on to what `after` displaces.
 
     Parameters
@@ -63,17 +63,20 @@ def composed_field(first: Transform, after: Transform) -> Field:
         back = np.linalg.inv(first.matrix[index][:-1, :-1])
         for box in slabs(space.shape):
             part = (slice(None), *box)
-            points = transformed(space.pixel_to_world, pixels_of(box))
+            points = transform_pixels(space.pixel_to_world, pixels_of(box))
             moved = np.zeros_like(points) if ours is None else ours.values[part]
-            met = np.moveaxis(transformed(first.matrix[index], points + moved), 0, -1)
+            met = np.moveaxis(transform_pixels(first.matrix[index], points + moved), 0, -1)
             shift = 0.0 if theirs is None else np.moveaxis(theirs.at(met), -1, 0)
             field[index][part] = moved + np.tensordot(back, shift, axes=1)
     return field
 
 
-def moved_lattice(grid: Grid, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where a grid's pixels lie after the (first) matrix of a transform moved them."""
-    first = matrix.reshape(-1, *matrix.shape[-2:])[0]
+def pixel_to_moving_world(grid: Grid, fixed_to_moving: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where a grid's pixels lie in the moving world, by the matrix of the first frame.
+
+    One grid has one place: where the frames of a series move differently, it is the first's.
+    """
+    first = fixed_to_moving.reshape(-1, *fixed_to_moving.shape[-2:])[0]
     series = len(grid.series_shape)
     place = grid.pixel_to_world.copy()
     rows, columns = range(series, grid.ndim), range(series, grid.ndim + 1)
@@ -82,7 +85,7 @@ def moved_lattice(grid: Grid, matrix: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def inverse_field(forward: Transform) -> tuple[Field, float]:
-    """Return the field of a flow's inverse on the lattice of `moved_lattice`, and its residual.
+    """Return the field of a flow's inverse, on fixed's lattice in moving's world, and its residual.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def inverse_field(forward: Transform) -> tuple[Field, float]:
         if flow is None:
             raise ValueError(f"a {forward.model} has no field to invert")
         back = invert_affine(forward.matrix[index]) @ place
-        values, error = inverted(flow, space.shape, back)
+        values, error = invert_field(flow, space.shape, back)
         for box in slabs(space.shape):
             linear, part = forward.matrix[index][:-1, :-1], (slice(None), *box)
             field[index][part] = np.tensordot(linear, values[part], axes=1)

@@ -44,7 +44,7 @@ class Displacement:
         """Interpolate linearly at world points, shape (..., ndim); outside as at the edge."""
         world = np.asarray(points, np.float64)
         pixels = apply_affine(invert_affine(self.pixel_to_world), world)
-        return np.moveaxis(interpolated(self.values, np.moveaxis(pixels, -1, 0)), 0, -1)
+        return np.moveaxis(interpolate_field(self.values, np.moveaxis(pixels, -1, 0)), 0, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,9 @@ def field_array(shape: Sequence[int]) -> NDArray[np.float32]:
         return np.memmap(file, np.float32, "w+", shape=tuple(shape))
 
 
-def interpolated(values: NDArray[np.float32], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+def interpolate_field(
+    values: NDArray[np.float32], pixels: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Read a field (ndim, *shape) at pixels (ndim, ...), linearly; outside as at the edge."""
     if not pixels.size:
         return np.zeros(pixels.shape)
@@ -108,7 +110,9 @@ def pixels_of(box: Sequence[slice]) -> NDArray[np.float64]:
     return np.stack(np.meshgrid(*ranges, indexing="ij"))
 
 
-def transformed(matrix: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+def transform_pixels(
+    matrix: NDArray[np.float64], pixels: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Apply a homogeneous matrix to pixels of shape (ndim, ...)."""
     offset = matrix[:-1, -1].reshape(-1, *(1,) * (pixels.ndim - 1))
     return np.tensordot(matrix[:-1, :-1], pixels, axes=1) + offset
@@ -134,7 +138,7 @@ def reach(values: NDArray[np.float32], pixel_to_world: NDArray[np.float64]) -> N
     return largest
 
 
-def inverted(
+def invert_field(
     forward: Displacement, shape: Sequence[int], place: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], float]:
     """Solve ``w(z) = -u(z + w(z))`` at every pixel of a lattice.
@@ -163,11 +167,11 @@ def inverted(
     last = np.array(forward.values.shape[1:]) - 1
     result, residual = field_array((len(last), *shape)), 0.0
     for box in slabs(shape):
-        start = transformed(invert_affine(forward.pixel_to_world) @ place, pixels_of(box))
+        start = transform_pixels(invert_affine(forward.pixel_to_world) @ place, pixels_of(box))
         step = np.zeros_like(start)
         for _ in range(STEPS):
             before = step
-            step = -np.tensordot(to_px, interpolated(forward.values, start + before), axes=1)
+            step = -np.tensordot(to_px, interpolate_field(forward.values, start + before), axes=1)
             error = np.sqrt(np.square(step - before).sum(axis=0))
             if error.max() < ENOUGH:
                 break

@@ -50,12 +50,12 @@ def as_registration(transform: TransformLike, grid: Grid) -> Registration:
     ValueError
         If it is for other axes, units or frames than `grid`.
     """
-    found = _taken(transform, grid)
+    found = _registration_of(transform, grid)
     found.check_fits(grid)
     return found
 
 
-def _taken(transform: Any, grid: Grid) -> Registration:
+def _registration_of(transform: Any, grid: Grid) -> Registration:
     if isinstance(transform, Registration):
         return transform
     if isinstance(transform, (str, PathLike)):

@@ -11,7 +11,11 @@ import numpy as np
 from napari_local_ncc.geometry.affine import apply_affine, check_affine, invert_affine
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
-from napari_local_ncc.transforms.compose_fields import composed_field, inverse_field, moved_lattice
+from napari_local_ncc.transforms.compose_fields import (
+    compose_field,
+    inverse_field,
+    pixel_to_moving_world,
+)
 from napari_local_ncc.transforms.displacement_field import (
     Displacement,
     Jacobian,
@@ -94,9 +98,9 @@ class Registration:
             )
         for name in ("matrix", "ncc_before", "ncc_after", "overlap"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
-        object.__setattr__(self, "reach", self._checked_reach())
+        object.__setattr__(self, "reach", self._largest_steps())
 
-    def _checked_reach(self) -> NDArray[np.float64]:
+    def _largest_steps(self) -> NDArray[np.float64]:
         space = self.grid.space()
         if self.displacement is None:
             if self.model == Kind.FLOW:
@@ -320,7 +324,7 @@ class Registration:
         if self.displacement is None:
             return self._with_matrix(invert_affine(self.matrix))
         field, residual = inverse_field(self)
-        grid = self.grid.replace(pixel_to_world=moved_lattice(self.grid, self.matrix))
+        grid = self.grid.replace(pixel_to_world=pixel_to_moving_world(self.grid, self.matrix))
         return replace(
             self._with_matrix(invert_affine(self.matrix), field, grid), residual=residual
         )
@@ -352,7 +356,7 @@ class Registration:
         matrix = after.matrix @ self.matrix
         if after.displacement is None:
             return self._with_matrix(matrix, self.displacement)
-        return self._with_matrix(matrix, composed_field(self, after))
+        return self._with_matrix(matrix, compose_field(self, after))
 
     def check_fits(self, grid: Grid) -> None:
         """Raise ValueError unless this is for images such as those on `grid`."""

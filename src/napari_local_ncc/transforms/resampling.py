@@ -74,7 +74,7 @@ def resample(
         if flow is None:
             frames.append(_sample_frame(moving.data[index], fixed_px_to_moving_px, space, order))
         else:
-            motion = FlowMotion.between(space, flow, matrices[index], moving_space)
+            motion = FlowMotion.from_grids(space, flow, matrices[index], moving_space)
             frames.append(_sample_flow(moving.data[index], motion, space, order))
     data = frames[0] if not grid.series_shape else da.stack(frames).reshape(grid.shape)
     return moving.replace(data=data.rechunk(map_chunks(grid)), grid=grid)
@@ -225,7 +225,7 @@ def _sample_flow(data: da.Array, motion: FlowMotion, space: Grid, order: int) ->
         samples, padded = _spline_coefficients(samples, np.eye(data.ndim + 1))
         margin = padded[:-1, -1]
     inside = [(int(m), int(m) + n - 1) for m, n in zip(margin, data.shape, strict=True)]
-    return sample_through(samples, motion.shifted(margin), space, order=order, inside=inside)
+    return sample_through(samples, motion.shift_moving(margin), space, order=order, inside=inside)
 
 
 def _spline_coefficients(

@@ -13,7 +13,7 @@ from napari_local_ncc.transforms.displacement_field import (
     field_array,
     pixels_of,
     slabs,
-    transformed,
+    transform_pixels,
 )
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 
@@ -53,7 +53,7 @@ def sample_map(moves: LatticeMap, grid: Grid) -> FrameTransform:
     field = field_array((grid.ndim, *grid.shape))
     for box in slabs(grid.shape):
         part = grid.crop(box)
-        field[(slice(None), *box)] = transformed(back, moves(part)) - points_of(part)
+        field[(slice(None), *box)] = transform_pixels(back, moves(part)) - points_of(part)
     return FrameTransform(matrix, grid, field, Kind.FLOW)
 
 
@@ -70,7 +70,7 @@ def lattice_map(moves: Callable[[NDArray[np.float64]], ArrayLike]) -> LatticeMap
 
 def points_of(grid: Grid) -> NDArray[np.float64]:
     """Return the world positions of a grid's pixels, shape (ndim, *shape)."""
-    return transformed(grid.pixel_to_world, pixels_of([slice(0, n) for n in grid.shape]))
+    return transform_pixels(grid.pixel_to_world, pixels_of([slice(0, n) for n in grid.shape]))
 
 
 def _probe(grid: Grid) -> Grid:

@@ -14,10 +14,10 @@ from scipy import ndimage
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.transforms.displacement_field import (
-    interpolated,
+    interpolate_field,
     pixels_of,
     slabs,
-    transformed,
+    transform_pixels,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class FlowMotion:
     linear: NDArray[np.float64]
 
     @classmethod
-    def between(
+    def from_grids(
         cls, grid: Grid, flow: Displacement, matrix: NDArray[np.float64], moving: Grid
     ) -> Self:
         """Make the motion of a spatial grid to a moving one, by ``matrix @ (x + u(x))``."""
@@ -67,15 +67,15 @@ class FlowMotion:
             world_to_moving[:-1, :-1],
         )
 
-    def shifted(self, offset: NDArray[np.float64]) -> Self:
+    def shift_moving(self, offset: NDArray[np.float64]) -> Self:
         """Return the motion to an image that has its pixel 0 `offset` px further out."""
         to_moving = self.to_moving.copy()
         to_moving[:-1, -1] += offset
         return replace(self, to_moving=to_moving)
 
-    def within(self, box: Box) -> Self:
+    def crop_field(self, box: Box) -> Self:
         """Return the motion with only the part of the field that a box of pixels needs."""
-        corners = transformed(self.to_field, _corners(box)).reshape(len(box), -1)
+        corners = transform_pixels(self.to_field, _corners(box)).reshape(len(box), -1)
         last = np.array(self.field.shape[1:]) - 1
         low = np.clip(np.floor(corners.min(axis=1)), 0, last).astype(int)
         high = np.clip(np.ceil(corners.max(axis=1)) + 1, 0, last).astype(int)
@@ -87,12 +87,12 @@ class FlowMotion:
     def sources(self, box: Box) -> NDArray[np.float64]:
         """Return the pixels of moving that a box of pixels shows, shape (ndim, *box)."""
         pixels = pixels_of(box)
-        moved = interpolated(self.field, transformed(self.to_field, pixels))
-        return transformed(self.to_moving, pixels) + np.tensordot(self.linear, moved, axes=1)
+        moved = interpolate_field(self.field, transform_pixels(self.to_field, pixels))
+        return transform_pixels(self.to_moving, pixels) + np.tensordot(self.linear, moved, axes=1)
 
     def source_box(self, box: Box, shape: Sequence[int]) -> Box:
         """Return a box of moving, of `shape`, that holds all that a box of pixels reads."""
-        corners = transformed(self.to_moving, _corners(box)).reshape(len(box), -1)
+        corners = transform_pixels(self.to_moving, _corners(box)).reshape(len(box), -1)
         moved = np.tensordot(self.linear, self.field, axes=1).reshape(len(box), -1)
         low = np.floor(corners.min(axis=1) + moved.min(axis=1)).astype(int) - SUPPORT
         high = np.ceil(corners.max(axis=1) + moved.max(axis=1)).astype(int) + SUPPORT + 1
@@ -137,14 +137,16 @@ def sample_through(
     sample = dask.delayed(_sample_block, pure=False, traverse=False)
     for index in np.ndindex(blocks.shape):
         box = tuple(slice(int(s[k]), int(s[k + 1])) for s, k in zip(starts, index, strict=True))
-        part = motion.within(box)
+        part = motion.crop_field(box)
         source = part.source_box(box, samples.shape)
         shape = tuple(b.stop - b.start for b in box)
         if any(s.start >= s.stop for s in source):
             blocks[index] = da.full(shape, np.nan, dtype=dtype)
             continue
         low = np.array([s.start for s in source])
-        value = sample(samples[source], part.shifted(-low), box, order, np.array(inside).T - low)
+        value = sample(
+            samples[source], part.shift_moving(-low), box, order, np.array(inside).T - low
+        )
         blocks[index] = da.from_delayed(value, shape, dtype=dtype)
     return da.block(blocks.tolist())
 

@@ -16,7 +16,7 @@ from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.registration.flow.regularise import trusted
 from napari_local_ncc.registration.settings import Method
 from napari_local_ncc.registration.translation.array_pair import standardised
-from napari_local_ncc.transforms.displacement_field import field_array, interpolated, pixels_of
+from napari_local_ncc.transforms.displacement_field import field_array, interpolate_field, pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -111,7 +111,7 @@ def iter_flow(
         start = _enlarged(coarse, factor, box)
         moved = _warped(moving, start, box)
         rest = block_flow(_read(fixed, box), moved, contrast, method, alone=False)
-        after = interpolated(start, pixels_of([slice(0, n) for n in rest.shape[1:]]) + rest)
+        after = interpolate_field(start, pixels_of([slice(0, n) for n in rest.shape[1:]]) + rest)
         found = (rest + after).astype(np.float32)
         for ramp in ramps:
             found *= ramp
@@ -289,7 +289,7 @@ def _blocks(shape: Sequence[int], whole: int) -> Iterator[tuple[Box, list[Pixels
 def _enlarged(coarse: Pixels, factor: int, box: Box) -> Pixels:
     """Read a flow that was found on a reduced copy at the pixels of a box."""
     at = (pixels_of(box) - (factor - 1) / 2) / factor
-    return (factor * interpolated(coarse, at)).astype(np.float32)
+    return (factor * interpolate_field(coarse, at)).astype(np.float32)
 
 
 def _warped(image: ArrayLike, flow: Pixels, box: Box) -> Pixels:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.affine import check_affine
-from napari_local_ncc.transforms.displacement_field import transformed
+from napari_local_ncc.transforms.displacement_field import transform_pixels
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.sampled_map import points_of, sample_map
 from napari_local_ncc.transforms.simpleitk import simpleitk
@@ -191,6 +191,6 @@ def write_field(found: FrameTransform, path: Path) -> None:
         )
     here = points_of(found.grid)
     u = 0.0 if found.displacement is None else found.displacement
-    steps = transformed(found.matrix, here + u) - here
+    steps = transform_pixels(found.matrix, here + u) - here
     image = vector_image(steps, found.grid)
     itk.WriteImage(itk.Cast(image, itk.sitkVectorFloat32), str(path))
