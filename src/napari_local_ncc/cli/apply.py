@@ -9,7 +9,7 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import follow, say
-from napari_local_ncc.cli.image_options import AbsentChunks, IgnorePositions, Scene
+from napari_local_ncc.cli.image_options import AbsentChunks, IgnorePositions, ReaderPlugin, Scene
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
@@ -56,6 +56,7 @@ def apply_(
     scene: Scene = None,
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
+    reader: ReaderPlugin = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Bring another channel, labels or points of the moving image onto the fixed one."""
@@ -81,6 +82,7 @@ def apply_(
         select=parse_selection(select),
         absent_chunks="fill" if labels else absent_chunks,
         positions=not ignore_positions,
+        reader=reader,
     ).with_spatial_ndim(ndim)
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     if labels:

@@ -44,6 +44,10 @@ IgnorePositions = Annotated[
 ]
 
 
+ReaderPlugin = Annotated[
+    str | None,
+    typer.Option("--reader", metavar="PLUGIN", help="Read images by this plugin of napari."),
+]
 Stretch = Annotated[
     bool,
     typer.Option("--stretch", help="Lay a mask or labels of another size over the whole image."),

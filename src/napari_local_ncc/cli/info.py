@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.image_options import (
+    AbsentChunks,
+    IgnorePositions,
+    ReaderPlugin,
+    Scene,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.io.reading import ImageFile
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.transforms.registration import Registration
 
@@ -24,27 +31,44 @@ def info(
         str | None,
         typer.Option(metavar="FIXED", help="The fixed image of an ITK transform, for its units."),
     ] = None,
+    scene: Scene = None,
+    absent_chunks: AbsentChunks = None,
+    ignore_positions: IgnorePositions = False,
+    reader: ReaderPlugin = None,
 ) -> None:
-    """Say what a file holds: an image, a map of local NCC, or a transform."""
-    print("\n".join(_lines(Path(file), like)))
+    """Say what a file holds, and what of it would be used: an image, a map, or a transform."""
+    how = {"absent_chunks": absent_chunks, "positions": not ignore_positions, "reader": reader}
+    print("\n".join(_lines(file, like, {"scene": scene, **how})))
 
 
-def _lines(path: Path, like: str | None) -> Iterator[str]:
-    from napari_local_ncc.io.reading import read_image
+def _lines(file: str, like: str | None, how: dict[str, Any]) -> Iterator[str]:
+    from napari_local_ncc.io.reading import open_image, read_image
     from napari_local_ncc.io.writing import is_map, read_map
     from napari_local_ncc.transforms.files import is_transform_path
 
-    if is_transform_path(path):
+    path = Path(file)
+    if "://" in file:
+        yield from _of_image(open_image(file, **how))
+    elif is_transform_path(path):
         from napari_local_ncc.transforms.transform_file import read_transform
 
         grid = None if like is None else read_image(like).grid
         yield from _of_transform(read_transform(path, grid))
-    elif is_map(path):
+    elif is_map(path) and how["scene"] is None:
         yield from _of_map(read_map(path))
     else:
-        image = read_image(path)
-        yield f"image    {image.name}, {image.data.dtype}"
-        yield from _of_grid(image.grid)
+        yield from _of_image(open_image(path, **how))
+
+
+def _of_image(found: ImageFile) -> Iterator[str]:
+    yield f"image    {found.image.name}, {found.image.data.dtype}"
+    for k, scene in enumerate(found.scenes if len(found.scenes) > 1 else []):
+        yield f"scene    {k}: {scene}" + (", this one" if k == found.scene else "")
+    for name, fact in found.facts:
+        yield f"{name:<8} {fact}"
+    yield from _of_grid(found.image.grid)
+    for note in found.notes:
+        yield f"note     {note}"
 
 
 def _of_transform(found: Registration) -> Iterator[str]:

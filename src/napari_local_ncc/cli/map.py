@@ -14,6 +14,7 @@ from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
     IgnorePositions,
+    ReaderPlugin,
     SceneFixed,
     SceneMask,
     SceneMoving,
@@ -126,6 +127,7 @@ def map_(
     scene_mask: SceneMask = None,
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
+    reader: ReaderPlugin = None,
     stretch: Stretch = False,
     interpolation: Annotated[
         str, typer.Option(help="How moving is sampled: linear or cubic.")
@@ -190,7 +192,11 @@ def map_(
     )
     if "ncc" not in parameters.bands:
         raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
-    how: dict[str, Any] = {"absent_chunks": absent_chunks, "positions": not ignore_positions}
+    how: dict[str, Any] = {
+        "absent_chunks": absent_chunks,
+        "positions": not ignore_positions,
+        "reader": reader,
+    }
     a = read_image(
         fixed, scene=scene_fixed, select=parse_selection(select_fixed), level=level_fixed, **how
     )

@@ -13,6 +13,7 @@ from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
     IgnorePositions,
+    ReaderPlugin,
     SceneFixed,
     SceneMoving,
     Stretch,
@@ -79,6 +80,7 @@ def register_(
     scene_moving: SceneMoving = None,
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
+    reader: ReaderPlugin = None,
     stretch: Stretch = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
@@ -97,7 +99,11 @@ def register_(
     check_free(output, overwrite, [fixed, moving])
     if dense and output.suffix.lower() == OWN:  # its field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
-    how: dict[str, Any] = {"absent_chunks": absent_chunks, "positions": not ignore_positions}
+    how: dict[str, Any] = {
+        "absent_chunks": absent_chunks,
+        "positions": not ignore_positions,
+        "reader": reader,
+    }
     images = [
         read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
         for path, scene in ((fixed, scene_fixed), (moving, scene_moving))

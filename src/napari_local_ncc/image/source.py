@@ -33,6 +33,8 @@ class Source:
         What was asked for of chunks that the file leaves out.
     positions : bool, default True
         Whether stage positions were used.
+    reader : str, optional
+        The plugin of napari that the file was read by; ``None`` for our own readers.
     notes : tuple of str
         What of the file is missing or was not used.
     stage : str, default ""
@@ -49,6 +51,7 @@ class Source:
     scene: int | None = None
     absent_chunks: Literal["invalid", "fill"] | None = None
     positions: bool = True
+    reader: str | None = None
     notes: tuple[str, ...] = ()
     stage: str = ""
     in_memory: bool = False
@@ -73,6 +76,7 @@ class Source:
             "scene": self.scene,
             "absent_chunks": self.absent_chunks,
             "positions": self.positions,
+            "reader": self.reader,
             "notes": list(self.notes),
             "stage": self.stage,
             "in_memory": self.in_memory,

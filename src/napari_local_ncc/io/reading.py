@@ -12,7 +12,7 @@ from napari_local_ncc.image.source import Source
 from napari_local_ncc.io.errors import ReadError, ReadNote
 from napari_local_ncc.io.readers.request import Request
 from napari_local_ncc.io.readers.scene import choose_scene, list_scenes
-from napari_local_ncc.io.readers.sniff import format_of, is_address
+from napari_local_ncc.io.readers.sniff import format_of, is_address, is_pattern
 from napari_local_ncc.io.stored import READABLE
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def read_image(
     level: int = 0,
     absent_chunks: Absent | None = None,
     positions: bool = True,
+    reader: str | None = None,
     name: str | None = None,
 ) -> SpatialImage:
     """Open an image file lazily, with its place in the world.
@@ -95,6 +96,8 @@ def read_image(
         value of the file. Default: undefined, but the fill value in labels and masks.
     positions : bool, default True
         Whether stage positions say where the image lies.
+    reader : str, optional
+        The name of an installed plugin of napari to read the file by. Default: our own.
     name : str, optional
         What to call the image in messages. Default: the file's name.
 
@@ -120,6 +123,7 @@ def read_image(
         level=level,
         absent_chunks=absent_chunks,
         positions=positions,
+        reader=reader,
         name=name,
     )
     for note in found.notes:
@@ -136,6 +140,7 @@ def read_source(source: Source) -> SpatialImage:
         level=source.level,
         absent_chunks=source.absent_chunks,
         positions=source.positions,
+        reader=source.reader,
     )
     return found.image
 
@@ -148,12 +153,13 @@ def open_image(
     level: int = 0,
     absent_chunks: Absent | None = None,
     positions: bool = True,
+    reader: str | None = None,
     name: str | None = None,
 ) -> ImageFile:
     """Do the same as `read_image`, with what the file says of the image beside it."""
     location = str(path) if is_address(path) else Path(path)
     request = Request(level, absent_chunks, positions)
-    scenes, index, stored = _read(location, scene, request)
+    scenes, index, stored = _read(location, scene, request, reader)
     called = name or Path(str(path).rstrip("/")).name
     try:
         chosen = stored.select(select or {}).without_colour().ordered()
@@ -175,6 +181,7 @@ def open_image(
         scene=scene if scene is None else index,
         absent_chunks=absent_chunks,
         positions=positions,
+        reader=reader,
         notes=notes,
         stage=dict(stored.facts).get("position", "") if positions else "",
     )
@@ -182,12 +189,17 @@ def open_image(
 
 
 def _read(
-    path: Path | str, scene: int | str | None, request: Request
+    path: Path | str, scene: int | str | None, request: Request, plugin: str | None
 ) -> tuple[list[Scene], int, StoredImage]:
-    if isinstance(path, Path) and not path.exists():
+    if isinstance(path, Path) and not path.exists() and not is_pattern(path):
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        reader = cast("Reader", import_module(format_of(path)))
+        if plugin is None:
+            reader = cast("Reader", import_module(format_of(path)))
+        else:
+            from napari_local_ncc.io.readers.plugin import PluginReader
+
+            reader = PluginReader(plugin)
         scenes = reader.scenes(path)
         index = choose_scene(scenes, scene)
         return scenes, index, reader.read(path, index, request)

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.io.readers.colour import Colour
 
-READABLE = "TIFF (plain, ImageJ, OME), OME-Zarr 0.4 and 0.5, Zarr arrays, .npy, PNG, JPEG, BMP"
+READABLE = (
+    "TIFF (plain, ImageJ, OME, SVS, NDPI), OME-Zarr and Zarr arrays (.zip and .ozx, https:// and "
+    "s3:// too), NIfTI, NRRD, MHA, DICOM, HDF5, Imaris, MRC, .npy, PNG, JPEG, BMP and other "
+    "pictures, folders and patterns of them"
+)
 COLOUR = "colour samples"
 MOST_SAMPLES = 2**24  # read at once, where the file's own chunks leave the choice
 

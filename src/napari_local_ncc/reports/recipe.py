@@ -288,6 +288,8 @@ def _read_in_python(each: _Input) -> str:
         options += f", scene={each.source.scene}"
     if each.source.absent_chunks is not None:
         options += f", absent_chunks={each.source.absent_chunks!r}"
+    if each.source.reader is not None:
+        options += f", reader={each.source.reader!r}"
     if not each.source.positions:
         options += ", positions=False"
     text = f"{each.role} = read_image({each.path!r}{options})"
@@ -318,6 +320,8 @@ def _shared_options(inputs: Sequence[_Input]) -> list[str]:
     images = [each.source for each in inputs if each.role != "mask"]
     absent = next((s.absent_chunks for s in images if s.absent_chunks is not None), None)
     words = [] if absent is None else ["--absent-chunks", absent]
+    reader = next((s.reader for s in images if s.reader is not None), None)
+    words += [] if reader is None else ["--reader", reader]
     return words + ([] if all(s.positions for s in images) else ["--ignore-positions"])
 
 

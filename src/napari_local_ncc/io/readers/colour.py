@@ -239,3 +239,8 @@ def _from_white(block: NDArray[Any], white: int) -> NDArray[Any]:
         inverse: NDArray[Any] = block.dtype.type(white) - block
         return inverse
     return ~block if block.dtype.kind == "i" else -block
+
+
+RGB = Colour(weigh_rgb, 3)
+# grey and opacity; red, green and blue; these and opacity
+BY_SAMPLES = {2: Colour(one_grey, 1, alpha=1), 3: RGB, 4: Colour(weigh_rgb, 3, alpha=3)}

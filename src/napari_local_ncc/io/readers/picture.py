@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.image.luminance import weigh_rgb
 from napari_local_ncc.io.errors import ReadError
-from napari_local_ncc.io.readers.colour import Colour, one_grey
+from napari_local_ncc.io.readers.colour import BY_SAMPLES
 from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.io.readers.request import Request
 
 NEEDED = "it has 16 bits per sample, of which Pillow reads 8; pip install imagecodecs"
-COLOURS = {
-    "LA": Colour(one_grey, 1, alpha=1),
-    "RGB": Colour(weigh_rgb, 3),
-    "RGBA": Colour(weigh_rgb, 3, alpha=3),
-}
-BY_SAMPLES = {2: COLOURS["LA"], 3: COLOURS["RGB"], 4: COLOURS["RGBA"]}
 # Pillow's modes that are not grey, red, green and blue, and what they are turned into
 TURNED = {
     "P": "RGB",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from napari_local_ncc.io.errors import ReadError
@@ -14,6 +15,11 @@ READERS = "napari_local_ncc.io.readers"
 NPY = b"\x93NUMPY"
 TIFFS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 ZIP = b"PK\x03\x04"
+HDF5 = b"\x89HDF\r\n\x1a\n"
+MRC, NRRD, DICOM, GZIP = b"MAP", b"NRRD", b"DICM", b"\x1f\x8b"
+NIFTI = (b"n+1", b"ni1", b"n+2", b"ni2")
+ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy", ".jp2")
+MOST_LOOKED_AT = 1000  # files of a folder
 ZARR_NAMES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
@@ -30,8 +36,12 @@ def format_of(path: Path | str) -> str:
     ReadError
         If the file is empty.
     """
-    if isinstance(path, str) or path.is_dir():
+    if isinstance(path, str):
         return f"{READERS}.ome_zarr"
+    if path.is_dir():
+        return f"{READERS}.{_kind_of_folder(path)}"
+    if is_pattern(path):
+        return f"{READERS}.planes"
     start = _first_bytes(path)
     if start.startswith(NPY):
         return f"{READERS}.npy"
@@ -39,7 +49,40 @@ def format_of(path: Path | str) -> str:
         return f"{READERS}.tiff"
     if start.startswith(ZIP) and _is_zipped_zarr(path):
         return f"{READERS}.ome_zarr"
+    if start.startswith(HDF5):
+        return f"{READERS}.hdf5"
+    if start[208:211] == MRC:
+        return f"{READERS}.mrc"
+    if _is_volume(path, start):
+        return f"{READERS}.volume"
     return f"{READERS}.picture"
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path is a pattern of files, such as ``scan_*.tif``."""
+    return any(sign in path.name for sign in "*?[") and not path.exists()
+
+
+def _is_volume(path: Path, start: bytes) -> bool:
+    """Say whether a file is NIfTI, NRRD, MetaImage or DICOM."""
+    is_nifti = start[344:347] in NIFTI or start[4:7] in NIFTI
+    is_packed = start.startswith(GZIP) and path.name.lower().endswith(".nii.gz")
+    is_meta = b"NDims" in start and b"ElementType" in start
+    return is_nifti or is_packed or is_meta or start.startswith(NRRD) or start[128:132] == DICOM
+
+
+def _kind_of_folder(folder: Path) -> str:
+    if any((folder / name).exists() for name in ZARR_NAMES):
+        return "ome_zarr"
+    files = [path for path in islice(folder.iterdir(), MOST_LOOKED_AT) if path.is_file()]
+    if any(_is_dicom(path) for path in files[:3]):
+        return "volume"
+    return "planes" if any(path.suffix.lower() in ENDINGS for path in files) else "ome_zarr"
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == DICOM
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -1,0 +1,162 @@
+"""HDF5: every dataset of numbers is a scene; Imaris files as the image they hold."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.readers.scene import Scene
+from napari_local_ncc.io.stored import (
+    Axis,
+    StoredImage,
+    calibrated,
+    check_level,
+    named_axes,
+    numbered_axes,
+    stored_image,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_local_ncc.io.readers.request import Request
+
+IMARIS = "DataSet"
+ELEMENT_SIZE = "element_size_um"  # of Fiji's and ilastik's HDF5: z, y, x
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the datasets that can be images; an Imaris file holds one."""
+    with _h5py().File(path) as file:
+        if _is_imaris(file):
+            return [Scene("", _imaris_shape(file), "tczyx")]
+        found = [Scene(name, tuple(dataset.shape)) for name, dataset in _datasets(file)]
+    if not found:
+        raise ReadError("it holds no array of numbers with two or more axes")
+    return found
+
+
+def read(path: Path, scene: int, request: Request) -> StoredImage:
+    """Read a dataset lazily."""
+    with _h5py().File(path) as file:
+        if _is_imaris(file):
+            return _read_imaris(path, file, request.level)
+        check_level(request.level, 1)
+        name, dataset = list(_datasets(file))[scene]
+        return stored_image(_samples(path, name, dataset), _axes(dataset), dataset.chunks)
+
+
+def open_dataset(path: str, key: str) -> Any:
+    """Open a dataset of a file."""
+    file = _h5py().File(path)
+    dataset = file[key]
+    weakref.finalize(dataset, file.close)
+    return dataset
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ReadError(
+            "HDF5 and Imaris are read by h5py: pip install 'napari-local-ncc[formats]'"
+        ) from error
+    return h5py
+
+
+def _samples(path: Path, name: str, dataset: Any) -> FileArray:
+    return FileArray.at(open_dataset, path, name, tuple(dataset.shape), dataset.dtype)
+
+
+def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
+    names: list[str] = []
+    file.visit(names.append)
+    for name in names:
+        node = file.get(name)
+        if hasattr(node, "dtype") and node.dtype.kind in "biuf" and len(node.shape) > 1:
+            yield name, node
+
+
+def _axes(dataset: Any) -> list[Axis]:
+    labels = [str(dim.label) for dim in dataset.dims]
+    size = dataset.attrs.get(ELEMENT_SIZE)
+    if all(labels):
+        return named_axes(labels)
+    axes = numbered_axes(dataset.ndim)
+    if size is None or len(size) != 3:
+        return axes
+    sizes = [calibrated(step, "um") for step in size]
+    names = ("z", "y", "x")
+    last = [
+        Axis(name, True, *_placed(step, unit))
+        for name, (step, unit) in zip(names, sizes, strict=True)
+    ]
+    return [*axes[:-3], *last[-dataset.ndim :]]
+
+
+def _placed(step: float, unit: str) -> tuple[float, float, str]:
+    return step, 0.0, unit
+
+
+# ---------------------------------------------------------------- Imaris
+
+
+def _is_imaris(file: Any) -> bool:
+    return IMARIS in file and f"{IMARIS}/ResolutionLevel 0" in file
+
+
+def _told(group: Any, name: str) -> str:
+    """Read an attribute that is stored as an array of characters."""
+    return b"".join(np.asarray(group.attrs[name]).astype("S1").tolist()).decode()
+
+
+def _imaris_shape(file: Any) -> tuple[int, ...]:
+    return _level_shape(file, 0)
+
+
+def _level_shape(file: Any, level: int) -> tuple[int, ...]:
+    times = file[f"{IMARIS}/ResolutionLevel {level}"]
+    channels = times["TimePoint 0"]
+    first = channels["Channel 0"]
+    # chunks are filled up; the size of the image is in the attributes
+    size = tuple(int(_told(first, f"ImageSize{axis}")) for axis in "ZYX")
+    return (len(times), len(channels), *size)
+
+
+def _read_imaris(path: Path, file: Any, level: int) -> StoredImage:
+    check_level(level, len(file[IMARIS]))
+    shape = _level_shape(file, level)
+    places = [
+        [
+            f"{IMARIS}/ResolutionLevel {level}/TimePoint {t}/Channel {c}/Data"
+            for c in range(shape[1])
+        ]
+        for t in range(shape[0])
+    ]
+    info = file["DataSetInfo/Image"]
+    unit = _told(info, "Unit") if "Unit" in info.attrs else "um"
+    axes = [Axis("t", spatial=False), Axis("c", spatial=False)]
+    for k, name in zip((2, 1, 0), "zyx", strict=True):
+        low, high = float(_told(info, f"ExtMin{k}")), float(_told(info, f"ExtMax{k}"))
+        step, its = calibrated((high - low) / shape[4 - k], unit)
+        # extents are outer edges of pixels
+        axes.append(Axis(name, True, step, low + step / 2 if its != "pixel" else 0.0, its))
+    inside = tuple(slice(n) for n in shape[2:])
+    blocks = [
+        [
+            stored_image(_samples(path, name, file[name]), axes[2:], file[name].chunks).data[inside]
+            for name in row
+        ]
+        for row in places
+    ]
+    data = da.stack([da.stack(row) for row in blocks])
+    names = [_told(file[f"DataSetInfo/Channel {c}"], "Name") for c in range(shape[1])
+             if f"DataSetInfo/Channel {c}" in file]  # fmt: skip
+    stored = StoredImage(data, tuple(axes))
+    return stored.noting(channels=", ".join(names)) if names else stored

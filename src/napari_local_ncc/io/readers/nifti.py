@@ -1,0 +1,103 @@
+"""Where the samples of a NIfTI lie: ITK takes NaN, and what a cut file lacks, as 0."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from napari_local_ncc.io.errors import ReadError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+FLOATS = {16: "f4", 64: "f8"}  # codes of the field datatype
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Place and type of the samples in one file (nifti.nimh.nih.gov, NIfTI-1 and -2).
+
+    Parameters
+    ----------
+    offset : int
+        Byte of the first sample.
+    dtype : dtype or None
+        Of a sample where it is floating; None of other types.
+    bits : int
+        Of one sample.
+    slope, intercept : float
+        What samples are multiplied by, and what is added.
+    """
+
+    offset: int
+    dtype: np.dtype[Any] | None
+    bits: int
+    slope: float
+    intercept: float
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Read the header of a single-file NIfTI; None of another file."""
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            start = file.read(544)
+        order: Literal["<", ">"] = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+
+        def number(kind: str, place: int) -> Any:
+            return np.frombuffer(start, np.dtype(kind).newbyteorder(order), 1, place)[0]
+
+        if start[344:347] == b"n+1":
+            code, bits, scale = number("i2", 70), number("i2", 72), ("f4", 112, 116)
+            offset = number("f4", 108)
+        elif start[4:7] == b"n+2":
+            code, bits, scale = number("i2", 12), number("i2", 14), ("f8", 176, 184)
+            offset = number("i8", 168)
+        else:
+            return None
+        slope, intercept = number(scale[0], scale[1]), number(scale[0], scale[2])
+        if not slope or not np.isfinite(slope):
+            slope, intercept = 1.0, 0.0
+        kind = FLOATS.get(int(code))
+        dtype = None if kind is None else np.dtype(kind).newbyteorder(order)
+        return cls(int(offset), dtype, int(bits), float(slope), float(intercept))
+
+    def check_length(self, path: Path, samples: int) -> None:
+        """Raise ReadError where a file that is not compressed is cut off."""
+        is_packed = path.suffix.lower() == ".gz"
+        if not is_packed and path.stat().st_size < self.offset + samples * self.bits // 8:
+            raise ReadError("cannot read all of it: the file is cut off; copy it again")
+
+    def floats(self, path: Path, shape: tuple[int, ...]) -> NDArray[Any] | None:
+        """Return floating samples as they are, NaN too; None of other types."""
+        if self.dtype is None:
+            return None
+        if path.suffix.lower() == ".gz":
+            content = unpacked(path)[self.offset :]
+            samples = np.frombuffer(content, self.dtype, math.prod(shape)).reshape(shape)
+        else:
+            samples = np.memmap(path, self.dtype, "r", self.offset, shape)
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return samples
+        scaled: NDArray[Any] = samples * self.dtype.type(self.slope) + self.intercept
+        return scaled
+
+
+def unpacked(path: Path) -> bytes:
+    """Return what a compressed file holds.
+
+    Raises
+    ------
+    ReadError
+        If it ends too early or is broken.
+    """
+    try:
+        with gzip.open(path) as stream:
+            return stream.read()
+    except (EOFError, OSError, zlib.error) as error:
+        raise ReadError(f"{path} is cut off or broken ({error}); copy it again") from error

@@ -1,0 +1,126 @@
+"""A folder or a pattern of files as a series, in the order in which people count."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.io.readers.scene import Scene
+from napari_local_ncc.io.readers.sniff import ENDINGS, format_of
+from napari_local_ncc.io.stored import Axis, StoredImage, lazy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.io.readers.request import Request
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the one series of a folder or pattern."""
+    return [Scene("", (len(_files(path)),), "q")]
+
+
+def read(path: Path, scene: int, request: Request) -> StoredImage:
+    """Read files lazily as frames of a series."""
+    files = _files(path)
+    first = _plane(files[0], request)
+    for file in files[1:]:
+        size = _reader(file).scenes(file)[0].shape
+        if size != _reader(files[0]).scenes(files[0])[0].shape:
+            raise ReadError(
+                f"{file.name} has another size ({'x'.join(map(str, size))}) than {files[0].name}; "
+                "give a pattern that leaves it out"
+            )
+    frames = Frames(tuple(map(str, files)), request, first.data.shape, first.data.dtype)
+    data = lazy(frames, (1, *first.data.shape))
+    axes = (Axis("q", spatial=False), *first.axes)
+    told = f"{len(files)} files, {files[0].name} to {files[-1].name}, are taken as a series"
+    jumps = _jumps(files)
+    if jumps:
+        told += f"; their numbers jump at {jumps}"
+    return replace(first, data=data, axes=axes).noting(told)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Samples of files of one size, a frame each."""
+
+    paths: tuple[str, ...]
+    request: Request
+    frame_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the samples: files first."""
+        return (len(self.paths), *self.frame_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+        chosen = range(len(self.paths))[index[0]]
+        if isinstance(chosen, int):
+            return self._frame(chosen)[index[1:]]
+        return np.stack([self._frame(k)[index[1:]] for k in chosen])
+
+    def _frame(self, k: int) -> NDArray[Any]:
+        frame = _read_frame(self.paths[k], self.request)
+        if frame.shape != self.frame_shape:
+            raise ReadError(f"{self.paths[k]} was written anew since it was opened; read it again")
+        return frame.astype(self.dtype, copy=False)
+
+
+@lru_cache(maxsize=4)
+def _read_frame(path: str, request: Request) -> NDArray[Any]:
+    frame: NDArray[Any] = _plane(Path(path), request).data.compute(scheduler="sync")
+    return frame
+
+
+def _plane(file: Path, request: Request) -> StoredImage:
+    return _reader(file).read(file, 0, request).without_colour().ordered()
+
+
+def _reader(file: Path) -> Any:
+    return import_module(format_of(file))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in ENDINGS]
+        if found:
+            ending = Counter(p.suffix.lower() for p in found).most_common(1)[0][0]
+            found = [p for p in found if p.suffix.lower() == ending]
+    else:
+        found = [p for p in path.parent.glob(path.name) if p.is_file()]
+    if not found:
+        raise ReadError("it holds no image, and is no Zarr")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[Any]:
+    """Return a key that sorts plane_2 before plane_10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in parts]
+
+
+def _jumps(files: list[Path]) -> str:
+    """Say where the last number of the names does not go on by the usual step."""
+    numbers = [re.findall(r"\d+", file.stem) for file in files]
+    if not all(numbers) or len(files) < 3:
+        return ""
+    last = np.array([int(found[-1]) for found in numbers])
+    steps = np.diff(last)
+    usual = int(np.median(steps))
+    places = np.flatnonzero(steps != usual)
+    return ", ".join(f"{last[k]} to {last[k + 1]}" for k in places[:5])

@@ -1,0 +1,280 @@
+"""NIfTI, NRRD, MetaImage and DICOM through SimpleITK: spacing, origin and direction kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.geometry.units import PIXEL
+from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.readers.colour import RGB
+from napari_local_ncc.io.readers.nifti import Layout, unpacked
+from napari_local_ncc.io.readers.scene import Scene
+from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level, stored_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.io.readers.request import Request
+
+MILLIMETER = "millimeter"
+PHOTOMETRIC = "0028|0004"  # DICOM tags
+BITS_STORED, DESCRIPTION = "0028|0101", "0008|103e"
+UNEVEN = 0.01  # of the distance of slices, by which it may vary without a word
+LABELS = ("x", "y", "z", "t")
+PACKED = (".gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zraw")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """What a file says of its samples, axes as of ITK: x first.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Samples along each axis.
+    matrix : ndarray, shape (ndim + 1, ndim + 1)
+        Index to world.
+    components : int
+        Samples per pixel.
+    dtype : dtype
+        Of a sample.
+    tags : dict of str to str
+        Everything else.
+    """
+
+    size: tuple[int, ...]
+    matrix: NDArray[np.float64]
+    components: int
+    dtype: np.dtype[Any]
+    tags: dict[str, str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array: x last, then components."""
+        return (*self.size[::-1], *([self.components] if self.components > 1 else []))
+
+
+def scenes(path: Path) -> list[Scene]:
+    """List the one volume of a file, or the series of a folder of DICOM files."""
+    if not path.is_dir():
+        header = _header(path)
+        return [Scene("", header.shape, _letters(header))]
+    return [
+        Scene(_series_name(files[0]), (len(files), *_header(files[0]).size[1::-1]), "zyx")
+        for files in _series(path)
+    ]
+
+
+def read(path: Path, scene: int, request: Request) -> StoredImage:
+    """Read a volume lazily: plane by plane where the file is not compressed."""
+    check_level(request.level, 1)
+    if path.is_dir():
+        return _read_series(_series(path)[scene])
+    header = _header(path)
+    layout = Layout.of(path)
+    if layout is not None:
+        layout.check_length(path, math.prod(header.size) * header.components)
+    source = FileArray.at(open_volume, path, 0, header.shape, header.dtype)
+    outer = len(header.size) - 2
+    native = (1,) * outer + header.shape[outer:]
+    stored = stored_image(source, _axes(header, path), native, colour=_colour(header))
+    return _as_told(replace(stored, directions=_directions(header)), header)
+
+
+def _read_series(files: list[Path]) -> StoredImage:
+    header = _header(files[0])
+    places = np.array([_header(file).matrix[:3, -1] for file in files])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    matrix = header.matrix.copy()
+    if len(files) > 1:
+        matrix[:3, 2] = (places[-1] - places[0]) / (len(files) - 1)
+    header = replace(header, size=(*header.size[:2], len(files)), matrix=matrix)
+    source = FileArray.at(open_series, files[0], tuple(map(str, files)), header.shape, header.dtype)
+    native = (1, *header.shape[1:])
+    stored = stored_image(source, _axes(header, files[0]), native, colour=_colour(header))
+    stored = replace(stored, directions=_directions(header))
+    if len(steps) and np.ptp(steps) > UNEVEN * np.median(steps):
+        stored = stored.noting(
+            f"its slices lie {steps.min():g} to {steps.max():g} mm apart, as if some were "
+            f"missing; they are taken as {np.linalg.norm(matrix[:3, 2]):g} mm apart"
+        )
+    return _as_told(stored, header)
+
+
+class Volume:
+    """Samples of one file, read plane by plane; a compressed one whole, once.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._header = _header(Path(path))
+        layout = Layout.of(Path(path))
+        is_scalar = self._header.components == 1
+        self._whole = (
+            layout.floats(Path(path), self._header.shape) if layout and is_scalar else None
+        )
+        if self._whole is None and path.lower().endswith(".gz"):
+            unpacked(Path(path))  # whole, or an error
+
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+        size = self._header.size
+        if self._whole is not None or len(size) < 3 or self._path.lower().endswith(PACKED):
+            if self._whole is None:
+                self._whole = _pixels(_reader(self._path))
+            part: NDArray[Any] = self._whole[index]
+            return part
+        planes = range(size[-1])[index[0]]
+        chosen = [planes] if isinstance(planes, int) else list(planes)
+        reader = _reader(self._path)
+        reader.SetExtractIndex([0] * (len(size) - 1) + [min(chosen)])
+        reader.SetExtractSize([*size[:-1], max(chosen) - min(chosen) + 1])
+        slab = _pixels(reader)[[k - min(chosen) for k in chosen]][(slice(None), *index[1:])]
+        return slab[0] if isinstance(planes, int) else slab
+
+
+class Slices:
+    """Samples of a series of files, a slice each.
+
+    Parameters
+    ----------
+    paths : tuple of str
+        The files in order.
+    """
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
+        chosen = range(len(self._paths))[index[0]]
+        if isinstance(chosen, int):
+            plane: NDArray[Any] = self._plane(chosen)[index[1:]]
+            return plane
+        return np.stack([self._plane(k)[index[1:]] for k in chosen])
+
+    def _plane(self, k: int) -> NDArray[Any]:
+        pixels = _pixels(_reader(self._paths[k]))
+        return pixels[0] if pixels.shape[0] == 1 else pixels
+
+
+def open_volume(path: str, key: int) -> Volume:
+    """Open a file."""
+    return Volume(path)
+
+
+def open_series(path: str, key: tuple[str, ...]) -> Slices:
+    """Open a series of files."""
+    return Slices(key)
+
+
+def _sitk() -> Any:
+    try:
+        import SimpleITK as sitk
+    except ImportError as error:
+        raise ReadError(
+            "NIfTI, NRRD, MetaImage and DICOM are read by SimpleITK: pip install "
+            "'napari-local-ncc[registration]'"
+        ) from error
+    return sitk
+
+
+def _reader(path: str) -> Any:
+    reader = _sitk().ImageFileReader()
+    reader.SetFileName(path)
+    return reader
+
+
+def _pixels(reader: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(_sitk().GetArrayFromImage(reader.Execute()))
+    except RuntimeError as error:
+        raise ReadError(_reason(error)) from error
+
+
+def _header(path: Path) -> Header:
+    sitk, reader = _sitk(), _reader(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ReadError(_reason(error)) from error
+    ndim = reader.GetDimension()
+    matrix = np.eye(ndim + 1)
+    matrix[:-1, :-1] = np.reshape(reader.GetDirection(), (ndim, ndim)) * reader.GetSpacing()
+    matrix[:-1, -1] = reader.GetOrigin()
+    components = reader.GetNumberOfComponents()
+    several = [components] if components > 1 else []
+    sample = sitk.Image([1] * ndim, reader.GetPixelID(), *several)
+    dtype = sitk.GetArrayFromImage(sample).dtype
+    tags = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    return Header(tuple(reader.GetSize()), matrix, components, dtype, tags)
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return what went wrong, without C++ names, addresses and places in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not re.search(r"0x|\.[ch]xx|sitk::|itk::", line)]
+    return f"SimpleITK cannot read it ({told[-1] if told else 'no reason given'})"
+
+
+def _series(folder: Path) -> list[list[Path]]:
+    """Return the files of every series of a folder, in the order of their positions."""
+    reader = _sitk().ImageSeriesReader
+    names = reader.GetGDCMSeriesIDs(str(folder))
+    return [[Path(f) for f in reader.GetGDCMSeriesFileNames(str(folder), name)] for name in names]
+
+
+def _series_name(file: Path) -> str:
+    return _header(file).tags.get(DESCRIPTION, "")
+
+
+def _axes(header: Header, path: Path) -> list[Axis]:
+    unit = MILLIMETER if _is_dicom(header) or ".nii" in path.name.lower() else PIXEL
+    spacing = np.linalg.norm(header.matrix[:-1, :-1], axis=0)
+    axes = []
+    for k in reversed(range(len(header.size))):
+        is_space = k < 3
+        name = LABELS[k] if k < len(LABELS) else f"c{k - 2}"
+        its = unit if is_space else "second" if name == "t" and unit == MILLIMETER else PIXEL
+        origin = float(header.matrix[k, -1])
+        axes.append(Axis(name, is_space, float(spacing[k]), origin, its))
+    if header.components > 1:
+        axes.append(Axis(COLOUR if _colour(header) else "c", spatial=False))
+    return axes
+
+
+def _directions(header: Header) -> NDArray[np.float64] | None:
+    linear = header.matrix[:-1, :-1]
+    ndim = len(header.size)
+    directions = np.eye(ndim + (header.components > 1))
+    directions[:ndim, :ndim] = (linear / np.linalg.norm(linear, axis=0))[::-1, ::-1]
+    return directions
+
+
+def _is_dicom(header: Header) -> bool:
+    return any("|" in key for key in header.tags)
+
+
+def _colour(header: Header) -> Any:
+    return RGB if header.components == 3 and header.dtype == np.uint8 else None
+
+
+def _as_told(stored: StoredImage, header: Header) -> StoredImage:
+    """Say what the samples are; ITK turns DICOM's "0 is white" and scales it by itself."""
+    kind = header.tags.get(PHOTOMETRIC, "")
+    bits = header.tags.get(BITS_STORED) or 8 * header.dtype.itemsize
+    return stored.noting(samples=f"{bits} bits {kind}".strip())
+
+
+def _letters(header: Header) -> str:
+    return "".join(LABELS[: len(header.size)][::-1]) + ("c" if header.components > 1 else "")
