@@ -9,21 +9,24 @@ import numpy as np
 from napari_local_ncc.geometry.grid import axis_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dask.array as da
     import xarray
 
-    from napari_local_ncc.maps.pipeline import ConfidenceMap
+    from napari_local_ncc.geometry.grid import Grid
 
 
-def as_data_array(result: ConfidenceMap) -> xarray.DataArray:
+def as_data_array(
+    bands: da.Array, band_names: Sequence[str], grid: Grid, **attributes: Any
+) -> xarray.DataArray:
     """Return the bands of a map with their names, axes, coordinates and units."""
     try:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: pip install xarray") from error
-    grid = result.grid
     labels = [axis_name(label) for label in grid.axis_labels]
-    coordinates: dict[str, Any] = {"band": list(result.band_names)}
-    attributes: dict[str, Any] = {"software": result.provenance.get("software", "")}
+    coordinates: dict[str, Any] = {"band": list(band_names)}
     if grid.is_axis_parallel:
         steps = np.diagonal(grid.pixel_to_world)[:-1]
         for k, label in enumerate(labels):
@@ -32,5 +35,5 @@ def as_data_array(result: ConfidenceMap) -> xarray.DataArray:
     else:
         attributes |= {"pixel_to_world": grid.pixel_to_world.tolist(), "units": list(grid.units)}
     return xarray.DataArray(
-        result.bands, coordinates, ("band", *labels), name="local NCC", attrs=attributes
+        bands, coordinates, ("band", *labels), name="local NCC", attrs=attributes
     )

@@ -83,7 +83,8 @@ class ConfidenceMap:
         """
         from napari_local_ncc.maps.data_array import as_data_array
 
-        return as_data_array(self)
+        software = self.provenance.get("software", "")
+        return as_data_array(self.bands, self.band_names, self.grid, software=software)
 
     def image(self, band: str) -> SpatialImage:
         """Return one band by its name, with its place in the world."""

@@ -37,7 +37,7 @@ def format_of(path: Path | str) -> str:
         If the file is empty.
     """
     if isinstance(path, str):
-        return f"{READERS}.ome_zarr"
+        return f"{READERS}.ome_zarr.store"
     if path.is_dir():
         return f"{READERS}.{_kind_of_folder(path)}"
     if is_pattern(path):
@@ -46,9 +46,9 @@ def format_of(path: Path | str) -> str:
     if start.startswith(NPY):
         return f"{READERS}.npy"
     if start.startswith(TIFFS):
-        return f"{READERS}.tiff"
+        return f"{READERS}.tiff.series"
     if start.startswith(ZIP) and _is_zipped_zarr(path):
-        return f"{READERS}.ome_zarr"
+        return f"{READERS}.ome_zarr.store"
     if start.startswith(HDF5):
         return f"{READERS}.hdf5"
     if start[208:211] == MRC:
@@ -73,11 +73,11 @@ def _is_volume(path: Path, start: bytes) -> bool:
 
 def _kind_of_folder(folder: Path) -> str:
     if any((folder / name).exists() for name in ZARR_NAMES):
-        return "ome_zarr"
+        return "ome_zarr.store"
     files = [path for path in islice(folder.iterdir(), MOST_LOOKED_AT) if path.is_file()]
     if any(_is_dicom(path) for path in files[:3]):
         return "volume"
-    return "planes" if any(path.suffix.lower() in ENDINGS for path in files) else "ome_zarr"
+    return "planes" if any(path.suffix.lower() in ENDINGS for path in files) else "ome_zarr.store"
 
 
 def _is_dicom(path: Path) -> bool:

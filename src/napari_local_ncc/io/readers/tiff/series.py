@@ -19,12 +19,12 @@ from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.partial_array import PartialArray
 from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.scene import Scene
-from napari_local_ncc.io.readers.tiff_calibration import (
+from napari_local_ncc.io.readers.tiff.calibration import (
     Calibration,
     calibration_of,
     describe_origin,
 )
-from napari_local_ncc.io.readers.tiff_colour import (
+from napari_local_ncc.io.readers.tiff.photometric import (
     apply_photometric,
     colour_of,
     describe_samples,

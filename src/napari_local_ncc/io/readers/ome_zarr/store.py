@@ -10,14 +10,18 @@ import zarr
 
 from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.io.partial_array import PartialArray
-from napari_local_ncc.io.readers.multiscales import Multiscale, ome_attributes, read_multiscales
-from napari_local_ncc.io.readers.scene import Scene
-from napari_local_ncc.io.readers.zarr_chunks import (
+from napari_local_ncc.io.readers.ome_zarr.chunks import (
     ZarrSamples,
     absent_in_shards,
     outer_chunks,
     present_chunks,
 )
+from napari_local_ncc.io.readers.ome_zarr.multiscales import (
+    Multiscale,
+    ome_attributes,
+    read_multiscales,
+)
+from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
     Axis,
     StoredImage,

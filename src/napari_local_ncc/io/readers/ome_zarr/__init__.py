@@ -1,0 +1,1 @@
+"""Zarr: stores, what their metadata say, which chunks they hold."""

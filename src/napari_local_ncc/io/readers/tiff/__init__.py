@@ -1,0 +1,1 @@
+"""TIFF: its series, their calibration, what their samples mean."""
