@@ -510,6 +510,8 @@ def test_info_says_what_will_be_used(tmp_path, capsys):
     assert "8 bits, 4 per pixel: red, green, blue, opacity" in told(
         ["info", tmp_path / "rgba.tif"], capsys
     )
+    hdf5(tmp_path / "a.h5")
+    assert "axis     z: 3 px, step 2" in told(["info", tmp_path / "a.h5"], capsys)
     with tifffile.TiffWriter(tmp_path / "two.tif") as tif:
         tif.write(PLANE, metadata=None)
         tif.write(PLANE[::2], metadata=None, extratags=[(274, "H", 1, 3, True)])

@@ -49,7 +49,7 @@ def _lines(file: str, like: str | None, how: dict[str, Any]) -> Iterator[str]:
     path = Path(file)
     if "://" in file:
         yield from _of_image(open_image(file, **how))
-    elif is_transform_path(path):
+    elif is_transform_path(path) and not _is_image_of_hdf5(path):
         from napari_local_ncc.transforms.transform_file import read_transform
 
         grid = None if like is None else read_image(like).grid
@@ -58,6 +58,15 @@ def _lines(file: str, like: str | None, how: dict[str, Any]) -> Iterator[str]:
         yield from _of_map(read_map(path))
     else:
         yield from _of_image(open_image(path, **how))
+
+
+def _is_image_of_hdf5(path: Path) -> bool:
+    """Say whether a ``.h5``, which transforms of ITK end in too, holds an image."""
+    if path.suffix.lower() != ".h5" or not path.is_file():
+        return False
+    from napari_local_ncc.io.readers.hdf5 import holds_transform
+
+    return not holds_transform(path)
 
 
 def _of_image(found: ImageFile) -> Iterator[str]:

@@ -42,6 +42,12 @@ def scenes(path: Path) -> list[Scene]:
     return found
 
 
+def holds_transform(path: Path) -> bool:
+    """Return whether a file is a transform of ITK, not an image."""
+    with _h5py().File(path) as file:
+        return "TransformGroup" in file
+
+
 def read(path: Path, scene: int, request: Request) -> StoredImage:
     """Read a dataset lazily."""
     with _h5py().File(path) as file:
