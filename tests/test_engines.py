@@ -165,6 +165,15 @@ def test_static_files_hold_the_models_of_the_dict():
         assert made[path].read_text(encoding="utf-8") == made[text]()
 
 
+def test_the_table_of_constants_is_that_of_the_code():
+    """If not: python docs/make_constants.py."""
+    made = runpy.run_path(str(DOCS / "make_constants.py"))
+    assert made["PAGE"].read_text(encoding="utf-8") == made["page_text"]()
+    numbers = made["constants"]()
+    said = [constant for constant in numbers if constant.comment]
+    assert len(said) >= 0.9 * len(numbers), set(numbers) - set(said)
+
+
 def test_whoever_holds_a_transform_loads_no_engine(tmp_path):
     """Make, save, read, show and apply one, in a process of its own."""
     code = f"""

@@ -21,7 +21,7 @@ from napari_local_ncc.registration.flow.estimate import (
     WHOLE,
     Contrast,
     block_flow,
-    reduced,
+    reduce_image,
 )
 from napari_local_ncc.transforms.displacement_field import pixels_of
 
@@ -79,9 +79,9 @@ def flow_evidence(
     ndim = len(fixed.shape)
     side = float(np.prod(fixed.shape, dtype=float)) ** (1 / ndim)
     factor = max(1, int(np.ceil(side / SIDE[ndim] - 1e-9)))
-    a, b = (reduced(image, factor, WHOLE) for image in (fixed, moving))
+    a, b = (reduce_image(image, factor, WHOLE) for image in (fixed, moving))
     if factor > 1:
-        flow = np.stack([reduced(part, factor, WHOLE) for part in flow]) / np.float32(factor)
+        flow = np.stack([reduce_image(part, factor, WHOLE) for part in flow]) / np.float32(factor)
     common = np.isfinite(a) & np.isfinite(b)
     for part in ndi.find_objects(common.astype(np.uint8)):
         # Displaced within where both have samples, a small valid part still meets itself.
@@ -95,15 +95,15 @@ def _significance(
     """Return how far the agreement stands out from that after flows of unrelated structure."""
     random, eye = np.random.default_rng(seed), np.eye(fixed.ndim + 1)
     points, values = drawn_windows(Sampled(scaled(fixed), eye), random)
-    others = list(_unrelated(scaled(moving), random))
+    others = list(_make_unrelated(scaled(moving), random))
 
     def agreement(image: Pixels, by: Pixels) -> float:
-        return agreement_of(points, values, Sampled(_moved(image, by, order=1), eye), eye)
+        return agreement_of(points, values, Sampled(_move(image, by, order=1), eye), eye)
 
     def by_chance(other: Pixels) -> float:
         watch.check()
         try:
-            contrast = Contrast.between(fixed, other)
+            contrast = Contrast.from_images(fixed, other)
         except ValueError:  # displaced, they share no samples
             return np.nan
         return agreement(other, block_flow(fixed, other, contrast, method))
@@ -115,7 +115,7 @@ def _significance(
     return (agreement(scaled(moving), flow) - float(known.mean())) / spread if spread else np.nan
 
 
-def _unrelated(moving: Pixels, random: np.random.Generator) -> list[Pixels]:
+def _make_unrelated(moving: Pixels, random: np.random.Generator) -> list[Pixels]:
     """Displace an image far around its ends, every second time turned by half a turn."""
     found = []
     for number in range(UNRELATED):
@@ -131,9 +131,9 @@ def _gain(fixed: Pixels, moving: Pixels, method: str, watch: Watch) -> float:
     left_out = np.indices(fixed.shape).sum(axis=0) % 2 == 1
     rest = np.where(left_out, _mean_of_neighbours(fixed), fixed).astype(np.float32)
     rest[~np.isfinite(fixed)] = np.nan
-    flow = block_flow(rest, moving, Contrast.between(rest, moving), method)
-    smooth = _smoothed(moving)
-    images = smooth, _moved(smooth, flow, order=3)
+    flow = block_flow(rest, moving, Contrast.from_images(rest, moving), method)
+    smooth = _smooth(moving)
+    images = smooth, _move(smooth, flow, order=3)
     before, after = (_window_powers(np.where(left_out, fixed, np.nan), i) for i in images)
     gains = (after - before)[np.isfinite(after - before)]
     if gains.size < FEWEST or not gains.std() > 0:
@@ -150,14 +150,14 @@ def _mean_of_neighbours(image: Pixels) -> Pixels:
     return np.asarray(total / np.maximum(count, 1), np.float32)
 
 
-def _smoothed(image: Pixels) -> Pixels:
+def _smooth(image: Pixels) -> Pixels:
     valid = np.isfinite(image)
     weight = np.maximum(ndi.gaussian_filter(valid.astype(np.float32), SMOOTHED), 1e-6)
     values = ndi.gaussian_filter(np.where(valid, image, np.float32(0)), SMOOTHED) / weight
     return np.where(valid, values, np.float32(np.nan))
 
 
-def _moved(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
+def _move(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
     """Read an image where a flow leads; NaN outside and where it is invalid."""
     at = pixels_of([slice(0, n) for n in image.shape]) + flow
     valid = np.isfinite(image)

@@ -12,8 +12,9 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.registration import optical_flow_ilk, optical_flow_tvl1
 
+from napari_local_ncc.image.pyramid import reduce_by
 from napari_local_ncc.parameters import check_choice
-from napari_local_ncc.registration.flow.regularise import trusted
+from napari_local_ncc.registration.flow.regularise import keep_determined
 from napari_local_ncc.registration.settings import Method
 from napari_local_ncc.registration.translation.array_pair import standardised
 from napari_local_ncc.transforms.displacement_field import field_array, interpolate_field, pixels_of
@@ -99,17 +100,17 @@ def iter_flow(
     factor = int(np.ceil((np.prod(shape, dtype=float) / whole) ** (1 / len(shape)) - 1e-9))
     blocks = list(_blocks(shape, whole)) if factor > 1 else []
     yield 0, len(blocks) + 1
-    a, b = (reduced(image, factor, whole) for image in (fixed, moving))
-    contrast = Contrast.between(a, b)
+    a, b = (reduce_image(image, factor, whole) for image in (fixed, moving))
+    contrast = Contrast.from_images(a, b)
     coarse = block_flow(a, b, contrast, method)
     if not blocks:
         return coarse
     result = field_array((len(shape), *shape))
 
-    def refined(block: tuple[Box, list[Pixels]]) -> Pixels:
+    def refine(block: tuple[Box, list[Pixels]]) -> Pixels:
         box, ramps = block
-        start = _enlarged(coarse, factor, box)
-        moved = _warped(moving, start, box)
+        start = _enlarge(coarse, factor, box)
+        moved = _warp(moving, start, box)
         rest = block_flow(_read(fixed, box), moved, contrast, method, alone=False)
         after = interpolate_field(start, pixels_of([slice(0, n) for n in rest.shape[1:]]) + rest)
         found = (rest + after).astype(np.float32)
@@ -121,7 +122,7 @@ def iter_flow(
         for done in range(0, len(blocks), THREADS):
             yield done + 1, len(blocks) + 1
             batch = blocks[done : done + THREADS]
-            for (box, _), part in zip(batch, pool.map(refined, batch), strict=True):
+            for (box, _), part in zip(batch, pool.map(refine, batch), strict=True):
                 result[(slice(None), *box)] += part
     return result
 
@@ -136,7 +137,7 @@ class Contrast:
     means: NDArray[np.float64]  # of fixed, standardised, where moving has these
 
     @classmethod
-    def between(cls, fixed: Pixels, moving: Pixels) -> Contrast:
+    def from_images(cls, fixed: Pixels, moving: Pixels) -> Contrast:
         """Compare two images that are roughly aligned.
 
         Moving only changes its scale, unless other means per intensity explain fixed much
@@ -161,11 +162,11 @@ class Contrast:
         alike = (1 - max(linear, 0.0) ** 2) < NEW_CONTRAST * (1 - explained)
         return scaled if alike or len(nodes) < 2 else cls(centre, spread, nodes, means)
 
-    def fixed(self, image: Pixels) -> Pixels:
+    def standardise_fixed(self, image: Pixels) -> Pixels:
         """Standardise fixed."""
         return ((image - self.centre) / self.spread).astype(np.float32)
 
-    def moving(self, image: Pixels) -> Pixels:
+    def standardise_moving(self, image: Pixels) -> Pixels:
         """Bring moving to fixed's contrast."""
         if len(self.intensities) == 2:
             low, high = self.intensities
@@ -189,7 +190,10 @@ def block_flow(
     fixed: Pixels, moving: Pixels, contrast: Contrast, method: str, *, alone: bool = True
 ) -> Pixels:
     """Find the flow of one block; `alone`: it is the whole image."""
-    a, b = local_contrast(contrast.fixed(fixed)), local_contrast(contrast.moving(moving))
+    a, b = (
+        local_contrast(contrast.standardise_fixed(fixed)),
+        local_contrast(contrast.standardise_moving(moving)),
+    )
     if method == "ilk":
         flow = optical_flow_ilk(a, b, radius=RADIUS, num_warp=WARPS, gaussian=True)
     else:
@@ -199,7 +203,7 @@ def block_flow(
     valid = ndi.map_coordinates(
         np.isfinite(moving).astype(np.float32), at, np.float32, order=1, cval=0.0
     )
-    return trusted(a, moved, np.isfinite(fixed) & (valid > 0.99), flow, to_the_end=alone)
+    return keep_determined(a, moved, np.isfinite(fixed) & (valid > 0.99), flow, to_the_end=alone)
 
 
 def local_contrast(image: Pixels) -> Pixels:
@@ -230,7 +234,7 @@ def _read(image: ArrayLike, box: Box) -> Pixels:
     return np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
 
 
-def reduced(image: ArrayLike, factor: int, whole: int) -> Pixels:
+def reduce_image(image: ArrayLike, factor: int, whole: int) -> Pixels:
     """Return means of blocks of `factor` px a side, those of half blocks at the ends too."""
     if factor == 1:
         return _read(image, tuple(slice(0, n) for n in image.shape))
@@ -241,21 +245,8 @@ def reduced(image: ArrayLike, factor: int, whole: int) -> Pixels:
             slice(c.start * factor, min(c.stop * factor, n))
             for c, n in zip(core, image.shape, strict=True)
         )
-        result[core] = block_means(_read(image, box), factor)
+        result[core] = reduce_by(_read(image, box), (factor,) * result.ndim)
     return result
-
-
-def block_means(samples: Pixels, factor: int) -> Pixels:
-    """Return means of the valid samples of blocks of `factor` px a side; NaN of none."""
-    padding = [(0, -n % factor) for n in samples.shape]
-    values = np.pad(samples, padding, constant_values=np.nan)
-    split = [m for n in values.shape for m in (n // factor, factor)]
-    inner = tuple(range(1, 2 * samples.ndim, 2))
-    valid = np.isfinite(values)
-    count = valid.reshape(split).sum(axis=inner)
-    total = np.where(valid, values, 0).reshape(split).sum(axis=inner, dtype=np.float64)
-    means = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return means.astype(np.float32)
 
 
 def _tiles(shape: Sequence[int], side: int) -> Iterator[Box]:
@@ -286,13 +277,13 @@ def _blocks(shape: Sequence[int], whole: int) -> Iterator[tuple[Box, list[Pixels
         yield tuple(box), ramps
 
 
-def _enlarged(coarse: Pixels, factor: int, box: Box) -> Pixels:
+def _enlarge(coarse: Pixels, factor: int, box: Box) -> Pixels:
     """Read a flow that was found on a reduced copy at the pixels of a box."""
     at = (pixels_of(box) - (factor - 1) / 2) / factor
     return (factor * interpolate_field(coarse, at)).astype(np.float32)
 
 
-def _warped(image: ArrayLike, flow: Pixels, box: Box) -> Pixels:
+def _warp(image: ArrayLike, flow: Pixels, box: Box) -> Pixels:
     """Read the part of an image that a flow needs, and move it; NaN outside."""
     at = pixels_of(box) + flow
     needed = []

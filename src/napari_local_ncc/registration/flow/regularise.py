@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WINDOW = 3.0  # px: sigma of the window whose correlation is looked at
 CHANCE = 0.3  # correlation that noise reaches after a flow was fitted to it
-NEVER_PERFECT = 1.05
+NEVER_PERFECT = 1.05  # squared correlation that no window reaches: keeps weights finite
 NO_CONTRAST = 0.02  # variance, of images whose local variance is 1
 STIFFNESS = 0.005  # weight of the coarser scale, in the units of squared gradients
 TORN = 0.5  # px per px: where a flow changes faster, it follows noise
@@ -25,7 +25,7 @@ LEVELS = 4  # of a block, which knows nothing of what lies further away
 NARROWEST = 4  # px, where the scales end
 
 
-def trusted(
+def keep_determined(
     fixed: Pixels, moved: Pixels, valid: NDArray[np.bool_], flow: Pixels, *, to_the_end: bool
 ) -> Pixels:
     """Weigh a flow by how well each window determines it, along each direction.
@@ -55,11 +55,11 @@ def trusted(
     evidence = Evidence(tensor, np.einsum("ij...,j...->i...", tensor, flow))
     levels = [evidence]
     while max(levels[-1].shape) > NARROWEST and (to_the_end or len(levels) < LEVELS):
-        levels.append(levels[-1].reduced())
+        levels.append(levels[-1].halve())
     found = np.zeros((len(flow), *levels[-1].shape), np.float32)
     for number, level in reversed(list(enumerate(levels))):
-        found = _doubled(found, level.shape) if number < len(levels) - 1 else found
-        found = level.solved(found, COARSER if number else FINEST)
+        found = _double(found, level.shape) if number < len(levels) - 1 else found
+        found = level.solve(found, COARSER if number else FINEST)
     return found
 
 
@@ -100,14 +100,14 @@ class Evidence:
         """Shape of the frame."""
         return self.right.shape[1:]
 
-    def reduced(self) -> Evidence:
+    def halve(self) -> Evidence:
         """Return the mean of the equations around every second pixel; flows stay in px."""
         every_second: tuple[Any, ...] = (Ellipsis, *(slice(None, None, 2) for _ in self.shape))
         ndim = len(self.right)
         tensor, right = (_smooth(values, 1.0, ndim) for values in (self.tensor, self.right))
         return Evidence(tensor[every_second], right[every_second])
 
-    def solved(self, coarser: Pixels, sigma: float) -> Pixels:
+    def solve(self, coarser: Pixels, sigma: float) -> Pixels:
         """Return the flow of smoothed equations, drawn to that of the coarser scale."""
         ndim = len(self.right)
         tensor = np.moveaxis(_smooth(self.tensor, sigma, ndim), (0, 1), (-2, -1))
@@ -124,7 +124,7 @@ def _smooth(values: Pixels, sigma: float, ndim: int | None = None) -> Pixels:
     return values
 
 
-def _doubled(flow: Pixels, shape: tuple[int, ...]) -> Pixels:
+def _double(flow: Pixels, shape: tuple[int, ...]) -> Pixels:
     """Interpolate a flow between the pixels that `reduced` took."""
     for axis, n in enumerate(shape, start=1):
         at = np.arange(n) / 2
