@@ -1,6 +1,7 @@
 """Map files: a map comes back as it was written, and is there completely or not at all."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
@@ -12,9 +13,18 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_local_ncc import SpatialImage, confidence_map
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
-from napari_local_ncc.io import check_output, iter_write_map, read_image, read_map, write_map
+from napari_local_ncc.io import (
+    check_layout,
+    check_output,
+    iter_write_image,
+    iter_write_map,
+    read_image,
+    read_map,
+    write_map,
+)
 from napari_local_ncc.io.map_document import KEY
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.pipeline import ConfidenceMap
@@ -284,3 +294,76 @@ def test_map_larger_than_the_disk_is_refused(tmp_path):
     with pytest.raises(OSError, match=r"needs 70368.7 GB, but its disk has"):
         write_map(huge, tmp_path / "a.npy")
     assert not names_in(tmp_path)
+
+
+# ---------------------------------------------------------------- volumes of other programs
+
+
+def turned_map(ndim, bands=("ncc",), units="um"):
+    """Make a map of random images on a grid that is turned."""
+    rng = np.random.default_rng(3)
+    shape = (12, 14, 16)[-ndim:]
+    matrix = np.eye(ndim + 1)
+    matrix[-3:-1, -3:-1] = [[0.8, -0.6], [0.6, 0.8]]
+    matrix[:-1, :-1] *= (3, 0.5, 0.25)[-ndim:]
+    matrix[:-1, -1] = (1, 2, 3)[-ndim:]
+    grid = Grid(shape, matrix, units=(units,) * ndim, axis_labels=("z", "y", "x")[-ndim:])
+    images = [SpatialImage.from_array(rng.normal(size=shape)).replace(grid=grid) for _ in "ab"]
+    return confidence_map(*images, parameters=NCCParameters(radius=2, bands=bands, search=1))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize(("ndim", "bands"), [(3, ("ncc",)), (2, ("ncc",)), (2, ("ncc", "shift"))])
+def test_volume_lies_where_itk_says(ending, ndim, bands, tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    result = turned_map(ndim, bands)
+    write_map(result, tmp_path / f"a{ending}")
+    again = read_map(tmp_path / f"a{ending}")
+    np.testing.assert_array_equal(again.bands.compute(), result.bands.compute())
+    np.testing.assert_allclose(again.grid.pixel_to_world, result.grid.pixel_to_world)
+    image = sitk.ReadImage(str(tmp_path / f"a{ending}"))
+    place = np.arange(1, ndim + 1)
+    ours = (result.grid.pixel_to_world @ [*place, 1])[:-1] / 1000  # µm, and mm
+    theirs = image.TransformIndexToPhysicalPoint(place[::-1].tolist())
+    np.testing.assert_allclose(theirs[:ndim][::-1], ours, rtol=1e-5, atol=1e-9)
+    assert image.GetNumberOfComponentsPerPixel() == len(result.band_names)
+
+
+def test_moved_image_as_a_volume_comes_back(tmp_path):
+    pytest.importorskip("SimpleITK")
+    grid = turned_map(3).grid
+    image = SpatialImage.from_array(np.arange(12 * 14 * 16, dtype="u2").reshape(12, 14, 16))
+    for _ in iter_write_image(image.replace(grid=grid), tmp_path / "a.nii.gz"):
+        pass
+    read = read_image(tmp_path / "a.nii.gz")
+    assert read.data.dtype == np.uint16
+    np.testing.assert_array_equal(read.data, image.data)
+    in_mm = grid.in_units(("millimeter",) * 3)
+    np.testing.assert_allclose(read.grid.pixel_to_world, in_mm.pixel_to_world, rtol=1e-5, atol=1e-9)
+
+
+def test_what_a_volume_cannot_hold_is_said(tmp_path):
+    sheared = turned_map(2)
+    matrix = sheared.grid.pixel_to_world.copy()
+    matrix[0, 1] += 0.3
+    grid = sheared.grid.replace(pixel_to_world=matrix)
+    with pytest.raises(ValueError, match="sheared, which NIfTI, NRRD and MHA cannot say; write"):
+        check_layout(tmp_path / "a.mha", grid, sheared.parameters)
+
+
+def test_channels_of_several_bands_have_colours_of_their_own(tmp_path):
+    result = turned_map(2, ("ncc", "shift"))
+    flat = Grid.from_spacing(result.grid.shape, axis_labels=("y", "x"))
+    result = replace(result, grid=flat)
+    write_map(result, tmp_path / "a.ome.zarr")
+    channels = zarr.open_group(tmp_path / "a.ome.zarr").attrs["ome"]["omero"]["channels"]
+    assert [channel["label"] for channel in channels] == list(result.band_names)
+    assert len({channel["color"] for channel in channels}) == len(channels)
+    windows = [(channel["window"]["start"], channel["window"]["end"]) for channel in channels]
+    assert windows[0] == (-1, 1)
+    write_map(result, tmp_path / "a.ome.tif")
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
+        told = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]["Channel"]
+    assert [channel["Name"] for channel in told] == list(result.band_names)
+    hexes = [(channel["Color"] & 0xFFFFFFFF) >> 8 for channel in told]
+    assert [f"{value:06X}" for value in hexes] == [channel["color"] for channel in channels]

@@ -11,6 +11,8 @@ from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
+from napari_local_ncc.io.map_volume import ENDINGS as VOLUME_ENDINGS
+from napari_local_ncc.io.map_volume import create_image_volume
 from napari_local_ncc.io.writing import check_output, check_space, replacing
 from napari_local_ncc.progress import Progress, Step
 
@@ -70,6 +72,10 @@ def _created(image: SpatialImage, path: Path) -> Iterator[Any]:
         pixels = np.lib.format.open_memmap(path, "w+", image.data.dtype, image.grid.shape)
         yield pixels[np.newaxis]
         pixels.flush()
+        return
+    if path.name.lower().endswith(VOLUME_ENDINGS):
+        with create_image_volume(image.grid, image.data.dtype, path) as samples:
+            yield samples
         return
     layout = OmeLayout(image.grid, (image.name,))
     if path.suffix.lower() == ".zarr":

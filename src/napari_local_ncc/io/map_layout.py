@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BAND_AXIS = 0  # of the bands array; axis k of the grid is its axis k + 1
 KINDS = ("time", "channel", "custom", "space")  # in the order of an OME file
+# told apart by all eyes (Okabe and Ito)
+CHANNEL_COLORS = ("009E73", "E69F00", "56B4E9", "CC79A7", "F0E442", "0072B2", "D55E00")
 SPACE_NAMES = ("z", "y", "x")
 
 
@@ -117,6 +119,14 @@ class OmeLayout:
         k = next(axis.source for axis in self.axes if axis.kind in ("channel", "custom")) - 1
         label = self.grid.axis_labels[k]
         return [f"{self.band_names[0]} {label}={i}" for i in range(self.grid.shape[k])]
+
+    @property
+    def channel_colors(self) -> list[str]:
+        """A colour for every channel, as ``"RRGGBB"``: white for one alone."""
+        count = len(self.channel_names)
+        if count == 1:
+            return ["FFFFFF"]
+        return [CHANNEL_COLORS[k % len(CHANNEL_COLORS)] for k in range(count)]
 
     @property
     def shape(self) -> tuple[int, ...]:

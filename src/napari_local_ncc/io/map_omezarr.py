@@ -137,8 +137,10 @@ def _rendering(layout: OmeLayout, confidence_map: ConfidenceMap) -> v05.Omero | 
     ]
     return v05.Omero(
         channels=[
-            v05.OmeroChannel(window=window, label=label, color="FFFFFF", active=k == 0)
-            for k, (label, window) in enumerate(zip(layout.channel_names, windows, strict=True))
+            v05.OmeroChannel(window=window, label=label, color=color, active=k == 0)
+            for k, (label, color, window) in enumerate(
+                zip(layout.channel_names, layout.channel_colors, windows, strict=True)
+            )
         ]
     )
 

@@ -41,7 +41,10 @@ def create_tiff(
     """Make a memory-mapped OME-TIFF of any dtype."""
     told = {
         "axes": "".join(_letters(layout)),
-        "Channel": {"Name": layout.channel_names},
+        "Channel": {
+            "Name": layout.channel_names,
+            "Color": [_ome_color(color) for color in layout.channel_colors],
+        },
         **metadata,
         **_physical_sizes(layout),
     }
@@ -76,6 +79,11 @@ def _document(tif: tifffile.TiffFile) -> dict[str, Any]:
             document: dict[str, Any] = json.loads(annotation.findtext("{*}Value", ""))
             return document
     raise missing_document()
+
+
+def _ome_color(color: str) -> int:
+    """Return a colour ``"RRGGBB"``, opaque, as the signed number that OME-XML wants."""
+    return int.from_bytes(bytes.fromhex(color + "FF"), "big", signed=True)
 
 
 def _letters(layout: OmeLayout) -> list[str]:

@@ -17,6 +17,8 @@ from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_npy import create_npy, read_npy_map, sidecar
 from napari_local_ncc.io.map_omezarr import create_omezarr, read_omezarr_map
 from napari_local_ncc.io.map_tiff import create_ometiff, read_ometiff_map
+from napari_local_ncc.io.map_volume import ENDINGS as VOLUME_ENDINGS
+from napari_local_ncc.io.map_volume import check_volume, create_volume, read_volume_map
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.progress import stepwise
 
@@ -42,18 +44,26 @@ class MapFormat:
         Path to map.
     is_mapped : bool
         Whether the file is written through memory, where a full disk is a crash.
+    check : callable, optional
+        Grid and names of bands; raises where the format has no place for them.
+    has_sidecar : bool
+        Whether a JSON file lies beside it.
     """
 
     create: Callable[[ConfidenceMap, Path], AbstractContextManager[Any]]
     read: Callable[[Path], ConfidenceMap]
     is_mapped: bool = True
+    check: Callable[[Grid, tuple[str, ...]], object] | None = OmeLayout
+    has_sidecar: bool = False
 
 
 OME_ZARR = MapFormat(create_omezarr, read_omezarr_map, is_mapped=False)
 OME_TIFF = MapFormat(create_ometiff, read_ometiff_map)
-NPY = MapFormat(create_npy, read_npy_map)
+NPY = MapFormat(create_npy, read_npy_map, check=None, has_sidecar=True)
+VOLUME = MapFormat(create_volume, read_volume_map, check=check_volume, has_sidecar=True)
 REMOVALS = 50
 FORMATS = {".zarr": OME_ZARR, ".tif": OME_TIFF, ".tiff": OME_TIFF, ".npy": NPY}
+FORMATS |= dict.fromkeys(VOLUME_ENDINGS, VOLUME)
 
 
 @stepwise
@@ -76,7 +86,8 @@ def write_map(
     path : path_like
         Where to. The ending tells the format: ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5
         with a pyramid, bands as channels), ``.ome.tif``, ``.tif`` or ``.tiff``
-        (OME-TIFF), ``.npy`` (with a ``.npy.json`` beside it).
+        (OME-TIFF), ``.npy``, ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha`` (with a
+        ``.json`` beside it; the latter by SimpleITK, lengths in mm).
     overwrite : bool, default False
         Whether to replace an existing file, once the new one is complete.
     workers : int, optional
@@ -170,7 +181,7 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
 def is_map(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is a map that `write_map` wrote, rather than an image or nothing."""
     source = Path(path)
-    if source.suffix.lower() not in FORMATS or not source.exists():
+    if _ending(source) not in FORMATS or not source.exists():
         return False
     try:
         read_map(source)
@@ -209,9 +220,9 @@ def check_output(
     """
     target = Path(path)
     inputs = list(inputs)
-    is_npy = _format(target) is NPY
+    has_sidecar = _format(target).has_sidecar
     check_free(target, overwrite, inputs)
-    if is_npy:
+    if has_sidecar:
         check_free(sidecar(target), overwrite, inputs)
     return target
 
@@ -238,17 +249,24 @@ def check_free(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[s
 
 def check_layout(path: str | os.PathLike[str], grid: Grid, parameters: NCCParameters) -> None:
     """Raise ValueError where the format of `path` has no place for the axes of a map."""
-    if _format(Path(path)) is not NPY:
-        OmeLayout(grid, tuple(band.name for band in bands_on(parameters, grid)))
+    check = _format(Path(path)).check
+    if check is not None:
+        check(grid, tuple(band.name for band in bands_on(parameters, grid)))
 
 
 def _format(path: Path) -> MapFormat:
     try:
-        return FORMATS[path.suffix.lower()]
+        return FORMATS[_ending(path)]
     except KeyError:
         raise ValueError(
-            f"{path.name} has no ending of a map: give .ome.zarr, .ome.tif, .tif or .npy"
+            f"{path.name} has no ending of a map: give .ome.zarr, .ome.tif, .tif, .npy, .nii.gz, "
+            ".nrrd or .mha"
         ) from None
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
 def check_space(target: Path, needed: int) -> None:

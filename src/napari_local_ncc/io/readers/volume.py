@@ -121,12 +121,17 @@ class Volume:
         self._path = path
         self._header = _header(Path(path))
         layout = Layout.of(Path(path))
-        is_scalar = self._header.components == 1
-        self._whole = (
-            layout.floats(Path(path), self._header.shape) if layout and is_scalar else None
-        )
+        self._whole = None if layout is None else self._floats(layout)
         if self._whole is None and path.lower().endswith(".gz"):
             unpacked(Path(path))  # whole, or an error
+
+    def _floats(self, layout: Layout) -> NDArray[Any] | None:
+        """Return the samples of a NIfTI where they can be NaN; components come first in it."""
+        shape, path = self._header.size[::-1], Path(self._path)
+        if self._header.components == 1:
+            return layout.floats(path, shape)
+        samples = layout.floats(path, (self._header.components, *shape))
+        return None if samples is None else np.moveaxis(samples, 0, -1)
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
         size = self._header.size
@@ -178,7 +183,8 @@ def open_series(path: str, key: tuple[str, ...]) -> Slices:
     return Slices(key)
 
 
-def _sitk() -> Any:
+def load_simpleitk() -> Any:
+    """Import SimpleITK, or say what to install."""
     try:
         import SimpleITK as sitk
     except ImportError as error:
@@ -190,20 +196,20 @@ def _sitk() -> Any:
 
 
 def _reader(path: str) -> Any:
-    reader = _sitk().ImageFileReader()
+    reader = load_simpleitk().ImageFileReader()
     reader.SetFileName(path)
     return reader
 
 
 def _pixels(reader: Any) -> NDArray[Any]:
     try:
-        return np.asarray(_sitk().GetArrayFromImage(reader.Execute()))
+        return np.asarray(load_simpleitk().GetArrayFromImage(reader.Execute()))
     except RuntimeError as error:
         raise ReadError(_reason(error)) from error
 
 
 def _header(path: Path) -> Header:
-    sitk, reader = _sitk(), _reader(str(path))
+    sitk, reader = load_simpleitk(), _reader(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -229,7 +235,7 @@ def _reason(error: RuntimeError) -> str:
 
 def _series(folder: Path) -> list[list[Path]]:
     """Return the files of every series of a folder, in the order of their positions."""
-    reader = _sitk().ImageSeriesReader
+    reader = load_simpleitk().ImageSeriesReader
     names = reader.GetGDCMSeriesIDs(str(folder))
     return [[Path(f) for f in reader.GetGDCMSeriesFileNames(str(folder), name)] for name in names]
 
