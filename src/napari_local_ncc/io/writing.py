@@ -259,8 +259,8 @@ def _format(path: Path) -> MapFormat:
         return FORMATS[_ending(path)]
     except KeyError:
         raise ValueError(
-            f"{path.name} has no ending of a map: give .ome.zarr, .ome.tif, .tif, .npy, .nii.gz, "
-            ".nrrd or .mha"
+            f"{path.name} has no ending of a map: give .ome.zarr, .ome.tif, .tif or .npy, or "
+            ".nii.gz, .nrrd or .mha for other programs"
         ) from None
 
 
