@@ -90,6 +90,32 @@ def test_elastix_moves_points_as_we_do(case, tmp_path):
         np.testing.assert_allclose(again.matrix, found.matrix, rtol=1e-12)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_transformix_moves_points_by_what_we_write(ndim, tmp_path):
+    """With elastix at hand: tox -e elastix."""
+    pytest.importorskip("SimpleITK")
+    itk = pytest.importorskip("itk")
+    grid = turned_grid(ndim)
+    ours = Registration.from_matrix(an_affine(ndim), grid)
+    ours.save(tmp_path / "TransformParameters.0.txt")
+    points = inner_points(grid, 5)
+    rows = [" ".join(map(repr, point[::-1].tolist())) for point in points]
+    (tmp_path / "in.txt").write_text("\n".join(["point", "5", *rows, ""]))
+    parameters = itk.ParameterObject.New()
+    parameters.ReadParameterFile(str(tmp_path / "TransformParameters.0.txt"))
+    image = itk.image_from_array(np.zeros(grid.shape, np.float32))
+    itk.transformix_filter(
+        image,
+        parameters,
+        fixed_point_set_file_name=str(tmp_path / "in.txt"),
+        output_directory=str(tmp_path),
+    )
+    lines = (tmp_path / "outputpoints.txt").read_text().splitlines()
+    found = [line.split("OutputPoint = [")[1].split("]")[0].split() for line in lines]
+    moved = np.array(found, np.float64)[:, ::-1]
+    np.testing.assert_allclose(moved, ours.transform_points(points), atol=2e-6)
+
+
 def test_elastix_adds_displacements_where_the_file_says_so(tmp_path):
     pytest.importorskip("SimpleITK")
     grid = turned_grid(2)
@@ -208,6 +234,21 @@ def test_what_itk_writes_is_read(ndim, ending, tmp_path):
         )
         taken = as_registration(transform, grid)
         np.testing.assert_array_equal(taken.matrix, found.matrix)
+
+
+def test_a_spline_of_many_knots_is_one_long_line(tmp_path):
+    itk = pytest.importorskip("SimpleITK")
+    grid = turned_grid(2)
+    domain = itk.Image([60, 60], itk.sitkFloat32)
+    spline = itk.BSplineTransformInitializer(domain, [120, 120])
+    numbers = np.random.default_rng(0).normal(size=spline.GetNumberOfParameters())
+    spline.SetParameters(numbers.tolist())
+    itk.WriteTransform(spline, str(tmp_path / "t.txt"))
+    assert (tmp_path / "t.txt").stat().st_size > 2**17
+    assert read_transform(tmp_path / "t.txt", grid).model == "flow"
+    (tmp_path / "m.txt").write_text(" ".join(["0.125"] * 30_000) + "\n1 2\n")
+    with pytest.raises(ValueError, match=r"m\.txt"):
+        read_transform(tmp_path / "m.txt", grid)
 
 
 def test_what_bends_is_exact_at_the_pixels():

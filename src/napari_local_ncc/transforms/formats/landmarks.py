@@ -61,14 +61,14 @@ def read_landmarks(path: str | PathLike[str]) -> tuple[Points, Points]:
 
 def is_landmarks(text: str) -> bool:
     """Return whether a text is a landmark table of BigWarp."""
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    lengths = {len(row) for row in rows}
-    if lengths not in ({6}, {8}):
+    try:
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+    except csv.Error:  # a cell as long as a file of other numbers
         return False
-    return all(
-        row[1].strip().lower() in ("true", "false") and all(map(_is_number, row[2:]))
-        for row in rows
-    )
+    if {len(row) for row in rows} not in ({6}, {8}):
+        return False
+    marked = all(row[1].strip().lower() in ("true", "false") for row in rows)
+    return marked and all(_is_number(cell) for row in rows for cell in row[2:])
 
 
 def _is_number(cell: str) -> bool:

@@ -79,8 +79,8 @@ def content_of(path: Path) -> Content:
 
 def format_of(content: Content) -> TransformFormat | None:
     """Return the format of a file by its content, or else by its ending; None: not known."""
-    known = [one for one in FORMATS if one.knows(content)]
-    return known[0] if known else format_named(content.path)
+    known = next((one for one in FORMATS if one.knows(content)), None)
+    return known or format_named(content.path)
 
 
 def format_named(path: Path) -> TransformFormat | None:
