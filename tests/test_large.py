@@ -20,7 +20,7 @@ def image_of(matrix, spacing=1.0):
     pixels = np.mgrid[:SIDE, :SIDE].astype(np.float32).reshape(2, -1)
     y, x = matrix[:2, :2].astype(np.float32) @ pixels + matrix[:2, 2:].astype(np.float32)
     total = np.zeros(SIDE**2, np.float32)
-    for _ in range(16):
+    for _ in range(48):  # fewer match in other places and mirrored, too
         length, angle, phase = np.exp(rng.uniform(2.2, 5.7)), *rng.uniform(0, 2 * np.pi, 2)
         wave = np.array([np.sin(angle), np.cos(angle)], np.float32) * 2 * np.pi / length
         total += np.cos(wave[0].astype(np.float32) * y + wave[1].astype(np.float32) * x + phase)

@@ -114,7 +114,7 @@ def test_time_lapse_never_gets_worse_and_drifts_little(shared_data: Path, channe
     frames = imread(shared_data / CASES / "mitosis_2ch_series" / name)
     for frame in frames[1:]:
         result = estimate_translation(frames[0], frame)
-        assert result.ncc_after > result.ncc_before
+        assert result.ncc_after >= result.ncc_before
         assert np.abs(result.offset).max() < 10
 
 
@@ -284,7 +284,11 @@ def test_periodic_structure_takes_the_shift_nearest_to_start() -> None:
     assert_offset(estimate_translation(image, image), (0, 0))
     assert_offset(estimate_translation(image, image, start=(16, -12)), (16, -12))
     moved = np.sin(2 * np.pi * (x - 3) / 12) + np.cos(2 * np.pi * (y + 2) / 16)
-    assert_offset(estimate_translation(image, moved), (-2, 3), 0.02)
+    # by any other period they match as well: nothing is applied that nobody can know
+    assert not estimate_translation(image, moved).is_reliable
+    kept = estimate_translation(image, moved, keep_doubtful=True).offset
+    apart = (kept - (-2, 3)) / (16, 12)
+    np.testing.assert_allclose(apart, np.round(apart), atol=0.01)
 
 
 def test_start_is_what_holds_before() -> None:

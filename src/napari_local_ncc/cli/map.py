@@ -89,17 +89,6 @@ def map_(
     search: Annotated[
         str, typer.Option(help="How far to look for residual shifts: pixels, or one per axis.")
     ] = "3",
-    alternative: Annotated[
-        str,
-        typer.Option(
-            help="What counts as related: 'greater', a high NCC, or 'two-sided', a high |NCC|, "
-            "where contrast may be inverted."
-        ),
-    ] = "greater",
-    per_frame: Annotated[
-        bool,
-        typer.Option(help="Judge every frame of a series by unrelated structure of its own."),
-    ] = False,
     fdr: Annotated[
         float,
         typer.Option(
@@ -172,7 +161,7 @@ def map_(
     from napari_local_ncc.io.writing import check_layout, check_output, map_sink
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.run import progress_in, run_comparison
-    from napari_local_ncc.parameters import NCCParameters, check_alternative, check_weights
+    from napari_local_ncc.parameters import NCCParameters, check_weights
     from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.reports.figures import check_figure
     from napari_local_ncc.reports.tables import check_table, frame_table
@@ -200,8 +189,6 @@ def map_(
         bands=tuple(band.strip() for band in bands.split(",")),
         search=_pixels(search),
         interpolation=cast("Interpolation", interpolation),  # NCCParameters checks it
-        alternative=check_alternative(alternative),
-        per_frame=per_frame,
     )
     if "ncc" not in parameters.bands:
         raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")

@@ -7,7 +7,6 @@ from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,6 +25,7 @@ NORMAL_QUIET = -0.8416  # the normal distribution's quantile at QUIET
 SPREAD = {1: 1.35, 2: 1.8, 3: 1.8}
 FEWEST = 8  # samples of a block, or blocks of a quantile
 LEVELS = 8  # of intensity, in the fit of noise over intensity
+WHOLE = 1e-3  # of a step, that rounding adds
 MOST_STEPS = 2.0**20  # between neighbouring values, beyond which they are no whole numbers
 RANGE = (0.01, 0.999)  # quantiles of the intensities that levels divide
 
@@ -98,17 +98,6 @@ def noise_model(image: ArrayLike, valid: ArrayLike | None = None) -> NoiseModel:
     sd = max(_quiet(sds, counts, parts[0].ndim), min(part.step for part in parts) / np.sqrt(12))
     differences = np.concatenate([part.differences for part in parts])
     return NoiseModel(sd, *_over_intensity(differences, level, sd))
-
-
-def difference_quantile(image: ArrayLike, valid: ArrayLike | None, share: float) -> float:
-    """Return a quantile of absolute second differences, scaled to 1 sd on white noise.
-
-    Unlike `noise_sd` it grows with fine structure. `share` is that quantile's, in (0, 1);
-    NaN where there are no differences.
-    """
-    found = [part.differences for part in _blocks(np.asarray(image), valid)]
-    known = np.abs(np.concatenate(found)) if found else np.empty(0)
-    return float(np.quantile(known, share) / ndtri((1 + share) / 2)) if known.size else np.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,8 +174,7 @@ def _step(known: Values) -> float:
     if not steps.size or not steps.max() < MOST_STEPS * steps.min():
         return 0.0
     whole = steps / steps.min()
-    is_whole = np.allclose(whole, np.round(whole), rtol=0, atol=1e-3)
-    return float(steps.min()) if is_whole else 0.0
+    return float(steps.min()) if np.abs(whole - np.round(whole)).max() < WHOLE else 0.0
 
 
 def _over_intensity(differences: Values, level: Values, sd: float) -> tuple[float, float]:

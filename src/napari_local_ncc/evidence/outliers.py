@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_local_ncc.evidence.noise import difference_quantile, noise_sd
+from napari_local_ncc.evidence.noise import NoiseModel, noise_model
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,10 @@ BEYOND_MEDIAN = 6.0
 ISOLATED = 6.0
 COMPANIONS = 2  # neighbours that may be outliers, too, as of a cosmic ray's track
 DENSEST_TRACKS, DENSEST = 0.005, 0.02  # share of the samples: more are structure
-BULK = 0.95  # quantile of the differences that outliers do not reach
+BULK, BULK_OF_NORMAL = 0.99, 2.576  # quantile that outliers do not reach, in sd of noise
 NEGLIGIBLE = 1e-3  # of the image's sd: what stands out by less does no harm
-DRAWN = 9999  # samples, to fill what is invalid with their median
+DRAWN = 99_999  # samples, of which medians and quantiles are taken
+FEWEST = 9  # samples of an image
 NEAR = 3.0  # standard deviations beyond the mean around it, that an outlier has at least
 
 
@@ -44,29 +45,31 @@ def outliers(image: ArrayLike, valid: ArrayLike | None = None) -> NDArray[np.boo
     -------
     array of bool, shape (...)
         True where a sample is higher than its neighbours by 4 standard deviations of noise
-        and by 6 times what these differ among themselves, and than their median by 6 standard
-        deviations; or lower. Two neighbours may be outliers, too, unless that makes more than
-        0.5 % of the samples: then thin lines are structure. Above 2 % all are.
+        (or of fine structure) and by 6 times what these differ among themselves, and than
+        their median by 6 standard deviations; or lower. Two neighbours may be outliers, too,
+        unless that makes more than 0.5 % of the samples: then thin lines are structure. Above
+        2 % all are.
     """
     samples = np.asarray(image)
     found = np.zeros(samples.shape, bool)
     usable = np.isfinite(samples) if valid is None else np.isfinite(samples) & np.asarray(valid)
     count = np.count_nonzero(usable)
-    scale = _scale(samples, usable) if samples.ndim and count >= 9 else 0.0
-    if not scale > 0:
+    if samples.ndim == 0 or count < FEWEST:
         return found
     kind = np.result_type(samples.dtype, np.float32).type
     middle = kind(np.median(samples[usable][:: max(1, count // DRAWN)]))
     values = np.where(usable, samples, middle)
-    candidates = usable & _candidates(values, scale)
+    apart = np.abs(values - ndi.uniform_filter(values, _size(values.ndim), mode="nearest"))
+    noise = noise_model(samples, usable)
+    scale = _scale(samples[usable], apart[usable], noise.sd)
+    candidates = usable & (apart > NEAR * scale)
     at = np.nonzero(candidates)
     if not at[0].size:
         return found
     around, centre = _neighbours(values, at), values[at].astype(np.float64)
     for companions, densest in ((COMPANIONS, DENSEST_TRACKS), (0, DENSEST)):
-        bad = _above(around, centre, scale, companions) | _above(
-            -around, -centre, scale, companions
-        )
+        bad = _above(around, centre, scale, companions, noise)
+        bad |= _above(-around, -centre, scale, companions, noise)
         if np.count_nonzero(bad) <= densest * count:
             found[tuple(index[bad] for index in at)] = True
             break
@@ -86,14 +89,16 @@ def without_outliers(image: ArrayLike, found: NDArray[np.bool_]) -> Values:
     return values
 
 
-def _scale(samples: NDArray[Any], usable: NDArray[np.bool_]) -> float:
+def _scale(known: NDArray[Any], apart: Values, noise: float) -> float:
     """Return the sd of noise, or of fine structure where that is more."""
-    sds = (
-        noise_sd(samples, usable),
-        difference_quantile(samples, usable, BULK),
-        NEGLIGIBLE * float(np.std(samples[usable], dtype=np.float64)),
-    )
-    return float(np.nanmax(sds))
+    drawn = apart[:: max(1, apart.size // DRAWN)]
+    structure = float(np.quantile(drawn, BULK)) / BULK_OF_NORMAL
+    return float(np.nanmax([noise, structure, NEGLIGIBLE * np.std(known, dtype=np.float64)]))
+
+
+def _size(ndim: int) -> list[int]:
+    """Return how far neighbours reach: 3 x 3 in a plane, 5 on a line."""
+    return [5] if ndim == 1 else [1] * (ndim - 2) + [3, 3]
 
 
 def _steps(ndim: int) -> list[tuple[int, ...]]:
@@ -115,21 +120,19 @@ def _neighbours(values: Values, at: Index) -> NDArray[np.float64]:
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
-def _candidates(values: Values, scale: float) -> NDArray[np.bool_]:
-    """Return what is far from the mean around it: all outliers, and little else."""
-    size = [1] * max(values.ndim - 2, 0) + ([3, 3] if values.ndim > 1 else [5])
-    apart = values - ndi.uniform_filter(values, size, mode="nearest")
-    return np.asarray(np.abs(apart) > NEAR * scale)
-
-
 def _above(
-    around: NDArray[np.float64], centre: NDArray[np.float64], scale: float, companions: int
+    around: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    scale: float,
+    companions: int,
+    noise: NoiseModel,
 ) -> NDArray[np.bool_]:
     """Return which samples stand out from their neighbours, but for some companions."""
     ranked = np.sort(around, axis=-1)[:, : around.shape[-1] - min(companions, around.shape[-1] - 2)]
     highest, middle = ranked[:, -1], np.median(ranked, axis=-1)
+    sd = np.fmax(scale, noise.sd_at(np.abs(middle)))
     return (
-        (centre > highest + BEYOND_NEIGHBOURS * scale)
-        & (centre > middle + BEYOND_MEDIAN * scale)
+        (centre > highest + BEYOND_NEIGHBOURS * sd)
+        & (centre > middle + BEYOND_MEDIAN * sd)
         & (centre - highest > ISOLATED * (highest - middle))
     )

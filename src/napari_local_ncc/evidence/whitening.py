@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEGREE = 3  # of the polynomial that is taken for background
 FITTED = 2**14  # samples that it is fitted to
 NOISE_FROM = 0.45  # cycles/px, from which on a spectrum is taken for noise
-LEAST_NOISE = 1e-4  # of the variance
+LEAST_NOISE = 0.03  # of the mean power: borders alone leave less in a smooth image
 LEAST_STRUCTURE = 0.01  # of the power at a frequency
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable, in units of its mean
 CLIP = 6.0  # standard deviations, beyond which detail weighs no more

@@ -10,15 +10,7 @@ import numpy as np
 from napari_local_ncc.confidence.false_discovery import ConfidenceTally
 from napari_local_ncc.maps.bands import shift_components
 from napari_local_ncc.maps.grouped_histogram import GroupTally
-from napari_local_ncc.shift.interpret import (
-    ALIKE,
-    CLASSES,
-    MAP,
-    MIN_GAIN,
-    classify,
-    shares_of,
-    shift_length,
-)
+from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MIN_GAIN, classify, shift_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +22,8 @@ if TYPE_CHECKING:
 BINS = 20_000
 
 LEVEL = 0.95  # of confidence
-OWN = ("ncc", "confidence", "ncc_best", "gain", "classes")  # the bands that have lines of their own
-UNTOLD = ("intercept",)  # in units of the images: its median says nothing
+OWN = ("ncc", "confidence", "ncc_best", "gain")  # the bands that have lines of their own
 RATE = 0.05  # of false discoveries
-EVIDENCE = (
-    f"by the noise and the texture: agrees from confidence {LEVEL:g} on, unless noise cannot "
-    "explain the difference"
-)
 CRITERIA = f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on"
 
 
@@ -59,9 +46,7 @@ class MapTally:
         self._shift = {"length": GroupTally(), "gain": GroupTally()}
         self._classes = np.zeros(len(CLASSES), np.int64)
         shifts = shift_components({name: name for name in self._names})
-        self._others = {
-            name: GroupTally() for name in self._names if name not in (*OWN, *UNTOLD, *shifts)
-        }
+        self._others = {name: GroupTally() for name in self._names if name not in (*OWN, *shifts)}
 
     def add(self, bands: NDArray[Any]) -> None:
         """Count a tile, shape (bands, ...); NaN counts as undefined."""
@@ -75,13 +60,10 @@ class MapTally:
             together = np.zeros(1, np.int64)
             self._shift["length"].add(together, shift_length(components))
             self._shift["gain"].add(together, found["gain"])
-        if "classes" in found:
-            labels = np.nan_to_num(found["classes"]).astype(np.uint8)
+        if {"ncc", "gain"} <= set(found):
+            labels = classify(found["ncc"], found["ncc_best"], found["gain"])
             self._classes += np.bincount(labels.ravel(), minlength=len(CLASSES))
-        elif {"ncc", "gain"} <= set(found):
-            # Whether noise allows more is asked of the whole map, at the end.
-            labels = classify(found["ncc"], found["ncc_best"], found["gain"], ceiling=1.0)
-            self._classes += np.bincount(labels.ravel(), minlength=len(CLASSES))
+
         for name, tally in self._others.items():
             tally.add(np.zeros(1, np.int64), found[name])
 
@@ -101,39 +83,22 @@ class MapTally:
         Returns
         -------
         dict of str to str
-            "ncc"; "confidence", "detects" and, where no null could be measured, "fallback",
-            and "pattern" where the instrument left one in both images;
+            "ncc"; "confidence", "detects" and, where no null could be measured, "fallback";
             "shift" and "classes": those of the bands that are there; any other band by name.
         """
         found = {"ncc": str(self.summary)} if "ncc" in self._names else {}
         if "confidence" in self._names:
             found["confidence"] = _discoveries(self._confidence, rate)
         if self._calibration is not None:
-            if not np.isnan(self._confidence.share(LEVEL)) or self._by_evidence:
+            if not np.isnan(self._confidence.share(LEVEL)):
                 found["detects"] = _detection(self._calibration)
             if self._calibration.fallback:
                 found["fallback"] = self._calibration.fallback
-            if self._calibration.notes:
-                found["pattern"] = "; ".join(self._calibration.notes)
         if "gain" in self._names:
             found["shift"] = self._shifts()
         if self._classes.any():
-            criteria = EVIDENCE if self._by_evidence else CRITERIA
-            found["classes"] = _shares(self._told_classes(), criteria)
+            found["classes"] = _shares(self._classes)
         return found | {name: _distribution(tally) for name, tally in self._others.items()}
-
-    def _told_classes(self) -> NDArray[np.int64]:
-        """Return the numbers of pixels in each class, as `classify` would have of the whole map."""
-        counts = self._classes.copy()
-        if not self._by_evidence and counts.sum() >= MAP and self.summary.lower < ALIKE:
-            differs, unsure = (CLASSES.index(name) for name in ("differs", "cannot tell"))
-            counts[unsure] += counts[differs]
-            counts[differs] = 0
-        return counts
-
-    @property
-    def _by_evidence(self) -> bool:
-        return "classes" in self._names
 
     def _shifts(self) -> str:
         length, gain = self._shift["length"], self._shift["gain"]
@@ -194,12 +159,12 @@ def _detection(calibration: Calibration) -> str:
     return f"{text}, {coarse[1]:.2f} in the coarsest"
 
 
-def _shares(counts: NDArray[np.int64], criteria: str) -> str:
+def _shares(counts: NDArray[np.int64]) -> str:
     """Say how many of the pixels are of each class, and how these are told apart."""
-    shares = shares_of(counts)
+    shares = dict(zip(CLASSES, counts / counts.sum(), strict=True))
     undefined = shares.pop("undefined")
     parts = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-    return f"{parts}, undefined {undefined:.1%} of pixels ({criteria})"
+    return f"{parts}, undefined {undefined:.1%} of pixels ({CRITERIA})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.transforms.report import PATTERN
 
 if TYPE_CHECKING:
     from napari_local_ncc.image.pairing import Pair
@@ -28,7 +29,8 @@ def fall_of_agreement(report: FrameReport) -> str:
     period for another.
     """
     before, after = report.before.median, report.after.median
-    if not after < before - WORSE:
+    # a pattern that stays agrees where nothing is moved
+    if PATTERN in report.remark or not after < before - WORSE:
         return ""
     return f"windows agree worse: median local NCC {after:.3f} after {before:.3f}"
 

@@ -34,7 +34,7 @@ def fit_frames(
     settings : Settings
         Model, metric and so on.
     start : Registration or None
-        Of one frame, to begin at; None searches for starts (a flow: for the translation).
+        Of one frame, to begin at; None searches for starts (a flow: begins at the identity).
     watch : Watch
         Learns the metric, and can stop the engine.
 
@@ -75,8 +75,8 @@ def _doubts_of_start(found: Registration, start: Registration) -> list[str]:
             f"the start is held although the images agree worse there (global NCC "
             f"{float(found.ncc_after):.3f} after {float(found.ncc_before):.3f})"
         )
-    if start.reports and start.reports[0].note:
-        doubts.append(f"of its start: {start.reports[0].note}")
+    if start.reports and start.reports[0].doubt:
+        doubts.append(f"of its start: {start.reports[0].doubt}")
     return doubts
 
 

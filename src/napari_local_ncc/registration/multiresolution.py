@@ -150,7 +150,7 @@ class Levels:
 
 def _is_sure(found: Registration) -> bool:
     report = found.reports[0]
-    return report.applied and not report.note
+    return report.applied and not report.doubt
 
 
 def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]:

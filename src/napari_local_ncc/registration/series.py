@@ -106,7 +106,7 @@ class SeriesTask:
             overlap=step.overlap,
             reports=step.reports,
         )
-        if before.reports[0].note:  # nothing better to begin with
+        if before.reports[0].doubt:  # nothing better to begin with
             chained = add_doubts(chained, CHAINED)
         return add_agreement(Pair(target, moving), chained, None, keep_doubtful=True)
 
@@ -121,7 +121,7 @@ class SeriesTask:
 
 def _is_sure(found: Registration) -> bool:
     """Whether the step to a frame was sure, so that others may be registered with that frame."""
-    return found.reports[0].note in ("", CHAINED)  # a flow that gains nothing is no doubt
+    return found.reports[0].doubt in ("", CHAINED)  # a flow that gains nothing is no doubt
 
 
 def _sound(result: Registration | ValueError) -> Registration:

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import computed
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
-from napari_local_ncc.registration.evidence.significance import SIGNIFICANT
 from napari_local_ncc.registration.translation.estimate import estimate_translation
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
@@ -41,16 +40,16 @@ def estimate_frame(
         keep_doubtful=settings.keep_doubtful,
         watch=watch,
     )
-    doubt = (
-        f"no shift is reliably better than none ({found.significance:.1f} standard deviations "
-        f"of {SIGNIFICANT:g} needed)"
-    )
+    remark = "; ".join(found.remarks)
     report = FrameReport(
         "ncc",
         found.ncc_found,
         significance=found.significance,
         applied=found.is_reliable or settings.keep_doubtful,
-        note="" if found.is_reliable else doubt,
+        note="; ".join(filter(None, (found.doubt, remark))),
+        remark=remark,
+        error_px=found.error_px,
+        error95_px=found.error95_px,
     )
     return Registration(
         settings.model,

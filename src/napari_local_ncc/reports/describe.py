@@ -225,6 +225,10 @@ def _findings(registration: Registration) -> list[str]:
             f"window {2 * AGREEMENT_RADIUS + 1} px); "
             f"{lower:.0%} and {upper:.0%} of pixels above chance"
         )
+    errors = [report.error95_px for report in reports if not np.isnan(report.error95_px)]
+    if errors:
+        texts.append(f"expected within {max(errors):.2g} px (95 %)")
+    texts += dict.fromkeys(report.remark for report in reports if report.remark)
     trips = [report.round_trip for report in reports if report.round_trip is not None]
     if trips:
         median, p95, length = (
@@ -245,7 +249,7 @@ def _doubts(registration: Registration) -> list[str]:
     """Say where a registration found nothing that it could rely on."""
     failed = np.isnan(registration.ncc_after).ravel()
     if registration.reports:
-        notes = [report.note or _idle(report) for report in registration.reports]
+        notes = [report.doubt or _idle(report) for report in registration.reports]
         still = np.array([bool(note) for note in notes]) & ~failed
     else:
         # By mutual information, what fits best need not have the highest NCC.
@@ -254,7 +258,7 @@ def _doubts(registration: Registration) -> list[str]:
         ).ravel()
         notes = ["no shift is reliably better than none"] * still.size
     if not registration.grid.series_shape:
-        applied = all(report.applied or not report.note for report in registration.reports)
+        applied = all(report.applied or not report.doubt for report in registration.reports)
         return [notes[0] + ("" if applied else "; not applied")] if still.any() else []
     shared = "; ".join(dict.fromkeys(n for n, k in zip(notes, still, strict=True) if k))
     return [

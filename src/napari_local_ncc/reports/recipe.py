@@ -120,11 +120,8 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     words += _shared_options(inputs)
     parameters = _set_parameters(provenance)
     for name, value in parameters.items():
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words.append(
-                ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            )
+        joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        words += [f"--{name.replace('_', '-')}", joined]
     if provenance["registration"] is not None:
         text = json.dumps(_moving(provenance), separators=(",", ":"))
         if _is_dense(provenance):

@@ -131,8 +131,6 @@ def shift_of_pieces(
     weights: str,
     min_std: float,
     min_valid: float,
-    is_signed: bool = True,
-    with_whole: bool = False,
 ) -> NDArray[np.float32]:
     """Compute the NCC and the residual shift in a region of two images, together.
 
@@ -147,18 +145,11 @@ def shift_of_pieces(
         Window radius and largest displacement per axis in pixels; see `check_search`.
     weights, min_std, min_valid
         As for `kernels.driver.ncc_of_pieces`.
-    is_signed : bool
-        Whether the best is the highest NCC, or else the highest |NCC|; ncc_best and gain
-        are then of |NCC|.
-    with_whole : bool
-        See below.
 
     Returns
     -------
     array of float32, shape (3 + windowed axes, *region)
-        ``ncc`` at no displacement, then the bands of `local_shift`; `with_whole`, then the
-        best NCC and its shift in whole pixels along each windowed axis, at the border of
-        the search as well.
+        ``ncc`` at no displacement, then the bands of `local_shift`.
     """
     # Only here, as importing the package must not load numba.
     from napari_local_ncc.shift.search import search_pieces
@@ -171,8 +162,6 @@ def shift_of_pieces(
         weights=weights,
         min_std=min_std,
         min_valid=min_valid,
-        is_signed=is_signed,
-        with_whole=with_whole,
     )
 
 

@@ -37,8 +37,6 @@ def search_pieces(
     region: Slices,
     radius: tuple[int, ...],
     search: tuple[int, ...],
-    is_signed: bool = True,
-    with_whole: bool = False,
     **window: Any,
 ) -> NDArray[np.float32]:
     """Find the best shift in a region of two images; see `dispatch.shift_of_pieces`."""
@@ -54,8 +52,7 @@ def search_pieces(
     for tile in _tiles(region, radius, search):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
         tiles.append((tile, grown, _reach(grown, radius, shape)))
-    count = 3 + 2 * len(windowed) + (1 + len(windowed)) * with_whole
-    out = np.empty((count, *lengths_of(region)), np.float32)
+    out = np.empty((3 + 2 * len(windowed), *lengths_of(region)), np.float32)
     dtypes = fixed[0][1].dtype, moving[0][1].dtype
     windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
     shifts = list(product(*(range(-s, s + 1) for s in search)))
@@ -66,18 +63,15 @@ def search_pieces(
         for shift, values in zip(shifts, ncc, strict=True):
             samples.store_ncc(shift, values)
         here = relative(tile, grown)
-        at_zero = ncc[len(shifts) // 2][here].copy()
-        if not is_signed:
-            np.abs(ncc, out=ncc)
-        best = _peaks(ncc, here, search[-len(windowed) :], with_whole=with_whole)
+        at_zero = ncc[len(shifts) // 2][here]
+        best = _peaks(ncc, here, search[-len(windowed) :])
         for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))
-    out, whole, ends = np.split(out, [3 + len(windowed), 3 + 2 * len(windowed)])
+    out, whole = np.split(out, [3 + len(windowed)])
     refine_shift(
         images, region, out[3:], whole, radius=radius, search=search, weights=window["weights"]
     )
-    found = np.concatenate([out, ends]) if with_whole else out
-    return found.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
+    return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
 def _ordered(values: Any, order: list[int]) -> tuple[Any, ...]:
@@ -91,7 +85,7 @@ def _stacked(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
 
 
 def _peaks(
-    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...], *, with_whole: bool
+    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...]
 ) -> list[NDArray[np.float32]]:
     """Return the best NCC of a tile, a part of where it is known, the gain and the shifts."""
     unused = (0,) * (3 - len(search))
@@ -103,13 +97,11 @@ def _peaks(
     neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
     pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
     numbered = np.column_stack([neighbours, neighbours @ pitch])
-    room = 12 if with_whole else 8
-    out = np.full((room, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
+    out = np.full((8, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
     ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
     find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
     used = slice(3 - len(search), 3)
-    ends = [out[8], *out[9:][used]] if with_whole else []
-    return [out[0], out[1], *out[2:5][used], *out[5:8][used], *ends]
+    return [out[0], out[1], *out[2:5][used], *out[5:8][used]]
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_local_ncc.transforms.displacement_field import Jacobian
 
 AGREEMENT_RADIUS = 4  # px, of the window of a map by default
+PATTERN = "a pattern stays with the camera while the scene moves"  # a remark
 NUMBER = (int, float)
 KINDS: dict[str, type | tuple[type, ...]] = {
     "metric": str,
@@ -22,6 +23,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "error95_px": NUMBER,
     "applied": bool,
     "note": str,
+    "remark": str,
 }
 
 
@@ -75,12 +77,13 @@ class FrameReport:
     converged : bool
         Whether it ended at an optimum.
     significance : float
-        By how many standard deviations the transform found is better than chance.
+        How many times the evidence for the transform found is the most that the same search
+        finds in unrelated structure (of a flow: standard deviations above that).
     applied : bool
         Whether the registration holds what was found, or else its start: that is doubtful,
         or (a flow, without a note) gains nothing.
     note : str
-        What there is to say against it; empty if nothing.
+        What there is to say of it: doubts, and the remark; empty if nothing.
     before, after : Agreement
         Local NCC without and with the transform that the registration holds.
     round_trip : RoundTrip or None
@@ -93,6 +96,8 @@ class FrameReport:
     error_px, error95_px : float
         The expected error, from noise and structure: the distance, in fixed's px as a mean over
         the overlap, within which the truth lies in 68 and 95 of 100 cases. NaN where unknown.
+    remark : str
+        What of the note is no doubt: samples left out, a pattern that stays with the camera.
     """
 
     metric: str
@@ -107,8 +112,17 @@ class FrameReport:
     round_trip: RoundTrip | None = None
     volumes: Jacobian | None = None
     gain: float = np.nan
+    remark: str = ""
     error_px: float = np.nan
     error95_px: float = np.nan
+
+    @property
+    def doubt(self) -> str:
+        """What there is to say against the transform; empty if nothing."""
+        if not self.remark:
+            return self.note
+        parts = self.note.replace(self.remark, "").split("; ")
+        return "; ".join(part for part in parts if part)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values (NaN as null)."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage as ndi
 from scipy.interpolate import BSpline
 
+from napari_local_ncc.evidence.blocks import block_means
+from napari_local_ncc.evidence.pearson import pearson
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 SCORE_SAMPLES = 2**18  # behind the NCC that is reported
 MIN_SAMPLES = 8
-BACKGROUND = 5.0  # px of the coarsest level: what is smoother may be illumination
+NEGLIGIBLE = 1e-12  # weight of a sample, that is rounding and may lie outside
 REACH = 3  # half-width of the smoothing spline, px
 LINEAR = BSpline.basis_element(np.arange(-1.0, 2.0), extrapolate=False)
 QUINTIC = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
@@ -87,26 +90,11 @@ def _valid(
     return None if valid.all() else np.asarray(valid)
 
 
-def reduced(image: Standardised, factor: NDArray[np.intp]) -> Standardised:
+def reduced(image: Standardised, factor: Sequence[int]) -> Standardised:
     """Means of blocks of `factor` samples; a block is valid if all of its samples are."""
-    sides = list(zip(image.values.shape, factor, strict=True))
-    blocks = [
-        tuple(slice(c, n - n % k, k) for c, (n, k) in zip(corner, sides, strict=True))
-        for corner in product(*(range(k) for k in factor))
-    ]
-    values = np.asarray(sum(image.values[b] for b in blocks)) / np.float32(len(blocks))
-    if image.weight is None:
-        return Standardised(values, None)
-    weight = np.min([image.weight[b] for b in blocks], axis=0)
-    return Standardised(values * weight, weight)
-
-
-def detail(image: Standardised) -> Standardised:
-    """Remove the smooth background (normalised convolution)."""
-    weight = image.weights()
-    near = np.maximum(ndi.gaussian_filter(weight, BACKGROUND), 1e-3)
-    background = ndi.gaussian_filter(image.values, BACKGROUND) / near
-    return Standardised((image.values - background) * weight, image.weight)
+    valid = None if image.weight is None else image.weight > 0
+    values, known = block_means(image.values, factor, valid, least=1.0)
+    return Standardised(values, None if known is None else known.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +126,7 @@ class Lattice:
             values = sum(
                 w * values[(*lead, slice(low + t, low + t + span, self.step))]
                 for t, w in zip(taps, weights, strict=True)
-                if w
+                if w > NEGLIGIBLE or w < -NEGLIGIBLE
             )
         return values
 
@@ -223,12 +211,5 @@ class ArrayPair:
 
 
 def ncc_of(fixed: Samples, moving: Samples) -> float:
-    """Pearson's r; NaN of too few samples, or where one side is flat (both are standardised)."""
-    if fixed.size < MIN_SAMPLES:
-        return np.nan
-    a, b = (x.ravel() - x.mean(dtype=np.float64) for x in (fixed, moving))
-    # plain sums: BLAS would wake a thread pool for a few thousand numbers
-    aa, ab, bb = (float(np.sum(x * y)) for x, y in ((a, a), (a, b), (b, b)))
-    if min(aa, bb) <= 1e-9 * a.size:
-        return np.nan
-    return float(np.clip(ab / np.sqrt(aa * bb), -1, 1))
+    """Pearson's r; NaN of too few samples, or where one side is flat."""
+    return pearson(fixed, moving, MIN_SAMPLES)

@@ -1,24 +1,33 @@
-"""Candidates for a translation: correlation surfaces propose, the NCC of the overlap ranks."""
+"""Candidates for a translation: the evidence for every whole-pixel shift at a reduced level."""
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import fft
+from scipy import ndimage as ndi
 from skimage.feature import peak_local_max
-from skimage.registration import phase_cross_correlation
 
-from napari_local_ncc.registration.translation.array_pair import (
-    MIN_SAMPLES,
-    QUINTIC,
-    ArrayPair,
-    detail,
-    ncc_of,
-    reduced,
+from napari_local_ncc.evidence.whitening import unit_scale, without_background
+from napari_local_ncc.registration.evidence.judge import (
+    BESIDE,
+    NEEDED,
+    PADDED,
+    PEAK,
+    Verdict,
+    weigh_nulls,
 )
-from napari_local_ncc.registration.translation.subpixel import tracked
+from napari_local_ncc.registration.evidence.surfaces import (
+    Detail,
+    detail_of,
+    evidence_surfaces,
+    near,
+    without,
+)
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, reduced
+from napari_local_ncc.registration.translation.subpixel import track
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,166 +35,191 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.registration.engine_thread import Watch
-    from napari_local_ncc.registration.translation.array_pair import Samples, Vector
+    from napari_local_ncc.registration.evidence.surfaces import Surface
+    from napari_local_ncc.registration.translation.array_pair import Standardised, Vector
 
-
-COARSE_SIZE = 2**17  # samples; larger images are searched on a reduced level
 TRACK_SAMPLES = 2**14  # enough to follow a shift from one level to the next
-PEAKS = 4  # taken from each correlation surface
-KEPT = 3  # candidates followed to full resolution, at most
-MARGIN = 1.0  # candidates whose score is worse than the best's by more are dropped
-CEILING = 0.99  # real images are not more alike than this other than by construction
-DOUBT = 3.0  # standard errors subtracted from a candidate's Fisher z
+PEAKS = 12  # shifts that are candidates
+EQUAL = 0.97  # share of the highest evidence from which on the shift nearest to the start wins
+SMOOTHED = 1.5  # px: sd of a Gaussian that leaves little of a pattern finer than the optics
+FINER = 0.6  # of its lead, that a peak made by such a pattern loses at least
 
 
-def search(pair: ArrayPair, start: Vector, watch: Watch, *, only: bool = False) -> list[Vector]:
-    """Offsets good to a fraction of a pixel, best first; near `start` only, if so wished."""
-    levels = [(pair, np.ones(pair.ndim))]
-    while max(i.values.size for i in (levels[-1][0].fixed, levels[-1][0].moving)) > COARSE_SIZE:
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Two images at a reduced resolution, and the px of the full one per px, per axis."""
+
+    pair: ArrayPair
+    scale: NDArray[np.intp]
+
+
+def pyramid(pair: ArrayPair, watch: Watch) -> list[Level]:
+    """Halve the images until the evidence for all shifts is affordable; finest level first."""
+    levels = [Level(pair, np.ones(pair.ndim, np.intp))]
+    while True:
         watch.check()
-        finer, scale = levels[-1]
-        sides = np.minimum(finer.fixed.values.shape, finer.moving.values.shape)
-        factor = np.where(sides >= 32, 2, 1)
-        if factor.max() == 1:
-            break
-        images = reduced(finer.fixed, factor), reduced(finer.moving, factor)
-        levels.append((ArrayPair(*images, pair.min_overlap), scale * factor))
-    coarse, scale = levels[-1]
-    texture = _texture(coarse)
-    watch.check()
-    found = [start / scale] if only else [start / scale, *_proposals(coarse, texture[0])]
-    candidates = [c * scale for c in _ranked(coarse, found, start / scale, texture)[: 2 * KEPT]]
-    for level, scale in reversed(levels):
-        local = []
-        for candidate in candidates:
-            watch.check()
-            local.append(tracked(level, candidate / scale, TRACK_SAMPLES))
-        candidates = [c * scale for c in _ranked(level, local, start / scale, texture)[:KEPT]]
-    return candidates
+        finer = levels[-1]
+        sides = finer.pair.fixed.values.shape, finer.pair.moving.values.shape
+        padded = np.sum(sides, axis=0)
+        factor = np.where((np.min(sides, axis=0) >= 32) & (2 * padded >= padded.max()), 2, 1)
+        if np.prod(padded, dtype=float) <= PADDED or factor.max() == 1:
+            return levels
+        fixed, moving = (
+            reduced(image, factor.tolist()) for image in (finer.pair.fixed, finer.pair.moving)
+        )
+        levels.append(Level(ArrayPair(fixed, moving, pair.min_overlap), finer.scale * factor))
 
 
-def _proposals(pair: ArrayPair, texture: float) -> Iterator[Vector]:
-    """Whole-pixel offsets worth verifying."""
-    yield from _peaks(pair, texture)
-    # on a strong smooth background the true shift may be no peak before that is removed
-    yield from _peaks(ArrayPair(detail(pair.fixed), detail(pair.moving), pair.min_overlap), np.inf)
-    images = pair.fixed.values, pair.moving.values
-    period = np.maximum(images[0].shape, images[1].shape)
-    padded = [np.pad(i, [(0, n - k) for n, k in zip(period, i.shape, strict=True)]) for i in images]
-    shift = phase_cross_correlation(*padded, normalization="phase")[0]
-    # a circular correlation knows the shift only up to a period
-    yield from (-shift + np.array(k) * period for k in product((-1, 0, 1), repeat=pair.ndim))
+@dataclass(frozen=True, slots=False, eq=False)
+class ShiftSearch:
+    """The evidence for every shift of two images, and the most of unrelated structure.
 
-
-def _peaks(pair: ArrayPair, texture: float) -> Iterator[Vector]:
-    """Find the highest peaks of the NCC over all whole-pixel shifts."""
-    ncc, count = _surface(pair)
-    evidence = _evidence(ncc, texture * count / min(pair.fixed.count, pair.moving.count))
-    evidence[count < pair.least] = -np.inf
-    wrapped = np.pad(evidence, 1, mode="wrap")
-    for peak in peak_local_max(wrapped, num_peaks=PEAKS, exclude_border=1, min_distance=2) - 1:
-        yield np.where(peak < pair.moving.values.shape, peak, peak - ncc.shape).astype(float)
-
-
-def _surface(pair: ArrayPair) -> tuple[Samples, Samples]:
-    """NCC and number of valid pairs at every whole-pixel offset, negative ones at the end.
-
-    Padfield (2012), doi:10.1109/TIP.2011.2181402, with real transforms. scikit-image's own
-    is not used because it returns one maximum, averaged where several are equal.
+    Attributes
+    ----------
+    levels : list of Level
+        Finest first. The evidence is that of the last.
+    details : tuple of Detail
+        Fixed's and moving's, at that level.
+    own : ndarray of float32
+        See `evidence_surfaces`.
+    by_chance : float
+        The most evidence for any shift of moving mirrored and turned.
     """
-    sides = zip(pair.fixed.values.shape, pair.moving.values.shape, strict=True)
-    size = [fft.next_fast_len(n + m - 1, real=True) for n, m in sides]
-    (f0, f1, f2), (m0, m1, m2) = (
-        [fft.rfftn(x, size) for x in (i.weights(), i.values, np.square(i.values))]
-        for i in (pair.fixed, pair.moving)
-    )
 
-    def correlated(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating]) -> Samples:
-        return fft.irfftn(np.conj(a) * b, size)
+    levels: list[Level]
+    details: tuple[Detail, Detail]
+    own: Surface
+    by_chance: float
 
-    count = np.maximum(np.round(correlated(f0, m0)), 1)
-    f_sum, m_sum = correlated(f1, m0), correlated(f0, m1)
-    f_power = correlated(f2, m0) - f_sum**2 / count
-    m_power = correlated(f0, m2) - m_sum**2 / count
-    ncc = correlated(f1, m1) - f_sum * m_sum / count
-    flat = np.minimum(f_power, m_power) <= 1e-4 * count  # the FFT's own noise is about 1e-6
-    ncc /= np.sqrt(np.where(flat, 1, f_power * m_power))
-    return np.where(flat, 0, np.clip(ncc, -1, 1)), count
+    @property
+    def scale(self) -> NDArray[np.intp]:
+        """Px of the full resolution per px of the evidence, per axis."""
+        return self.levels[-1].scale
+
+    def evidence(self, offset: Vector) -> float:
+        """Return the evidence for an offset (px of the full resolution)."""
+        return float(near(self.own, offset / self.scale, BESIDE).max())
+
+    def verdict(self, offset: Vector) -> Verdict:
+        """Weigh the evidence for an offset against all that is not it, and not the camera's.
+
+        What stays with the camera is no rival of a scene that moves.
+        """
+        chance = max(self.by_chance, self._rest(offset))
+        return Verdict(self.evidence(offset), chance)
+
+    def _rest(self, offset: Vector) -> float:
+        """Return the most evidence elsewhere."""
+        rest = without(self.own, offset / self.scale, PEAK)
+        if self.has_pattern and np.abs(offset / self.scale).max() > PEAK:
+            rest = without(rest, np.zeros(len(offset)), PEAK)
+        return float(rest.max())
+
+    @cached_property
+    def peaks(self) -> list[Vector]:
+        """The shifts of most evidence (px of the reduced level), highest first."""
+        wrapped = np.pad(self.own, 1, mode="wrap")
+        found = peak_local_max(wrapped, num_peaks=PEAKS, exclude_border=1, min_distance=2) - 1
+        sides = self.details[1].values.shape
+        return [np.where(at < sides, at, at - self.own.shape).astype(float) for at in found]
+
+    @cached_property
+    def has_pattern(self) -> bool:
+        """Whether something stays with the camera while the scene moves.
+
+        There is evidence for no shift and for another, each more than in unrelated structure;
+        neither image repeats itself at that other shift; and it has more of the evidence, or
+        would have, but for what is finer than the optics.
+        """
+        if self.details[0].values.shape != self.details[1].values.shape:
+            return False
+        still = np.zeros(self.own.ndim)
+        moved = next((p for p in self.peaks if np.abs(p).max() > PEAK), None)
+        if moved is None:
+            return False
+        rest = without(without(self.own, still, PEAK), moved, PEAK)
+        enough = NEEDED * max(self.by_chance, float(rest.max()))
+        zero, other = (float(near(self.own, at, BESIDE).max()) for at in (still, moved))
+        if min(zero, other) < enough or self._repeats(moved, enough):
+            return False
+        return other >= zero or self._is_finer(still, moved, zero / other)
+
+    def _repeats(self, shift: Vector, enough: float) -> bool:
+        """Whether an image is like itself at a shift."""
+        for image in self.details:
+            own = next(evidence_surfaces(image, image, self.least))
+            if max(float(near(own, at, BESIDE).max()) for at in (shift, -shift)) >= enough:
+                return True
+        return False
+
+    def _is_finer(self, still: Vector, moved: Vector, lead: float) -> bool:
+        """Whether what the images share without a shift is lost to a slight blur."""
+        pair = self.levels[-1].pair
+        blurred = [  # not whitened, which would undo the blur
+            Detail(unit_scale(without_background(smooth, detail.valid), detail.valid), detail.valid)
+            for smooth, detail in zip(
+                (ndi.gaussian_filter(i.values, SMOOTHED) for i in (pair.fixed, pair.moving)),
+                self.details,
+                strict=True,
+            )
+        ]
+        surface = next(evidence_surfaces(blurred[0], blurred[1], self.least))
+        zero, other = (float(near(surface, at, BESIDE).max()) for at in (still, moved))
+        return zero < FINER * lead * other
+
+    @property
+    def least(self) -> float:
+        """Valid pairs that an overlap must have."""
+        return self.levels[-1].pair.least
+
+    def candidates(self, start: Vector, watch: Watch, *, only: bool = False) -> Iterator[Vector]:
+        """Yield offsets good to a fraction of a pixel, of most evidence first.
+
+        Of those with about equal evidence, as in periodic structure, the one nearest to
+        `start` comes first, and a pattern of the camera last. Near `start` `only`, if so
+        wished.
+        """
+        pair = self.levels[0].pair
+        for place in [start / self.scale] if only else self._places(start / self.scale):
+            offset = place * self.scale
+            for level in reversed(self.levels):
+                watch.check()
+                offset = level.scale * track(level.pair, offset / level.scale, TRACK_SAMPLES)
+            if pair.overlap(offset) >= 0.9 * pair.least:
+                yield offset
+
+    def _places(self, start: Vector) -> list[Vector]:
+        """Sort the peaks, and the start unless it is on one (px of the reduced level)."""
+        places = list(self.peaks)
+        if all(np.abs(start - peak).max() > PEAK for peak in places):
+            places.append(start)
+        evidence = [self.evidence(place * self.scale) for place in places]
+
+        def rank(k: int) -> tuple[bool, float, float]:
+            is_camera = self.has_pattern and np.abs(places[k]).max() <= PEAK
+            is_tied = evidence[k] >= EQUAL * max(evidence)
+            distance = float(np.linalg.norm(places[k] - start))
+            return is_camera, -np.inf if is_tied else -evidence[k], distance
+
+        return [places[k] for k in sorted(range(len(places)), key=rank)]
 
 
-def _ranked(
-    pair: ArrayPair, offsets: list[Vector], start: Vector, texture: list[float]
-) -> list[Vector]:
-    """Sort the offsets with enough overlap, best first; of equal ones the nearest to `start`."""
-    scores = {
-        tuple(o): _score(pair, o, texture) - 1e-6 * float(np.linalg.norm(o - start))
-        for o in offsets
-        if pair.overlap(o, TRACK_SAMPLES) >= 0.9 * pair.least
-    }
-    worst = max(np.max(list(scores.values()), initial=-np.inf) - MARGIN, np.finfo(float).min)
-    best = sorted((o for o in scores if scores[o] >= worst), key=lambda o: -scores[o])
-    return [np.array(o) for o in best]
+def search_shifts(pair: ArrayPair, watch: Watch) -> ShiftSearch:
+    """Compute the evidence for every shift, and the most in unrelated structure.
 
-
-def _score(pair: ArrayPair, offset: Vector, texture: list[float]) -> float:
-    """Evidence that the images match at `offset`: in their values, and in their gradients.
-
-    Gradients do not see a smooth background, values are less noisy: what matches in only
-    one of the two is beaten by what matches in both.
+    Parameters
+    ----------
+    pair : ArrayPair
+        Two images of one pixel size.
+    watch : Watch
+        Can stop it between surfaces.
     """
-    lattice = pair.lattice(offset, TRACK_SAMPLES, QUINTIC)
-    if lattice is None or np.prod(lattice.shape) < 4 * MIN_SAMPLES:
-        lattice = pair.lattice(offset, TRACK_SAMPLES)
-    if lattice is None:
-        return -np.inf
-    usable = pair.usable(lattice, offset)
-    share = pair.overlap(offset, TRACK_SAMPLES) / min(pair.fixed.count, pair.moving.count)
-    bands = [None, *range(pair.ndim)] if lattice.kernel is QUINTIC else [None]
-    evidence = []
-    for along, count in zip(bands, texture, strict=False):
-        fixed = lattice.read(pair.fixed.values, 0.0, along)[usable]
-        moving = lattice.read(pair.moving.values, offset, along)[usable]
-        if along is None:
-            # a wide overlap of the empty parts is no more than a narrow one (variances are 1)
-            share *= min(1.0, *(float(np.var(x)) if x.size else 0.0 for x in (fixed, moving)))
-        ncc = ncc_of(fixed, moving)
-        evidence.append(-np.inf if np.isnan(ncc) else float(_evidence(ncc, count * share)))
-    return evidence[0] + float(np.mean(evidence[1:] or 0))
+    levels = pyramid(pair, watch)
+    coarse = levels[-1].pair
+    fixed, moving = (_detail(image) for image in (coarse.fixed, coarse.moving))
+    own, by_chance = weigh_nulls(fixed, moving, coarse.least, watch.check)
+    return ShiftSearch(levels, (fixed, moving), own, by_chance)
 
 
-def _evidence(ncc: Samples | float, count: Samples | float) -> Samples:
-    """Lower confidence bound of Fisher's z of an NCC over `count` independent samples."""
-    z = np.arctanh(np.clip(ncc, -CEILING, CEILING))
-    return np.asarray(z - DOUBT / np.sqrt(1 + count))
-
-
-def significance(pair: ArrayPair, ncc: float, share: float) -> float:
-    """Return an NCC over a share of the smaller image in standard errors of Fisher's z.
-
-    Neighbouring samples are alike, so that their effective number is what counts; see
-    `_independent`.
-    """
-    images = pair.fixed.values, pair.moving.values
-    count = share * pair.smaller * _independent(*images)
-    return float(np.arctanh(min(ncc, CEILING)) * np.sqrt(max(count - 3, 0)))
-
-
-def _texture(pair: ArrayPair) -> list[float]:
-    """Count independent samples in the smaller image: of values, and of each gradient."""
-    images = pair.fixed.values, pair.moving.values
-    count = min(pair.fixed.count, pair.moving.count)
-    bands = [images, *([np.diff(i, axis=k) for i in images] for k in range(pair.ndim))]
-    return [count * _independent(*band) for band in bands]
-
-
-def _independent(fixed: Samples, moving: Samples) -> float:
-    """Effective share of independent samples, by Bartlett's formula for each axis."""
-    share = 1.0
-    for axis in range(fixed.ndim):
-        r = 1.0
-        for image in (fixed, moving):
-            x = np.moveaxis(image, axis, 0)
-            power = float(np.square(x).sum())
-            r *= max(0.0, float((x[1:] * x[:-1]).sum()) / power) if power > 0 else 0.0
-        share *= (1 - r) / (1 + r)
-    return share
+def _detail(image: Standardised) -> Detail:
+    return detail_of(image.values, None if image.weight is None else image.weight > 0)

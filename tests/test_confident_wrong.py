@@ -1,0 +1,223 @@
+"""Never a confident wrong shift: sparse, noisy and imperfect images, each kind of fault."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import ndimage as ndi
+from skimage import data
+from skimage.io import imread
+
+from napari_local_ncc import SpatialImage, register
+from napari_local_ncc.registration.translation.estimate import estimate_translation
+
+
+def texture(shape, sigma, seed=0):
+    image = ndi.gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma)
+    return image / image.std()
+
+
+def cells(side=330, count=90, seed=0):
+    """Gaussian cells of sigma 4 px on an empty background."""
+    y, x = np.mgrid[:side, :side]
+    random = np.random.default_rng(seed)
+    centres, heights = random.uniform(0, side, (count, 2)), random.uniform(30, 60, count)
+    spots = zip(centres, heights, strict=True)
+    return sum(h * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 32) for (a, b), h in spots)
+
+
+def discs(random, side=160, count=4):
+    y, x = np.mgrid[:side, :side].astype(float)
+    image = np.zeros((side, side))
+    for _ in range(count):
+        centre, radius = random.uniform(0, side, 2), random.uniform(8, 16)
+        disc = np.hypot(y - centre[0], x - centre[1]) < radius
+        image = np.maximum(image, disc * random.uniform(0.6, 1))
+    return 20 + 100 * ndi.gaussian_filter(image, 1.5)
+
+
+def noisy(image, snr, random):
+    return image if snr == np.inf else image + random.normal(0, image.std() / snr, image.shape)
+
+
+def crops(scene, shift, side=200, margin=60):
+    y, x = shift
+    there = scene[margin - y : margin - y + side, margin - x : margin - x + side]
+    return scene[margin : margin + side, margin : margin + side], there
+
+
+# ------------------------------------------------------------------ a pattern of the camera
+
+
+@pytest.mark.parametrize("sd", [0.0, 1.0, 3.0, 8.0, 20.0])
+@pytest.mark.parametrize("shift", [(7, -5), (-22, 31)])
+def test_the_scene_is_followed_and_not_the_camera(sd, shift):
+    random = np.random.default_rng(3)
+    pattern = sd * random.normal(size=(200, 200))
+    frames = [random.poisson(part + 10.0) + pattern for part in crops(cells(), shift)]
+    found = register(*frames)
+    (report,) = found.reports
+    assert report.applied
+    assert np.abs(found.translation - shift).max() < max(0.3, 1.5 * report.error95_px)
+    assert ("pattern" in report.note) == (sd > 0)
+    assert not report.doubt
+
+
+def test_a_pattern_alone_moves_nothing():
+    random = np.random.default_rng(4)
+    pattern = 8 * random.normal(size=(200, 200))
+    frames = [random.poisson(cells(200, 40, seed) + 10.0) + pattern for seed in (1, 2)]
+    assert np.abs(register(*frames).translation).max() < 0.5
+
+
+def test_a_pair_and_a_series_are_decided_alike():
+    random, scene = np.random.default_rng(5), cells()
+    pattern = 2 * random.normal(size=(200, 200))
+    shifts = [(0, 0), (3, -2), (6, -4)]
+    frames = [random.poisson(crops(scene, s)[1] + 10.0) + pattern for s in shifts]
+    axes = {"axis_labels": ("t", "y", "x"), "spatial": (False, True, True)}
+    series = SpatialImage.from_array(np.stack(frames), **axes)
+    first = SpatialImage.from_array(np.stack(frames[:1] * 3), **axes)
+    for found in (register(series, series, reference="first"), register(first, series)):
+        np.testing.assert_allclose(found.translation, shifts, atol=0.3)
+        assert all(report.applied for report in found.reports)
+
+
+# ------------------------------------------------------------------ rims, saturation, outliers
+
+
+@pytest.mark.parametrize("width", [1, 4, 20])
+@pytest.mark.parametrize("value", [0.0, 4095.0])
+def test_a_rim_is_no_structure(width, value):
+    random = np.random.default_rng(0)
+    frames = [
+        np.pad(400 + 60 * part + random.normal(0, 10, part.shape), width, constant_values=value)
+        for part in crops(texture((330, 330), 3), (7, -5))
+    ]
+    found = register(*frames)
+    np.testing.assert_allclose(found.translation, (7, -5), atol=0.1)
+    assert found.reports[0].applied
+    assert "rim" in found.reports[0].note or "saturated" in found.reports[0].note
+
+
+def test_saturated_cells_do_not_hold_or_draw():
+    random = np.random.default_rng(1)
+    frames = [np.minimum(random.poisson(3 * p + 10.0), 90) for p in crops(cells(), (13, -9))]
+    found = register(*frames)
+    np.testing.assert_allclose(found.translation, (13, -9), atol=0.2)
+    assert "saturated" in found.reports[0].note
+
+
+@pytest.mark.parametrize("count", [1, 6, 60])
+@pytest.mark.parametrize("fixed_in_place", [False, True])
+def test_hot_pixels_neither_make_nor_move_a_shift(count, fixed_in_place):
+    random = np.random.default_rng(count)
+    places = [tuple(random.integers(0, 200, (2, count))) for _ in range(2)]
+    if fixed_in_place:
+        places[1] = places[0]
+    parts = crops(20 + 2 * texture((330, 330), 2), (7, -5))
+    other = 20 + 2 * texture((200, 200), 2, 9)
+    images = [part + random.normal(size=part.shape) for part in (*parts, other)]
+    for image, place in zip(images, (*places, places[1]), strict=True):
+        image[place] = 255
+    fixed, moving, unrelated = images
+    found = estimate_translation(fixed, moving)
+    assert found.is_reliable
+    np.testing.assert_allclose(found.offset, (7, -5), atol=0.05)
+    wrong = estimate_translation(fixed, unrelated)
+    assert not wrong.is_reliable or np.abs(wrong.offset).max() < 1
+
+
+# ------------------------------------------------------------------ unrelated images
+
+
+@pytest.mark.parametrize("snr", [np.inf, 2, 1, 0.5])
+def test_unrelated_discs_are_not_shifted(snr):
+    for seed in range(500, 504):
+        random = np.random.default_rng(seed)
+        pair = [noisy(discs(random), snr, random) for _ in range(2)]
+        assert not estimate_translation(*pair).is_reliable
+
+
+@pytest.mark.parametrize("snr", [np.inf, 5, 1])
+def test_unrelated_photographs_are_not_shifted(snr):
+    random = np.random.default_rng(7)
+    for names in (("camera", "coins"), ("moon", "clock"), ("brick", "camera")):
+        pair = [
+            noisy(getattr(data, name)()[:180, :180].astype(float), snr, random) for name in names
+        ]
+        assert not estimate_translation(*pair).is_reliable
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("frame", [0, 5, 9])
+def test_channels_of_the_same_cells_are_not_shifted(shared_data, frame):
+    folder = shared_data / "cases" / "mitosis_2ch_series"
+    channels = [imread(folder / f"C{k}-MAX_mitosis_t00-09.tif")[frame] for k in (1, 2)]
+    found = register(*channels)
+    assert np.abs(found.translation).max() < 2
+
+
+@pytest.mark.nightly
+def test_false_alarms_are_rare():
+    alarms = 0
+    for seed in range(7000, 7100):
+        random = np.random.default_rng(seed)
+        make = (discs, lambda r: cells(160, 30, r), lambda r: texture((160, 160), 3, r))[seed % 3]
+        snr = (np.inf, 2, 1, 0.5)[seed % 4]
+        pair = [noisy(make(random), snr, random) for _ in range(2)]
+        alarms += estimate_translation(*pair).is_reliable
+    assert alarms <= 1
+
+
+# ------------------------------------------------------------------ related images
+
+
+@pytest.mark.parametrize("snr", [np.inf, 2, 1])
+@pytest.mark.parametrize("kind", ["texture", "cells", "photograph"])
+def test_shifts_of_almost_half_the_side_are_found(kind, snr):
+    scene = {
+        "texture": texture((330, 330), 2.5, 11),
+        "cells": cells(seed=12),
+        "photograph": data.camera()[100:430, 60:390].astype(float),
+    }[kind]
+    random = np.random.default_rng(13)
+    for shift in ((60, -50), (-64, 12)):
+        fixed, moving = (noisy(part, snr, random) for part in crops(scene, shift, 150, 90))
+        found = estimate_translation(fixed, moving)
+        assert found.is_reliable
+        assert np.abs(found.offset - shift).max() < 1
+
+
+def test_significance_does_not_rise_with_noise():
+    for make in (lambda: texture((330, 330), 3, 21), lambda: cells(seed=22)):
+        scene, found = make(), []
+        for snr in (np.inf, 4, 2, 1, 0.5):
+            random = np.random.default_rng(23)
+            pair = [noisy(part, snr, random) for part in crops(scene, (12, 17))]
+            found.append(estimate_translation(*pair).significance)
+        assert all(b < 1.1 * a for a, b in pairwise(found)), found
+
+
+def test_the_stated_error_holds():
+    inside, errors = [], []
+    for seed in range(24):
+        random = np.random.default_rng(seed)
+        shift = random.uniform(-3, 3, 2)
+        fine = texture((480, 480), 8, seed)
+        moved = ndi.shift(fine, 4 * shift, order=3)
+        fixed, moving = (noisy(i[40:440:4, 40:440:4], 2, random) for i in (fine, moved))
+        found = estimate_translation(fixed, moving)
+        missed = float(np.linalg.norm(found.offset - shift))
+        inside.append((missed <= found.error_px, missed <= found.error95_px))
+        errors.append(missed)
+    within68, within95 = np.mean(inside, axis=0)
+    assert 0.5 <= within68 <= 0.9
+    assert within95 >= 0.8
+    assert np.median(errors) < 0.1
+
+
+def test_a_refusal_says_what_was_searched():
+    found = register(texture((90, 90), 2, 1), texture((90, 90), 2, 2))
+    assert "searched" in found.reports[0].note
+    assert "times the best of unrelated structure" in found.reports[0].note
