@@ -15,7 +15,7 @@ from napari_local_ncc import NCCParameters, SpatialImage, local_ncc
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.maps.grouped_histogram import GroupTally, tally_frames
+from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.reports.tables import (
     Distribution,
@@ -88,7 +88,7 @@ def test_the_frame_table_is_each_frame_s_distribution(rng):
     result = make_map(values, axis_labels=("t", "c", "y", "x"))
     tally = GroupTally()
     for tile in compute_tiles(result["ncc"]):
-        tally_frames(tally, tile.location, tile.data, result.grid)
+        tally.add_frames(tile.location, tile.data, result.grid)
     table = frame_table(tally, result.grid, 0.2).columns()
     assert list(zip(table["t"], table["c"], strict=True)) == list(np.ndindex(2, 3))
     for row, index in enumerate(np.ndindex(2, 3)):

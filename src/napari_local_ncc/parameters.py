@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from napari_local_ncc.geometry.grid import Grid
@@ -178,6 +177,8 @@ def check_array(array: object, name: str) -> None:
 def as_samples(array: ArrayLike, name: str = "the image") -> NDArray[Any]:
     """Return a NumPy array; what a masked array hides becomes NaN, which is "no sample"."""
     check_array(array, name)
+    import numpy as np  # late: the command line asks for names and files before it
+
     if isinstance(array, np.ma.MaskedArray):
         floating = np.result_type(array.dtype, np.float32)
         return np.ma.filled(array.astype(floating), np.nan)

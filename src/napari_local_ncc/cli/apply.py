@@ -62,8 +62,8 @@ def apply_(
     """Bring another channel, labels or points of the moving image onto the fixed one."""
     from napari_local_ncc.image.spatial_image import parse_selection
     from napari_local_ncc.io.image_writing import iter_write_image
+    from napari_local_ncc.io.outputs import check_output
     from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_output
     from napari_local_ncc.parameters import check_choice
     from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels
     from napari_local_ncc.transforms.resampling import ORDERS
@@ -105,8 +105,8 @@ def _grid(like: str | None, ndim: int | None) -> Grid | None:
 def _apply_to_points(
     transform: str, points: str, output: Path, like: str | None, ndim: int | None, overwrite: bool
 ) -> None:
+    from napari_local_ncc.io.outputs import check_free
     from napari_local_ncc.io.points import read_points, write_points
-    from napari_local_ncc.io.writing import check_free
     from napari_local_ncc.transforms.apply import apply_to_points
     from napari_local_ncc.transforms.transform_file import read_transform
 

@@ -47,8 +47,8 @@ def convert(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Write the transform of one program as another reads it."""
+    from napari_local_ncc.io.outputs import check_free
     from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_free
     from napari_local_ncc.reports.describe import describe_registration
     from napari_local_ncc.transforms.files import check_transform_path
     from napari_local_ncc.transforms.formats.frame_by_points import METRIC

@@ -42,6 +42,9 @@ def info(
 
 
 def _lines(file: str, like: str | None, how: dict[str, Any]) -> Iterator[str]:
+    from napari_local_ncc.io.outputs import check_inputs
+
+    check_inputs([file, like])
     from napari_local_ncc.io.reading import open_image, read_image
     from napari_local_ncc.io.writing import is_map, read_map
     from napari_local_ncc.transforms.files import is_transform_path

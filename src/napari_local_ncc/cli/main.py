@@ -6,30 +6,16 @@ import logging
 import os
 import signal
 import sys
+from importlib import import_module
 
 import typer
 
-from napari_local_ncc.cli import apply as applying
-from napari_local_ncc.cli import convert as converting
-from napari_local_ncc.cli import demo as demonstration
-from napari_local_ncc.cli import info as informing
-from napari_local_ncc.cli import map as comparing
-from napari_local_ncc.cli import register as registering
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import INTERRUPTION, interrupt, say
 from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
-__all__ = [
-    "applying",
-    "comparing",
-    "converting",
-    "demonstration",
-    "informing",
-    "main",
-    "registering",
-]
-
+COMMANDS = ("apply", "convert", "demo", "info", "map", "register")
 INTERRUPTED = 130
 
 
@@ -57,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         # A batch system's time-out ends a run as Ctrl-C does: without half a file.
         signal.signal(signal.SIGTERM, interrupt)
         signal.signal(signal.SIGINT, interrupt)
+    _import_commands(words)
     try:
         with notes_said():
             code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
@@ -77,3 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stderr.flush()
             os._exit(INTERRUPTED)
     return int(code)
+
+
+def _import_commands(words: list[str]) -> None:
+    """Import the command that is named, or all to name them; each adds itself to the app."""
+    named = [word for word in words[:1] if word in COMMANDS]
+    for name in named or COMMANDS:
+        import_module(f"napari_local_ncc.cli.{name}")

@@ -22,10 +22,10 @@ from napari_local_ncc.cli.image_options import (
     laid_over,
     say_stages,
 )
-from napari_local_ncc.geometry.kind import UNREGISTERED
-from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
+from napari_local_ncc.io.map_formats import map_endings
+from napari_local_ncc.parameters import BANDS, NCCParameters, check_weights
 from napari_local_ncc.progress import translate
-from napari_local_ncc.registration.engines import check_model, models
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
@@ -40,14 +40,12 @@ if TYPE_CHECKING:
 def map_(
     fixed: Annotated[str, typer.Argument(help="Image that defines the grid.")],
     moving: Annotated[str, typer.Argument(help="Image to compare with it.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Result: .ome.zarr, .ome.tif, .tif or .npy.")
-    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help=f"Result: {map_endings()}.")],
     register: Annotated[
         str,
         typer.Option(
             metavar="MODEL",
-            help=f"Register moving first: {', '.join(models())}.",
+            help=f"Register moving first: {', '.join((UNREGISTERED, *Kind))}.",
         ),
     ] = UNREGISTERED,
     metric: Annotated[
@@ -156,30 +154,26 @@ def map_(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
-    from napari_local_ncc.image.spatial_image import parse_selection
-    from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_layout, check_output, map_sink
-    from napari_local_ncc.maps.comparison import Comparison
-    from napari_local_ncc.maps.run import progress_in, run_comparison
-    from napari_local_ncc.parameters import NCCParameters, check_weights
-    from napari_local_ncc.reports.describe import describe_comparison
-    from napari_local_ncc.reports.figures import check_figure
-    from napari_local_ncc.reports.tables import check_table, frame_table
+    from napari_local_ncc.io.outputs import check_free, check_inputs, check_output
 
-    files = (fixed, moving, mask, None if _is_json(transform) else transform)
+    files = [fixed, moving, mask, None if _is_json(transform) else transform]
+    check_inputs([*files, labels])
     inputs = [path for path in files if path is not None]
     check_output(output, overwrite, inputs)
-    if plot is not None:
-        check_figure(plot, overwrite, inputs)
-    if transform is not None and not _is_json(transform) and not Path(transform).exists():
-        raise FileNotFoundError(f"there is no file {transform}")
     if labels is not None and table is None:
         raise ValueError("--labels needs --table T.csv, for a row per label")
     if table is not None:
-        check_table(table, overwrite, [*inputs, *([labels] if labels else [])])
-    check_model(register)
-    if transform is not None and register != UNREGISTERED:
-        raise ValueError("give --register or --transform, not both")
+        check_free(table, overwrite, [*inputs, *([labels] if labels else [])], ending=".csv")
+    if register != UNREGISTERED:
+        from napari_local_ncc.registration.engines import check_model
+
+        check_model(register)
+        if transform is not None:
+            raise ValueError("give --register or --transform, not both")
+    if plot is not None:
+        from napari_local_ncc.reports.figures import check_figure
+
+        check_figure(plot, overwrite, inputs)
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     parameters = NCCParameters(
         radius=radius,
@@ -192,6 +186,14 @@ def map_(
     )
     if "ncc" not in parameters.bands:
         raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
+    # All that can be checked without them is checked: the heavy imports begin here.
+    from napari_local_ncc.image.spatial_image import parse_selection
+    from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.io.writing import check_layout, map_sink
+    from napari_local_ncc.maps.comparison import Comparison
+    from napari_local_ncc.maps.run import progress_in, run_comparison
+    from napari_local_ncc.reports.describe import describe_comparison
+
     how: dict[str, Any] = {
         "absent_chunks": absent_chunks,
         "positions": not ignore_positions,
@@ -242,6 +244,8 @@ def map_(
         print(f"refine   {result.refinement}")
     report(result.registration if register != UNREGISTERED else None, result.tally.lines(fdr))
     if result.frames is not None:
+        from napari_local_ncc.reports.tables import frame_table
+
         by_frame = frame_table(result.frames, result.map.grid)
         for line in by_frame.lines() if is_series else []:
             print(f"frame    {line}")

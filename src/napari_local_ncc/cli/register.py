@@ -85,8 +85,8 @@ def register_(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
+    from napari_local_ncc.io.outputs import check_free
     from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_free
     from napari_local_ncc.registration.door import iter_register
     from napari_local_ncc.reports.describe import describe_registration
     from napari_local_ncc.transforms.files import OWN, check_transform_path

@@ -13,7 +13,7 @@ PIXEL = "pixel"
 
 def is_time(unit: str) -> bool:
     """Say whether a unit measures time."""
-    return bool(_registry().Unit(unit).is_compatible_with("second"))
+    return unit != PIXEL and bool(_registry().Unit(unit).is_compatible_with("second"))
 
 
 @cache

@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.image.foreign import lazy_parts
 from napari_local_ncc.parameters import as_samples, check_real
 
 if TYPE_CHECKING:
@@ -220,6 +219,8 @@ def as_spatial_image(image: Any, name: str) -> SpatialImage:
     """
     if isinstance(image, SpatialImage):
         return image
+    from napari_local_ncc.image.foreign import lazy_parts
+
     parts = lazy_parts(image, name, map_chunks)
     return SpatialImage.from_array(image, name) if parts is None else SpatialImage(*parts, name)
 

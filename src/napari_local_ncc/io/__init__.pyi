@@ -1,11 +1,11 @@
 from .image_writing import iter_write_image as iter_write_image
+from .outputs import check_free as check_free
+from .outputs import check_output as check_output
 from .points import PointTable as PointTable
 from .points import read_points as read_points
 from .points import write_points as write_points
 from .reading import read_image as read_image
-from .writing import check_free as check_free
 from .writing import check_layout as check_layout
-from .writing import check_output as check_output
 from .writing import is_map as is_map
 from .writing import iter_write_map as iter_write_map
 from .writing import map_sink as map_sink

@@ -13,7 +13,8 @@ from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
 from napari_local_ncc.io.map_volume import ENDINGS as VOLUME_ENDINGS
 from napari_local_ncc.io.map_volume import create_image_volume
-from napari_local_ncc.io.writing import check_output, check_space, replacing
+from napari_local_ncc.io.outputs import check_output
+from napari_local_ncc.io.writing import check_space, replacing
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.confidence.calibration import Calibration
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.transforms.registration import Registration
 
 if TYPE_CHECKING:
     import dask.array as da
+
+    from napari_local_ncc.confidence.calibration import Calibration
+    from napari_local_ncc.transforms.registration import Registration
 
 KEY = "napari-local-ncc"  # of the attribute, annotation or namespace that holds the document
 
@@ -41,10 +42,22 @@ def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
         tuple(document["band_names"]),
         Grid.from_dict(document["grid"]),
         NCCParameters(**document["parameters"]),
-        None if registration is None else Registration.from_dict(registration),
+        None if registration is None else _registration(registration),
         document["provenance"],
-        None if calibration is None else Calibration.from_dict(calibration),
+        None if calibration is None else _calibration(calibration),
     )
+
+
+def _registration(values: dict[str, Any]) -> Registration:
+    from napari_local_ncc.transforms.registration import Registration
+
+    return Registration.from_dict(values)
+
+
+def _calibration(values: dict[str, Any]) -> Calibration:
+    from napari_local_ncc.confidence.calibration import Calibration
+
+    return Calibration.from_dict(values)
 
 
 def missing_document() -> ReadError:

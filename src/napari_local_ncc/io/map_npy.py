@@ -11,6 +11,7 @@ import numpy as np
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.map_document import describe, missing_document, restore
+from napari_local_ncc.io.map_formats import sidecar
 from napari_local_ncc.io.readers.npy import npy_array
 from napari_local_ncc.io.stored import lazy
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def create_npy(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.float32]]:
+def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.float32]]:
     """Make a memory-mapped ``.npy`` to write tiles of the bands array into.
 
     Its shape is that of the grid, with an axis of bands before it if there are several.
@@ -37,7 +38,7 @@ def create_npy(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np
     sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2))
 
 
-def read_npy_map(path: Path) -> ConfidenceMap:
+def read(path: Path) -> ConfidenceMap:
     """Open a map written as ``.npy``, lazily."""
     if not sidecar(path).exists():
         raise missing_document()
@@ -49,6 +50,5 @@ def read_npy_map(path: Path) -> ConfidenceMap:
     return restore(document, lazy(pixels, (1, *chunks)))
 
 
-def sidecar(path: Path) -> Path:
-    """Return the path of the JSON file that belongs to a ``.npy``."""
-    return path.with_name(path.name + ".json")
+def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:
+    """Do nothing: a ``.npy`` has a place for any axes."""

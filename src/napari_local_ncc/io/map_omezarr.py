@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
 @contextmanager
-def create_omezarr(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
+def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
     """Make an OME-Zarr group to write tiles into; its pyramid is built when it closes."""
     layout = OmeLayout.of(confidence_map)
     with create_group(
@@ -68,7 +69,12 @@ def create_group(
         _reduce(fine, coarse)
 
 
-def read_omezarr_map(path: Path) -> ConfidenceMap:
+def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:
+    """Raise ValueError where OME has no place for the axes of a map."""
+    OmeLayout(grid, band_names)
+
+
+def read(path: Path) -> ConfidenceMap:
     """Open a map written as OME-Zarr, lazily."""
     group = zarr.open_group(path.absolute(), mode="r")
     if KEY not in group.attrs:

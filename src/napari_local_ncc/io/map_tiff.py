@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
 @contextmanager
-def create_ometiff(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
+def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
     """Make a memory-mapped OME-TIFF to write tiles into."""
     annotation = {"Namespace": KEY, "Value": json.dumps(describe(confidence_map))}
     layout = OmeLayout.of(confidence_map)
@@ -55,7 +56,12 @@ def create_tiff(
     pixels.flush()
 
 
-def read_ometiff_map(path: Path) -> ConfidenceMap:
+def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:
+    """Raise ValueError where OME has no place for the axes of a map."""
+    OmeLayout(grid, band_names)
+
+
+def read(path: Path) -> ConfidenceMap:
     """Open a map written as OME-TIFF, lazily."""
     with tifffile.TiffFile(path) as tif:
         document = _document(tif)

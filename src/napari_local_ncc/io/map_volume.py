@@ -13,7 +13,7 @@ from napari_local_ncc.geometry.units import PIXEL, unit_factor
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import describe, missing_document, restore
-from napari_local_ncc.io.map_npy import sidecar
+from napari_local_ncc.io.map_formats import sidecar
 from napari_local_ncc.io.readers.volume import load_simpleitk, open_volume
 from napari_local_ncc.io.stored import lazy
 
@@ -29,7 +29,7 @@ MILLIMETER = "millimeter"  # what these formats and their programs take lengths 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
-def check_volume(grid: Grid, band_names: Sequence[str]) -> None:
+def check_axes(grid: Grid, band_names: Sequence[str]) -> None:
     """Raise ValueError where such a file has no place for a grid and its bands."""
     space = grid.space()
     linear = space.pixel_to_world[:-1, :-1] / space.spacing
@@ -48,9 +48,9 @@ def check_volume(grid: Grid, band_names: Sequence[str]) -> None:
 
 
 @contextmanager
-def create_volume(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.float32]]:
+def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.float32]]:
     """Give an array in memory to write tiles of the bands into; the file follows."""
-    check_volume(confidence_map.grid, confidence_map.band_names)
+    check_axes(confidence_map.grid, confidence_map.band_names)
     bands = np.full(confidence_map.bands.shape, np.nan, np.float32)
     yield bands
     write_volume(bands, confidence_map.grid, path)
@@ -60,7 +60,7 @@ def create_volume(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray
 @contextmanager
 def create_image_volume(grid: Grid, dtype: np.dtype[Any], path: Path) -> Iterator[NDArray[Any]]:
     """Give an array in memory to write an image into, an axis of length 1 before its own."""
-    check_volume(grid, ("image",))
+    check_axes(grid, ("image",))
     samples = np.zeros((1, *grid.shape), _written(dtype))
     yield samples
     write_volume(samples, grid, path)
@@ -101,7 +101,7 @@ def write_volume(bands: NDArray[Any], grid: Grid, path: Path) -> None:
     sitk.WriteImage(image, str(path), useCompression=path.suffix.lower() != ".nii")
 
 
-def read_volume_map(path: Path) -> ConfidenceMap:
+def read(path: Path) -> ConfidenceMap:
     """Open a map written as a volume."""
     if not sidecar(path).exists():
         raise missing_document()

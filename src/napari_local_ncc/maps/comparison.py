@@ -12,7 +12,6 @@ import numpy as np
 from napari_local_ncc.image.pairing import pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.transforms.foreign import as_registration
 from napari_local_ncc.transforms.overlap import overlap_box, overlap_share
 from napari_local_ncc.transforms.resampling import matrices_of, pair_marks, place_mask, resample
 
@@ -127,6 +126,8 @@ class Comparison:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.registration is not None:
+            from napari_local_ncc.transforms.foreign import as_registration
+
             found = as_registration(self.registration, self.grid)
             object.__setattr__(self, "registration", found)
 

@@ -48,6 +48,22 @@ class GroupTally:
         steps = np.rint(values[known].astype(np.float64) / STEP).astype(np.int64)
         self._values.add(groups[known] * SPAN + steps + HALF)
 
+    def add_frames(self, location: tuple[slice, ...], values: NDArray[Any], grid: Grid) -> None:
+        """Count a tile of one band frame by frame.
+
+        Parameters
+        ----------
+        location : tuple of slice
+            Where the tile lies on `grid`.
+        values : ndarray
+            Its values.
+        grid : Grid
+            The map's grid; the groups are its frames, in the order of its axes.
+        """
+        frames = np.arange(math.prod(grid.series_shape)).reshape(grid.series_shape)
+        groups = frames[location[: frames.ndim]]
+        self.add(groups.reshape(groups.shape + (1,) * grid.spatial_ndim), values)
+
     @property
     def groups(self) -> NDArray[np.int64]:
         """The groups met so far, in rising order."""
@@ -109,27 +125,6 @@ class GroupTally:
 
     def _value_at(self, place: NDArray[np.intp]) -> NDArray[np.float64]:
         return np.asarray((self._values.keys[place] % SPAN - HALF) * STEP, np.float64)
-
-
-def tally_frames(
-    tally: GroupTally, location: tuple[slice, ...], values: NDArray[Any], grid: Grid
-) -> None:
-    """Count a tile of one band frame by frame.
-
-    Parameters
-    ----------
-    tally : GroupTally
-        Where to count; the groups are the frames, in the order of the map's axes.
-    location : tuple of slice
-        Where the tile lies on `grid`.
-    values : ndarray
-        Its values.
-    grid : Grid
-        The map's grid.
-    """
-    frames = np.arange(math.prod(grid.series_shape)).reshape(grid.series_shape)
-    groups = frames[location[: frames.ndim]]
-    tally.add(groups.reshape(groups.shape + (1,) * grid.spatial_ndim), values)
 
 
 class _Counts:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.kind import UNREGISTERED
-from napari_local_ncc.maps.grouped_histogram import GroupTally, tally_frames
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.pipeline import load_kernel, map_of
 from napari_local_ncc.progress import Progress, Step
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.chunked.tiles import Tile
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.maps.comparison import Comparison
+    from napari_local_ncc.maps.grouped_histogram import GroupTally
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.maps.refinement import Refinement
     from napari_local_ncc.transforms.registration import Registration
@@ -226,7 +226,7 @@ def run_comparison(
     load_kernel()
     yield MapBegun(aligned.comparison, result)
     tally = MapTally(result.band_names, result.calibration)
-    frames = GroupTally() if by_frame else None
+    frames = _frame_tally() if by_frame else None
     with closing(_tiles(result, sink, first, workers, cancelled)) as tiles:
         for tile in tiles:
             tally.add(tile.data)
@@ -236,9 +236,15 @@ def run_comparison(
                 Progress(Step.COMPARE, tile.done, tile.total),
             )
             if frames is not None:
-                tally_frames(frames, part.location, part.bands["ncc"], result.grid)
+                frames.add_frames(part.location, part.bands["ncc"], result.grid)
             yield part
     return RunResult(aligned.comparison, result, aligned.refinement, tally, frames)
+
+
+def _frame_tally() -> GroupTally:
+    from napari_local_ncc.maps.grouped_histogram import GroupTally
+
+    return GroupTally()
 
 
 def _registered(

@@ -12,7 +12,6 @@ from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
 from napari_local_ncc.maps.bands import KINDS, bands_on
-from napari_local_ncc.transforms.report import AGREEMENT_RADIUS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -208,6 +207,8 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _findings(registration: Registration) -> list[str]:
     """Say how much better the images agree, and how well the way back fits (means of frames)."""
+    from napari_local_ncc.transforms.report import AGREEMENT_RADIUS
+
     reports = registration.reports
     before, after, lower, upper = (
         _mean(np.array(values))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
-from napari_local_ncc.io.writing import check_free
+from napari_local_ncc.io.outputs import check_free
 from napari_local_ncc.reports import colormap
 
 if TYPE_CHECKING:

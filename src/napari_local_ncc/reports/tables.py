@@ -12,15 +12,13 @@ import numpy as np
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
-from napari_local_ncc.io.writing import check_free
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.transforms.resampling import labels_on
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterable
-    from pathlib import Path
+    from collections.abc import Generator
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
@@ -192,7 +190,7 @@ def frame_table(tally: GroupTally, grid: Grid, threshold: float = THRESHOLD) -> 
     Parameters
     ----------
     tally : GroupTally
-        The map's values by frame; see `tally_frames`.
+        The map's values by frame; see `GroupTally.add_frames`.
     grid : Grid
         The map's grid.
     threshold : float, default 0.5
@@ -268,21 +266,6 @@ def label_table(
 
 
 iter_label_table = label_table.steps
-
-
-def check_table(path: Path, overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Fail before the work, not after it, where a table cannot be written.
-
-    Raises
-    ------
-    ValueError
-        If the name does not end in .csv, or the file is one of the `inputs`.
-    OSError
-        If the file exists and must not be replaced, or its folder does not.
-    """
-    if path.suffix.lower() != ".csv":
-        raise ValueError(f"{path} must end in .csv")
-    check_free(path, overwrite, inputs)
 
 
 def write_csv(table: FrameTable | LabelTable, path: str | os.PathLike[str]) -> None:

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
-from dask_image.ndinterp import affine_transform, spline_filter
-from scipy import ndimage
 
 from napari_local_ncc.geometry.affine import invert_affine, whole_pixel_offset
-from napari_local_ncc.image.foreign import has_place
 from napari_local_ncc.image.pairing import check_place, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
-from napari_local_ncc.transforms.warp import FlowMotion, sample_through
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.transforms.warp import FlowMotion
 
 
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
@@ -74,6 +71,8 @@ def resample(
         if flow is None:
             frames.append(_sample_frame(moving.data[index], fixed_px_to_moving_px, space, order))
         else:
+            from napari_local_ncc.transforms.warp import FlowMotion
+
             motion = FlowMotion.from_grids(space, flow, matrices[index], moving_space)
             frames.append(_sample_flow(moving.data[index], motion, space, order))
     data = frames[0] if not grid.series_shape else da.stack(frames).reshape(grid.shape)
@@ -118,6 +117,8 @@ def place_mask(
     ValueError
         If a plain array has another shape than the image.
     """
+    from napari_local_ncc.image.foreign import has_place
+
     plain = as_spatial_image(mask, name)
     if isinstance(mask, SpatialImage) or has_place(mask):
         return plain
@@ -199,6 +200,8 @@ def _sample_frame(
     samples, matrix = data.astype(dtype), to_moving
     if order > 1:
         samples, matrix = _spline_coefficients(samples, to_moving)
+    from dask_image.ndinterp import affine_transform
+
     # "nearest" and a test of our own, since rounding puts border samples outside.
     sampled = affine_transform(
         samples,
@@ -219,6 +222,8 @@ def _sample_frame(
 
 
 def _sample_flow(data: da.Array, motion: FlowMotion, space: Grid, order: int) -> da.Array:
+    from napari_local_ncc.transforms.warp import sample_through
+
     samples, margin = data, np.zeros(data.ndim)
     if order > 1:
         samples = data.astype(np.result_type(data.dtype, np.float32))
@@ -236,6 +241,9 @@ def _spline_coefficients(
     The filter's memory of a sample fades by 0.27 a pixel. Past SPLINE_REACH from an
     invalid one it is below 1 %, and what is nearer is invalid too.
     """
+    from dask_image.ndinterp import spline_filter
+    from scipy import ndimage
+
     margin = [min(SPLINE_MARGIN, n - 1) for n in samples.shape]
     mirrored = da.pad(samples, [(m, m) for m in margin], mode="reflect")
     reach = dict(enumerate([SPLINE_REACH] * samples.ndim))

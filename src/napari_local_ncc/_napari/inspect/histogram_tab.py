@@ -22,7 +22,7 @@ from napari_local_ncc._napari.layers.map_layers import counterpart, grid_of, rec
 from napari_local_ncc._napari.worker import Failure, NewestOnly
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
-from napari_local_ncc.maps.grouped_histogram import GroupTally, tally_frames
+from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.reports.tables import THRESHOLD, frame_table
 
 if TYPE_CHECKING:
@@ -182,5 +182,5 @@ def _count(arrays: dict[str, tuple[Any, Grid]]) -> dict[str, GroupTally]:
                 slice(s[k], min(s[k] + step, n))
                 for s, k, step, n in zip(starts, corner, steps, grid.shape, strict=True)
             )
-            tally_frames(tallies[name], box, np.asarray(values[box]), grid)
+            tallies[name].add_frames(box, np.asarray(values[box]), grid)
     return tallies

@@ -1,0 +1,92 @@
+"""Whether files can be read and written, before there is any work; without heavy imports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_local_ncc.io.map_formats import map_format
+from napari_local_ncc.io.readers.sniff import is_address, is_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def check_inputs(paths: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Raise FileNotFoundError for the first of some files that is not there.
+
+    None, addresses and patterns of names are left to who reads them.
+    """
+    for path in paths:
+        if path is None or is_address(path) or is_pattern(Path(path)):
+            continue
+        if not Path(path).exists():
+            raise FileNotFoundError(f"there is no file {path}")
+
+
+def check_output(
+    path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> Path:
+    """Return `path` if a map can be written there.
+
+    Parameters
+    ----------
+    path : path_like
+        Where a map shall be written.
+    overwrite : bool
+        Whether it may replace what is there.
+    inputs : iterable of path_like
+        What the map is made from, which it must not replace.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    ValueError
+        If the ending is unknown, or if it is or contains one of the inputs, or lies in one.
+    FileExistsError
+        If it exists and `overwrite` is False, or if it is a folder but no Zarr.
+    FileNotFoundError, PermissionError
+        If its folder does not exist or cannot be written to.
+    """
+    target = Path(path)
+    inputs = list(inputs)
+    for file in map_format(target).files(target):
+        check_free(file, overwrite, inputs)
+    return target
+
+
+def check_free(
+    path: Path,
+    overwrite: bool,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    *,
+    ending: str = "",
+) -> Path:
+    """Do the same as `check_output` for a file of any ending, or of the one that is given."""
+    if ending and path.suffix.lower() != ending:
+        raise ValueError(f"{path} must end in {ending}")
+    place = path.resolve()
+    for source in (Path(source).resolve() for source in inputs):
+        linked = path.exists() and source.exists() and path.samefile(source)
+        if linked or place == source or place in source.parents or source in place.parents:
+            raise ValueError(f"{path} is the input {source.name}; choose another name")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists; choose another name, or overwrite it (--overwrite, overwrite=True)"
+        )
+    if path.is_dir() and any(path.iterdir()) and not _is_zarr(path):
+        raise FileExistsError(f"{path} is a folder with other things in it; choose another name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"the folder {path.parent} cannot be written to")
+    return path
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
