@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.thumbnail import describe_grid, html_of
 from napari_local_ncc.parameters import as_samples, check_real
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PLANE_CHUNK = 1024
 VOLUME_CHUNK = 128
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SpatialImage:
     """Scalar pixels, lazily, with their grid.
 
@@ -51,6 +52,13 @@ class SpatialImage:
     grid: Grid
     name: str = "image"
     source: Source | None = None
+
+    def __repr__(self) -> str:
+        return f"SpatialImage({self.name!r}, {self.data.dtype}: {describe_grid(self.grid)})"
+
+    def _repr_html_(self) -> str:
+        """Return a thumbnail with the same line, for notebooks."""
+        return html_of(repr(self), self.data)
 
     def __post_init__(self) -> None:
         check_real(self.data.dtype, self.name)

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
+from napari_local_ncc.image.thumbnail import describe_grid, html_of
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
 from napari_local_ncc.maps.compute_bands import compute_bands, frame_numbers
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.transforms.registration import Registration
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ConfidenceMap:
     """Bands of a comparison of two images, on the fixed image's grid.
 
@@ -66,6 +67,14 @@ class ConfidenceMap:
         if band not in self.band_names:
             raise KeyError(f"no band {band!r}; the map has {self.band_names}")
         return self.bands[self.band_names.index(band)]
+
+    def __repr__(self) -> str:
+        return f"ConfidenceMap({', '.join(self.band_names)}: {describe_grid(self.grid)})"
+
+    def _repr_html_(self) -> str:
+        """Return a thumbnail of its first band with the same line, for notebooks."""
+        limits = bands_on(self.parameters, self.grid)[0].limits
+        return html_of(repr(self), self.bands[0], limits)
 
     def to_xarray(self) -> xarray.DataArray:
         """Return the bands with their names, axes, coordinates and units.
