@@ -582,6 +582,11 @@ def test_a_large_tiff_is_never_read_whole(layout, tmp_path):
     assert most < side * side / 5
 
 
+def test_an_address_that_cannot_be_read_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"cannot read http://127.0.0.1:9/a.zarr .*over a network"):
+        read_image("http://127.0.0.1:9/a.zarr")
+
+
 def test_plugin_of_napari_reads_what_it_can(tmp_path):
     from npe2 import DynamicPlugin
 

@@ -209,6 +209,11 @@ def _read(
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # a broken file makes the format libraries raise anything
+        if isinstance(path, str):
+            raise ReadError(
+                f"cannot read {path} ({_first_line(error)}); over a network Zarr is read: https:// "
+                "needs pip install 'napari-local-ncc[formats]', s3:// pip install s3fs"
+            ) from error
         raise ReadError(
             f"cannot read {path} ({_first_line(error)}); readable are {READABLE}"
         ) from error
