@@ -27,6 +27,7 @@ ROOMS = (
 )  # fmt: skip
 PAST = ("ed", "en")  # endings of participles
 # Words with such an ending that are nouns or verbs, and adjectives without it.
+PREPOSITIONS = {"as", "at", "by", "for", "from", "in", "of", "on", "to", "with"}
 NO_PARTICIPLES = {
     "bed", "even", "feed", "field", "need", "open", "seed", "shed", "speed", "spread", "then",
     "when", "wizened",
@@ -105,16 +106,19 @@ def functions() -> list[ast.FunctionDef]:
 
 
 def is_participle(function: ast.FunctionDef) -> bool:
-    """Tell whether a function, no property, is named by a participle or an adjective."""
+    """Tell whether a function, no property, is named by a participle or an adjective.
+
+    "reduced" and "taken_by_options" are, "reduced_image" names a thing.
+    """
     if any("property" in ast.unparse(each) for each in function.decorator_list):
         return False
-    last = function.name.strip("_").split("_")
-    word = last[0] if len(last) == 1 else last[-1]
-    first = last[0]
-    return any(
-        w in PARTICIPLES or (w.endswith(PAST) and len(w) > 3 and w not in NO_PARTICIPLES)
-        for w in {word, first}
-        if len(last) == 1 or w == first
+    first, *rest = function.name.strip("_").split("_")
+    return _is_past(first) and (not rest or rest[0] in PREPOSITIONS)
+
+
+def _is_past(word: str) -> bool:
+    return word in PARTICIPLES or (
+        word.endswith(PAST) and len(word) > 3 and word not in NO_PARTICIPLES
     )
 
 
