@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CEILING = 0.99  # real images are not more alike than this other than by construction
 FLATTEST = 0.01  # of the whole image's power: an overlap with less is empty
-MOST_NULLS = 7
+MOST_NULLS = 7  # surfaces of mirrored images, which bounds the cost
 LARGER = 2.0  # times the cost at which images are not turned by a right angle
 
 
