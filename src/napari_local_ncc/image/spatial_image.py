@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.image.thumbnail import describe_grid, html_of
 from napari_local_ncc.parameters import as_samples, check_real
 
 if TYPE_CHECKING:
@@ -54,10 +53,14 @@ class SpatialImage:
     source: Source | None = None
 
     def __repr__(self) -> str:
+        from napari_local_ncc.image.thumbnail import describe_grid
+
         return f"SpatialImage({self.name!r}, {self.data.dtype}: {describe_grid(self.grid)})"
 
     def _repr_html_(self) -> str:
         """Return a thumbnail with the same line, for notebooks."""
+        from napari_local_ncc.image.thumbnail import html_of
+
         return html_of(repr(self), self.data)
 
     def __post_init__(self) -> None:

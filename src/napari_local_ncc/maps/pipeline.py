@@ -9,7 +9,6 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
-from napari_local_ncc.image.thumbnail import describe_grid, html_of
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
 from napari_local_ncc.maps.compute_bands import compute_bands, frame_numbers
@@ -69,10 +68,14 @@ class ConfidenceMap:
         return self.bands[self.band_names.index(band)]
 
     def __repr__(self) -> str:
+        from napari_local_ncc.image.thumbnail import describe_grid
+
         return f"ConfidenceMap({', '.join(self.band_names)}: {describe_grid(self.grid)})"
 
     def _repr_html_(self) -> str:
         """Return a thumbnail of its first band with the same line, for notebooks."""
+        from napari_local_ncc.image.thumbnail import html_of
+
         limits = bands_on(self.parameters, self.grid)[0].limits
         return html_of(repr(self), self.bands[0], limits)
 
