@@ -92,6 +92,20 @@ def test_every_public_name_is_there():
         "Registration",
         "ConfidenceMap",
         "NCCParameters",
+        "Comparison",
+        "apply_to_image",
+        "apply_to_labels",
+        "apply_to_points",
+        "classify",
+        "effective_samples",
+        "false_discovery_threshold",
+        "label_table",
+        "read_transform",
+        "refine",
+        "resample",
+        "run_comparison",
+        "window_pair",
+        "write_transform",
     } == set(napari_local_ncc.__all__)
     for name in napari_local_ncc.__all__:
         assert getattr(napari_local_ncc, name).__doc__
@@ -209,3 +223,4 @@ def test_a_wheel_over_another_gives_its_own_numbers(repository, tmp_path):
 )
 def test_what_the_documents_taught_is_still_found(module, name):
     assert callable(getattr(import_module(f"napari_local_ncc.{module}"), name))
+    assert callable(napari_local_ncc.refine)  # not hidden by the module of that name

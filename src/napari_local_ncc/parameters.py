@@ -217,6 +217,12 @@ class NCCParameters:
     ------
     ValueError
         If a value is out of its range.
+
+    Examples
+    --------
+    >>> from napari_local_ncc import NCCParameters
+    >>> NCCParameters(radius=(0, 4, 4), weights="gaussian").replace(search=2).search
+    2
     """
 
     radius: Radius = 4

@@ -42,6 +42,16 @@ class Calibration:
         What it was drawn from.
     fallback : str
         Empty where measured; else why a formula had to do, and where.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import calibrate
+    >>> fixed = rng.normal(size=(100, 100))
+    >>> calibration = calibrate(fixed, fixed + rng.normal(size=(100, 100)), radius=3)
+    >>> calibration.confidence(np.array([0.0, 0.9]), np.array([40.0, 40.0])).round(1).tolist()
+    [0.5, 1.0]
     """
 
     nulls: tuple[Null, ...]

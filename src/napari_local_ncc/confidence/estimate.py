@@ -85,6 +85,16 @@ def calibrate(
     stands in, which is too strict in coarse texture; `Calibration.fallback` says so. In a
     small image tiles and displacements show the same windows again: 60 pairs may come
     from 6 windows, and one image's rate of false positives varies more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import calibrate
+    >>> fixed = rng.normal(size=(100, 100))
+    >>> calibration = calibrate(fixed, fixed + rng.normal(size=(100, 100)), radius=3)
+    >>> calibration.radius, calibration.fallback
+    ((3, 3), '')
     """
     check_limits(min_std, min_valid)
     images = [fixed, moving] if mask is None else [fixed, moving, mask]

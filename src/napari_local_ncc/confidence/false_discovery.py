@@ -84,6 +84,15 @@ def false_discovery_threshold(confidence: ArrayLike, rate: float = 0.05) -> floa
     29, 1165, 2001), as neighbours in overlapping windows are. "False" means that the
     structure is unrelated; a pixel that is shifted by less than its texture is wide is not
     false in this sense. `ConfidenceTally` does it for maps larger than memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import false_discovery_threshold
+    >>> chance, found = rng.uniform(size=900), np.full(100, 0.99999)
+    >>> bool(0.99 < false_discovery_threshold(np.append(chance, found), 0.05) < 0.99999)
+    True
     """
     values = np.asarray(confidence, np.float64)
     p, counts = np.unique(1 - values[~np.isnan(values)], return_counts=True)

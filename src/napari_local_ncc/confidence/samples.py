@@ -108,6 +108,18 @@ def effective_samples(
     to r = 2, they are measured against half the mean squared difference at lag 2 r, instead
     of the variance, and the second lag does not count. What is left of the error,
     `calibrate` takes away.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> import scipy.ndimage
+    >>> from napari_local_ncc import effective_samples
+    >>> white = rng.normal(size=(2, 100, 100))
+    >>> smooth = scipy.ndimage.gaussian_filter(white, (0, 2, 2))
+    >>> numbers = [np.median(effective_samples(*pair, radius=4)) for pair in (white, smooth)]
+    >>> bool(numbers[0] > 60), bool(numbers[1] < 20)
+    (True, True)
     """
     images = [as_samples(fixed), as_samples(moving)]
     images += [] if mask is None else [np.asarray(mask)]

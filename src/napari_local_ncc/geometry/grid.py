@@ -54,6 +54,13 @@ class Grid:
     ValueError
         If the shape is empty, the matrix is not finite and invertible, the numbers of
         entries disagree, or spatial axes come before independent ones.
+
+    Examples
+    --------
+    >>> from napari_local_ncc import Grid
+    >>> grid = Grid.from_spacing((40, 50), spacing=(0.5, 0.25), units=("um", "um"))
+    >>> grid.spacing.tolist(), grid.units
+    ([0.5, 0.25], ('micrometer', 'micrometer'))
     """
 
     shape: tuple[int, ...]

@@ -54,7 +54,7 @@ def parts_of(image: Any, name: str) -> Parts | None:
     if _is_a(image, "napari.layers", "Layer"):
         raise TypeError(
             f"{name} is a layer of napari ({type(image).__name__} {image.name!r}); "
-            "napari_local_ncc._napari.layers.convert.spatial_image(layer) takes it"
+            "napari_local_ncc.layers.spatial_image(layer) takes it"
         )
     if _is_a(image, "xarray", "Dataset"):
         variables = ", ".join(map(str, image.data_vars))

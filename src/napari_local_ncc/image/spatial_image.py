@@ -45,6 +45,14 @@ class SpatialImage:
         If the samples are complex or no numbers.
     ValueError
         If `data` and `grid` differ in shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import SpatialImage
+    >>> image = SpatialImage.from_array(np.zeros((3, 40, 50)), axis_labels=("t", "y", "x"))
+    >>> image.select({"t": 1}).grid.shape
+    (40, 50)
     """
 
     data: da.Array

@@ -115,6 +115,15 @@ def read_image(
         If it cannot be read, or has no such scene, axis, index or level.
     TypeError
         If the samples are complex or no numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import read_image
+    >>> np.save("image.npy", np.arange(6.0).reshape(2, 3))
+    >>> image = read_image("image.npy")
+    >>> image.name, image.grid.shape
+    ('image.npy', (2, 3))
     """
     found = open_image(
         path,

@@ -69,6 +69,15 @@ def write_map(
         If the ending is unknown, or its format has no place for the map's axes.
     OSError
         If the folder does not exist or cannot be written to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import confidence_map, write_map
+    >>> fixed = rng.normal(size=(40, 50))
+    >>> write_map(confidence_map(fixed, fixed), "same.ome.zarr").name
+    'same.ome.zarr'
     """
     tiles = compute_tiles(confidence_map.bands, workers=workers)
     with map_sink(path, overwrite=overwrite)(confidence_map) as pixels, closing(tiles):
@@ -130,6 +139,16 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
         If there is no such file.
     ValueError
         If it is not such a map.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import confidence_map, read_map, write_map
+    >>> fixed = rng.normal(size=(40, 50))
+    >>> path = write_map(confidence_map(fixed, -fixed), "opposite.npy")
+    >>> read_map(path)["ncc"].mean().compute().round(3).item()
+    -1.0
     """
     source = Path(path)
     module = map_format(source).module

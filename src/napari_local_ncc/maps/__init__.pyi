@@ -1,3 +1,4 @@
+from .comparison import Comparison as Comparison
 from .pipeline import ConfidenceMap as ConfidenceMap
 from .pipeline import confidence_map as confidence_map
 from .pipeline import iter_confidence_map as iter_confidence_map
@@ -5,5 +6,6 @@ from .refinement import Refinement as Refinement
 from .refinement import Round as Round
 from .refinement import iter_refine as iter_refine
 from .refinement import refine as refine
+from .run import run_comparison as run_comparison
 from .window import WindowPair as WindowPair
 from .window import window_pair as window_pair

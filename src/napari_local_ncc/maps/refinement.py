@@ -131,6 +131,19 @@ def refine(
     alike, too (Rohlfing, IEEE TMI 2012, doi:10.1109/TMI.2011.2163944); so it is followed only
     as long as neighbouring windows move alike, which those of unrelated images do not. The
     bands of a map are held in memory, those of all frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> import scipy.ndimage
+    >>> from napari_local_ncc import NCCParameters, refine
+    >>> fixed = scipy.ndimage.gaussian_filter(rng.normal(size=(90, 90)), 1.5)
+    >>> refinement = refine(fixed, np.roll(fixed, 1, axis=0), parameters=NCCParameters(search=2))
+    >>> str(refinement.registration.model)
+    'flow'
+    >>> refinement.rounds[-1].ncc > refinement.rounds[0].ncc
+    True
     """
     comparison = Comparison(fixed, moving, mask, parameters, registration, unitless)
     return (yield from refinement_of(comparison, cancelled=cancelled))

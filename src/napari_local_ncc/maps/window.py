@@ -110,6 +110,16 @@ def window_pair(
         If there is no such pixel.
     ValueError
         If the images cannot be paired, or a radius does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import window_pair
+    >>> fixed = rng.normal(size=(40, 50))
+    >>> pair = window_pair(fixed, 3 * fixed + 7, (20, 25))
+    >>> pair.fixed.shape, round(pair.ncc, 3), round(pair.slope, 3), round(pair.offset, 3)
+    ((9, 9), 1.0, 3.0, 7.0)
     """
     comparison = Comparison(fixed, moving, mask, parameters, registration, unitless)
     return windows_at(comparison, index)

@@ -124,6 +124,16 @@ def register(
         register (in no frame, for a series).
     concurrent.futures.CancelledError
         If `cancelled` was set, within a fraction of a second.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import register
+    >>> texture = rng.normal(size=(80, 80)).cumsum(axis=0)
+    >>> registration = register(texture[:72], texture[8:])
+    >>> registration.translation.round(1).tolist()
+    [-8.0, 0.0]
     """
     settings = Settings(model, metric, method, min_overlap, consistency, keep_doubtful, memory)
     check_request(settings, initial, series, reference)

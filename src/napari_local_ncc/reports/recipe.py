@@ -269,9 +269,7 @@ def _hints(inputs: Sequence[_Input]) -> list[str]:
     lines.append(f"# Save {'it' if len(without) == 1 else 'them'}" + IN_CONSOLE * in_napari + ":")
     lines.append("#   import numpy")
     if in_napari:
-        lines.append(
-            "#   from napari_local_ncc._napari.layers.convert import mask_image, spatial_image"
-        )
+        lines.append("#   from napari_local_ncc.layers import mask_image, spatial_image")
     for each in without:
         samples = f"{each.source.expression}.data" if in_napari else each.role
         lines.append(f"#   numpy.save({each.path!r}, {samples})")

@@ -239,6 +239,18 @@ def label_table(
         If the labels are no whole numbers.
     ValueError
         If they cannot be brought onto the map's grid, or the map has no band "ncc".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> from napari_local_ncc import SpatialImage, confidence_map, label_table
+    >>> fixed = rng.normal(size=(40, 50))
+    >>> labels = np.zeros((40, 50), int)
+    >>> labels[:20] = 7
+    >>> table = label_table(confidence_map(fixed, fixed), SpatialImage.from_array(labels))
+    >>> [(row.label, row.pixels, round(row.ncc.median, 2)) for row in table.rows]
+    [(7, 1000, 1.0)]
     """
     if "ncc" not in result.band_names:
         raise ValueError(f"a table needs the band ncc, but the map has {result.band_names}")

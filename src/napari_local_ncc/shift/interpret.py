@@ -60,6 +60,13 @@ def classify(
     -----
     Where the best displacement is at the border of the search, `ncc_best` is NaN: such a
     pixel agrees or differs. What is displaced by more than was searched differs, too.
+
+    Examples
+    --------
+    >>> from napari_local_ncc import classify
+    >>> ncc, best, gain = [0.9, 0.2, 0.2, float("nan")], [0.92, 0.8, 0.3, 0.9], [0.02, 0.6, 0.1, 0]
+    >>> classify(ncc, best, gain).tolist()  # agrees, displaced, differs, undefined
+    [1, 2, 3, 0]
     """
     ncc, best, gain = np.asarray(ncc), np.asarray(ncc_best), np.asarray(gain)
     limit = np.asarray(threshold, np.float64)

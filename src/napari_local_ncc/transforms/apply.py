@@ -55,6 +55,16 @@ def apply_to_image(
     ------
     ValueError
         If the image, the grid and the transform do not have the same axes and units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, Registration, SpatialImage, apply_to_image
+    >>> matrix = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> registration = Registration.from_matrix(matrix, Grid((3, 2)), "translation")
+    >>> image = SpatialImage.from_array(np.arange(6.0).reshape(3, 2))
+    >>> apply_to_image(image, registration).data.compute().tolist()
+    [[2.0, 3.0], [4.0, 5.0], [nan, nan]]
     """
     if not isinstance(registration, Registration):
         if grid is None:
@@ -83,6 +93,16 @@ def apply_to_labels(
     ------
     TypeError
         If the labels are no whole numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, Registration, SpatialImage, apply_to_labels
+    >>> matrix = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> registration = Registration.from_matrix(matrix, Grid((3, 2)), "translation")
+    >>> labels = SpatialImage.from_array(np.array([[0, 0], [7, 0], [7, 9]]))
+    >>> apply_to_labels(labels, registration).data.compute().tolist()
+    [[7, 0], [7, 9], [0, 0]]
     """
     dtype = labels.data.dtype
     if dtype.kind not in "bui":
@@ -118,5 +138,14 @@ def apply_to_points(points: ArrayLike, registration: Registration) -> NDArray[np
     ------
     ValueError
         If the points have another number of axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, Registration, apply_to_points
+    >>> matrix = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> registration = Registration.from_matrix(matrix, Grid((3, 2)), "translation")
+    >>> apply_to_points([[2.0, 1.0]], registration).tolist()
+    [[1.0, 1.0]]
     """
     return registration.inverse().transform_points(points)

@@ -75,6 +75,15 @@ class Registration:
     ----------
     reach : ndarray of float64, shape (ndim,)
         The largest displacement of a flow along each axis, in px; 0 for other models.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, Registration
+    >>> matrix = np.array([[1.0, 0.0, 3.0], [0.0, 1.0, -2.0], [0.0, 0.0, 1.0]])
+    >>> registration = Registration.from_matrix(matrix, Grid((40, 50)), "translation")
+    >>> registration.transform_points([[10.0, 20.0]]).tolist()
+    [[13.0, 18.0]]
     """
 
     model: str

@@ -58,6 +58,14 @@ def resample(
         Lazy samples on `grid`, NaN outside the moving image and next to its invalid
         samples (within 4 px of them, if cubic); its own dtype where nothing is outside
         and nothing is interpolated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, SpatialImage, resample
+    >>> moving = SpatialImage.from_array(np.arange(12.0).reshape(3, 4))
+    >>> resample(moving, Grid.from_spacing((2, 2), spacing=2.0)).data.compute().tolist()
+    [[0.0, 2.0], [8.0, 10.0]]
     """
     order = ORDERS[interpolation]
     matrices = matrices_of(registration, grid)

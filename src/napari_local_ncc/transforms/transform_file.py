@@ -32,7 +32,7 @@ def read_transform(
     Examples
     --------
     >>> import numpy as np
-    >>> from napari_local_ncc import Grid
+    >>> from napari_local_ncc import Grid, read_transform
     >>> np.save("shift.npy", [[1.0, 0, 4], [0, 1, 2], [0, 0, 1]])
     >>> read_transform("shift.npy", Grid((64, 64))).translation
     array([4., 2.])
@@ -43,5 +43,16 @@ def read_transform(
 def write_transform(
     registration: Registration, path: str | PathLike[str], *, order: str = "zyx"
 ) -> None:
-    """Write a transform in the format of the path's ending; as `Registration.save`."""
+    """Write a transform in the format of the path's ending; as `Registration.save`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, Registration, read_transform, write_transform
+    >>> matrix = np.array([[1.0, 0.0, 3.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> registration = Registration.from_matrix(matrix, Grid((40, 50)), "translation")
+    >>> write_transform(registration, "moved.json")
+    >>> read_transform("moved.json").translation.tolist()
+    [3.0, 0.0]
+    """
     registration.save(path, order=order)
