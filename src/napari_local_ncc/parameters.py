@@ -23,7 +23,11 @@ Search = int | tuple[int, ...]
 
 # libraries whose images say where they lie, which their arrays do not
 WITH_GEOMETRY = frozenset({"SimpleITK", "itk", "napari", "nibabel", "xarray"})
-BANDS = ("ncc", "confidence", "shift")
+BANDS = (
+    "ncc",
+    "confidence",
+    "shift",
+)
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
 MAX_SHIFTS = 10**6  # NCC values held for every pixel
