@@ -1,0 +1,1 @@
+from .convert import spatial_image as spatial_image
