@@ -79,7 +79,7 @@ def flow() -> str:
     rooms: dict[str, set[str]] = {}
     for module in graph.modules:
         for other in graph.find_modules_directly_imported_by(module):
-            ours, theirs = ((name.split(".") + [""])[1] for name in (module, other))
+            ours, theirs = ([*name.split("."), ""][1] for name in (module, other))
             if ours != theirs and ours in ROOMS and theirs in ROOMS:
                 rooms.setdefault(ours, set()).add(theirs)
 

@@ -81,9 +81,9 @@ def register(
         finds; another model, to register by first; or with a transform of fixed world to
         moving world (a file, see `read_transform`; a napari affine, shape
         (ndim + 1, ndim + 1)). Only what is near will be found; where nothing reliable is,
-        the start is returned. A flow begins at the identity unless told otherwise, and
-        then motions of more than a few px may be missed; it is composed with its start, so
-        that moving is never interpolated twice.
+        the start is returned. A flow begins with the translation where one is verified;
+        what differs from its start by more than a few px may be missed. It is composed with
+        its start, so that moving is never interpolated twice.
     method : {"ilk", "tvl1"}, default "ilk"
         For a flow: iterative Lucas-Kanade, or TV-L1; see `registration.flow.iter_flow`.
     series : {"each", "one"}, default "each"

@@ -34,7 +34,7 @@ def fit_frames(
     settings : Settings
         Model, metric and so on.
     start : Registration or None
-        Of one frame, to begin at; None searches for starts (a flow: begins at the identity).
+        Of one frame, to begin at; None searches for starts (a flow: for the translation).
     watch : Watch
         Learns the metric, and can stop the engine.
 

@@ -21,6 +21,8 @@ from napari_local_ncc.registration.flow.estimate import (
     WHOLE,
     Contrast,
     block_flow,
+    chance_correlation,
+    local_contrast,
     reduce_image,
 )
 from napari_local_ncc.transforms.displacement_field import pixels_of
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 UNRELATED = 8  # flows of unrelated structure
 NEAREST = 0.25  # of the field, by which moving is displaced for them, at least
 SMOOTHED = 1.0  # px: sigma, so that interpolating moving blurs it no further
-WINDOW = {2: 9, 3: 5}  # px: side of the windows of pixels left out
+HOLE = 2  # px around a place left out that are left out with it
+PITCH = 8  # px from one such place to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class FlowEvidence:
         that were fitted in the same way to unrelated structure of the same texture; NaN
         where there is too little structure.
     gain : float
-        Standard errors by which pixels of fixed agree better after a flow that was found
+        Standard errors by which places of fixed agree better after a flow that was found
         without them than before; NaN where there is too little structure.
     """
 
@@ -86,11 +89,20 @@ def flow_evidence(
     for part in ndi.find_objects(common.astype(np.uint8)):
         # Displaced within where both have samples, a small valid part still meets itself.
         a, b, flow = a[part], b[part], flow[:, *part]
-    return FlowEvidence(_significance(a, b, flow, method, watch), _gain(a, b, method, watch))
+    chance = chance_correlation(a, b, Contrast.from_images(a, b), method)
+    return FlowEvidence(
+        _significance(a, b, flow, method, chance, watch), _gain(a, b, method, chance, watch)
+    )
 
 
 def _significance(
-    fixed: Pixels, moving: Pixels, flow: Pixels, method: str, watch: Watch, seed: int = 0
+    fixed: Pixels,
+    moving: Pixels,
+    flow: Pixels,
+    method: str,
+    chance: float,
+    watch: Watch,
+    seed: int = 0,
 ) -> float:
     """Return how far the agreement stands out from that after flows of unrelated structure."""
     random, eye = np.random.default_rng(seed), np.eye(fixed.ndim + 1)
@@ -106,11 +118,11 @@ def _significance(
             contrast = Contrast.from_images(fixed, other)
         except ValueError:  # displaced, they share no samples
             return np.nan
-        return agreement(other, block_flow(fixed, other, contrast, method))
+        return agreement(other, block_flow(fixed, other, contrast, method, chance))
 
     with ThreadPoolExecutor(THREADS) as pool:
-        chance = np.array(list(pool.map(by_chance, others)))
-    known = chance[np.isfinite(chance)]
+        reached = np.array(list(pool.map(by_chance, others)))
+    known = reached[np.isfinite(reached)]
     spread = float(known.std(ddof=1)) if 2 * known.size >= UNRELATED else 0.0
     return (agreement(scaled(moving), flow) - float(known.mean())) / spread if spread else np.nan
 
@@ -125,36 +137,43 @@ def _make_unrelated(moving: Pixels, random: np.random.Generator) -> list[Pixels]
     return found
 
 
-def _gain(fixed: Pixels, moving: Pixels, method: str, watch: Watch) -> float:
-    """Find a flow without every second pixel of fixed, and see whether these agree better."""
-    watch.check()
-    left_out = np.indices(fixed.shape).sum(axis=0) % 2 == 1
-    rest = np.where(left_out, _mean_of_neighbours(fixed), fixed).astype(np.float32)
-    rest[~np.isfinite(fixed)] = np.nan
-    flow = block_flow(rest, moving, Contrast.from_images(rest, moving), method)
-    smooth = _smooth(moving)
-    images = smooth, _move(smooth, flow, order=3)
-    before, after = (_window_powers(np.where(left_out, fixed, np.nan), i) for i in images)
-    gains = (after - before)[np.isfinite(after - before)]
+def _gain(fixed: Pixels, moving: Pixels, method: str, chance: float, watch: Watch) -> float:
+    """Find a flow without some places of fixed, and see whether these agree better after it.
+
+    A place is left out with all its neighbours within `HOLE`: noise that neighbours share, as
+    that of interpolated or denoised images, leads a flow to the places beside it, too. There
+    fixed is replaced by moving as it lies, which speaks for no motion.
+    """
+    contrast = Contrast.from_images(fixed, moving)
+    a, b = (
+        _smooth(np.where(np.isfinite(image), local_contrast(image), np.float32(np.nan)))
+        for image in (contrast.standardise_fixed(fixed), contrast.standardise_moving(moving))
+    )
+    unmoved = contrast.centre + contrast.spread * contrast.standardise_moving(moving)
+    found = []
+    for first in (HOLE, HOLE + PITCH // 2):
+        watch.check()
+        centres = np.zeros(fixed.shape, bool)
+        centres[(slice(first, None, PITCH),) * fixed.ndim] = True
+        hole = ndi.maximum_filter(centres, 2 * HOLE + 1)
+        rest = np.where(hole & np.isfinite(fixed), unmoved, fixed)
+        moved = _move(b, block_flow(rest, moving, contrast, method, chance), order=3)
+        found.append((np.square(a - b) - np.square(a - moved))[centres])
+    gains = np.concatenate(found)
+    gains = gains[np.isfinite(gains)]
     if gains.size < FEWEST or not gains.std() > 0:
         return np.nan
     return float(gains.mean() / (gains.std(ddof=1) / np.sqrt(gains.size)))
 
 
-def _mean_of_neighbours(image: Pixels) -> Pixels:
-    valid = np.isfinite(image)
-    cross = ndi.generate_binary_structure(image.ndim, 1).astype(np.float32)
-    cross[(1,) * image.ndim] = 0
-    count = ndi.convolve(valid.astype(np.float32), cross, mode="constant")
-    total = ndi.convolve(np.where(valid, image, np.float32(0)), cross, mode="constant")
-    return np.asarray(total / np.maximum(count, 1), np.float32)
-
-
 def _smooth(image: Pixels) -> Pixels:
+    """Smooth within the holes; of both images alike, so that interpolation changes neither."""
     valid = np.isfinite(image)
-    weight = np.maximum(ndi.gaussian_filter(valid.astype(np.float32), SMOOTHED), 1e-6)
-    values = ndi.gaussian_filter(np.where(valid, image, np.float32(0)), SMOOTHED) / weight
-    return np.where(valid, values, np.float32(np.nan))
+    weight, values = (
+        ndi.gaussian_filter(samples.astype(np.float32), SMOOTHED, radius=HOLE)
+        for samples in (valid, np.where(valid, image, 0))
+    )
+    return np.where(valid, values / np.maximum(weight, 1e-6), np.float32(np.nan))
 
 
 def _move(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
@@ -165,28 +184,3 @@ def _move(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
     weight = ndi.map_coordinates(valid.astype(np.float32), at, np.float32, order=1, cval=0.0)
     values = ndi.map_coordinates(filled, at, np.float32, order=order, mode="nearest")
     return np.where(weight > 0.99, values, np.float32(np.nan))
-
-
-def _window_powers(fixed: Pixels, moving: Pixels) -> NDArray[np.float64]:
-    """Return the squared correlation of the valid pairs of windows side by side; NaN if flat."""
-    side = WINDOW[fixed.ndim]
-    centres = tuple(
-        slice(least // 2, max(n - side // 2, least // 2 + 1), side)
-        for n, least in ((n, min(side, n)) for n in fixed.shape)
-    )
-    valid = np.isfinite(fixed) & np.isfinite(moving)
-
-    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums: NDArray[np.float64] = ndi.uniform_filter(values, side, mode="constant")[centres]
-        return sums * side**fixed.ndim
-
-    count = np.maximum(total(valid.astype(np.float64)), 1)
-    x, y = (np.where(valid, image - image[valid].mean(), 0.0) for image in (fixed, moving))
-    x_sum, y_sum = total(x), total(y)
-    xx, xy, yy = (
-        total(p * q) - s * t / count
-        for p, q, s, t in ((x, x, x_sum, x_sum), (x, y, x_sum, y_sum), (y, y, y_sum, y_sum))
-    )
-    structured = np.minimum(xx / np.var(x), yy / np.var(y)) > 1e-6 * count
-    usable = (4 * count > side**fixed.ndim) & structured
-    return np.where(usable, xy**2 / np.where(usable, xx * yy, 1), np.nan)

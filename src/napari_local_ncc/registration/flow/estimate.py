@@ -14,7 +14,11 @@ from skimage.registration import optical_flow_ilk, optical_flow_tvl1
 
 from napari_local_ncc.image.pyramid import reduce_by
 from napari_local_ncc.parameters import check_choice
-from napari_local_ncc.registration.flow.regularise import keep_determined
+from napari_local_ncc.registration.flow.regularise import (
+    LEAST_CHANCE,
+    keep_determined,
+    window_correlation,
+)
 from napari_local_ncc.registration.settings import Method
 from napari_local_ncc.registration.translation.array_pair import standardised
 from napari_local_ncc.transforms.displacement_field import field_array, interpolate_field, pixels_of
@@ -38,6 +42,7 @@ LOCAL = 4.0  # px: sigma of the window in which brightness and contrast are made
 FLAT = 0.05  # of the image's standard deviation: contrast below it is left as it is
 INTENSITIES = 64  # of moving, for which the mean of fixed is taken
 NEW_CONTRAST = 1.25  # fall of the residual variance that speaks for other contrasts
+CHANCE_LEVEL = 0.5  # quantile of the correlations of unrelated windows that counts as chance
 
 
 class ArrayLike(Protocol):
@@ -102,7 +107,8 @@ def iter_flow(
     yield 0, len(blocks) + 1
     a, b = (reduce_image(image, factor, whole) for image in (fixed, moving))
     contrast = Contrast.from_images(a, b)
-    coarse = block_flow(a, b, contrast, method)
+    chance = chance_correlation(a, b, contrast, method)
+    coarse = block_flow(a, b, contrast, method, chance)
     if not blocks:
         return coarse
     result = field_array((len(shape), *shape))
@@ -111,7 +117,7 @@ def iter_flow(
         box, ramps = block
         start = _enlarge(coarse, factor, box)
         moved = _warp(moving, start, box)
-        rest = block_flow(_read(fixed, box), moved, contrast, method, alone=False)
+        rest = block_flow(_read(fixed, box), moved, contrast, method, chance, alone=False)
         after = interpolate_field(start, pixels_of([slice(0, n) for n in rest.shape[1:]]) + rest)
         found = (rest + after).astype(np.float32)
         for ramp in ramps:
@@ -187,9 +193,32 @@ def _means(
 
 
 def block_flow(
-    fixed: Pixels, moving: Pixels, contrast: Contrast, method: str, *, alone: bool = True
+    fixed: Pixels,
+    moving: Pixels,
+    contrast: Contrast,
+    method: str,
+    chance: float,
+    *,
+    alone: bool = True,
 ) -> Pixels:
-    """Find the flow of one block; `alone`: it is the whole image."""
+    """Find the flow of one block; `alone`: it is the whole image. See `chance_correlation`."""
+    fit = _fit(fixed, moving, contrast, method)
+    return keep_determined(
+        fit.fixed, fit.moved, fit.valid, fit.flow, chance=chance, to_the_end=alone
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """An optical flow, and the images of local variance 1 that it brings together."""
+
+    fixed: Pixels
+    moved: Pixels
+    valid: NDArray[np.bool_]
+    flow: Pixels
+
+
+def _fit(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> _Fit:
     a, b = (
         local_contrast(contrast.standardise_fixed(fixed)),
         local_contrast(contrast.standardise_moving(moving)),
@@ -203,7 +232,25 @@ def block_flow(
     valid = ndi.map_coordinates(
         np.isfinite(moving).astype(np.float32), at, np.float32, order=1, cval=0.0
     )
-    return keep_determined(a, moved, np.isfinite(fixed) & (valid > 0.99), flow, to_the_end=alone)
+    return _Fit(a, moved, np.isfinite(fixed) & (valid > 0.99), flow)
+
+
+def chance_correlation(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> float:
+    """Return the correlation that windows of unrelated structure reach after a flow.
+
+    Optical flow makes any images alike, the more the smoother they are, noise shared by
+    neighbours included. So it is fitted to moving displaced by half its size and turned by
+    half a turn or mirrored: the same texture, and no correspondence.
+    """
+    half = [n // 2 for n in moving.shape]
+    other = np.roll(moving, half, axis=tuple(range(moving.ndim)))
+    levels = []
+    for unrelated in (np.flip(other), np.flip(other, axis=-1)):
+        fit = _fit(fixed, unrelated, contrast, method)
+        if fit.valid.any():
+            reached = window_correlation(fit.fixed, fit.moved)[fit.valid]
+            levels.append(float(np.quantile(reached, CHANCE_LEVEL)))
+    return max([LEAST_CHANCE, *levels])
 
 
 def local_contrast(image: Pixels) -> Pixels:

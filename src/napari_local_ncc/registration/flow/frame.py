@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.registration import translation_frame
 from napari_local_ncc.registration.engine import WORSE
 from napari_local_ncc.registration.evidence.agreement import likeness
 from napari_local_ncc.registration.evidence.flow_evidence import FlowEvidence, flow_evidence
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
 from napari_local_ncc.registration.evidence.significance import SIGNIFICANT
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
+from napari_local_ncc.registration.multiresolution import Levels
 from napari_local_ncc.transforms.displacement_field import slabs
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.transforms.displacement_field import Jacobian
 
 GAINED = 2.0  # standard errors from which a flow is better than none
-UNEXPLAINED = 0.85  # of what windows do not explain: a flow fitted to noise leaves more
 FOLDED = 1e-3  # share of cells: noise folds space here and there, a wrong flow more
 BYTES = 400  # that optical flow takes for each sample that it handles at once
 
@@ -41,11 +42,11 @@ def estimate_frame(
 
     Parameters and result are those of `Engine.estimate`.
     """
-    begin = Registration.identity(pair.fixed.grid) if start is None else start
+    begin = _verified_shift(pair, settings, watch) if start is None else start
     found, evidence = dense_flow(pair, begin, settings.method, settings.memory, watch)
     watch.check()
     none, held, after = [likeness(pair, transform) for transform in (None, begin, found)]
-    before = {"no transform": none} | ({} if start is None else {"its start": held})
+    before = {"no transform": none, "its start": held}
     doubts = [*_chance(evidence), *_worse(before, after)]
     gains = not doubts and _gains(evidence, max(before.values()), after)
     is_applied = settings.keep_doubtful or gains
@@ -86,10 +87,23 @@ def _worse(before: dict[str, float], after: float) -> list[str]:
     return [" and ".join(worse)] if worse else []
 
 
+def _verified_shift(pair: Pair, settings: Settings, watch: Watch) -> Registration:
+    """Return the shift of two frames; none where that is doubtful, or cannot be told."""
+    shift = translation_frame.estimate_frame
+    engine = Levels(Kind.TRANSLATION, shift, shift)
+    alone = replace(settings, model="translation", keep_doubtful=False)
+    try:
+        found = engine.estimate(pair, alone, None, watch)
+    except ValueError:  # no structure to tell a shift by: the flow's own checks say more
+        return Registration.identity(pair.fixed.grid)
+    report = found.reports[0]
+    is_sure = report.applied and not report.note
+    return found if is_sure else Registration.identity(pair.fixed.grid)
+
+
 def _gains(evidence: FlowEvidence, before: float, after: float) -> bool:
-    """Whether images that correspond agree better, by more than a flow finds in noise."""
-    explained = not evidence.gain < 0 and 1 - after <= UNEXPLAINED * (1 - before)
-    return after > before and (evidence.gain >= GAINED or explained)
+    """Whether images that correspond agree better, at places that the flow did not see too."""
+    return after > before and evidence.gain >= GAINED
 
 
 def _folds(volumes: Jacobian) -> str:
@@ -97,7 +111,10 @@ def _folds(volumes: Jacobian) -> str:
     if volumes.folds <= FOLDED * volumes.cells:
         return ""
     share = volumes.folds / volumes.cells
-    return f"space is folded in {share:.2%} of the cells: the images may not correspond there"
+    return (
+        f"space is folded in {share:.2%} of the cells: there, one image hides what the other "
+        "shows (an occlusion), or the images do not correspond"
+    )
 
 
 def dense_flow(

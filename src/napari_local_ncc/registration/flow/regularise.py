@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.float32]
 
 WINDOW = 3.0  # px: sigma of the window whose correlation is looked at
-CHANCE = 0.3  # correlation that noise reaches after a flow was fitted to it
+LEAST_CHANCE = 0.3  # correlation that white noise reaches after a flow was fitted to it
 NEVER_PERFECT = 1.05  # squared correlation that no window reaches: keeps weights finite
 NO_CONTRAST = 0.02  # variance, of images whose local variance is 1
 STIFFNESS = 0.005  # weight of the coarser scale, in the units of squared gradients
@@ -26,7 +26,13 @@ NARROWEST = 4  # px, where the scales end
 
 
 def keep_determined(
-    fixed: Pixels, moved: Pixels, valid: NDArray[np.bool_], flow: Pixels, *, to_the_end: bool
+    fixed: Pixels,
+    moved: Pixels,
+    valid: NDArray[np.bool_],
+    flow: Pixels,
+    *,
+    chance: float,
+    to_the_end: bool,
 ) -> Pixels:
     """Weigh a flow by how well each window determines it, along each direction.
 
@@ -43,6 +49,9 @@ def keep_determined(
         Where both have a sample.
     flow : ndarray of float32, shape (ndim, ...)
         The flow, in px.
+    chance : float
+        Correlation that windows of unrelated structure of this texture reach after a flow was
+        fitted to them: only what exceeds it speaks for the flow.
     to_the_end : bool
         Whether to go on to scales as large as the image; else, to no flow at a few px.
 
@@ -51,7 +60,7 @@ def keep_determined(
     ndarray of float32, shape (ndim, ...)
         The flow, finite and smooth where nothing determines it; 0 if nothing does anywhere.
     """
-    tensor = _information(fixed, moved, valid / (1 + (_bend(flow) / TORN) ** 4))
+    tensor = _information(fixed, moved, valid / (1 + (_bend(flow) / TORN) ** 4), chance)
     evidence = Evidence(tensor, np.einsum("ij...,j...->i...", tensor, flow))
     levels = [evidence]
     while max(levels[-1].shape) > NARROWEST and (to_the_end or len(levels) < LEVELS):
@@ -70,20 +79,25 @@ def _bend(flow: Pixels) -> Pixels:
     return bend
 
 
-def _information(fixed: Pixels, moved: Pixels, valid: Pixels) -> Pixels:
-    """Return the structure tensor per residual variance, times `valid`; (ndim, ndim, ...)."""
+def window_correlation(fixed: Pixels, moved: Pixels) -> Pixels:
+    """Return the correlation of Gaussian windows, from 0 (none, or inverted) to 1."""
 
     def covariance(x: Pixels, y: Pixels) -> Pixels:
         product: Pixels = _smooth(x * y, WINDOW) - _smooth(x, WINDOW) * _smooth(y, WINDOW)
         return product
 
-    both = np.float32(0.5) * (fixed + moved)
     spread = np.sqrt(
         (np.maximum(covariance(fixed, fixed), 0) + NO_CONTRAST)
         * (np.maximum(covariance(moved, moved), 0) + NO_CONTRAST)
     )
-    correlation = np.clip(covariance(fixed, moved) / spread, 0, 1)
-    weight = np.maximum(correlation - CHANCE, 0) ** 2 / (NEVER_PERFECT - correlation**2) * valid
+    return np.asarray(np.clip(covariance(fixed, moved) / spread, 0, 1), np.float32)
+
+
+def _information(fixed: Pixels, moved: Pixels, valid: Pixels, chance: float) -> Pixels:
+    """Return the structure tensor per residual variance, times `valid`; (ndim, ndim, ...)."""
+    both = np.float32(0.5) * (fixed + moved)
+    correlation = window_correlation(fixed, moved)
+    weight = np.maximum(correlation - chance, 0) ** 2 / (NEVER_PERFECT - correlation**2) * valid
     slope = np.stack([np.gradient(both, axis=axis) for axis in range(fixed.ndim)])
     return np.asarray(weight * slope[:, None] * slope[None], np.float32)
 
