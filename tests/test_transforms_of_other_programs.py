@@ -6,7 +6,9 @@ transformix moved, on grids of anisotropic pixels and turned axes.
 
 from __future__ import annotations
 
+import doctest
 import json
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -588,3 +590,12 @@ def test_what_is_no_transform_is_said(name, content, words, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):
         read_transform(tmp_path / name, Grid((9, 9)))
+
+
+@pytest.mark.parametrize("name", ["foreign", "landmark_fit", "registration", "transform_file"])
+def test_the_examples_hold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = import_module(f"napari_local_ncc.transforms.{name}")
+    done = doctest.testmod(module)
+    assert done.attempted >= 2
+    assert not done.failed

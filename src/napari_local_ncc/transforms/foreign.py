@@ -49,6 +49,13 @@ def as_registration(transform: TransformLike, grid: Grid) -> Registration:
         If it is nothing of this.
     ValueError
         If it is for other axes, units or frames than `grid`.
+
+    Examples
+    --------
+    >>> from skimage.transform import EuclideanTransform
+    >>> from napari_local_ncc import Grid
+    >>> as_registration(EuclideanTransform(translation=(4, 2)), Grid((64, 64))).translation
+    array([2., 4.])
     """
     found = _registration_of(transform, grid)
     found.check_fits(grid)

@@ -69,6 +69,17 @@ def fit_points(
     References
     ----------
     .. [1] Bookstein, IEEE TPAMI 11, 567 (1989), doi:10.1109/34.24792
+
+    Examples
+    --------
+    >>> from napari_local_ncc import Grid
+    >>> fixed = [[0.0, 0.0], [0.0, 30.0], [20.0, 0.0]]
+    >>> moving = [[5.0, 2.0], [5.0, 32.0], [25.0, 2.3]]
+    >>> fit = fit_points(fixed, moving, Grid((64, 64)), model="translation")
+    >>> fit.registration.translation.round(6)
+    array([5. , 2.1])
+    >>> fit.residuals.round(6)
+    array([0.1, 0.1, 0.2])
     """
     found, residuals = frame_by_points(fixed, moving, grid.space(), model)
     return PointFit(Registration.from_frame(found), residuals)

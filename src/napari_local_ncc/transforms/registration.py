@@ -143,6 +143,11 @@ class Registration:
         -------
         Registration
             The identity of every frame; its NCC and overlap are not known (NaN).
+
+        Examples
+        --------
+        >>> Registration.identity(Grid((8, 9))).transform_points([[1.0, 2.0]])
+        array([[1., 2.]])
         """
         field = None
         if dense:
@@ -185,6 +190,12 @@ class Registration:
         ------
         ValueError
             If a matrix has another shape, is not finite, or cannot be inverted.
+
+        Examples
+        --------
+        >>> shift = Registration.from_matrix([[1, 0, 4], [0, 1, 2], [0, 0, 1]], Grid((8, 9)))
+        >>> shift.transform_points([[1.0, 2.0]])
+        array([[5., 4.]])
         """
         given = np.asarray(matrix, np.float64)
         ndim = grid.spatial_ndim
