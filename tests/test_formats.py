@@ -587,6 +587,34 @@ def test_an_address_that_cannot_be_read_says_what_it_needs():
         read_image("http://127.0.0.1:9/a.zarr")
 
 
+def test_proprietary_formats_come_through_bioio(tmp_path):
+    """Its reader of OME-TIFF stands for all: what it says is kept."""
+    pytest.importorskip("bioio_ome_tiff")
+    from napari_local_ncc.io.readers import proprietary
+    from napari_local_ncc.io.readers.request import Request
+
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
+        metadata = {"axes": "CYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
+        metadata["Channel"] = {"Name": ["DAPI", "GFP"]}
+        tif.write(STACK[:2], photometric="minisblack", metadata=metadata)
+        tif.write(PLANE, photometric="minisblack", metadata={})
+    assert len(proprietary.scenes(tmp_path / "a.ome.tif")) == 2
+    stored = proprietary.read(tmp_path / "a.ome.tif", 0, Request())
+    assert dict(stored.facts)["channels"] == "DAPI, GFP"
+    image = stored.ordered().image("a")
+    np.testing.assert_array_equal(image.data, STACK[:2])
+    assert image.grid.axis_labels == ("c", "y", "x")
+    np.testing.assert_allclose(image.grid.spacing, (1, 0.5, 0.25))
+
+
+def test_unknown_format_says_what_would_read_it(tmp_path):
+    (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE" + bytes(600))
+    with pytest.raises(
+        ValueError, match=r"a.czi: .*bioio.*readable are TIFF|readable are TIFF.*bio"
+    ):
+        read_image(tmp_path / "a.czi")
+
+
 def test_plugin_of_napari_reads_what_it_can(tmp_path):
     from npe2 import DynamicPlugin
 

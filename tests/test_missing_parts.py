@@ -229,8 +229,10 @@ def test_a_chunk_that_cannot_be_read_is_an_error(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_that_goes_away_is_an_error(tmp_path):
-    zarr.create_array(tmp_path / "a.zarr", data=STACK, chunks=(5, 16, 16))
+@pytest.mark.parametrize("fill", [0, np.nan])
+def test_a_store_that_goes_away_is_an_error(fill, tmp_path):
+    data = STACK.astype("f4")
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=(5, 16, 16), fill_value=fill)
     image = read_image(tmp_path / "a.zarr")
     shutil.rmtree(tmp_path / "a.zarr")
     with pytest.raises(ValueError, match=r"a.zarr: its chunk c/0/0/0 is gone; it was there"):

@@ -215,8 +215,13 @@ def _read(
     except ReadError as error:
         told = str(error)
         raise ReadError(told if told.startswith(str(path)) else f"{path}: {told}") from error
-    except (MemoryError, PermissionError):
+    except PermissionError:
         raise
+    except MemoryError as error:
+        raise ReadError(
+            f"{path}: its samples do not fit into memory; read a coarser level, or save it as a "
+            "tiled TIFF or as OME-Zarr, which are read in parts"
+        ) from error
     except Exception as error:  # a broken file makes the format libraries raise anything
         if isinstance(path, str):
             raise ReadError(

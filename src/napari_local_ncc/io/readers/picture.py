@@ -13,7 +13,6 @@ from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
     COLOUR,
-    READABLE,
     Axis,
     StoredImage,
     check_level,
@@ -76,14 +75,12 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # large images are no attacks
     try:
         with Image.open(path) as picture:
             yield picture
-    except UnidentifiedImageError as error:
-        raise ReadError(f"its format is not known; readable are {READABLE}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

@@ -55,7 +55,21 @@ def format_of(path: Path | str) -> str:
         return f"{READERS}.mrc"
     if _is_volume(path, start):
         return f"{READERS}.volume"
-    return f"{READERS}.picture"
+    return f"{READERS}.{'picture' if _is_picture(path) else 'proprietary'}"
+
+
+def _is_picture(path: Path) -> bool:
+    """Say whether Pillow knows the format."""
+    from PIL import Image, UnidentifiedImageError
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # large images are no attacks
+    try:
+        with Image.open(path):
+            return True
+    except UnidentifiedImageError:
+        return False
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def is_pattern(path: Path) -> bool:

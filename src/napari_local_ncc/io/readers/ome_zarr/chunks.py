@@ -82,13 +82,13 @@ class ZarrSamples:
         block = samples.reshape([len(part) for part in parts])
         edges = outer_chunks(self.array)
         spans = [list(_spans(part, edge)) for part, edge in zip(parts, edges, strict=True)]
-        fill = self.array.fill_value
+        fill = np.asarray(0 if self.array.fill_value is None else self.array.fill_value)
         for span in itertools.product(*spans):
             chunk = tuple(number for number, _ in span)
             part = block[tuple(where for _, where in span)]
             if self.present is not None and not self.present[chunk]:
                 continue
-            if part.flat[0] != fill or (part != fill).any():
+            if not _is_all(part, fill):
                 continue
             if not has_chunk(self.array, chunk):
                 key = self.array.metadata.encode_chunk_key(chunk)
@@ -96,6 +96,12 @@ class ZarrSamples:
                     f"{place_of(self.array)}: its chunk {key} is gone; it was there when the "
                     "image was opened"
                 )
+
+
+def _is_all(part: NDArray[Any], fill: NDArray[Any]) -> bool:
+    """Say whether all samples are the fill value, which may be NaN."""
+    same = np.isnan if fill.dtype.kind == "f" and np.isnan(fill) else (lambda a: a == fill)
+    return bool(same(part.flat[0]) and same(part).all())
 
 
 def _spans(positions: range, edge: int) -> Iterator[tuple[int, slice]]:
