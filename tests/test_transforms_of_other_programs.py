@@ -592,6 +592,7 @@ def test_what_is_no_transform_is_said(name, content, words, tmp_path):
         read_transform(tmp_path / name, Grid((9, 9)))
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["foreign", "landmark_fit", "registration", "transform_file"])
 def test_the_examples_hold(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -599,3 +600,56 @@ def test_the_examples_hold(name, tmp_path, monkeypatch):
     done = doctest.testmod(module)
     assert done.attempted >= 2
     assert not done.failed
+=======
+FOREIGN = {
+    "empty": b"",
+    "text": b"hello\n",
+    "bytes": bytes(range(256)) * 4,
+    "zeros": b"\0" * 500,
+    "cut npy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'",
+    "json": b'{"a": 1}',
+    "list": b"[1, 2]",
+    "gzip": b"\x1f\x8b" + b"x" * 50,
+    "elastix": b'(Transform "EulerTransform")\n(TransformParameters 1 2)\n',
+    "itk": b"#Insight Transform File V1.0\n",
+    "complex": b"1+2j 3\n4 5\n",
+    "landmark": b"a,true,1,2,3,4\n",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t.tfm",
+        "t.txt",
+        "t.h5",
+        "t.mat",
+        "t.nii.gz",
+        "t.mha",
+        "t.nrrd",
+        "t.csv",
+        "t.npy",
+        "t.json",
+        "t.ome.zarr",
+        "t.foo",
+        "TransformParameters.0.txt",
+    ],
+)
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_bad_files_end_in_one_line(name, content, tmp_path):
+    """Without addresses, and whatever the ending says."""
+    pytest.importorskip("SimpleITK")
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"t\.|Transform") as caught:
+        read_transform(path, Grid((9, 9)))
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "(0x" not in said
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=r"no Zarr group|no transform|no file"
+    ):
+        read_transform(path, Grid((9, 9)))
+>>>>>>> b317d6c (Bad transform files end in one line, without ITK's classes and addresses)

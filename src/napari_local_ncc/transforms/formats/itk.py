@@ -6,6 +6,7 @@ world coordinates, without flips.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
 
     Matrix = NDArray[np.float64]
+
+CLASS = re.compile(r"^.*?(?:\(0x[0-9a-f]+\)|ERROR):\s*(?:\w+\(0x[0-9a-f]+\):\s*)?")
 
 
 def from_itk(transform: Any, space: Grid) -> FrameTransform:
@@ -146,9 +149,13 @@ def read_itk(path: Path, space: Grid) -> FrameTransform:
     try:
         transform = simpleitk().ReadTransform(str(path))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"it is no ITK transform file ({reason})") from error
+        raise ValueError(f"it is no ITK transform file ({_reason(error)})") from error
     return from_itk(transform, space)
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return what ITK says last, without the names and addresses of its classes."""
+    return CLASS.sub("", str(error).strip().splitlines()[-1]).strip()
 
 
 def read_field(path: Path, space: Grid) -> FrameTransform:
@@ -157,8 +164,7 @@ def read_field(path: Path, space: Grid) -> FrameTransform:
     try:
         image = itk.ReadImage(str(path))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"it is no image that ITK reads ({reason})") from error
+        raise ValueError(f"it is no image that ITK reads ({_reason(error)})") from error
     number, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
     if number != ndim:
         raise ValueError(

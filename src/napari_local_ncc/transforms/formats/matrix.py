@@ -75,7 +75,10 @@ def _numbers(path: Path) -> NDArray[np.float64]:
     if path.read_bytes()[:6] == b"\x93NUMPY":
         return np.asarray(np.load(path, allow_pickle=False), np.float64)
     text = path.read_text(encoding="utf-8-sig", errors="replace")
-    return np.array(_rows(text), np.float64)
+    try:
+        return np.array(_rows(text), np.float64)
+    except ValueError:
+        raise ValueError("it does not hold rows of numbers, as many in each") from None
 
 
 def _rows(text: str) -> list[list[str]]:

@@ -44,7 +44,10 @@ def read_omezarr(path: Path, space: Grid) -> FrameTransform:
     ValueError
         If there is no transformation, or not one only, or it is for other axes than `grid` has.
     """
-    group = zarr.open_group(path, mode="r")
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError("it is no Zarr group") from error
     ome = cast("Document", dict(group.attrs).get("ome", dict(group.attrs)))
     part, document = _only_transformation(ome)
     units = [_to_units(part, document.get(end), space) for end in ("input", "output")]

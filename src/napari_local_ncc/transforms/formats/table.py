@@ -80,7 +80,8 @@ def content_of(path: Path) -> Content:
 def format_of(content: Content) -> TransformFormat | None:
     """Return the format of a file by its content, or else by its ending; None: not known."""
     known = next((one for one in FORMATS if one.knows(content)), None)
-    return known or format_named(content.path)
+    named = format_named(content.path)
+    return known or (None if content.path.is_dir() and named is not OME_ZARR else named)
 
 
 def format_named(path: Path) -> TransformFormat | None:
@@ -181,6 +182,9 @@ def _write_matrix(found: FrameTransform, path: Path, options: Options) -> None:
 ELASTIX = TransformFormat(
     "elastix", ("TransformParameters.0.txt",), _is_elastix, _read_elastix, _write_elastix
 )
+OME_ZARR = TransformFormat(
+    "OME-Zarr", (".ome.zarr",), _is_omezarr, _read_omezarr, _write_omezarr, holds_flows=True
+)
 FORMATS = (
     TransformFormat(
         "ITK",
@@ -208,7 +212,5 @@ FORMATS = (
     ),
     TransformFormat("landmarks of BigWarp", (), _is_landmarks, _read_landmarks),
     TransformFormat("matrix", (".npy", ".csv"), _is_matrix, _read_matrix, _write_matrix),
-    TransformFormat(
-        "OME-Zarr", (".ome.zarr",), _is_omezarr, _read_omezarr, _write_omezarr, holds_flows=True
-    ),
+    OME_ZARR,
 )
