@@ -131,6 +131,7 @@ def shift_of_pieces(
     weights: str,
     min_std: float,
     min_valid: float,
+    with_error: bool = False,
 ) -> NDArray[np.float32]:
     """Compute the NCC and the residual shift in a region of two images, together.
 
@@ -148,8 +149,11 @@ def shift_of_pieces(
 
     Returns
     -------
-    array of float32, shape (3 + windowed axes, *region)
-        ``ncc`` at no displacement, then the bands of `local_shift`.
+    array of float32, shape (3 + windowed axes, *region), or (4 + 2 * windowed axes, *region)
+        ``ncc`` at no displacement, then the bands of `local_shift`; with the error, its
+        standard deviation in px along each windowed axis, and the NCC of the second peak over
+        that of the first. The shift and its error then are NaN also where the window cannot
+        decide between peaks, and where the error exceeds 0.5 px.
     """
     # Only here, as importing the package must not load numba.
     from napari_local_ncc.shift.search import search_pieces
@@ -162,6 +166,7 @@ def shift_of_pieces(
         weights=weights,
         min_std=min_std,
         min_valid=min_valid,
+        with_error=with_error,
     )
 
 

@@ -200,6 +200,7 @@ def find_maxima(
     squares: Array,
     weight: Array,
     mean: Array,
+    square: Array,
     places: Integers,
     powers: Integers,
     products: Integers,
@@ -215,10 +216,10 @@ def find_maxima(
         Window sums of fixed times the Taylor images of moving.
     means, squares : array of float64, shape (terms, m)
         Window sums of the Taylor images of moving, and of those of its square.
-    weight, mean : array of float64, shape (n,)
-        Window sums of ones, and of fixed.
+    weight, mean, square : array of float64, shape (n,)
+        Window sums of ones, of fixed, and of its square.
     places : array of int, shape (pixels, 2)
-        Where a pixel is in `cross`, `weight` and `mean`; and where in `means` and `squares`.
+        Where a pixel is in `cross`, `weight`, `mean` and `square`; and in `means` and `squares`.
     powers : array of int, shape (terms, 2)
         Of which earlier term, and of which axis, a monomial is the product.
     products : array of int, shape (pairs, 3)
@@ -228,9 +229,9 @@ def find_maxima(
         its monomial, and how many times.
     shifts : array of float64, shape (3, pixels)
         Where to begin, along z, y, x; receives the maximum, NaN where there is none.
-    out : array of float64, shape (8, pixels)
-        Receives covariance and variance of moving there, and the Hessian (zz, zy, yy, zx, yx,
-        xx) of covariance - gain / 2 * variance.
+    out : array of float64, shape (9, pixels)
+        Receives covariance and variance of moving there, the Hessian (zz, zy, yy, zx, yx, xx)
+        of covariance - gain / 2 * variance, and the variance of fixed.
     """
     terms = powers.shape[0]
     cov, var, at = terms, 2 * terms, 4 * terms * LANES
@@ -247,3 +248,6 @@ def find_maxima(
             if _move(shifts, first, n, at, work) < CONVERGED:
                 break
         _store(shifts, first, n, at, work, out)
+        for pixel in range(first, first + n):
+            here = places[pixel, 0]
+            out[8, pixel] = square[here] / weight[here] - (mean[here] / weight[here]) ** 2

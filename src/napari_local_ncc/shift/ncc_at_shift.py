@@ -96,6 +96,12 @@ class Windows:
         whole = self.window(self.overlaps([0] * len(shape)))
         self.work = Workplace(whole, stacks, dtypes, masked=True)
 
+    @property
+    def samples(self) -> float:
+        """How many samples a whole window is worth."""
+        whole = self.window(self.overlaps([0] * len(self.shape)))
+        return prod(taps.sum() ** 2 / (taps**2).sum() for taps in whole.taps)
+
     def overlaps(self, shift: Sequence[int]) -> list[_Overlap]:
         """Return where both images are at a shift, along each axis."""
         axes = zip(self._overlaps, shift, self.search, strict=True)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.ncc.kernels.tiles import clip, lengths_of, relative
+from napari_local_ncc.shift.ambiguity_kernel import weigh_shifts
+from napari_local_ncc.shift.error import total_error
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
 from napari_local_ncc.shift.peak_kernel import find_peaks
 from napari_local_ncc.shift.subpixel import refine_shift
@@ -37,6 +39,7 @@ def search_pieces(
     region: Slices,
     radius: tuple[int, ...],
     search: tuple[int, ...],
+    with_error: bool = False,
     **window: Any,
 ) -> NDArray[np.float32]:
     """Find the best shift in a region of two images; see `dispatch.shift_of_pieces`."""
@@ -48,11 +51,15 @@ def search_pieces(
     ]
     region, radius, search = (_ordered(values, order) for values in (region, radius, search))
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(order)))
+    wanted = region
+    if with_error:  # the noise is averaged over as much more
+        region = _reach(region, radius, shape)
     tiles = []
     for tile in _tiles(region, radius, search):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
         tiles.append((tile, grown, _reach(grown, radius, shape)))
-    out = np.empty((3 + 2 * len(windowed), *lengths_of(region)), np.float32)
+    rows = 4 + 3 * len(windowed) if with_error else 3 + 2 * len(windowed)
+    out = np.empty((rows, *lengths_of(region)), np.float32)
     dtypes = fixed[0][1].dtype, moving[0][1].dtype
     windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
     shifts = list(product(*(range(-s, s + 1) for s in search)))
@@ -64,13 +71,27 @@ def search_pieces(
             samples.store_ncc(shift, values)
         here = relative(tile, grown)
         at_zero = ncc[len(shifts) // 2][here]
-        best = _peaks(ncc, here, search[-len(windowed) :])
+        samples_of_window = windows.samples if with_error else None
+        best = _peaks(ncc, here, search[-len(windowed) :], samples_of_window)
         for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))
-    out, whole = np.split(out, [3 + len(windowed)])
-    refine_shift(
-        images, region, out[3:], whole, radius=radius, search=search, weights=window["weights"]
+    bands, whole, doubt = np.split(out, [3 + len(windowed), 3 + 2 * len(windowed)])
+    terms = refine_shift(
+        images,
+        region,
+        bands[3:],
+        whole,
+        radius=radius,
+        search=search,
+        weights=window["weights"],
+        with_error=with_error,
     )
+    out = bands
+    if with_error:
+        error = total_error(terms, doubt[1:], radius)
+        bands[3:, np.isnan(error).any(axis=0)] = np.nan
+        out = np.concatenate([bands, error, doubt[:1]])
+    out = out[:, *relative(wanted, region)]
     return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
@@ -85,9 +106,12 @@ def _stacked(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
 
 
 def _peaks(
-    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...]
+    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...], samples: float | None
 ) -> list[NDArray[np.float32]]:
-    """Return the best NCC of a tile, a part of where it is known, the gain and the shifts."""
+    """Return the best NCC of a tile, a part of where it is known, the gain and the shifts.
+
+    With the number of samples of a window, also how far the other shifts are from being best.
+    """
     unused = (0,) * (3 - len(search))
     steps = unused + search
     shifts = np.array(list(product(*(range(-s, s + 1) for s in steps))))
@@ -97,11 +121,15 @@ def _peaks(
     neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
     pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
     numbered = np.column_stack([neighbours, neighbours @ pitch])
-    out = np.full((8, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
+    out = np.full((12, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
     ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
-    find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out)
+    find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out[:8])
     used = slice(3 - len(search), 3)
-    return [out[0], out[1], *out[2:5][used], *out[5:8][used]]
+    found = [out[0], out[1], *out[2:5][used], *out[5:8][used]]
+    if samples is None:
+        return found
+    weigh_shifts(ncc, nearest_first, steps, numbered, first, samples, out)
+    return [*found, out[8], *out[9:12][used]]
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SMOOTHING = 0.8  # px, sigma; less lets interpolation bias in, more costs resolution
 REACH = 3  # samples on either side that it takes in
 FILL_SIGMA, FILL_REACH = 1.0, 2  # px: from how far around an invalid sample is filled in
+SLOPE_REACH = 4  # samples, of an image smoothed three times
 MARGIN = REACH + FILL_REACH  # samples beyond a window that its smoothed samples depend on
 
 
@@ -28,3 +29,11 @@ def derivative_taps(order: int) -> NDArray[np.float32]:
     polynomial = hermite_e.hermeval(at, np.eye(order + 1)[order])
     gaussian = np.exp(-(at**2) / 2) / (SMOOTHING * np.sqrt(2 * np.pi))
     return (gaussian * polynomial / SMOOTHING**order / factorial(order)).astype(np.float32)
+
+
+def wide_taps(order: int) -> NDArray[np.float32]:
+    """Return what smooths an image three times, for order 0, or gives the slope of that, for 1."""
+    at = np.arange(-SLOPE_REACH, SLOPE_REACH + 1)
+    variance = 3 * SMOOTHING**2
+    gaussian = np.exp(-(at**2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+    return (gaussian * (at / variance) ** order).astype(np.float32)

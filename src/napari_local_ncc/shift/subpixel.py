@@ -28,6 +28,7 @@ from napari_local_ncc.ncc.kernels.tiles import (
     scale_and_centre,
     window_axis,
 )
+from napari_local_ncc.shift.error import noise_terms
 from napari_local_ncc.shift.maximum_kernel import find_maxima
 from napari_local_ncc.shift.smoothing import (
     FILL_REACH,
@@ -117,7 +118,8 @@ def refine_shift(
     radius: tuple[int, ...],
     search: tuple[int, ...],
     weights: str,
-) -> None:
+    with_error: bool,
+) -> Numbers:
     """Move a shift, in place, to where the smoothed windows fit best.
 
     Parameters
@@ -135,6 +137,13 @@ def refine_shift(
         Window radius and largest shift per axis.
     weights : {"box", "gaussian"}
         Window weights.
+    with_error : bool
+        Whether what its error follows from is wanted.
+
+    Returns
+    -------
+    array of float64, shape (1 + 2 * windowed axes, *region), or (0, *region)
+        See `error.noise_terms`; NaN where there is no shift.
     """
     windowed = len(start)
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(region)))
@@ -142,6 +151,7 @@ def refine_shift(
     window = SmoothWindow.of(
         (*unused, *radius[-windowed:]), (*unused, *search[-windowed:]), weights, windowed
     )
+    terms = np.full((1 + 2 * windowed if with_error else 0, *lengths_of(region)), np.nan)
     for tile in _tiles(region, windowed):
         here = (slice(None), *relative(tile, region))
         sides = (*(1,) * (3 - windowed), *lengths_of(tile)[-windowed:])
@@ -152,8 +162,17 @@ def refine_shift(
         if known.any():
             reach = [int(v) + 2 for v in np.abs(found[0][:, known]).max(axis=1)]
             pair = SmoothPair.read(images, tile, shape, window, reach)
-            found[0][:, known] = pair.climb(found[0][:, known], found[1][:, known], known)
+            found[0][:, known], at_top = pair.climb(
+                found[0][:, known], found[1][:, known], known
+            )
+            if with_error:
+                values = np.full((len(terms), *sides), np.nan)
+                values[:, known] = noise_terms(pair, at_top, known)
+                terms[here] = values.reshape(terms[here].shape)
         start[here] = found[0][3 - windowed :].reshape(start[here].shape)
+    if with_error:
+        terms[:, np.isnan(start).any(axis=0)] = np.nan
+    return terms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,9 +204,12 @@ class SmoothPair:
     fixed: Values  # shape (z, y, x); the tile and its windows
     terms: Values  # shape (terms, z, y, x); as much more on each side as `reach`
     squares: Values
+    fixed_square: Values
     known: tuple[Values, Values]  # what samples of fixed and moving count, 0 to 1
     reach: tuple[int, ...]
     is_clean: bool
+    samples: Values  # of fixed, not smoothed, with `MARGIN` more on each side
+    scale: float  # of the samples of fixed, to what they were
 
     @classmethod
     def read(
@@ -201,25 +223,27 @@ class SmoothPair:
         """Read and smooth what a tile needs, with shifts up to `reach` along z, y, x."""
         limits = tuple(min(n, s) for n, s in zip(reach, window.search, strict=True))
         exponents = window.series.exponents
-        fixed, in_fixed = _smooth(
-            images[0], images[2], tile, window, (0, 0, 0), shape, exponents[:1]
-        )
-        terms, in_moving = _smooth(images[1], images[2], tile, window, limits, shape, exponents)
+        samples, in_fixed, scale = _samples(images[0], images[2], tile, window, (0, 0, 0), shape)
+        fixed = taylor_images(_without(samples, FILL_REACH), exponents[:1])[0]
+        moving, in_moving, _ = _samples(images[1], images[2], tile, window, limits, shape)
+        terms = taylor_images(_without(moving, FILL_REACH), exponents)
         squares = np.empty_like(terms)
-        square_series(
-            terms.reshape(len(terms), -1),
-            window.series.products,
-            squares.reshape(len(terms), -1),
-        )
+        flat = terms.reshape(len(terms), -1), squares.reshape(len(terms), -1)
+        square_series(flat[0], window.series.products, flat[1])
+        square = fixed**2
         clean = bool((in_fixed == 1).all() and (in_moving == 1).all())
         if not clean:
             fixed *= in_fixed
+            square *= in_fixed
             terms *= in_moving
             squares *= in_moving
-        return cls(window, fixed[0], terms, squares, (in_fixed, in_moving), limits, clean)
+        known = in_fixed, in_moving
+        return cls(window, fixed, terms, squares, square, known, limits, clean, samples, scale)
 
-    def climb(self, start: Numbers, best: Numbers, known: Validity) -> Numbers:
-        """Return the shifts, shape (3, pixels), of the maxima next to some.
+    def climb(
+        self, start: Numbers, best: Numbers, known: Validity
+    ) -> tuple[Numbers, Numbers]:
+        """Return the shifts, shape (3, pixels), of the maxima next to some; and what is there.
 
         Parameters
         ----------
@@ -233,8 +257,11 @@ class SmoothPair:
         left = np.arange(pixels.shape[1])
         sums = WindowSums(self, known.shape, whole)
         limits = np.array(self.reach)[:, np.newaxis]
+        at_top = np.empty((9, len(left)))
         for _ in range(ROUNDS):
-            offset[:, left] = sums.climb(pixels[:, left], whole[:, left], offset[:, left])
+            offset[:, left], at_top[:, left] = sums.climb(
+                pixels[:, left], whole[:, left], offset[:, left]
+            )
             step = np.rint(offset)
             far = np.any(np.abs(offset) > CELL, axis=0)
             far &= np.all(np.abs(whole + np.nan_to_num(step)) <= limits, axis=0)
@@ -247,7 +274,7 @@ class SmoothPair:
         furthest = np.array(self.window.search)[:, np.newaxis]
         lost = (np.abs(shift - best) > MOST) | (np.abs(shift) > furthest) | (np.abs(offset) > MOST)
         shift[:, lost.any(axis=0)] = np.nan
-        return shift
+        return shift, at_top
 
 
 class WindowSums:
@@ -273,12 +300,19 @@ class WindowSums:
             self.squares = self._dense(pair.known[1], at, pair.squares, at, self.lengths)
             # No sample is missing: what windows weigh, and hold of fixed, is so at all shifts.
             ones = np.ones((1, *pair.fixed.shape), np.float32)
-            self.mean = self._dense(pair.fixed, (0, 0, 0), ones, (0, 0, 0), tile)[0]
+            start = (0, 0, 0)
+            self.mean = self._dense(pair.fixed, start, ones, start, tile)[0]
+            self.square = self._dense(pair.fixed_square, start, ones, start, tile)[0]
             self.weight = np.full(prod(tile), prod(taps.sum() for taps in pair.window.taps))
 
-    def climb(self, pixels: Integers, whole: Integers, offset: Numbers) -> Numbers:
-        """Climb from offsets, shape (3, pixels), to whole-pixel shifts; return the maxima."""
-        out = np.empty_like(offset)
+    def climb(
+        self, pixels: Integers, whole: Integers, offset: Numbers
+    ) -> tuple[Numbers, Numbers]:
+        """Climb from offsets, shape (3, pixels), to whole-pixel shifts.
+
+        Returns the maxima, and what `find_maxima` tells about them.
+        """
+        found, at_top = np.empty_like(offset), np.empty((9, offset.shape[1]))
         span = tuple(2 * r + 1 for r in self.pair.reach)
         reach = np.array(self.pair.reach)[:, np.newaxis]
         codes = np.ravel_multi_index(tuple(whole + reach), span)
@@ -286,15 +320,19 @@ class WindowSums:
         many = counts * self.sides >= DENSE * prod(self.tile)
         for kind in np.flatnonzero(many):
             group = np.flatnonzero(inverse == kind)
-            out[:, group] = self._climb_together(
+            found[:, group], at_top[:, group] = self._climb_together(
                 pixels[:, group], whole[:, group[0]], offset[:, group]
             )
         rest = np.flatnonzero(~many[inverse])
         if rest.size:
-            out[:, rest] = self._climb_apart(pixels[:, rest], whole[:, rest], offset[:, rest])
-        return out
+            found[:, rest], at_top[:, rest] = self._climb_apart(
+                pixels[:, rest], whole[:, rest], offset[:, rest]
+            )
+        return found, at_top
 
-    def _climb_together(self, pixels: Integers, whole: Integers, offset: Numbers) -> Numbers:
+    def _climb_together(
+        self, pixels: Integers, whole: Integers, offset: Numbers
+    ) -> tuple[Numbers, Numbers]:
         pair, tile, start = self.pair, self.tile, (0, 0, 0)
         at = tuple((whole + np.array(pair.reach)).tolist())
         here = np.ravel_multi_index(tuple(pixels), tile)
@@ -303,7 +341,7 @@ class WindowSums:
             there = np.ravel_multi_index(
                 tuple(pixels + (whole - self.lowest)[:, np.newaxis]), self.lengths
             )
-            of_moving = self.means, self.squares, self.weight, self.mean
+            of_moving = self.means, self.squares, self.weight, self.mean, self.square
         else:
             in_fixed, in_moving = pair.known[0], pair.known[1][np.newaxis]
             there = here
@@ -312,10 +350,13 @@ class WindowSums:
                 self._dense(in_fixed, start, pair.squares, at, tile),
                 self._dense(in_fixed, start, in_moving, at, tile)[0],
                 self._dense(pair.fixed, start, in_moving, at, tile)[0],
+                self._dense(pair.fixed_square, start, in_moving, at, tile)[0],
             )
         return self._maxima(cross, of_moving, here, there, offset)
 
-    def _climb_apart(self, pixels: Integers, whole: Integers, offset: Numbers) -> Numbers:
+    def _climb_apart(
+        self, pixels: Integers, whole: Integers, offset: Numbers
+    ) -> tuple[Numbers, Numbers]:
         pair = self.pair
         here = np.arange(pixels.shape[1])
         at = pixels + whole + np.array(pair.reach)[:, np.newaxis]
@@ -326,7 +367,8 @@ class WindowSums:
             there = np.ravel_multi_index(
                 tuple(pixels + whole - self.lowest[:, np.newaxis]), self.lengths
             )
-            of_moving = self.means, self.squares, self.weight[place], self.mean[place]
+            own = (self.weight[place], self.mean[place], self.square[place])
+            of_moving = (self.means, self.squares, *own)
         else:
             in_fixed, in_moving = pair.known[0], pair.known[1][np.newaxis]
             there = here
@@ -335,25 +377,26 @@ class WindowSums:
                 self._sparse(in_fixed, pair.squares, *starts),
                 self._sparse(in_fixed, in_moving, *starts)[0],
                 self._sparse(pair.fixed, in_moving, *starts)[0],
+                self._sparse(pair.fixed_square, in_moving, *starts)[0],
             )
         return self._maxima(cross, of_moving, here, there, offset)
 
     def _maxima(
         self,
         cross: Numbers,
-        of_moving: tuple[Numbers, Numbers, Numbers, Numbers],
+        of_moving: tuple[Numbers, Numbers, Numbers, Numbers, Numbers],
         here: Integers,
         there: Integers,
         offset: Numbers,
-    ) -> Numbers:
+    ) -> tuple[Numbers, Numbers]:
         series = self.pair.window.series
         found = np.ascontiguousarray(offset)
-        at_top = np.empty((8, len(here)))
+        at_top = np.empty((9, len(here)))
         places = np.stack([here, there], axis=1)
         find_maxima(
             cross, *of_moving, places, series.powers, series.products, series.steps, found, at_top
         )
-        return found
+        return found, at_top
 
     def _dense(
         self, factor: Values, at: Triple, terms: Values, there: Triple, lengths: tuple[int, ...]
@@ -405,40 +448,41 @@ def taylor_images(samples: Values, exponents: Integers) -> Values:
     return terms
 
 
-def _smooth(
+def _samples(
     pieces: Pieces,
     mask: Pieces,
     tile: Slices,
     window: SmoothWindow,
     beyond: Sequence[int],
     shape: tuple[int, ...],
-    exponents: Integers,
-) -> tuple[Values, Values]:
-    """Read the windows of a tile; return Taylor images and what samples count."""
+) -> tuple[Values, Values, float]:
+    """Read the windows of a tile and what their smoothing takes; return what samples count, too."""
     unused = 3 - window.windowed
     grow = [r + b + MARGIN if r else 0 for r, b in zip(window.radius, beyond, strict=True)]
     grow = [0] * (len(tile) - window.windowed) + grow[unused:]
     box = tuple(slice(p.start - g, p.stop + g) for p, g in zip(tile, grow, strict=True))
-    samples, valid = _read(pieces, mask, box, shape)
+    samples, valid, scale = _read(pieces, mask, box, shape)
     lengths = (*(1,) * unused, *lengths_of(box)[-window.windowed :])
     samples, valid = samples.reshape(lengths), valid.reshape(lengths)
     weight = valid.astype(np.float32)
     if not valid.all():
         samples = _fill(samples, valid)
-        smoothed = scipy.ndimage.gaussian_filter(
-            weight, [SMOOTHING if n > 1 else 0 for n in lengths], mode="constant", radius=REACH
-        )
-        weight *= smoothed**TRUST
-    inner = tuple(slice(FILL_REACH, n - FILL_REACH) if n > 1 else slice(None) for n in lengths)
-    terms = taylor_images(np.ascontiguousarray(samples[inner]), exponents)
-    kept = tuple(slice(MARGIN, n - MARGIN) if n > 1 else slice(None) for n in lengths)
-    return terms, np.ascontiguousarray(weight[kept])
+        sigma = [SMOOTHING if n > 1 else 0 for n in lengths]
+        share = scipy.ndimage.gaussian_filter(weight, sigma, mode="constant", radius=REACH)
+        weight *= share**TRUST
+    return samples, _without(weight, MARGIN), scale
+
+
+def _without(samples: Values, margin: int) -> Values:
+    """Return an image without a margin along each axis longer than 1 sample."""
+    inner = tuple(slice(margin, n - margin) if n > 1 else slice(None) for n in samples.shape)
+    return np.ascontiguousarray(samples[inner])
 
 
 def _read(
     pieces: Pieces, mask: Pieces, box: Slices, shape: tuple[int, ...]
-) -> tuple[Values, Validity]:
-    """Read samples of a box, which may exceed the image, and where they are valid.
+) -> tuple[Values, Validity, float]:
+    """Read samples of a box, which may exceed the image, where they are valid, and their scale.
 
     They are scaled to a span of about 1 and centred, which no NCC depends on.
     """
@@ -456,7 +500,7 @@ def _read(
     # What is beyond float32 on the scale of the others is left out.
     valid &= np.abs(small) < BRIGHTEST
     small[~valid] = 0
-    return small, valid
+    return small, valid, scale
 
 
 def _read_box(pieces: Pieces, box: Slices, dtype: np.dtype[Any]) -> NDArray[Any]:
