@@ -239,6 +239,84 @@ def test_missing_samples_pull_little(rng):
         assert (np.abs(np.nanmean(error[*beside, columns], axis=(1, 2))) < 0.02).all()
 
 
+def with_error(fixed, moving, **options):
+    """Return the shift, its error and the ratio of the peaks, of whole images."""
+    whole = tuple(slice(0, n) for n in fixed.shape)
+    images = [[(whole, image)] for image in (fixed, moving)]
+    settings = {"radius": (5,) * fixed.ndim, "search": (3,) * fixed.ndim, "weights": "box"}
+    settings |= {"min_std": 0.0, "min_valid": 0.5} | options
+    bands = shift_of_pieces(*images, region=whole, with_error=True, **settings)[3:]
+    return bands[: fixed.ndim], bands[fixed.ndim : 2 * fixed.ndim], bands[-1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "sigma", "options"),
+    [
+        ((220, 220), 1.0, {}),
+        ((220, 220), 1.5, {"radius": (8, 8), "weights": "gaussian"}),
+        ((22, 38, 38), 1.0, {"radius": (3, 3, 3), "search": (1, 1, 1)}),
+        ((4000,), 1.0, {"radius": (12,)}),
+    ],
+)
+@pytest.mark.parametrize("snr", [5, 2])
+def test_the_stated_error_is_that_of_the_shift(rng, shape, sigma, options, snr):
+    true = np.array([0.3, -0.4, 0.2])[: len(shape)]
+    images = blobs(shape, sigma, true)
+    spread = images[0].std()
+    fixed, moving = (image + rng.normal(0, spread / snr, shape) for image in images)
+    shift, error, _ = with_error(fixed, moving, **options)
+    step = tuple(2 * r + 1 for r in options.get("radius", (5, 5)))
+    apart = (slice(None), *(slice(s, -s, s) for s in step))
+    z = (shift[apart].reshape(len(shape), -1) - true[:, np.newaxis]) / error[apart].reshape(
+        len(shape), -1
+    )
+    z = z[np.isfinite(z)]
+    assert 0.68 - 0.12 < np.mean(np.abs(z) < 1) < 0.68 + 0.14
+    assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.05
+
+
+def test_undecided_windows_have_no_shift(rng):
+    fixed, moving = rng.random((2, 80, 80))  # unrelated: one match is as good as the next
+    shift, error, ratio = with_error(fixed, moving)
+    assert np.isnan(shift).mean() > 0.9
+    np.testing.assert_array_equal(np.isnan(shift), np.isnan(error))
+    assert np.nanmedian(ratio) > 0.75
+    period = np.tile(rng.random((80, 3)), 27)[:, :80]  # repeats every 3 px
+    shift, *_ = with_error(period, np.roll(period, 1, axis=1), search=(3, 4))
+    assert np.isnan(shift).mean() > 0.95
+
+
+def test_the_error_follows_the_noise_not_the_units(rng):
+    image = scipy.ndimage.gaussian_filter(rng.standard_normal((90, 90)), 1.5)
+    noise = rng.standard_normal((2, 90, 90)) * image.std()
+    errors = [
+        np.nanmedian(with_error(image + noise[0] * part, image + noise[1] * part)[1])
+        for part in (0.05, 0.1, 0.2)
+    ]
+    np.testing.assert_allclose(np.divide(errors[1:], errors[:-1]), 2, rtol=0.25)
+    plain = with_error(image + noise[0] / 9, image + noise[1] / 9)
+    other = with_error(3e4 * (image + noise[0] / 9), 5 - 1e-3 * -(image + noise[1] / 9))
+    for ours, theirs in zip(plain, other, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=2e-3)
+
+
+def test_the_error_is_the_same_in_chunks(rng):
+    fixed = scipy.ndimage.gaussian_filter(rng.standard_normal((70, 70)), 1)
+    moving = np.roll(fixed, 1, 1) + rng.standard_normal((70, 70)) * fixed.std() / 5
+    shift, error, ratio = with_error(fixed, moving, radius=(3, 3), search=(2, 2))
+    reach = shift_depth((3, 3), (2, 2), with_error=True)
+    part = tuple(slice(20, 45) for _ in reach)
+    box = tuple(slice(20 - r, 45 + r) for r in reach)
+    inner = tuple(slice(r, r + 25) for r in reach)
+    images = [
+        [(tuple(slice(0, 25 + 2 * r) for r in reach), image[box])] for image in (fixed, moving)
+    ]
+    settings = {"weights": "box", "min_std": 0.0, "min_valid": 0.5, "with_error": True}
+    bands = shift_of_pieces(*images, region=inner, radius=(3, 3), search=(2, 2), **settings)
+    whole = np.concatenate([shift, error, ratio[np.newaxis]])[(slice(None), *part)]
+    np.testing.assert_allclose(bands[3:], whole, atol=1e-3)
+
+
 @pytest.mark.parametrize("search", [2, 3])
 def test_every_place_along_a_row_is_treated_alike(search):
     """Rows longer than what is treated together, of a pattern that repeats."""

@@ -27,6 +27,7 @@ BANDS = (
     "ncc",
     "confidence",
     "shift",
+    "shift_error",
 )
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
@@ -207,9 +208,11 @@ class NCCParameters:
         either image is undefined. 0 means the rounding bound of the computation.
     min_valid : float, default 0.5
         Least share of the window's weight inside the image that must be valid.
-    bands : tuple of {"ncc", "confidence", "shift"}, default ("ncc",)
+    bands : tuple of {"ncc", "confidence", "shift", "shift_error"}, default ("ncc",)
         What to compute, in one pass. Shift stands for `ncc_best`, `gain` and the residual
-        shift along each spatial axis. They are kept in this order.
+        shift along each spatial axis; shift_error for its standard deviation along each and
+        for `peak_ratio`, and then no shift is given where the window cannot decide between
+        shifts. They are kept in this order.
     search : int or tuple of int, default 3
         How far residual shifts are looked for, in pixels of the fixed image: along every
         spatial axis, or one per axis (0 = not along this one).

@@ -151,6 +151,13 @@ def map_(
         Path | None,
         typer.Option(metavar="T.csv", help="Write a row per label, or per frame without --labels."),
     ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="V.csv", help="Write the shift as vectors, with errors and a median test."
+        ),
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Distance of the vectors, in pixels.")] = 8,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
@@ -164,6 +171,10 @@ def map_(
         raise ValueError("--labels needs --table T.csv, for a row per label")
     if table is not None:
         check_free(table, overwrite, [*inputs, *([labels] if labels else [])], ending=".csv")
+    if vectors is not None:
+        check_free(vectors, overwrite, inputs, ending=".csv")
+        if not {"shift", "shift_error"} <= {band.strip() for band in bands.split(",")}:
+            raise ValueError(f"--vectors needs --bands ncc,shift,shift_error, got --bands {bands}")
     if register != UNREGISTERED:
         from napari_local_ncc.registration.engines import check_model
 
@@ -253,6 +264,9 @@ def map_(
     if table is not None:
         _write_table(table, by_frame, output, regions)
         print(f"table    {table}")
+    if vectors is not None:
+        _write_vectors(vectors, output, stride)
+        print(f"vectors  {vectors}")
     if plot is not None:
         _plot(plot, a, b, output)
         print(f"figure   {plot}")
@@ -308,6 +322,15 @@ def _write_table(
         write_csv(follow(iter_label_table(read_map(map_path), regions)), path)
     else:
         write_csv(by_frame, path)
+
+
+def _write_vectors(path: Path, map_path: Path, stride: int) -> None:
+    """Write the shift of the map, which is read back, as vectors."""
+    from napari_local_ncc.io.writing import read_map
+    from napari_local_ncc.reports.tables import write_csv
+    from napari_local_ncc.reports.vectors import vector_table
+
+    write_csv(vector_table(read_map(map_path), stride=stride), path)
 
 
 def _plot(path: Path, fixed: SpatialImage, moving: SpatialImage, map_path: Path) -> None:

@@ -124,6 +124,33 @@ def _shift(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
     )
 
 
+def _shift_error(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
+    names = [
+        axis_name(label)
+        for label, radius in zip(grid.axis_labels, parameters.radius_on(grid), strict=True)
+        if radius
+    ]
+    return (
+        *(
+            Band(
+                f"{SHIFT_ERROR}{name}",
+                (0.0, 0.5),
+                f"standard deviation of the shift along {name}, in pixels of fixed",
+                f"shift {name} ± (px)",
+                "gain",
+            )
+            for name in names
+        ),
+        Band(
+            "peak_ratio",
+            (0.0, 1.0),
+            "NCC at the second best match over that at the best: near 1, the window cannot decide",
+            "second peak to first",
+            "gain",
+        ),
+    )
+
+
 def _shift_plan(parameters: NCCParameters, grid: Grid) -> str:
     reach = sorted(set(parameters.search_on(grid)) - {0})
     return f"residual shift within {' x '.join(map(str, reach))} px"
@@ -145,6 +172,14 @@ KINDS = {
         "really different? Costs as much as an NCC for every displacement searched.",
         _shift,
         _shift_plan,
+    ),
+    "shift_error": BandKind(
+        "shift error",
+        "How sure the shift is: its standard deviation along each axis, and the second best "
+        "match against the best. Where a window cannot decide between matches, or the error "
+        "exceeds 0.5 px, no shift is given.",
+        _shift_error,
+        lambda *_: "its error",
     ),
 }
 

@@ -56,6 +56,11 @@ class BandPlan:
         return any(COMPUTED[name].searches for name in self.kinds)
 
     @property
+    def with_error(self) -> bool:
+        """Whether the error of the shift is wanted, too."""
+        return "shift_error" in self.kinds
+
+    @property
     def reach(self) -> Reach:
         """How far the bands of a pixel reach along each axis."""
         reaches = [self.radius, *(COMPUTED[name].reach(self) for name in self.kinds)]
@@ -80,6 +85,7 @@ class Block:
         self.region, self.plan = region, plan
         self._images = pieces[:-1] if plan.has_frames else pieces
         self._frames = pieces[-1] if plan.has_frames else None
+        self._error: NDArray[np.float32] = np.empty(0, np.float32)
 
     @cached_property
     def ncc_and_shift(self) -> NDArray[np.float32]:
@@ -91,7 +97,18 @@ class Block:
             return ncc_of_pieces(*self._images, **options)[np.newaxis]
         from napari_local_ncc.shift.dispatch import shift_of_pieces
 
-        return shift_of_pieces(*self._images, search=self.plan.search, **options)
+        found = shift_of_pieces(
+            *self._images, search=self.plan.search, with_error=self.plan.with_error, **options
+        )
+        if self.plan.with_error:
+            found, self._error = np.split(found, [3 + sum(r > 0 for r in self.plan.radius)])
+        return found
+
+    @property
+    def shift_error(self) -> NDArray[np.float32]:
+        """The standard deviation of the shift along each windowed axis, in px; and peak_ratio."""
+        _ = self.ncc_and_shift  # both are found together
+        return self._error
 
     @property
     def ncc(self) -> NDArray[np.float32]:
@@ -161,13 +178,14 @@ def _confidence_reach(plan: BandPlan) -> Reach:
 def _shift_reach(plan: BandPlan) -> Reach:
     from napari_local_ncc.shift.dispatch import shift_depth
 
-    return shift_depth(plan.radius, plan.search)
+    return shift_depth(plan.radius, plan.search, with_error=plan.with_error)
 
 
 COMPUTED = {
     "ncc": ComputedKind(lambda block: [block.ncc], lambda plan: plan.radius),
     "confidence": ComputedKind(_confidence, _confidence_reach),
     "shift": ComputedKind(lambda block: list(block.ncc_and_shift[1:]), _shift_reach, True),
+    "shift_error": ComputedKind(lambda block: list(block.shift_error), _shift_reach, True),
 }
 
 

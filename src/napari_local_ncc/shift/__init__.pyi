@@ -3,3 +3,7 @@ from .interpret import CLASSES as CLASSES
 from .interpret import classify as classify
 from .interpret import coherence as coherence
 from .interpret import smoothed_shift as smoothed_shift
+from .outliers import neighbour_residual as neighbour_residual
+from .strain import Strain as Strain
+from .strain import displacement_gradient as displacement_gradient
+from .strain import strain_and_rotation as strain_and_rotation

@@ -115,12 +115,13 @@ def local_shift(
     )
 
 
-def shift_depth(radius: tuple[int, ...], search: tuple[int, ...]) -> tuple[int, ...]:
+def shift_depth(
+    radius: tuple[int, ...], search: tuple[int, ...], *, with_error: bool = False
+) -> tuple[int, ...]:
     """Return how many samples around a region `shift_of_pieces` needs along each axis."""
-    return tuple(
-        r + s + MARGIN if r else 0
-        for r, s in zip(radius, check_search(search, radius), strict=True)
-    )
+    windows = 2 if with_error else 1  # the noise is averaged over as much more
+    axes = zip(radius, check_search(search, radius), strict=True)
+    return tuple(windows * r + s + MARGIN if r else 0 for r, s in axes)
 
 
 def shift_of_pieces(

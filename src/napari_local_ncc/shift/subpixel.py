@@ -162,9 +162,7 @@ def refine_shift(
         if known.any():
             reach = [int(v) + 2 for v in np.abs(found[0][:, known]).max(axis=1)]
             pair = SmoothPair.read(images, tile, shape, window, reach)
-            found[0][:, known], at_top = pair.climb(
-                found[0][:, known], found[1][:, known], known
-            )
+            found[0][:, known], at_top = pair.climb(found[0][:, known], found[1][:, known], known)
             if with_error:
                 values = np.full((len(terms), *sides), np.nan)
                 values[:, known] = noise_terms(pair, at_top, known)
@@ -240,9 +238,7 @@ class SmoothPair:
         known = in_fixed, in_moving
         return cls(window, fixed, terms, squares, square, known, limits, clean, samples, scale)
 
-    def climb(
-        self, start: Numbers, best: Numbers, known: Validity
-    ) -> tuple[Numbers, Numbers]:
+    def climb(self, start: Numbers, best: Numbers, known: Validity) -> tuple[Numbers, Numbers]:
         """Return the shifts, shape (3, pixels), of the maxima next to some; and what is there.
 
         Parameters
@@ -305,9 +301,7 @@ class WindowSums:
             self.square = self._dense(pair.fixed_square, start, ones, start, tile)[0]
             self.weight = np.full(prod(tile), prod(taps.sum() for taps in pair.window.taps))
 
-    def climb(
-        self, pixels: Integers, whole: Integers, offset: Numbers
-    ) -> tuple[Numbers, Numbers]:
+    def climb(self, pixels: Integers, whole: Integers, offset: Numbers) -> tuple[Numbers, Numbers]:
         """Climb from offsets, shape (3, pixels), to whole-pixel shifts.
 
         Returns the maxima, and what `find_maxima` tells about them.

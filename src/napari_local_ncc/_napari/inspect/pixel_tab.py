@@ -18,7 +18,7 @@ from napari_local_ncc._napari.layers.map_layers import comparison_of, fellows, v
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import unit_symbol
-from napari_local_ncc.maps.bands import SHIFT
+from napari_local_ncc.maps.bands import SHIFT, SHIFT_ERROR
 from napari_local_ncc.maps.window import windows_at
 from napari_local_ncc.progress import MENDABLE
 
@@ -166,7 +166,11 @@ def _shift_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
     steps = {axis: bands.get(f"{SHIFT}{axis}", step) for axis, step in own.items()}
     if not np.isfinite(list(steps.values())).all():
         return ["residual shift undefined: no best match within the search"]
-    lines = [", ".join(f"shift {axis} {step:z.2f} px" for axis, step in steps.items())]
+    errors = {axis: bands.get(f"{SHIFT_ERROR}{axis}", np.nan) for axis in steps}
+    within = {axis: "" if np.isnan(sd) else f" ± {sd:.2f}" for axis, sd in errors.items()}
+    lines = [
+        ", ".join(f"shift {axis} {step:z.2f}{within[axis]} px" for axis, step in steps.items())
+    ]
     if LENGTH in bands:
         lines[0] += f", |shift| {bands[LENGTH]:.3f} {unit_symbol(pair.grid.units[-1])}"
     best, gain = bands.get("ncc_best", pair.best), bands.get("gain", pair.gain)

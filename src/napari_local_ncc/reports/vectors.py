@@ -1,0 +1,87 @@
+"""The residual shift of a map as vectors on a lattice, with their errors: for DIC and PIV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.geometry.grid import axis_name
+from napari_local_ncc.maps.bands import shift_components
+from napari_local_ncc.shift.outliers import LIMIT, neighbour_residual
+
+if TYPE_CHECKING:
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
+    from napari_local_ncc.reports.tables import Table
+
+BESIDE = ("ncc_best", "peak_ratio")
+
+
+def vector_table(result: ConfidenceMap, *, stride: int = 8) -> Table:
+    """Return the residual shift of a map on a lattice.
+
+    Parameters
+    ----------
+    result : ConfidenceMap
+        Has the bands of "shift"; those of "shift_error" are used where they are there.
+    stride : int, default 8
+        Distance of the vectors along each windowed axis, in px.
+
+    Returns
+    -------
+    dict of str to list
+        A column per name, a row per vector that is defined: the pixel along each axis of the
+        map, ``shift_y`` and the like in px, ``shift_sd_y`` and the like, ``ncc_best``,
+        ``peak_ratio``, the normalised median ``residual`` to the neighbours, and whether it is
+        ``valid``: 1 up to 2, else 0 (Westerweel and Scarano, 2005). A vector without
+        neighbours is not valid.
+
+    Raises
+    ------
+    ValueError
+        If the map has no shift, or `stride` is below 1.
+    """
+    names = shift_components({name: name for name in result.band_names})
+    if not names:
+        raise ValueError(
+            f"the map has no shift, only {', '.join(result.band_names)}; compute bands ncc,shift"
+        )
+    if stride < 1:
+        raise ValueError(f"stride must be >= 1 px, got {stride}")
+    grid = result.grid
+    windowed = {name.rpartition("_")[2] for name in names}
+    axes = [axis_name(label) for label in grid.axis_labels]
+    steps = tuple(
+        slice(min(stride // 2, n - 1), None, stride) if axis in windowed else slice(None)
+        for axis, n in zip(axes, grid.shape, strict=True)
+    )
+    wanted = [
+        *names,
+        *(name for name in result.band_names if name.startswith("shift_sd_")),
+        *(name for name in BESIDE if name in result.band_names),
+    ]
+    picked = result.bands[[result.band_names.index(name) for name in wanted]][:, *steps]
+    values = np.asarray(picked.compute())
+    residual = _residuals(values[: len(names)], [axis in windowed for axis in axes])
+    known = np.isfinite(values[: len(names)]).all(axis=0)
+    table: dict[str, list[Any]] = {}
+    for axis, name, step in zip(np.argwhere(known).T, axes, steps, strict=True):
+        table[name] = ((step.start or 0) + axis * (step.step or 1)).tolist()
+    for name, band in zip(wanted, values, strict=True):
+        table[name] = band[known].tolist()
+    table["residual"] = residual[known].tolist()
+    table["valid"] = (residual[known] <= LIMIT).astype(int).tolist()
+    return table
+
+
+def _residuals(vectors: Any, windowed: list[bool]) -> Any:
+    """Compare vectors with their neighbours along the windowed axes only."""
+    series = [axis for axis, used in enumerate(windowed) if not used]
+    lengths = [vectors.shape[1 + axis] for axis in series]
+    residual = np.empty(vectors.shape[1:])
+    for index in np.ndindex(*lengths):
+        place: list[Any] = [slice(None)] * len(windowed)
+        for axis, i in zip(series, index, strict=True):
+            place[axis] = i
+        residual[tuple(place)] = neighbour_residual(vectors[(slice(None), *place)])
+    return residual
