@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.maps.pipeline import ConfidenceMap
+    from napari_local_ncc.reports.vectors import VectorTable
 
 THRESHOLD = 0.5
 
@@ -280,7 +281,7 @@ def label_table(
 iter_label_table = label_table.steps
 
 
-def write_csv(table: FrameTable | LabelTable, path: str | os.PathLike[str]) -> None:
+def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathLike[str]) -> None:
     """Write a table as CSV: a row of column names, then the rows; undefined values are empty."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,39 @@ from napari_local_ncc.shift.outliers import LIMIT, neighbour_residual
 
 if TYPE_CHECKING:
     from napari_local_ncc.maps.pipeline import ConfidenceMap
-    from napari_local_ncc.reports.tables import Table
 
 BESIDE = ("ncc_best", "peak_ratio")
 
 
-def vector_table(result: ConfidenceMap, *, stride: int = 8) -> Table:
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorTable:
+    """Vectors that are defined, one by one.
+
+    Parameters
+    ----------
+    places : dict of str to list of int
+        The pixel, along each axis of the map.
+    values : dict of str to list of float
+        ``shift_y`` and the like in px, ``shift_sd_y`` and the like, ``ncc_best``, ``peak_ratio``.
+    residual : list of float
+        Normalised median residual to the neighbours; NaN where there are none.
+    """
+
+    places: dict[str, list[int]]
+    values: dict[str, list[float]]
+    residual: list[float]
+
+    @property
+    def valid(self) -> list[int]:
+        """1 where a vector fits in with its neighbours, else 0; 0 where it has none."""
+        return [int(value <= LIMIT) for value in self.residual]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table by column, as a file holds it: places, values, residual, valid."""
+        return {**self.places, **self.values, "residual": self.residual, "valid": self.valid}
+
+
+def vector_table(result: ConfidenceMap, *, stride: int = 8) -> VectorTable:
     """Return the residual shift of a map on a lattice.
 
     Parameters
@@ -29,12 +57,9 @@ def vector_table(result: ConfidenceMap, *, stride: int = 8) -> Table:
 
     Returns
     -------
-    dict of str to list
-        A column per name, a row per vector that is defined: the pixel along each axis of the
-        map, ``shift_y`` and the like in px, ``shift_sd_y`` and the like, ``ncc_best``,
-        ``peak_ratio``, the normalised median ``residual`` to the neighbours, and whether it is
-        ``valid``: 1 up to 2, else 0 (Westerweel and Scarano, 2005). A vector without
-        neighbours is not valid.
+    VectorTable
+        A row per vector that is defined; up to a residual of 2 it is valid (Westerweel and
+        Scarano, 2005).
 
     Raises
     ------
@@ -64,14 +89,12 @@ def vector_table(result: ConfidenceMap, *, stride: int = 8) -> Table:
     values = np.asarray(picked.compute())
     residual = _residuals(values[: len(names)], [axis in windowed for axis in axes])
     known = np.isfinite(values[: len(names)]).all(axis=0)
-    table: dict[str, list[Any]] = {}
-    for axis, name, step in zip(np.argwhere(known).T, axes, steps, strict=True):
-        table[name] = ((step.start or 0) + axis * (step.step or 1)).tolist()
-    for name, band in zip(wanted, values, strict=True):
-        table[name] = band[known].tolist()
-    table["residual"] = residual[known].tolist()
-    table["valid"] = (residual[known] <= LIMIT).astype(int).tolist()
-    return table
+    places = {
+        name: ((step.start or 0) + along * (step.step or 1)).tolist()
+        for along, name, step in zip(np.argwhere(known).T, axes, steps, strict=True)
+    }
+    bands = {name: band[known].tolist() for name, band in zip(wanted, values, strict=True)}
+    return VectorTable(places, bands, residual[known].tolist())
 
 
 def _residuals(vectors: Any, windowed: list[bool]) -> Any:
