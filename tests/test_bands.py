@@ -23,6 +23,7 @@ from napari_local_ncc.confidence import Calibration, effective_samples
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.shift.dispatch import shift_of_pieces
 from napari_local_ncc.transforms.resampling import resample
 
 ALL = NCCParameters(radius=3, bands=BANDS, search=2)
@@ -44,10 +45,25 @@ def calibration(pair):
 
 
 def alone(pair, mask, calibration):
-    """Every band by its own function."""
+    """Every band by its own function, by name; and those that change where an error is wanted."""
     ncc = local_ncc(*pair, radius=3, mask=mask)
     confidence = calibration.confidence(ncc, effective_samples(*pair, radius=3, mask=mask))
-    return np.stack([ncc, confidence, *local_shift(*pair, radius=3, search=2, mask=mask)])
+    best, gain, *shift = local_shift(*pair, radius=3, search=2, mask=mask)
+    whole = tuple(slice(0, n) for n in pair[0].shape)
+    *_, sure_y, sure_x, sd_y, sd_x, ratio = shift_of_pieces(
+        *([(whole, image)] for image in (*pair, mask) if image is not None),
+        region=whole,
+        radius=(3, 3),
+        search=(2, 2),
+        weights="box",
+        min_std=0.0,
+        min_valid=0.5,
+        with_error=True,
+    )
+    names = ("ncc", "confidence", "ncc_best", "gain", "shift_y", "shift_x")
+    found = dict(zip(names, (ncc, confidence, best, gain, *shift), strict=True))
+    sure = {"shift_y": sure_y, "shift_x": sure_x}
+    return found, sure | {"shift_sd_y": sd_y, "shift_sd_x": sd_x, "peak_ratio": ratio}
 
 
 @given(
@@ -66,10 +82,10 @@ def test_bands_together_are_the_bands_alone(pair, calibration, bands, chunks, ma
         calibration=calibration,
     )
     assert result.bands.numblocks[0] == 1
-    every = [band.name for band in bands_on(ALL, result.grid)]
-    wanted = [every.index(name) for name in result.band_names]
-    expected = alone(pair, mask if masked else None, calibration)[wanted]
-    np.testing.assert_allclose(result.bands.compute(), expected, atol=2e-5)
+    found, with_error = alone(pair, mask if masked else None, calibration)
+    expected = found | (with_error if "shift_error" in bands else {})
+    for name, band in zip(result.band_names, result.bands.compute(), strict=True):
+        np.testing.assert_allclose(band, expected[name], atol=2e-5, err_msg=name)
 
 
 def test_map_without_a_calibration_makes_its_own_and_keeps_it(pair):

@@ -174,7 +174,7 @@ KINDS = {
         _shift_plan,
     ),
     "shift_error": BandKind(
-        "shift error",
+        "error",
         "How sure the shift is: its standard deviation along each axis, and the second best "
         "match against the best. Where a window cannot decide between matches, or the error "
         "exceeds 0.5 px, no shift is given.",

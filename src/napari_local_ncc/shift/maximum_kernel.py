@@ -25,7 +25,7 @@ LANES = 64  # pixels whose maxima are sought together
 # Rows of what is known at a shift: covariance, variance, half the gain, nine derivatives.
 COV, VAR, HALF_GAIN, SLOPES, CURVATURES, ROWS = 0, 1, 2, 3, 6, 12
 MOST_STEPS = 10
-CONVERGED = 5e-5  # px of a step: the next one is shorter by far
+CONVERGED = 1e-5  # px of a step: the next one is shorter by far
 SETTLED = 1e-2  # px: a fit whose next step would be longer has not found its maximum
 LONGEST = 0.5  # px of a step
 UPHILL = 0.25  # px, where the curvature does not say how far

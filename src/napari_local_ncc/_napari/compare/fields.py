@@ -189,9 +189,9 @@ def _also() -> Container:
             "The time grows with (2 x search + 1) to the number of axes of the window.",
         ),
     ]
-    fields[-1].native.setFixedWidth(90)  # two digits and the buttons
+    fields[-1].native.setFixedWidth(62)  # two digits and the buttons
     row = Container(
-        name="also", label="also compute", layout="horizontal", labels=False, widgets=fields
+        name="also", label="also", layout="horizontal", labels=False, widgets=fields
     )
     row.margins = (0, 0, 0, 0)
     row.native.layout().setSpacing(4)  # or the row would widen the dock
