@@ -190,9 +190,7 @@ def _also() -> Container:
         ),
     ]
     fields[-1].native.setFixedWidth(62)  # two digits and the buttons
-    row = Container(
-        name="also", label="also", layout="horizontal", labels=False, widgets=fields
-    )
+    row = Container(name="also", label="also", layout="horizontal", labels=False, widgets=fields)
     row.margins = (0, 0, 0, 0)
     row.native.layout().setSpacing(4)  # or the row would widen the dock
     return row
