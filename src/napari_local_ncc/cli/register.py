@@ -76,6 +76,9 @@ def register_(
         bool, typer.Option(help="Save a transform even where chance may have found it.")
     ] = False,
     memory: Annotated[float, typer.Option(metavar="BYTES", help="To keep to, about.")] = 1e9,
+    mirror: Annotated[
+        bool, typer.Option(help="Mirror moving where only that fits; not for translation.")
+    ] = False,
     scene_fixed: SceneFixed = None,
     scene_moving: SceneMoving = None,
     absent_chunks: AbsentChunks = None,
@@ -133,6 +136,7 @@ def register_(
             consistency=consistency,
             keep_doubtful=keep_doubtful,
             memory=memory,
+            mirror=mirror,
         )
     )
     found.save(output)

@@ -9,7 +9,6 @@ import numpy as np
 from napari_local_ncc.chunked.tiles import computed
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.registration.affine.estimate import AffineFit, estimate_affine
-from napari_local_ncc.registration.evidence.significance import SIGNIFICANT
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
 
@@ -37,8 +36,10 @@ def estimate_frame(
         metric=settings.metric,
         start=None if start is None else to_common @ start.matrix @ from_common,
         keep_doubtful=settings.keep_doubtful,
+        mirror=settings.mirror,
         watch=watch,
     )
+    doubt, remark = _doubt(found, pair), _remark(found, kind)
     report = FrameReport(
         settings.metric,
         found.metric,
@@ -46,7 +47,10 @@ def estimate_frame(
         found.converged,
         found.significance,
         found.is_applied,
-        _doubts(found, kind),
+        note="; ".join(filter(None, (doubt, remark))),
+        remark=remark,
+        error_px=found.error_px,
+        error95_px=found.error95_px,
     )
     return Registration(
         settings.model,
@@ -59,12 +63,20 @@ def estimate_frame(
     )
 
 
-def _doubts(found: AffineFit, kind: Kind) -> str:
+def _doubt(found: AffineFit, pair: Pair) -> str:
     """Say what there is to say against a transform, if anything."""
-    doubts = [] if found.converged else ["the optimiser ended before an optimum"]
-    if not found.significance >= SIGNIFICANT:
-        doubts.append(
-            f"no {kind} transform is reliably better than chance "
-            f"({found.significance:.1f} standard deviations of {SIGNIFICANT:g} needed)"
-        )
+    doubts = list(found.doubts)
+    if found.mirrored is not None and not found.is_applied:
+        axis = pair.moving.grid.axis_labels[found.mirrored]
+        doubts.insert(0, f"the moving image is mirrored along {axis}; ask for that (mirror)")
     return "; ".join(doubts)
+
+
+def _remark(found: AffineFit, kind: Kind) -> str:
+    """Say what the transform is, where that is not what was asked for."""
+    remarks = list(found.remarks)
+    if found.is_applied and found.mirrored is not None:
+        remarks.append("moving is mirrored")
+    if found.is_applied and found.motion != kind:
+        remarks.append(f"a {found.motion} explains the images as well as the {kind} transform")
+    return "; ".join(remarks)

@@ -45,6 +45,7 @@ def register(
     consistency: bool = False,
     keep_doubtful: bool = False,
     memory: float = 1e9,
+    mirror: bool = False,
     cancelled: Event | None = None,
 ) -> Generator[Progress, None, Registration]:
     """Find the transform that brings `moving` onto `fixed`.
@@ -105,6 +106,9 @@ def register(
         Bytes to keep to, about. Frames of more than a hundredth of that in pixels are
         registered at a reduced level, and then on tiles at full resolution. A flow of more
         than 2 million px is found so in any case.
+    mirror : bool, default False
+        Whether rigid, similarity and affine may mirror. Otherwise a mirror image is only
+        recognised and said.
     cancelled : threading.Event, optional
         Cancels when it is set, from any thread.
 
@@ -135,7 +139,9 @@ def register(
     >>> registration.translation.round(1).tolist()
     [-8.0, 0.0]
     """
-    settings = Settings(model, metric, method, min_overlap, consistency, keep_doubtful, memory)
+    settings = Settings(
+        model, metric, method, min_overlap, consistency, keep_doubtful, memory, mirror
+    )
     check_request(settings, initial, series, reference)
     is_same = fixed is moving and mask is moving_mask and initial is None
     fixed, moving = as_spatial_image(fixed, "fixed"), as_spatial_image(moving, "moving")

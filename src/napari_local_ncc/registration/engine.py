@@ -35,6 +35,14 @@ def fall_of_agreement(report: FrameReport) -> str:
     return f"windows agree worse: median local NCC {after:.3f} after {before:.3f}"
 
 
+def fall_of_likeness(report: FrameReport) -> str:
+    """Say that windows are less alike, whatever the sign: contrasts may be inverted."""
+    before, after = abs(report.before.median), abs(report.after.median)
+    if not after < before - WORSE:
+        return ""
+    return f"windows are less alike: median local NCC {after:.3f} after {before:.3f}, but for signs"
+
+
 def no_doubt(report: FrameReport) -> str:
     """Say nothing: the engine has said what there is to say."""
     return ""

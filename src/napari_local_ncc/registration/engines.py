@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
-from napari_local_ncc.registration.engine import Engine, no_doubt
+from napari_local_ncc.registration.engine import Engine, fall_of_likeness, no_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ def _by_simpleitk(kind: Kind, summary: str) -> Engine:
         needs="SimpleITK",
         install="napari-local-ncc[registration]",
         axes=(2, 3),
-        doubt=no_doubt,
+        doubt=fall_of_likeness,
     )
 
 
@@ -72,7 +72,7 @@ ENGINES: dict[str, Engine] = {
     ),
     "rigid": _by_simpleitk(
         Kind.RIGID,
-        "images of any contrast: Mattes' mutual information (or correlation), from many starts",
+        "images of any contrast, from any turn: detail and least squares, or mutual information",
     ),
     "similarity": _by_simpleitk(Kind.SIMILARITY, "the same, with one scale"),
     "affine": _by_simpleitk(Kind.AFFINE, "the same, with scales and shears"),

@@ -30,6 +30,7 @@ class Settings:
     consistency: bool = False
     keep_doubtful: bool = False
     memory: float = 1e9
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         check_choice("metric", self.metric, get_args(Metric))

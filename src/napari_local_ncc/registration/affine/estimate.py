@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.evidence.usable import usable_samples
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.registration.affine.by_detail import DetailPair, Found
+from napari_local_ncc.registration.affine.detail_search import DetailSearch
+from napari_local_ncc.registration.affine.ladder import is_extreme
+from napari_local_ncc.registration.affine.orientations import LARGEST_SCALE, search_range
 from napari_local_ncc.registration.affine.sampled_image import (
     Sampled,
     correlation,
@@ -18,7 +23,6 @@ from napari_local_ncc.registration.affine.sampled_image import (
 )
 from napari_local_ncc.registration.affine.search import FEWEST, SCORED, Search
 from napari_local_ncc.registration.engine_thread import Watch
-from napari_local_ncc.registration.evidence.significance import SIGNIFICANT, significance
 from napari_local_ncc.transforms.simpleitk import simpleitk
 
 if TYPE_CHECKING:
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
 MODELS = (Kind.RIGID, Kind.SIMILARITY, Kind.AFFINE)
 METRICS = ("mutual information", "correlation")
 SHORTEST = 4  # px of every axis
-SURE = 12.0  # standard deviations from which nothing better is looked for
-CLEAR = 24.0  # from which there is so little noise that few samples are enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +58,21 @@ class AffineFit:
     converged : bool
         Whether the last of them ended at an optimum.
     significance : float
-        Standard deviations by which the detail agrees better here than a little beside;
-        below `SIGNIFICANT` (5) chance may have found it. NaN where there is no detail.
+        How many times the best of unrelated structure the agreement of detail is; below 1.25
+        chance may have found it. NaN where there is no detail.
+    error_px, error95_px : float
+        Distance, a mean over fixed's field in its px, within which the truth lies in 68 and
+        in 95 of 100 cases; NaN where nothing can be said.
+    motion : Kind
+        The simplest motion that explains the pair as well as the model.
+    mirrored : int or None
+        The axis of moving along which the images are mirror images; None if they are not.
+    searched : str
+        What was searched.
+    doubts : tuple of str
+        What there is to say against the transform.
+    remarks : tuple of str
+        Which samples of the images were left out.
     """
 
     matrix: Matrix
@@ -69,6 +84,13 @@ class AffineFit:
     iterations: int
     converged: bool
     significance: float
+    error_px: float
+    error95_px: float
+    motion: Kind
+    mirrored: int | None
+    searched: str
+    doubts: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 def estimate_affine(
@@ -81,15 +103,22 @@ def estimate_affine(
     metric: str = "mutual information",
     start: ArrayLike | None = None,
     keep_doubtful: bool = True,
+    mirror: bool = False,
     seed: int = 0,
     watch: Watch | None = None,
 ) -> AffineFit:
-    """Estimate the transform that maximises the similarity of two images.
+    """Estimate the transform by which two images agree best.
 
-    At a low resolution, shifts of up to a quarter of the field combined with rotations are
-    judged by normalised mutual information [1]_; the best of them, and the identity, are
-    improved by Mattes' mutual information [2]_ there, and the winner up to full resolution.
-    Where its detail does not fit beyond doubt, planes are searched for fine texture, too.
+    Starts come from all turns (and scales, see `searched`): at a low resolution the detail of
+    one image is turned step by step and correlated with the other's at every shift. The best
+    and the identity are improved by least squares up to full resolution, on images smoothed
+    alike, to the limit that noise sets; a contrast that differs by a curve is brought to
+    fixed's first. Where nothing is then better than what the same search finds in moving
+    mirrored and turned, mutual information [1]_ is tried: shifts of up to a quarter of the
+    field with rotations of up to 32 degrees, improved by Mattes' metric [2]_.
+
+    The simplest motion that explains the pair is kept: a richer one only where it fits better
+    by evidence.
 
     Parameters
     ----------
@@ -107,6 +136,8 @@ def estimate_affine(
     keep_doubtful : bool, default True
         Whether to return what was found even where chance may have found it, or no optimum
         was reached. False returns the start then.
+    mirror : bool, default False
+        Whether to mirror moving where only that fits. Otherwise it is only said.
     seed : int, default 0
         Of the samples drawn; the same seed gives the same bits.
     watch : Watch, optional
@@ -136,55 +167,87 @@ def estimate_affine(
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     simpleitk()
     watch = watch or Watch()
-    images = _checked(fixed, fixed_to_world, "fixed"), _checked(moving, moving_to_world, "moving")
-    if images[0].ndim != images[1].ndim:
+    here, said_of_fixed = _checked(fixed, fixed_to_world, "fixed")
+    there, said_of_moving = _checked(moving, moving_to_world, "moving")
+    if here.ndim != there.ndim:
         raise ValueError(
-            f"fixed is {images[0].ndim}-D but moving is {images[1].ndim}-D; "
+            f"fixed is {here.ndim}-D but moving is {there.ndim}-D; "
             "select images of equal dimension or a slice"
         )
-    world_to_frame = frame_of(images[0])
+    world_to_frame = frame_of(here)
+    to_world = invert_affine(world_to_frame)
     watch.check()
-    framed = [Sampled(scaled(i.values), world_to_frame @ i.to_frame) for i in images]
-    search = Search(framed[0], orthogonal(framed[1]), model, metric, seed, watch)
-    begin = np.eye(images[0].ndim + 1)
+    here, there = (replace(i, to_frame=world_to_frame @ i.to_frame) for i in (here, there))
+    even = [replace(image, values=scaled(image.values)) for image in (here, there)]
+    search = Search(even[0], orthogonal(even[1]), model, metric, seed, watch)
+    begin = np.eye(here.ndim + 1)
     if start is not None:
-        begin = world_to_frame @ check_affine(start, images[0].ndim) @ invert_affine(world_to_frame)
-    best = search.run(begin, alone=start is not None)
-    judge = search.judge(framed[0], framed[1], SCORED)
-    if not judge.score(best.matrix) > judge.score(begin):
-        best = replace(best, matrix=begin)
-    if not np.isfinite(judge.score(best.matrix)):
+        begin = world_to_frame @ check_affine(start, here.ndim) @ to_world
+    pair = DetailPair(here, there, Kind(model), metric, watch)
+    judge = replace(
+        search.judge(even[0], even[1], SCORED), least=0.0
+    )  # a scale leaves little of fixed
+    found = pair.find(begin, alone=start is not None)
+    if found is None or not (found.verdict.is_significant and found.converged):
+        other = _by_information(search, pair, begin, alone=start is not None)
+        if found is None or other.verdict.significance > found.verdict.significance:
+            found = other
+    if not np.isfinite(judge.score(found.matrix)):
         raise ValueError(
             "fixed and moving share no samples wherever moving is put; "
             "check their positions, spacing and masks"
         )
-    errors = significance(search.fixed, search.moving, best.matrix, seed)
-    if start is None and search.fixed.ndim == 2 and not (best.converged and errors >= SURE):
-        other = search.by_texture(begin)
-        best = replace(best, iterations=best.iterations + other.iterations)
-        if judge.score(other.matrix) > judge.score(best.matrix):
-            best = replace(other, iterations=best.iterations)
-    if best.matrix is not begin and not errors >= CLEAR:
-        best = search.polished(best)
-    errors = significance(search.fixed, search.moving, best.matrix, seed)
-    is_applied = keep_doubtful or (best.converged and errors >= SIGNIFICANT)
-    taken = best.matrix if is_applied else begin
+    doubts = _doubts(found, model, begin)
+    is_applied = keep_doubtful or not doubts
+    if found.mirrored is not None and not mirror:
+        is_applied = False
+    taken = found.matrix if is_applied else begin
     before, after = judge.pairs(np.eye(len(taken))), judge.pairs(taken)
     return AffineFit(
-        matrix=invert_affine(world_to_frame) @ taken @ world_to_frame,
+        matrix=to_world @ taken @ world_to_frame,
         is_applied=is_applied,
         ncc_before=correlation(*before),
         ncc_after=correlation(*after),
         overlap=after[0].size / judge.values.size,
-        metric=float(judge.score(best.matrix)),
-        iterations=best.iterations,
-        converged=best.converged,
-        significance=errors,
+        metric=float(judge.score(found.matrix)),
+        iterations=found.iterations,
+        converged=found.converged,
+        significance=found.verdict.significance,
+        error_px=found.error_px,
+        error95_px=found.error95_px,
+        motion=found.kind,
+        mirrored=found.mirrored,
+        searched="near the start" if start is not None else search_range(len(begin) - 1, model),
+        doubts=doubts,
+        remarks=tuple(filter(None, (said_of_fixed, said_of_moving))),
     )
 
 
-def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> Sampled:
-    """Check one image, and return it with NaN where it is invalid."""
+def _by_information(search: Search, pair: DetailPair, begin: Matrix, *, alone: bool) -> Found:
+    """Search by mutual information, for images whose detail is not alike."""
+    best = search.run(begin, alone=alone)
+    details = DetailSearch(orthogonal(pair.fixed), search.moving, pair.model, search.watch)
+    verdict = pair.verdict(details, best.matrix, by_edges=True)
+    if verdict.is_significant:
+        best = search.polished(best)
+    return Found(best.matrix, verdict, pair.model, best.iterations, best.converged)
+
+
+def _doubts(found: Found, model: str, begin: Matrix) -> tuple[str, ...]:
+    """Say what there is to say against a transform, if anything."""
+    doubts = [] if found.converged else ["the optimiser ended before an optimum"]
+    if not found.verdict.is_significant:
+        reach = search_range(len(begin) - 1, model)
+        doubts.append(
+            f"no {model} transform is reliably better than chance "
+            f"({found.verdict.describe()}; {reach} were searched)"
+        )
+    extreme = is_extreme(invert_affine(begin) @ found.matrix, LARGEST_SCALE)
+    return (*doubts, *([extreme] if extreme else []))
+
+
+def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> tuple[Sampled, str]:
+    """Check one image; return it with NaN where it shows nothing, and what was left out."""
     data = np.asarray(image)
     if data.ndim not in (2, 3) or data.dtype.kind not in "buif":
         raise ValueError(
@@ -204,7 +267,12 @@ def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> Sampled:
             f"{name} is constant ({np.nanmin(values):g}) over its {count} valid samples, "
             "so any transform fits; choose another channel, slice or mask"
         )
+    usable = usable_samples(data)
+    if usable.remark:
+        known = np.isfinite(data) if usable.valid is None else usable.valid
+        values = np.where(known, usable.values, np.nan).astype(np.float64)
     # Offset and scale go before float32 does: it has seven digits, up to 1e38.
     values -= np.nanmin(values)
-    values /= np.nanmax(values)
-    return Sampled(np.ascontiguousarray(values, np.float32), matrix)
+    values /= max(float(np.nanmax(values)), np.finfo(float).tiny)
+    remark = f"{name}: {usable.remark}" if usable.remark else ""
+    return Sampled(np.ascontiguousarray(values, np.float32), matrix), remark

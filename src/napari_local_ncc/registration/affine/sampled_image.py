@@ -51,6 +51,16 @@ class Sampled:
         return np.linalg.norm(self.to_frame[:-1, :-1], axis=0)
 
     @property
+    def step(self) -> float:
+        """Geometric mean of the spacing."""
+        return float(np.exp(np.log(self.spacing).mean()))
+
+    @property
+    def length(self) -> float:
+        """Geometric mean of the sides."""
+        return float(np.exp(np.log(self.extent).mean()))
+
+    @property
     def centre(self) -> Vector:
         """The middle of the grid, in the frame."""
         return self.place((np.array(self.values.shape)[None] - 1) / 2)[0]

@@ -13,7 +13,6 @@ import numpy as np
 
 from napari_local_ncc.geometry.affine import nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
-from napari_local_ncc.registration.affine.rotation_starts import turned_starts
 from napari_local_ncc.registration.affine.sampled_image import Judge, Sampled, rotations, turned
 from napari_local_ncc.registration.affine.simpleitk import Optimum, optimised
 
@@ -34,8 +33,6 @@ TRIED = 2_000  # the same from every start, at the lowest resolution
 REACH = 0.24  # of the field: how far the starts are moved
 STARTS = 16
 BESIDE = 0.1  # starts closer than this are one: less than a step of any turn or shift
-TEXTURED = 3  # starts by texture that are followed
-LARGEST_TURNED = 512**2  # samples of a plane that is turned step by step
 KEPT = (4, 2)  # candidates after the first levels, one after the others; the given start besides
 APART = 0.01  # candidates closer than this are one
 THREADS = min(os.cpu_count() or 1, 4)
@@ -100,24 +97,6 @@ class Search:
             coarse = self.judge(*levels[0], SEARCHED)
             candidates += coarse.best(self.starts(), STARTS, BESIDE)
         return self.climbed(candidates, list(enumerate(levels)))
-
-    def by_texture(self, begin: Matrix) -> Optimum:
-        """Do the same from starts that fine texture tells, of planes: the coarsest level loses it.
-
-        Parameters
-        ----------
-        begin : ndarray, shape (3, 3)
-            One start more.
-        """
-        levels = list(enumerate(self.levels()))
-        levels = levels[1:] or levels
-        fixed, moving = levels[0][1]
-        if fixed.values.size > LARGEST_TURNED:  # scattered samples, of which no mean can be taken
-            return Optimum(begin, 0, converged=False)
-        is_rigid = self.model == "rigid"
-        starts = turned_starts(fixed, moving, is_rigid=is_rigid, watch=self.watch)
-        chosen = self.judge(fixed, moving, SCORED).best(starts, TEXTURED, APART)
-        return self.climbed([begin, *chosen], levels)
 
     def polished(self, best: Optimum) -> Optimum:
         """Improve what was found with more samples, if there are any and they have an optimum."""

@@ -1,0 +1,207 @@
+"""Linear transforms from any turn and scale, as exact as noise lets them, no richer than needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import ndimage as ndi
+
+from napari_local_ncc import register
+from napari_local_ncc.registration.affine.contrast import in_contrast_of
+from napari_local_ncc.registration.affine.ladder import error_quantiles, is_extreme
+from napari_local_ncc.registration.affine.least_squares import generators, least_squares
+from napari_local_ncc.registration.affine.orientations import axis_orientations, search_range
+from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
+
+pytest.importorskip("SimpleITK")
+
+SIDE = 128
+MIDDLE = (SIDE - 1) / 2
+
+
+def waves(matrix, seed=0, shape=(SIDE, SIDE), wavelengths=(7.0, 40.0)):
+    """A scene of plane waves, read without interpolation where `matrix` puts the pixels."""
+    random = np.random.default_rng(seed)
+    ndim = len(shape)
+    directions = random.normal(size=(60, ndim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    waves = 2 * np.pi * directions / random.uniform(*wavelengths, (60, 1))
+    at = np.indices(shape).reshape(ndim, -1)
+    at = matrix[:-1, :-1] @ at + matrix[:-1, -1:]
+    return np.sin(waves @ at + random.uniform(0, 7, (60, 1))).sum(axis=0).reshape(shape)
+
+
+def motion(degrees=0.0, scale=1.0, shift=(0.0, 0.0), linear=None):
+    """About the middle of a plane: fixed's pixels to moving's."""
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    matrix = np.eye(3)
+    matrix[:2, :2] = scale * np.array([[cos, -sin], [sin, cos]])
+    if linear is not None:
+        matrix[:2, :2] = linear
+    matrix[:2, 2] = MIDDLE - matrix[:2, :2] @ [MIDDLE, MIDDLE] + shift
+    return matrix
+
+
+def pair_of(truth, snr=np.inf, seed=0, **how):
+    """Fixed shows at p what moving shows at truth p; noise of its own in each."""
+    fixed, moving = waves(truth, seed, **how), waves(np.eye(len(truth)), seed, **how)
+    random = np.random.default_rng(1000 + seed)
+    return [a + random.normal(size=a.shape) * a.std() / snr for a in (fixed, moving)]
+
+
+def missed(matrix, truth, shape=(SIDE, SIDE)):
+    """Root mean square distance over fixed, px."""
+    at = np.stack([*np.indices(shape).reshape(len(shape), -1), np.ones(np.prod(shape))])
+    return float(np.sqrt(np.mean(np.sum(((matrix - truth) @ at)[:-1] ** 2, axis=0))))
+
+
+# ------------------------------------------------------------------ reach
+
+
+@pytest.mark.parametrize("degrees", [77.0, 180.0, 289.0])
+def test_any_turn_is_found(degrees):
+    truth = motion(degrees, shift=(4.3, -6.8))
+    found = register(*pair_of(truth), model="rigid")
+    assert found.reports[0].applied
+    assert not found.reports[0].note
+    assert missed(found.matrix, truth) < 0.005
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(200.0, 0.3), (33.0, 2.9)])
+def test_scales_far_from_one_are_found(degrees, scale):
+    truth = motion(degrees, scale, (3.0, 5.0))
+    found = register(*pair_of(truth, snr=10, wavelengths=(9.0, 90.0)), model="similarity")
+    assert found.reports[0].applied
+    assert missed(found.matrix, truth) < 0.01 * SIDE
+
+
+def test_a_volume_on_its_side_is_found():
+    turn = axis_orientations()[17] @ ndi_turn(12.0)
+    truth = np.eye(4)
+    truth[:3, :3] = turn
+    truth[:3, 3] = 19.5 - turn @ np.full(3, 19.5) + [1.0, -2.0, 0.5]
+    shape = (40, 40, 40)
+    found = register(*pair_of(truth, shape=shape), model="rigid")
+    assert found.reports[0].applied
+    assert missed(found.matrix, truth, shape) < 0.01
+
+
+def ndi_turn(degrees):
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+
+
+def test_the_orientations_of_axes_are_the_rotations_of_a_cube():
+    found = axis_orientations()
+    assert len({tuple(matrix.ravel()) for matrix in found}) == 24
+    assert all(np.linalg.det(matrix) == pytest.approx(1) for matrix in found)
+
+
+def test_a_mirror_image_is_said_and_mirrored_only_on_request():
+    truth = motion(linear=motion(15)[:2, :2] @ np.diag([1.0, -1.0]))
+    pair = pair_of(truth)
+    found = register(*pair, model="rigid")
+    assert_allclose(found.matrix, np.eye(3))
+    assert not found.reports[0].applied
+    assert "mirrored along" in found.reports[0].note
+    asked = register(*pair, model="rigid", mirror=True)
+    assert asked.reports[0].applied
+    assert missed(asked.matrix, truth) < 0.01
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def discs(seed, count=5, side=160):
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    image = np.zeros((side, side))
+    for _ in range(count):
+        centre, radius = random.uniform(0, side, 2), random.uniform(8, 14)
+        inside = np.hypot(y - centre[0], x - centre[1]) < radius
+        image = np.maximum(image, inside * random.uniform(0.6, 1))
+    return 20 + 100 * ndi.gaussian_filter(image, 1.5)
+
+
+@pytest.mark.parametrize(("model", "snr"), [("rigid", np.inf), ("rigid", 1.0), ("affine", 2.0)])
+def test_unrelated_discs_are_refused(model, snr):
+    random = np.random.default_rng(3)
+    images = [a + random.normal(size=a.shape) * a.std() / snr for a in map(discs, (1, 2))]
+    found = register(*images, model=model)
+    assert not found.reports[0].applied
+    assert search_range(2, model) in found.reports[0].note
+    assert_allclose(found.matrix, np.eye(3))
+
+
+def test_what_scales_or_stretches_too_far_is_doubted():
+    assert not is_extreme(motion(40, 3.9), 4)
+    assert "scales by" in is_extreme(motion(40, 4.9), 4)
+    assert "stretches" in is_extreme(np.diag([1.0, 2.5, 1.0]), 4)
+
+
+# ------------------------------------------------------------------ accuracy and ladder
+
+
+def test_interpolation_that_smooths_noise_earns_nothing():
+    """Nothing moved: half a pixel would be where the metric rewards it."""
+    for seed in (0, 1):
+        pair = pair_of(np.eye(3), snr=1, seed=seed)
+        found = register(*pair, model="affine")
+        report = found.reports[0]
+        assert report.applied
+        assert "a translation explains" in report.remark
+        assert missed(found.matrix, np.eye(3)) < 2 * report.error95_px < 0.3
+
+
+def test_an_affine_is_kept_where_it_is_one():
+    truth = motion(linear=[[1.03, 0.04], [-0.01, 0.96]], shift=(2.4, -1.7))
+    found = register(*pair_of(truth, snr=4), model="affine")
+    report = found.reports[0]
+    assert not report.remark
+    assert missed(found.matrix, truth) < 2 * report.error95_px < 0.1
+
+
+@pytest.mark.parametrize("snr", [2.0, 1.0])
+def test_the_last_step_reaches_the_limit_of_the_noise_and_states_it(snr):
+    """Cramer and Rao's bound of a signal in two noisy images."""
+    errors, stated, bounds = [], [], []
+    truth = motion(6.0, shift=(2.37, -1.61))
+    base = generators("rigid", 2)
+    for seed in range(8):
+        clean = waves(truth, seed)
+        images = [Sampled(a.astype(np.float32), np.eye(3)) for a in pair_of(truth, snr, seed)]
+        frame = frame_of(images[0])
+        images = [Sampled(image.values, frame) for image in images]
+        back = np.linalg.inv(frame)
+        start = frame @ motion(6.0, shift=(2.67, -1.41)) @ back
+        fit = least_squares(*images, start, model="rigid", smoothing=1.2)
+        errors.append(missed(back @ fit.matrix @ frame, truth))
+        stated.append(error_quantiles(fit, "rigid", images[0])[0])
+        slopes = np.stack(np.gradient(clean)).reshape(2, -1)
+        at = np.stack([*np.indices(clean.shape).reshape(2, -1), np.ones(clean.size)])
+        moves = (back @ base @ frame)[:, :2] @ at
+        rows = np.einsum("kdn,dn->kn", moves, slopes)
+        covariance = 2 * (clean.std() / snr) ** 2 * np.linalg.inv(rows @ rows.T)
+        spread = np.einsum("kdn,ldn,kl->n", moves, moves, covariance)
+        bounds.append(np.sqrt(spread.mean()))
+    assert np.median(errors) < 1.5 * np.median(bounds)
+    assert np.median(stated) == pytest.approx(np.median(bounds), rel=0.4)
+
+
+def test_the_models_are_nested():
+    richest = generators("affine", 3)
+    assert len(richest) == 12
+    assert np.linalg.matrix_rank(richest.reshape(12, -1)) == 12
+    for model, count in (("translation", 3), ("rigid", 6), ("similarity", 7)):
+        assert_allclose(generators(model, 3), richest[:count])
+
+
+def test_a_contrast_that_is_a_curve_is_followed_and_a_line_is_left():
+    fixed, noise = waves(np.eye(3)).astype(np.float32), waves(np.eye(3), 1).astype(np.float32)
+    line, curve = -2 * fixed + 3 + 0.1 * noise, np.exp(fixed / 8)
+    same, other = Sampled(line, np.eye(3)), Sampled(curve, np.eye(3))
+    assert in_contrast_of(fixed, line, same) is same
+    brought = in_contrast_of(fixed, curve, other).values
+    assert np.corrcoef(brought.ravel(), fixed.ravel())[0, 1] > 0.99
+    assert np.corrcoef(curve.ravel(), fixed.ravel())[0, 1] < 0.95
