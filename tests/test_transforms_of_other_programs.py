@@ -592,15 +592,6 @@ def test_what_is_no_transform_is_said(name, content, words, tmp_path):
         read_transform(tmp_path / name, Grid((9, 9)))
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", ["foreign", "landmark_fit", "registration", "transform_file"])
-def test_the_examples_hold(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    module = import_module(f"napari_local_ncc.transforms.{name}")
-    done = doctest.testmod(module)
-    assert done.attempted >= 2
-    assert not done.failed
-=======
 FOREIGN = {
     "empty": b"",
     "text": b"hello\n",
@@ -652,4 +643,12 @@ def test_bad_files_end_in_one_line(name, content, tmp_path):
         (ValueError, FileNotFoundError), match=r"no Zarr group|no transform|no file"
     ):
         read_transform(path, Grid((9, 9)))
->>>>>>> b317d6c (Bad transform files end in one line, without ITK's classes and addresses)
+
+
+@pytest.mark.parametrize("name", ["foreign", "landmark_fit", "registration", "transform_file"])
+def test_the_examples_hold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = import_module(f"napari_local_ncc.transforms.{name}")
+    done = doctest.testmod(module)
+    assert done.attempted >= 2
+    assert not done.failed
