@@ -25,6 +25,16 @@ ROOMS = (
     "_napari", "cli", "sample_data", "reports", "io", "maps", "registration", "confidence", "shift",
     "transforms", "ncc", "image", "evidence", "parameters", "geometry", "chunked", "progress",
 )  # fmt: skip
+MAP = """
+import numpy, os, sys, tempfile
+os.chdir(tempfile.mkdtemp())
+for name in ("a.npy", "b.npy"):
+    numpy.save(name, numpy.random.default_rng(0).normal(size=(64, 64)))
+sys.stdout = sys.stderr
+from napari_local_ncc.cli import main
+main(["map", "a.npy", "b.npy", "-o", "o.npy"])
+sys.stdout = sys.__stdout__
+"""
 PAST = ("ed", "en")  # endings of participles
 # Words with such an ending that are nouns or verbs, and adjectives without it.
 PREPOSITIONS = {"as", "at", "by", "for", "from", "in", "of", "on", "to", "with"}
@@ -200,6 +210,7 @@ def main() -> None:
     print(f"most modules in one package: {packages.most_common(1)[0]}")
     print(f"import circles: {circles()}")
     print(f"loaded by read_image: {len(modules_loaded(f'from {PACKAGE}.io import read_image'))}")
+    print(f"loaded by `local-ncc map` without registration: {len(modules_loaded(MAP))}")
     every = functions()
     named = [f.name for f in every if is_participle(f)]
     print(f"functions named by a participle: {len(named)} of {len(every)}: {sorted(set(named))}")
