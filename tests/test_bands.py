@@ -6,7 +6,7 @@ import tracemalloc
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -19,14 +19,15 @@ from napari_local_ncc import (
     local_ncc,
     local_shift,
 )
-from napari_local_ncc.confidence import Calibration, effective_samples
+from napari_local_ncc.confidence import Calibration, effective_samples, without_smooth_background
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.parameters import BANDS
 from napari_local_ncc.shift.dispatch import shift_of_pieces
 from napari_local_ncc.transforms.resampling import resample
 
-ALL = NCCParameters(radius=3, bands=BANDS, search=2)
+PLAIN = ("ncc", "confidence", "shift")  # of arrays alone, without noise and background
+ALL = NCCParameters(radius=3, bands=PLAIN, search=2)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def alone(pair, mask, calibration):
 
 
 @given(
-    bands=st.sets(st.sampled_from(BANDS), min_size=1),
+    bands=st.sets(st.sampled_from(PLAIN), min_size=1),
     chunks=st.tuples(st.integers(5, 90), st.integers(5, 110)),
     masked=st.booleans(),
 )
@@ -90,7 +91,8 @@ def test_bands_together_are_the_bands_alone(pair, calibration, bands, chunks, ma
 
 def test_map_without_a_calibration_makes_its_own_and_keeps_it(pair):
     result = confidence_map(*pair, parameters=ALL)
-    assert result.calibration == calibrate(*pair, radius=3)
+    assert result.calibration is not None
+    assert result.calibration.above_background
     assert Calibration.from_dict(result.provenance["calibration"]) == result.calibration
     assert confidence_map(*pair, parameters=ALL.replace(bands=("ncc", "shift"))).calibration is None
 
@@ -203,10 +205,55 @@ def test_a_registered_series_is_calibrated_as_the_resampled_one(masked):
         *images, parameters=parameters, registration=registration, mask=mask if masked else None
     )
     resampled = resample(images[1], grid, registration).data.compute()
-    expected = calibrate(fixed, resampled, radius=parameters.radius_on(grid), mask=mask)
+    radius = parameters.radius_on(grid)
+    flat = [
+        without_smooth_background(image, radius=radius, mask=mask) for image in (fixed, resampled)
+    ]
+    expected = calibrate(*flat, radius=radius, mask=mask)
     assert not expected.fallback
     assert len(result.calibration.nulls) == 1  # of all frames
     for found, wanted in zip(result.calibration.nulls, expected.nulls, strict=True):
         np.testing.assert_allclose(found.effective_samples, wanted.effective_samples, rtol=1e-3)
         np.testing.assert_allclose(found.quantiles, wanted.quantiles, atol=1e-3)
     assert 0 < np.nanmean(result["confidence"].compute() >= 0.95) < 0.15
+
+
+@given(
+    bands=st.sets(st.sampled_from(BANDS), min_size=1),
+    chunks=st.tuples(st.integers(20, 90), st.integers(20, 110)),
+)
+@settings(max_examples=6, deadline=None)
+def test_no_band_depends_on_the_others_or_on_chunks(pair, every_band, bands, chunks):
+    parameters = NCCParameters(radius=3, bands=tuple(bands), search=2)
+    lazy = [da.from_array(image, chunks=chunks) for image in pair]
+    result = confidence_map(*lazy, parameters=parameters)
+    values = dict(zip(result.band_names, result.bands.compute(), strict=True))
+    for name, found in values.items():
+        if name == "classes":
+            assert np.mean(found != every_band[name]) < 0.01
+        else:
+            np.testing.assert_allclose(found, every_band[name], rtol=1e-4, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def every_band(pair):
+    result = confidence_map(*pair, parameters=NCCParameters(radius=3, bands=BANDS, search=2))
+    return dict(zip(result.band_names, result.bands.compute(), strict=True))
+
+
+def test_the_fit_is_the_line_of_least_squares(pair, every_band):
+    place = (slice(37, 44), slice(57, 64))
+    slope, intercept = np.polyfit(*(image[place].astype(float).ravel() for image in pair), 1)
+    np.testing.assert_allclose(every_band["slope"][40, 60], slope, rtol=1e-4)
+    np.testing.assert_allclose(every_band["intercept"][40, 60], intercept, atol=1e-5)
+
+
+@pytest.mark.parametrize("snr", [3, 1])
+def test_the_same_in_noise_reaches_the_ceiling(snr):
+    rng = np.random.default_rng(8)
+    same = gaussian_filter(rng.normal(size=(200, 200)), 1.5)
+    same *= snr / same.std()
+    images = [gain * (same + rng.normal(size=same.shape)) + 7 for gain in (1, 30)]
+    result = confidence_map(*images, parameters=NCCParameters(radius=8, bands=("ncc", "ceiling")))
+    ncc, ceiling = result.bands.compute()
+    np.testing.assert_allclose(ceiling.mean(), ncc.mean(), atol=0.03)

@@ -18,17 +18,13 @@ if TYPE_CHECKING:
 
 Weights = Literal["box", "gaussian"]
 Interpolation = Literal["linear", "cubic"]
+Alternative = Literal["greater", "two-sided"]
 Radius = int | tuple[int, ...] | str
 Search = int | tuple[int, ...]
 
 # libraries whose images say where they lie, which their arrays do not
 WITH_GEOMETRY = frozenset({"SimpleITK", "itk", "napari", "nibabel", "xarray"})
-BANDS = (
-    "ncc",
-    "confidence",
-    "shift",
-    "shift_error",
-)
+BANDS = ("ncc", "confidence", "shift", "shift_error", "classes", "ceiling", "fit")
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
 MAX_SHIFTS = 10**6  # NCC values held for every pixel
@@ -129,7 +125,7 @@ def _whole(value: object) -> int:
     return int(number) if number >= 0 and number.is_integer() else -1
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise ValueError unless `value` is one of the `choices` of a parameter."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {choices}, got {value!r}")
@@ -139,6 +135,12 @@ def check_weights(weights: str) -> Weights:
     """Return `weights` if it names a window shape, else raise ValueError."""
     check_choice("weights", weights, get_args(Weights))
     return cast("Weights", weights)
+
+
+def check_alternative(alternative: str) -> Alternative:
+    """Return `alternative` if it names a test, else raise ValueError."""
+    check_choice("alternative", alternative, get_args(Alternative))
+    return cast("Alternative", alternative)
 
 
 def check_limits(min_std: object, min_valid: object) -> None:
@@ -208,17 +210,24 @@ class NCCParameters:
         either image is undefined. 0 means the rounding bound of the computation.
     min_valid : float, default 0.5
         Least share of the window's weight inside the image that must be valid.
-    bands : tuple of {"ncc", "confidence", "shift", "shift_error"}, default ("ncc",)
-        What to compute, in one pass. Shift stands for `ncc_best`, `gain` and the residual
-        shift along each spatial axis; shift_error for its standard deviation along each and
-        for `peak_ratio`, and then no shift is given where the window cannot decide between
-        shifts. They are kept in this order.
+    bands : tuple of str, default ("ncc",)
+        What to compute, in one pass: "ncc", "confidence", "shift", "shift_error", "classes",
+        "ceiling", "fit". Shift stands for `ncc_best`, `gain` and the residual shift along each
+        spatial axis; shift_error for its standard deviation along each and for `peak_ratio`,
+        and then no shift is given where the window cannot decide between shifts; fit for
+        `slope` and `intercept`. They are kept in this order.
     search : int or tuple of int, default 3
         How far residual shifts are looked for, in pixels of the fixed image: along every
         spatial axis, or one per axis (0 = not along this one).
     interpolation : {"linear", "cubic"}, default "linear"
         How the moving image is sampled where its samples do not coincide with the fixed
         image's. Cubic keeps more of the finest structure, and costs more.
+    alternative : {"greater", "two-sided"}, default "greater"
+        What counts as related: a high NCC, or a high |NCC|, as where one image's contrast may
+        be the inverse of the other's. Confidence, search and classes keep to it.
+    per_frame : bool, default False
+        Whether confidence judges every frame of a series by unrelated structure of its own;
+        else by that of all frames.
 
     Raises
     ------
@@ -239,11 +248,15 @@ class NCCParameters:
     bands: tuple[str, ...] = ("ncc",)
     interpolation: Interpolation = "linear"
     search: Search = 3
+    alternative: Alternative = "greater"
+    per_frame: bool = False
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
         check_choice("interpolation", self.interpolation, get_args(Interpolation))
         check_limits(self.min_std, self.min_valid)
+        check_alternative(self.alternative)
+        check_choice("per_frame", self.per_frame, (False, True))
         object.__setattr__(self, "radius", _check_radius_form(self.radius))
         object.__setattr__(self, "bands", _check_bands(self.bands))
         object.__setattr__(self, "search", _check_search_form(self.search))

@@ -24,7 +24,7 @@ from napari_local_ncc.cli.image_options import (
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.io.map_formats import map_endings
-from napari_local_ncc.parameters import BANDS, NCCParameters, check_weights
+from napari_local_ncc.parameters import BANDS, NCCParameters, check_alternative, check_weights
 from napari_local_ncc.progress import translate
 
 if TYPE_CHECKING:
@@ -87,6 +87,17 @@ def map_(
     search: Annotated[
         str, typer.Option(help="How far to look for residual shifts: pixels, or one per axis.")
     ] = "3",
+    alternative: Annotated[
+        str,
+        typer.Option(
+            help="What counts as related: 'greater', a high NCC, or 'two-sided', a high |NCC|, "
+            "where contrast may be inverted."
+        ),
+    ] = "greater",
+    per_frame: Annotated[
+        bool,
+        typer.Option(help="Judge every frame of a series by unrelated structure of its own."),
+    ] = False,
     fdr: Annotated[
         float,
         typer.Option(
@@ -194,6 +205,8 @@ def map_(
         bands=tuple(band.strip() for band in bands.split(",")),
         search=_pixels(search),
         interpolation=cast("Interpolation", interpolation),  # NCCParameters checks it
+        alternative=check_alternative(alternative),
+        per_frame=per_frame,
     )
     if "ncc" not in parameters.bands:
         raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")

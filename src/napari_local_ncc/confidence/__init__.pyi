@@ -1,5 +1,7 @@
+from .background import without_smooth_background as without_smooth_background
 from .calibration import Calibration as Calibration
 from .calibration import Threshold as Threshold
+from .contrast import relative_contrast as relative_contrast
 from .estimate import calibrate as calibrate
 from .estimate import iter_calibrate as iter_calibrate
 from .false_discovery import ConfidenceTally as ConfidenceTally

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,7 @@ from napari_local_ncc.confidence.null_distribution import (
     SCORES,
     STEPS,
     Null,
-    confidence_table,
+    confidence_tables,
     threshold,
 )
 
@@ -42,6 +42,13 @@ class Calibration:
         What it was drawn from.
     fallback : str
         Empty where measured; else why a formula had to do, and where.
+    alternative : {"greater", "two-sided"}
+        Whether what is related has a high ncc, or a high |ncc|.
+    notes : tuple of str
+        What both images have in common by the instrument, a sentence each.
+    above_background : bool
+        Whether it was drawn from images less a smooth background, and judges what such images
+        hold; see `without_smooth_background`.
 
     Examples
     --------
@@ -59,20 +66,29 @@ class Calibration:
     weights: str
     seed: int
     fallback: str = ""
+    alternative: str = "greater"
+    notes: tuple[str, ...] = ()
+    above_background: bool = False
 
     def confidence(
         self,
         ncc: NDArray[np.float32],
         effective_samples: NDArray[np.float32],
         *,
+        contrast: NDArray[np.float32] | None = None,
         frame: int | NDArray[np.integer] | None = None,
     ) -> NDArray[np.float32]:
         """Return 1 - p, p the probability that unrelated structure gives an ncc this high.
+
+        By `alternative` "two-sided", a |ncc| this high.
 
         Parameters
         ----------
         ncc, effective_samples : array of float32, same shape
             As `local_ncc` and `effective_samples` give them, with this radius and weights.
+        contrast : array of float32, same shape, optional
+            As `relative_contrast` gives it. p is then right for windows of low and of high
+            contrast by themselves; else for both together.
         frame : int or array of int, optional
             The number of the frame that the arrays are (part of), in the order of the
             axes of radius 0 (`numpy.ravel_multi_index`); or the numbers of their frames, with
@@ -94,13 +110,19 @@ class Calibration:
                 f"ncc has shape {ncc.shape} but effective_samples has shape "
                 f"{effective_samples.shape}; every ncc needs the samples of its window"
             )
+        if contrast is not None and contrast.shape != ncc.shape:
+            raise ValueError(
+                f"ncc has shape {ncc.shape} but contrast has shape {contrast.shape}; "
+                "every ncc needs the contrast of its window"
+            )
+        height = ncc if self.alternative == "greater" else np.abs(ncc)
         frames = None if frame is None else np.asarray(frame)
         if frames is not None and frames.dtype.kind not in "iu":
             raise ValueError(f"frame must be an integer or an array of them, got {frame!r}")
         if len(self.nulls) == 1:
-            return _read(self.nulls[0], ncc, effective_samples)
+            return _read(self.nulls[0], height, effective_samples, contrast)
         if frames is not None and frames.ndim == 0:
-            return _read(self._null(int(frames)), ncc, effective_samples)
+            return _read(self._null(int(frames)), height, effective_samples, contrast)
         lengths = _lengths(ncc.shape, self.radius)
         if frames is None:
             self._check_frames(ncc.shape)
@@ -114,7 +136,9 @@ class Calibration:
         for index in np.ndindex(*lengths):
             indices = iter(index)
             part = tuple(slice(None) if r else next(indices) for r in self.radius)
-            out[part] = _read(self._null(int(frames[index])), ncc[part], effective_samples[part])
+            known = None if contrast is None else contrast[part]
+            null = self._null(int(frames[index]))
+            out[part] = _read(null, height[part], effective_samples[part], known)
         return out
 
     def thresholds(self, confidence: float = 0.95, *, frame: int = 0) -> list[Threshold]:
@@ -142,7 +166,13 @@ class Calibration:
         pairs = zip(null.effective_samples, threshold(null, confidence), strict=True)
         return [Threshold(number, ncc) for number, ncc in pairs]
 
-    def check_map(self, shape: tuple[int, ...], radius: tuple[int, ...], weights: str) -> None:
+    def check_map(
+        self,
+        shape: tuple[int, ...],
+        radius: tuple[int, ...],
+        weights: str,
+        alternative: str = "greater",
+    ) -> None:
         """Raise an error unless this can judge every frame of a map.
 
         Parameters
@@ -153,12 +183,19 @@ class Calibration:
             Radius of the map's windows in pixels, per axis.
         weights : {"box", "gaussian"}
             Their weights.
+        alternative : {"greater", "two-sided"}
+            What the map counts as related.
 
         Raises
         ------
         ValueError
-            If it holds for other windows, or for another number of frames.
+            If it holds for other windows, another alternative, or another number of frames.
         """
+        if self.alternative != alternative:
+            raise ValueError(
+                f'the calibration is for alternative="{self.alternative}", but the map asks for '
+                f'"{alternative}"; calibrate for this one, or let the map do it'
+            )
         if (self.radius, self.weights) != (radius, weights):
             raise ValueError(
                 f"the calibration holds for {self.weights} windows of radius {self.radius}, but "
@@ -201,7 +238,16 @@ class Calibration:
         try:
             nulls = tuple(_null_of(null) for null in values["nulls"])
             radius = tuple(values["radius"])
-            return cls(nulls, radius, values["weights"], values["seed"], values["fallback"])
+            return cls(
+                nulls,
+                radius,
+                values["weights"],
+                values["seed"],
+                values["fallback"],
+                values.get("alternative", "greater"),
+                tuple(values.get("notes", ())),
+                values.get("above_background", False),
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"these values are no calibration: {error!r} is wrong") from error
 
@@ -216,6 +262,8 @@ def _null_of(values: Mapping[str, Any]) -> Null:
         tuple(values["effective_samples"]),
         tuple(map(tuple, values["quantiles"])),
         values["windows"],
+        tuple(values.get("contrasts", ())),
+        tuple(map(_null_of, values.get("strata", ()))),
     )
     lengths = [len(quantiles) for quantiles in null.quantiles]
     if not lengths or lengths != [len(SCORES)] * len(null.effective_samples):
@@ -242,13 +290,23 @@ class Threshold:
     ncc: float
 
 
-def _read(null: Null, ncc: NDArray[Any], effective_samples: NDArray[Any]) -> NDArray[np.float32]:
+def _read(
+    null: Null,
+    ncc: NDArray[Any],
+    effective_samples: NDArray[Any],
+    contrast: NDArray[Any] | None,
+) -> NDArray[np.float32]:
     from napari_local_ncc.confidence.confidence_kernel import look_up
 
-    values, numbers = (
-        np.ascontiguousarray(array, np.float32) for array in (ncc, effective_samples)
+    if contrast is None:
+        null, contrast = replace(null, contrasts=(), strata=()), np.zeros_like(ncc)
+    values, numbers, contrasts = (
+        np.ascontiguousarray(array, np.float32).reshape(-1)
+        for array in (ncc, effective_samples, contrast)
     )
-    out = np.empty(values.shape, np.float32)
-    flat = values.reshape(-1), numbers.reshape(-1), numbers.reshape(-1).view(np.int32)
-    look_up(*confidence_table(null), STEPS, *flat, out.reshape(-1))
+    out = np.empty(ncc.shape, np.float32)
+    tables, octave = confidence_tables(null)
+    typical = np.array(null.contrasts, np.float32)
+    bits = numbers.view(np.int32)
+    look_up(tables, typical, octave, STEPS, values, numbers, bits, contrasts, out.reshape(-1))
     return out

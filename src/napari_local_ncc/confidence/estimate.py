@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc.confidence.block_grid import SIDE, has_block_grid
 from napari_local_ncc.confidence.calibration import Calibration
+from napari_local_ncc.confidence.contrast import relative_contrast
 from napari_local_ncc.confidence.null_distribution import Null, fisher_null, fit_null
 from napari_local_ncc.confidence.samples import check_axes, check_images, effective_samples
 from napari_local_ncc.confidence.unrelated_pairs import (
@@ -24,7 +26,13 @@ from napari_local_ncc.confidence.unrelated_pairs import (
     unrelated_views,
 )
 from napari_local_ncc.ncc.dispatch import local_ncc
-from napari_local_ncc.parameters import as_samples, check_limits, check_radius, check_weights
+from napari_local_ncc.parameters import (
+    as_samples,
+    check_alternative,
+    check_limits,
+    check_radius,
+    check_weights,
+)
 from napari_local_ncc.progress import Progress, Step, stepwise
 
 if TYPE_CHECKING:
@@ -35,6 +43,11 @@ if TYPE_CHECKING:
     Slices = tuple[slice, ...]
 
 SAMPLES = 2**17  # windows that are sorted
+BLOCKS = (
+    "both images lie on one grid of 8 x 8 px blocks, as JPEG leaves it: displacements of the null "
+    "keep to it, but similarity at its steps is the compression's"
+)
+GRID_TILES = 6  # in which a grid of blocks is looked for
 
 
 @stepwise
@@ -48,6 +61,7 @@ def calibrate(
     min_std: float = 0.0,
     min_valid: float = 0.5,
     per_frame: bool = False,
+    alternative: str = "greater",
     seed: int = 0,
     read: Callable[[Slices], Sequence[Any]] | None = None,
 ) -> Generator[Progress, None, Calibration]:
@@ -65,6 +79,9 @@ def calibrate(
     per_frame : bool, default False
         Whether every frame (index along axes of radius 0) gets a null of its own; else
         all share one, drawn from frames at random.
+    alternative : {"greater", "two-sided"}, default "greater"
+        "greater": what is related has a high ncc. "two-sided": it has a high |ncc|, as where
+        contrast may be inverted.
     seed : int, default 0
         The same seed gives the same calibration, however the images are chunked.
     read : callable, optional
@@ -97,22 +114,28 @@ def calibrate(
     ((3, 3), '')
     """
     check_limits(min_std, min_valid)
+    check_alternative(alternative)
     images = [fixed, moving] if mask is None else [fixed, moving, mask]
     arrays = [im if isinstance(im, da.Array) else as_samples(im) for im in images]
     check_images(arrays)
     radii = check_radius(radius, arrays[0].ndim)
     check_axes(radii)
     window = _Window(radii, check_weights(weights), float(min_std), float(min_valid))
+    is_signed = alternative == "greater"
     frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
     tiles = [places(arrays[0].shape, radii, frame, seed) for frame in frames]
     load = partial(read_tile, read or partial(_slices, arrays), shape=arrays[0].shape, radius=radii)
-    nulls = yield from _iter_nulls(tiles, load, window, seed)
+    is_blocked = _has_block_grid(tiles, load, radii)
+    sample = partial(_sample, load, window=window, step=SIDE if is_blocked else 1)
+    nulls = yield from _iter_nulls(tiles, sample, is_signed, seed)
     return Calibration(
-        tuple(null or fisher_null() for null in nulls),
+        tuple(null or fisher_null(is_signed) for null in nulls),
         radii,
         window.weights,
         seed,
         _why_fallback([number for number, null in enumerate(nulls) if null is None], len(nulls)),
+        alternative,
+        (BLOCKS,) if is_blocked else (),
     )
 
 
@@ -120,7 +143,10 @@ iter_calibrate = calibrate.steps
 
 
 def _iter_nulls(
-    tiles: list[list[Slices]], load: Callable[[Slices], Tile], window: _Window, seed: int
+    tiles: list[list[Slices]],
+    sample: Callable[..., list[_Sample]],
+    is_signed: bool,
+    seed: int,
 ) -> Generator[Progress, None, list[Null | None]]:
     """Sample the tiles of every null in threads; yield progress, return the nulls."""
     done, total = 0, sum(map(len, tiles))
@@ -128,7 +154,7 @@ def _iter_nulls(
     pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="calibrate")
     try:
         for frame, where in enumerate(tiles):
-            run = partial(_sample, load, window=window, views=-(-TILES * SHIFTS // len(where)))
+            run = partial(sample, views=-(-TILES * SHIFTS // len(where)))
             # Every tile has random numbers of its own: which ends first does not matter.
             running = [pool.submit(run, at, seed=(seed, frame, k)) for k, at in enumerate(where)]
             samples = []
@@ -136,10 +162,20 @@ def _iter_nulls(
                 yield Progress(Step.CALIBRATE, done, total)
                 samples += future.result()
                 done += 1
-            nulls.append(_null(samples))
+            nulls.append(_null(samples, is_signed))
     finally:
         pool.shutdown(cancel_futures=True)
     return nulls
+
+
+def _has_block_grid(
+    tiles: list[list[Slices]], load: Callable[[Slices], Tile], radius: tuple[int, ...]
+) -> bool:
+    """Look for the blocks of JPEG in a few of the tiles."""
+    where = [place for frame in tiles for place in frame][:GRID_TILES]
+    found = [load(place) for place in where]
+    starts = [[part.start for part in place] for place in where]
+    return has_block_grid([(tile.fixed, tile.moving) for tile in found], starts, radius)
 
 
 def _independent(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:
@@ -160,7 +196,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sample:
-    """Ncc and effective samples of unrelated structure, shape (2, n)."""
+    """Ncc, effective samples and contrast of unrelated structure, shape (3, n)."""
 
     pairs: NDArray[np.float32]
     windows: float  # that do not overlap
@@ -171,12 +207,14 @@ def _sample(
     place: Slices,
     *,
     window: _Window,
+    step: int,
     views: int,
     seed: Sequence[int],
 ) -> list[_Sample]:
     """Return samples of some unrelated views of a tile."""
     rng, tile = np.random.default_rng(seed), load(place)
-    return [_compare(view, window) for view in unrelated_views(tile, window.radius, views, rng)]
+    found = unrelated_views(tile, window.radius, views, rng, step)
+    return [_compare(view, window) for view in found]
 
 
 def _compare(view: Tile, window: _Window) -> _Sample:
@@ -185,20 +223,25 @@ def _compare(view: Tile, window: _Window) -> _Sample:
     numbers = effective_samples(
         view.fixed, view.moving, radius=radius, weights=window.weights, region=inside
     )
-    pairs = np.stack([local_ncc(view.fixed, view.moving, **asdict(window))[inside], numbers])
+    ncc = local_ncc(view.fixed, view.moving, **asdict(window))[inside]
+    contrast = relative_contrast(
+        view.fixed, view.moving, radius=radius, weights=window.weights, region=inside
+    )
+    pairs = np.stack([ncc, numbers, contrast])
     windows = np.isfinite(pairs).all(axis=0).sum() / prod(2 * r + 1 for r in radius)
-    pairs = pairs[:, *(slice(None, None, max(1, r // 2)) for r in radius)].reshape(2, -1)
+    pairs = pairs[:, *(slice(None, None, max(1, r // 2)) for r in radius)].reshape(3, -1)
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     step = max(1, -(-pairs.shape[1] * TILES * SHIFTS // SAMPLES))
     return _Sample(pairs[:, ::step], float(windows))
 
 
-def _null(samples: list[_Sample]) -> Null | None:
+def _null(samples: list[_Sample], is_signed: bool) -> Null | None:
     """Fit a null to the samples of all tiles; None where they are too few."""
     if not samples:
         return None
-    ncc, numbers = np.concatenate([sample.pairs for sample in samples], axis=1)
-    return fit_null(ncc, numbers, sum(sample.windows for sample in samples))
+    ncc, numbers, contrast = np.concatenate([sample.pairs for sample in samples], axis=1)
+    height = ncc if is_signed else np.abs(ncc)
+    return fit_null(height, numbers, contrast, sum(sample.windows for sample in samples))
 
 
 def _why_fallback(poor: list[int], frames: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 CLASSES = 24
 LEAST_WINDOWS = 60  # pairs of windows that do not overlap, per class
+STRATA, LEAST_CLASSES = 3, 4  # by contrast; classes that each must have
 # Normal scores at which the distribution is kept: from p = 0.98 to 0.0013, then a line.
 SCORES = tuple(np.arange(-2.0, 3.01, 0.5).tolist())
 EXCEEDING = 5  # windows that must lie beyond the last score that is measured
 # A class holds too few windows for its tail: classes share its shape, beyond this score.
 TAIL, TAILS = 1.0, 6
 LARGEST = 0.9999999  # of |ncc|, whose Fisher z is finite
-STEPS = 8  # of the table, per octave of effective samples
+STEPS = 16  # of the table, per octave of effective samples
 COLUMNS = 1024  # of the table, over ncc
+RESOLVED = 1e-7  # confidence below which it is 0, as it is 1 as close to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,17 @@ class Null:
     windows : int
         How many pairs of windows that do not overlap it was drawn from, a window counting
         with every displacement and tile that it is in; 0 for a formula.
+    contrasts : tuple of float
+        The typical contrast of each of the `strata`, ascending; see `relative_contrast`.
+    strata : tuple of Null
+        The same for windows of low to high contrast alone; empty where they are too few.
     """
 
     effective_samples: tuple[float, ...]
     quantiles: tuple[tuple[float, ...], ...]
     windows: int
+    contrasts: tuple[float, ...] = ()
+    strata: tuple[Null, ...] = ()
 
     def scores(self, ncc: Numbers, effective_samples: Numbers) -> Numbers:
         """Return the normal scores of ncc, classes and quantiles interpolated linearly."""
@@ -74,24 +82,32 @@ def _interpolate(z: Numbers, quantiles: Numbers) -> Numbers:
     return scores[place] + (z - low) / (high - low) * (scores[1] - scores[0])
 
 
-def fisher_null() -> Null:
-    """Return what theory has for windows of n effective samples: z of variance 1 / (n - 3)."""
+def fisher_null(is_signed: bool = True) -> Null:
+    """Return what theory has for windows of n effective samples: z of variance 1 / (n - 3).
+
+    Of |z| unless it is signed.
+    """
     numbers = np.geomspace(4.0, 4e4, CLASSES)
     # Below 4 the formula has no answer: such windows tell nothing.
     numbers = np.concatenate([[3.01], numbers])
     spread = 1 / np.sqrt(numbers - 3)
-    quantiles = spread[:, np.newaxis] * np.array(SCORES)
+    scores = np.array(SCORES)
+    heights = scores if is_signed else ndtri((1 + ndtr(scores)) / 2)
+    quantiles = spread[:, np.newaxis] * heights
     return Null(tuple(numbers.tolist()), tuple(map(tuple, quantiles.tolist())), 0)
 
 
 def fit_null(
-    ncc: NDArray[np.float32], effective_samples: NDArray[np.float32], windows: float
+    ncc: NDArray[np.float32],
+    effective_samples: NDArray[np.float32],
+    contrast: NDArray[np.float32],
+    windows: float,
 ) -> Null | None:
     """Fit a null to samples from unrelated structure.
 
     Parameters
     ----------
-    ncc, effective_samples : array of float32, shape (n,)
+    ncc, effective_samples, contrast : array of float32, shape (n,)
         Of windows that may overlap; none NaN.
     windows : float
         How many pairs of windows that do not overlap they are worth.
@@ -101,7 +117,30 @@ def fit_null(
     Null or None
         None where there are too few windows for a single class.
     """
-    classes = min(CLASSES, int(windows / LEAST_WINDOWS))
+    whole = _fit_classes(ncc, effective_samples, windows)
+    number = min(STRATA, int(windows / (LEAST_CLASSES * LEAST_WINDOWS)))
+    if whole is None or number < 2:
+        return whole
+    parts = np.array_split(np.argsort(contrast), number)
+    contrasts = [float(np.median(contrast[part])) for part in parts]
+    strata = [
+        _fit_classes(ncc[p], effective_samples[p], windows / number, CLASSES // number)
+        for p in parts
+    ]
+    if min(np.diff(contrasts)) <= 0:  # even contrast: nothing to tell apart
+        return whole
+    return replace(
+        whole, contrasts=tuple(contrasts), strata=tuple(s for s in strata if s is not None)
+    )
+
+
+def _fit_classes(
+    ncc: NDArray[np.float32],
+    effective_samples: NDArray[np.float32],
+    windows: float,
+    most: int = CLASSES,
+) -> Null | None:
+    classes = min(most, int(windows / LEAST_WINDOWS))
     if classes < 1:
         return None
     order = np.argsort(effective_samples)
@@ -149,21 +188,25 @@ def _extended(quantiles: Numbers, measured: Numbers, levels: Numbers) -> Numbers
 
 
 @lru_cache(maxsize=64)
-def confidence_table(null: Null) -> tuple[NDArray[np.float32], int]:
+def confidence_tables(null: Null) -> tuple[NDArray[np.float32], int]:
     """Tabulate 1 - p for `look_up`.
 
     Returns
     -------
-    table : array of float32, shape (rows, COLUMNS + 1)
+    tables : array of float32, shape (strata or 1, rows, COLUMNS + 1)
         `STEPS` rows per octave of effective samples; columns over ncc from -1 to 1.
     octave : int
         Of how many effective samples, as a power of 2, the first row is.
     """
-    first, last = (int(np.floor(np.log2(null.effective_samples[k]))) for k in (0, -1))
+    parts = null.strata or (null,)
+    ends = [np.log2([part.effective_samples[0], part.effective_samples[-1]]) for part in parts]
+    first, last = int(np.floor(np.min(ends))), int(np.floor(np.max(ends)))
     octaves = 2.0 ** np.arange(first, last + 2)
     numbers = np.outer(octaves, 1 + np.arange(STEPS) / STEPS).reshape(-1)
     grid = np.meshgrid(numbers, np.linspace(-1, 1, COLUMNS + 1), indexing="ij")
-    return ndtr(null.scores(grid[1], grid[0])).astype(np.float32), first
+    tables = np.stack([ndtr(part.scores(grid[1], grid[0])) for part in parts])
+    tables[tables < RESOLVED] = 0.0
+    return tables.astype(np.float32), first
 
 
 def threshold(null: Null, confidence: float) -> list[float]:

@@ -27,6 +27,7 @@ CANDIDATES = 12  # shifts that are looked at for these
 # What a shift may add to the correlation of an image with itself: beyond, it is too short
 # for the texture, or hits a period.
 ALIKE = 0.2
+LEAST_STEPS = 4  # of a grid, along an axis: less room, and displacements cannot keep to it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +136,7 @@ def _where(image: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArra
 
 
 def unrelated_views(
-    tile: Tile, radius: tuple[int, ...], number: int, rng: np.random.Generator
+    tile: Tile, radius: tuple[int, ...], number: int, rng: np.random.Generator, step: int = 1
 ) -> Iterator[Tile]:
     """Yield views of a tile in which moving is displaced too far to show the same as fixed.
 
@@ -149,6 +150,9 @@ def unrelated_views(
         How many views are wanted; fewer where the tile is small.
     rng : Generator
         Source of the shifts.
+    step : int, default 1
+        What they are multiples of, in px: what lies on such a grid in both images, as the
+        blocks of JPEG do, then does so in the views as well.
 
     Yields
     ------
@@ -156,7 +160,7 @@ def unrelated_views(
         What fixed and displaced moving have in common. Windows at the same place do not
         overlap, and neither the structure itself nor a period of it falls on itself.
     """
-    shifts = _candidates(tile.fixed.shape, radius, CANDIDATES * number // SHIFTS, rng)
+    shifts = _candidates(tile.fixed.shape, radius, CANDIDATES * number // SHIFTS, rng, step)
     textures = [_fine_structure(image, radius) for image in (tile.fixed, tile.moving)]
     alike = np.array([_alikeness(textures, shift) for shift in shifts])
     # Against the median: a gradient is alike at all shifts, and unrelated ones are as well.
@@ -167,14 +171,20 @@ def unrelated_views(
 
 
 def _candidates(
-    shape: tuple[int, ...], radius: tuple[int, ...], number: int, rng: np.random.Generator
+    shape: tuple[int, ...],
+    radius: tuple[int, ...],
+    number: int,
+    rng: np.random.Generator,
+    step: int,
 ) -> list[tuple[int, ...]]:
     """Draw shifts of up to half the tile that are longer than a window along some axis."""
     farthest = np.array([n // 2 if r else 0 for n, r in zip(shape, radius, strict=True)])
     least = np.maximum(2 * np.array(radius) + 1, farthest // 4)
     if not (farthest >= least).any():
         return []
-    drawn = rng.integers(-farthest, farthest + 1, (20 * number, len(shape)))
+    steps = np.where(farthest >= LEAST_STEPS * step, step, 1)
+    most = farthest // steps
+    drawn = steps * rng.integers(-most, most + 1, (20 * number, len(shape)))
     far = drawn[(np.abs(drawn) >= np.where(farthest, least, np.inf)).any(axis=1)]
     return list(dict.fromkeys(map(tuple, far.tolist())))[:number]
 

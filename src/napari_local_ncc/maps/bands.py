@@ -151,6 +151,24 @@ def _shift_error(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
     )
 
 
+def _classes(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
+    meaning = "0 undefined, 1 agrees, 2 displaced, 3 differs, 4 beyond the search, 5 cannot tell"
+    return (Band("classes", (0.0, 5.0), meaning, "classes", "classes"),)
+
+
+def _ceiling(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
+    meaning = "NCC that identical structure would reach in this noise"
+    return (Band("ceiling", (-1.0, 1.0), meaning, "NCC that the noise allows", "ncc"),)
+
+
+def _fit(parameters: NCCParameters, grid: Grid) -> tuple[Band, ...]:
+    line = "of moving on fixed in the window, by least squares"
+    return (
+        Band("slope", (-2.0, 2.0), f"slope {line}", "slope", "shift"),
+        Band("intercept", (-256.0, 256.0), f"intercept {line}", "intercept", "shift"),
+    )
+
+
 def _shift_plan(parameters: NCCParameters, grid: Grid) -> str:
     reach = sorted(set(parameters.search_on(grid)) - {0})
     return f"residual shift within {' x '.join(map(str, reach))} px"
@@ -180,6 +198,28 @@ KINDS = {
         "exceeds 0.5 px, no shift is given.",
         _shift_error,
         lambda *_: "its error",
+    ),
+    "classes": BandKind(
+        "classes",
+        "What can be said of each window: it agrees, is displaced (up to the search), differs, has "
+        "moved beyond the search, or the noise and the texture here let nobody tell. Costs as much "
+        "as the shift and the confidence together; beside these, little.",
+        _classes,
+        lambda *_: "classes",
+    ),
+    "ceiling": BandKind(
+        "noise ceiling",
+        "The NCC that identical structure would reach at this exposure, by the noise of both "
+        "images: is 0.6 all that can be, or really less?",
+        _ceiling,
+        lambda *_: "the NCC that the noise allows",
+    ),
+    "fit": BandKind(
+        "slope, intercept",
+        "How moving's brightness follows fixed's in each window: moving = slope x fixed + "
+        "intercept. Says little where the NCC is low.",
+        _fit,
+        lambda *_: "slope and intercept",
     ),
 }
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.maps.exposure import Exposure
+    from napari_local_ncc.ncc.moments import Moments
     from napari_local_ncc.parameters import NCCParameters
 
     Reach = tuple[int, ...]
@@ -39,6 +41,10 @@ class BandPlan:
         `weights`, `min_std` and `min_valid`.
     calibration : Calibration or None
         What turns NCC into confidence.
+    exposure : Exposure or None
+        Noise and typical contrast of the images.
+    is_signed : bool
+        Whether what is related has a high NCC, or else a high |NCC|.
     has_frames : bool
         Whether the last image says which frame a pixel is of.
     """
@@ -48,6 +54,8 @@ class BandPlan:
     search: Reach
     limits: dict[str, Any]
     calibration: Calibration | None
+    exposure: Exposure | None
+    is_signed: bool
     has_frames: bool
 
     @property
@@ -98,10 +106,16 @@ class Block:
         from napari_local_ncc.shift.dispatch import shift_of_pieces
 
         found = shift_of_pieces(
-            *self._images, search=self.plan.search, with_error=self.plan.with_error, **options
+            *self._images,
+            search=self.plan.search,
+            with_error=self.plan.with_error,
+            is_signed=self.plan.is_signed,
+            with_whole="classes" in self.plan.kinds,
+            **options,
         )
-        if self.plan.with_error:
-            found, self._error = np.split(found, [3 + sum(r > 0 for r in self.plan.radius)])
+        windowed = sum(r > 0 for r in self.plan.radius)
+        errors = (windowed + 1) * self.plan.with_error
+        found, self._error, self._whole = np.split(found, [3 + windowed, 3 + windowed + errors])
         return found
 
     @property
@@ -111,24 +125,125 @@ class Block:
         return self._error
 
     @property
+    def whole_shift(self) -> NDArray[np.float32]:
+        """The best NCC and its shift in whole pixels, at the border of the search as well."""
+        _ = self.ncc_and_shift  # both are found together
+        return self._whole
+
+    @property
     def ncc(self) -> NDArray[np.float32]:
         """The NCC at no displacement."""
         return self.ncc_and_shift[0]
+
+    def height(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what counts as similarity: the NCC, or its magnitude."""
+        return ncc if self.plan.is_signed else np.abs(ncc)
+
+    @cached_property
+    def judged(self) -> list[NDArray[Any]]:
+        """What the null was drawn from: fixed and moving and perhaps the mask.
+
+        Less a smooth background, NaN where the mask excludes them, if so was the null.
+        """
+        from napari_local_ncc.confidence.background import without_smooth_background
+
+        if not self._calibration.above_background:
+            return self.arrays
+        fixed, moving, *masks = self.arrays
+        mask = masks[0] if masks else None
+        return [
+            without_smooth_background(image, radius=self.plan.radius, mask=mask)
+            for image in (fixed, moving)
+        ]
 
     @cached_property
     def samples(self) -> NDArray[np.float32]:
         """How many independent samples each window is worth."""
         from napari_local_ncc.confidence.samples import effective_samples
 
-        fixed, moving, *masks = self.arrays
-        return effective_samples(
-            fixed,
-            moving,
-            radius=self.plan.radius,
-            weights=self.plan.limits["weights"],
-            mask=masks[0] if masks else None,
-            region=self.region,
+        fixed, moving, *masks = self.judged
+        mask = masks[0] if masks else None
+        return effective_samples(fixed, moving, **self._window, mask=mask, region=self.region)
+
+    @cached_property
+    def contrast(self) -> NDArray[np.float32] | None:
+        """How much stronger the structure in each window is than around it, if that counts."""
+        from napari_local_ncc.confidence.contrast import relative_contrast
+
+        if not self._calibration.above_background:
+            return None
+        return relative_contrast(*self.judged, **self._window, region=self.region)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """How sure it is that the images are related; NaN where the NCC is."""
+        from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+
+        if not self._calibration.above_background:
+            return self.confidence_of(self.ncc)
+        whole = tuple(slice(0, n) for n in self.judged[0].shape)
+        pieces = [[(whole, image)] for image in self.judged]
+        # Its floor is in units of the images themselves: what that leaves out is known.
+        limits = self.plan.limits | {"min_std": 0.0}
+        ncc = ncc_of_pieces(*pieces, region=self.region, radius=self.plan.radius, **limits)
+        return np.where(np.isnan(self.ncc), np.float32(np.nan), self.confidence_of(ncc))
+
+    def confidence_of(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how sure an NCC of these windows is."""
+        return self._calibration.confidence(
+            ncc, self.samples, contrast=self.contrast, frame=self.frame
         )
+
+    @property
+    def _calibration(self) -> Calibration:
+        assert self.plan.calibration is not None  # `confidence_map` finds one
+        return self.plan.calibration
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Means and variances in every window."""
+        from napari_local_ncc.ncc.moments import Moments, window_moments
+
+        arrays, region, mask = self.near(self.plan.radius)
+        found = window_moments(*arrays, **self._window | {"mask": mask})
+        (a, b), (c, d) = (
+            tuple(values[region] for values in pair) for pair in (found.mean, found.variance)
+        )
+        return Moments((a, b), (c, d), found.samples[region])
+
+    def near(
+        self, reach: Reach
+    ) -> tuple[list[NDArray[Any]], tuple[slice, ...], NDArray[np.bool_] | None]:
+        """Return the samples within reach of the chunk: both images, where it lies, the mask."""
+        cut = tuple(
+            slice(max(part.start - r, 0), part.stop + r)
+            for part, r in zip(self.region, reach, strict=True)
+        )
+        region = tuple(
+            slice(part.start - c.start, part.stop - c.start)
+            for part, c in zip(self.region, cut, strict=True)
+        )
+        fixed, moving, *masks = (array[cut] for array in self.arrays)
+        return [fixed, moving], region, masks[0] if masks else None
+
+    @cached_property
+    def ncc_elsewhere(self) -> NDArray[np.float32] | None:
+        """The NCC at the motion of the images as a whole, if that is beyond the search."""
+        from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+
+        motion = None if self.plan.exposure is None else self.plan.exposure.motion
+        if motion is None:
+            return None
+        fixed, moving, *masks = self.arrays
+        whole = tuple(slice(0, n) for n in fixed.shape)
+        pieces = [[(whole, fixed)], [(whole, _moved(moving, motion, *masks))]]
+        pieces += [[(whole, mask)] for mask in masks]
+        options = {"radius": self.plan.radius, **self.plan.limits}
+        return ncc_of_pieces(*pieces, region=self.region, **options)
+
+    @property
+    def _window(self) -> dict[str, Any]:
+        return {"radius": self.plan.radius, "weights": self.plan.limits["weights"]}
 
     @cached_property
     def arrays(self) -> list[NDArray[Any]]:
@@ -163,16 +278,28 @@ class ComputedKind:
     searches: bool = False
 
 
-def _confidence(block: Block) -> list[NDArray[np.float32]]:
-    calibration = block.plan.calibration
-    assert calibration is not None  # `confidence_map` finds one
-    return [calibration.confidence(block.ncc, block.samples, frame=block.frame)]
+def _moved(
+    moving: NDArray[Any], shift: Reach, mask: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
+    """Bring what lies at p + shift to p; NaN where that is outside, or masked out."""
+    floating = np.result_type(moving.dtype, np.float32)
+    known = moving if mask is None else np.where(mask, moving.astype(floating), np.nan)
+    out = np.full(moving.shape, np.nan, floating)
+    to = tuple(slice(max(-d, 0), min(-d, 0) or None) for d in shift)
+    out[to] = known[tuple(slice(max(d, 0), min(d, 0) or None) for d in shift)]
+    return out
 
 
 def _confidence_reach(plan: BandPlan) -> Reach:
+    from napari_local_ncc.confidence.background import background_radius
     from napari_local_ncc.confidence.samples import margin
 
-    return margin(plan.radius)
+    if plan.calibration is None or not plan.calibration.above_background:
+        return margin(plan.radius)
+    # The background is found around all samples that the texture and its contrast need.
+    around = background_radius(plan.radius)
+    needed = map(max, zip(margin(plan.radius), around, strict=True))
+    return tuple(map(sum, zip(needed, around, strict=True)))
 
 
 def _shift_reach(plan: BandPlan) -> Reach:
@@ -181,12 +308,50 @@ def _shift_reach(plan: BandPlan) -> Reach:
     return shift_depth(plan.radius, plan.search, with_error=plan.with_error)
 
 
+def _class_reach(plan: BandPlan) -> Reach:
+    motion = None if plan.exposure is None else plan.exposure.motion
+    far = [abs(d) for d in motion] if motion else [0] * len(plan.radius)
+    reaches = [
+        _confidence_reach(plan),
+        _shift_reach(plan),
+        tuple(r + d for r, d in zip(plan.radius, far, strict=True)),
+    ]
+    return tuple(map(max, zip(*reaches, strict=True)))
+
+
+def _classes(block: Block) -> list[NDArray[np.float32]]:
+    from napari_local_ncc.maps.window_evidence import class_band
+
+    return class_band(block)
+
+
+def _ceiling(block: Block) -> list[NDArray[np.float32]]:
+    from napari_local_ncc.maps.window_evidence import ceiling_band
+
+    return ceiling_band(block)
+
+
+def _fit(block: Block) -> list[NDArray[np.float32]]:
+    from napari_local_ncc.maps.window_evidence import fit_bands
+
+    return fit_bands(block)
+
+
+def _radius(plan: BandPlan) -> Reach:
+    return plan.radius
+
+
 COMPUTED = {
-    "ncc": ComputedKind(lambda block: [block.ncc], lambda plan: plan.radius),
-    "confidence": ComputedKind(_confidence, _confidence_reach),
+    "ncc": ComputedKind(lambda block: [block.ncc], _radius),
+    "confidence": ComputedKind(lambda block: [block.confidence], _confidence_reach),
     "shift": ComputedKind(lambda block: list(block.ncc_and_shift[1:]), _shift_reach, True),
     "shift_error": ComputedKind(lambda block: list(block.shift_error), _shift_reach, True),
+    "classes": ComputedKind(_classes, _class_reach, True),
+    "ceiling": ComputedKind(_ceiling, _radius),
+    "fit": ComputedKind(_fit, _radius),
 }
+JUDGED = {"confidence", "classes"}  # kinds that need a calibration
+EXPOSED = {"classes", "ceiling"}  # and those that need an exposure
 
 
 def compute_bands(
@@ -195,6 +360,7 @@ def compute_bands(
     grid: Grid,
     parameters: NCCParameters,
     calibration: Calibration | None,
+    exposure: Exposure | None = None,
     frames: da.Array | None = None,
 ) -> da.Array:
     """Compute the bands of a map chunk by chunk.
@@ -208,7 +374,9 @@ def compute_bands(
     parameters : NCCParameters
         Window, limits and bands.
     calibration : Calibration or None
-        What turns NCC into confidence; needed for that band only.
+        What turns NCC into confidence; needed for the kinds in `JUDGED`.
+    exposure : Exposure or None
+        Noise and typical contrast of the images; needed for the kinds in `EXPOSED`.
     frames : dask array of int, shape grid.shape, optional
         The frame that each pixel is of, where every frame has its own null.
 
@@ -234,6 +402,8 @@ def compute_bands(
         parameters.search_on(grid) if searches else (),
         limits,
         calibration,
+        exposure,
+        parameters.alternative == "greater",
         frames is not None,
     )
     return map_windows(

@@ -41,6 +41,8 @@ class ConfidenceSummary:
                 found["detects"] = _detection(self._calibration)
             if self._calibration.fallback:
                 found["fallback"] = self._calibration.fallback
+            if self._calibration.notes:
+                found["pattern"] = "; ".join(self._calibration.notes)
         return found
 
 

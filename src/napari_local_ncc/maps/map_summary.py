@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.confidence.calibration import Calibration
+    from napari_local_ncc.maps.class_summary import ClassSummary
     from napari_local_ncc.maps.confidence_summary import ConfidenceSummary
     from napari_local_ncc.maps.grouped_histogram import GroupTally
     from napari_local_ncc.maps.shift_summary import ShiftSummary
 
 BINS = 20_000
-OWN = ("ncc", "confidence", "ncc_best", "gain")  # the bands that have lines of their own
+OWN = ("ncc", "confidence", "ncc_best", "gain", "classes")  # the bands that have lines of their own
+UNTOLD = ("intercept",)  # in units of the images: its median says nothing
 RATE = 0.05  # of false discoveries
 
 
@@ -40,8 +42,11 @@ class MapTally:
         self._ncc = Tally()
         self._confidence = _confidence_summary(calibration) if "confidence" in band_names else None
         self._shift = _shift_summary() if "gain" in band_names else None
+        by_evidence = "classes" in band_names
+        has_classes = by_evidence or {"ncc", "gain"} <= set(band_names)
+        self._classes = _class_summary(by_evidence) if has_classes else None
         shifts = shift_components({name: name for name in self._names})
-        others = [name for name in self._names if name not in (*OWN, *shifts)]
+        others = [name for name in self._names if name not in (*OWN, *UNTOLD, *shifts)]
         self._others = _group_tallies(others) if others else {}
 
     def add(self, bands: NDArray[Any]) -> None:
@@ -53,6 +58,8 @@ class MapTally:
             self._confidence.add(found["confidence"])
         if self._shift is not None:
             self._shift.add(found)
+        if self._classes is not None:
+            self._classes.add(found)
         for name, tally in self._others.items():
             tally.add(np.zeros(1, np.int64), found[name])
 
@@ -72,7 +79,8 @@ class MapTally:
         Returns
         -------
         dict of str to str
-            "ncc"; "confidence", "detects" and, where no null could be measured, "fallback";
+            "ncc"; "confidence", "detects" and, where no null could be measured, "fallback",
+            and "pattern" where the instrument left one in both images;
             "shift" and "classes": those of the bands that are there; any other band by name.
         """
         found = {"ncc": str(self.summary)} if "ncc" in self._names else {}
@@ -80,6 +88,8 @@ class MapTally:
             found |= self._confidence.lines(rate)
         if self._shift is not None:
             found |= self._shift.lines()
+        if self._classes is not None:
+            found |= self._classes.lines(self.summary.lower)
         return found | {name: _distribution(tally) for name, tally in self._others.items()}
 
 
@@ -94,6 +104,12 @@ def _shift_summary() -> ShiftSummary:
     from napari_local_ncc.maps.shift_summary import ShiftSummary
 
     return ShiftSummary()
+
+
+def _class_summary(by_evidence: bool) -> ClassSummary:
+    from napari_local_ncc.maps.class_summary import ClassSummary
+
+    return ClassSummary(by_evidence=by_evidence)
 
 
 def _group_tallies(names: list[str]) -> dict[str, GroupTally]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import dask
 import dask.array as da
 import numpy as np
 
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
-from napari_local_ncc.maps.compute_bands import compute_bands, frame_numbers
+from napari_local_ncc.maps.compute_bands import EXPOSED, JUDGED, compute_bands, frame_numbers
 from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.progress import stepwise
 
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import xarray
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Unitless
+    from napari_local_ncc.maps.exposure import Exposure
     from napari_local_ncc.parameters import NCCParameters
     from napari_local_ncc.progress import Progress
     from napari_local_ncc.transforms.foreign import TransformLike
     from napari_local_ncc.transforms.registration import Registration
+
+    Slices = tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -177,28 +182,34 @@ def map_of(
     comparison.check_overlap()
     parameters, grid, radius = comparison.parameters, comparison.grid, comparison.radius
     images, frames = comparison.images_in(comparison.box), None
-    if "confidence" not in parameters.bands:
+    kinds = set(parameters.bands)
+    exposure = exposure_of(comparison, images[0].shape) if EXPOSED & kinds else None
+    if not JUDGED & kinds:
         calibration = None
     elif calibration is None:
         calibration = yield from calibrated(comparison, images)
     else:
-        calibration.check_map(grid.shape, radius, parameters.weights)
-        if len(calibration.nulls) > 1:
-            frames = frame_numbers(grid.shape, radius, comparison.box, images[0])
+        calibration.check_map(grid.shape, radius, parameters.weights, parameters.alternative)
+    if calibration is not None and len(calibration.nulls) > 1:
+        frames = frame_numbers(grid.shape, radius, comparison.box, images[0])
     bands = compute_bands(
         images,
         grid=grid.crop(comparison.box),
         parameters=parameters,
         calibration=calibration,
+        exposure=exposure,
         frames=frames,
     )
+    names = tuple(band.name for band in bands_on(parameters, grid))
+    classes = names.index("classes") if "classes" in names else None
+    measured = None if exposure is None else exposure.to_dict()
     return ConfidenceMap(
-        _uncropped(bands, comparison.box, grid),
-        tuple(band.name for band in bands_on(parameters, grid)),
+        _uncropped(bands, comparison.box, grid, classes),
+        names,
         grid,
         parameters,
         comparison.registration,
-        comparison.provenance(calibration),
+        comparison.provenance(calibration) | {"exposure": measured},
         calibration,
     )
 
@@ -206,33 +217,79 @@ def map_of(
 def calibrated(
     comparison: Comparison, images: list[da.Array]
 ) -> Generator[Progress, None, Calibration]:
-    """Calibrate on the images in the box of a comparison; yield progress."""
+    """Calibrate on what the images in the box of a comparison hold above a smooth background."""
     from napari_local_ncc.confidence.estimate import iter_calibrate
 
-    parameters, box = comparison.parameters, comparison.box
-
-    def read(place: tuple[slice, ...]) -> list[da.Array]:
-        # Slices of the whole registered image would cost all of the chunks that they lie in.
-        return comparison.images_in(
-            tuple(
-                slice(part.start + at.start, part.start + at.stop)
-                for part, at in zip(box, place, strict=True)
-            )
-        )
-
+    parameters = comparison.parameters
     fixed, moving, *masks = images
-    return (
-        yield from iter_calibrate(
-            fixed,
-            moving,
-            radius=comparison.radius,
-            weights=parameters.weights,
-            mask=masks[0] if masks else None,
-            min_std=parameters.min_std,
-            min_valid=parameters.min_valid,
-            read=read,
+    found = yield from iter_calibrate(
+        fixed,
+        moving,
+        radius=comparison.radius,
+        weights=parameters.weights,
+        mask=masks[0] if masks else None,
+        min_std=parameters.min_std,
+        min_valid=parameters.min_valid,
+        per_frame=parameters.per_frame,
+        alternative=parameters.alternative,
+        read=partial(_read_flat, comparison, fixed.shape),
+    )
+    return replace(found, above_background=True)
+
+
+def exposure_of(comparison: Comparison, shape: tuple[int, ...]) -> Exposure:
+    """Measure the noise, typical contrast and common motion of a comparison's images."""
+    from napari_local_ncc.maps.exposure import measure_exposure
+
+    parameters = comparison.parameters
+    searches = "classes" in parameters.bands
+    return measure_exposure(
+        partial(_read, comparison),
+        shape,
+        comparison.pair.moving.data,
+        radius=comparison.radius,
+        weights=parameters.weights,
+        search=parameters.search_on(comparison.grid) if searches else (),
+    )
+
+
+def _read(comparison: Comparison, place: Slices) -> list[da.Array]:
+    """Return the images at a place in the comparison's box.
+
+    Slices of the whole registered image would cost all of the chunks that they lie in.
+    """
+    return comparison.images_in(
+        tuple(
+            slice(part.start + at.start, part.start + at.stop)
+            for part, at in zip(comparison.box, place, strict=True)
         )
     )
+
+
+def _read_flat(comparison: Comparison, shape: tuple[int, ...], place: Slices) -> list[NDArray[Any]]:
+    """Return both images above a smooth background, and the mask, at a place in the box."""
+    from napari_local_ncc.confidence.background import (
+        background_radius,
+        without_smooth_background,
+    )
+
+    radius = comparison.radius
+    grown = tuple(
+        slice(max(part.start - r, 0), min(part.stop + r, n))
+        for part, r, n in zip(place, background_radius(radius), shape, strict=True)
+    )
+    here = tuple(
+        slice(part.start - g.start, part.stop - g.start)
+        for part, g in zip(place, grown, strict=True)
+    )
+    read = dask.compute(*_read(comparison, grown), scheduler="synchronous", callbacks=[])
+    fixed, moving, *masks = read
+    mask = masks[0] if masks else None
+    flat = [
+        without_smooth_background(image, radius=radius, mask=mask)[here]
+        for image in (fixed, moving)
+    ]
+    return [*flat, *(usable[here] for usable in masks)]
 
 
 def load_kernel() -> None:
@@ -244,10 +301,17 @@ def load_kernel() -> None:
     local_ncc(np.eye(4), np.eye(4), radius=1)
 
 
-def _uncropped(bands: da.Array, box: tuple[slice, ...], grid: Grid) -> da.Array:
-    """Put the box back into its place, undefined around it."""
+def _undefined_class(bands: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
+    """Of the classes, which are numbers, undefined is 0."""
+    is_class = (np.arange(len(bands)) == classes).reshape(-1, *(1,) * (bands.ndim - 1))
+    return np.where(is_class & np.isnan(bands), np.float32(0), bands)
+
+
+def _uncropped(bands: da.Array, box: Slices, grid: Grid, classes: int | None) -> da.Array:
+    """Put the box back into its place, undefined around it; `classes` is the place of that band."""
     if bands.shape[1:] == grid.shape:
         return bands
     margins = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
     padded = da.pad(bands, [(0, 0), *margins], mode="constant", constant_values=np.float32(np.nan))
-    return padded.rechunk((len(bands), *map_chunks(grid)))
+    padded = padded.rechunk((len(bands), *map_chunks(grid)))
+    return padded if classes is None else padded.map_blocks(_undefined_class, classes)

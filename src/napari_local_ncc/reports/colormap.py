@@ -39,4 +39,11 @@ LENGTH: tuple[tuple[float, str], ...] = (
 )
 PALETTES = {"ncc": STOPS, "confidence": CONFIDENCE, "shift": SHIFT, "gain": LENGTH}
 # Blue, yellow and purple, which differ in brightness too; what is displaced is the brightest.
-CLASSES = {"agrees": "#56b4e9", "displaced": "#f0e442", "differs": "#5b2a86"}
+# What moved too far is orange, and where nobody can tell is a grey.
+CLASSES = {
+    "agrees": "#56b4e9",
+    "displaced": "#f0e442",
+    "differs": "#5b2a86",
+    "beyond the search": "#d55e00",
+    "cannot tell": "#b9b9b9",
+}

@@ -120,8 +120,11 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     words += _shared_options(inputs)
     parameters = _set_parameters(provenance)
     for name, value in parameters.items():
-        joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        words += [f"--{name.replace('_', '-')}", joined]
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(
+                ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            )
     if provenance["registration"] is not None:
         text = json.dumps(_moving(provenance), separators=(",", ":"))
         if _is_dense(provenance):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -14,6 +15,7 @@ from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
+from napari_local_ncc.shift.interpret import CLASSES
 from napari_local_ncc.transforms.resampling import labels_on
 
 if TYPE_CHECKING:
@@ -79,12 +81,15 @@ class LabelRow:
         Of its pixels.
     medians : dict of str to float
         Of the other bands, by name; NaN where nothing is defined.
+    shares : dict of str to float
+        Share of the pixels in each class, where the map has the band "classes".
     """
 
     label: int
     pixels: int
     ncc: Distribution
     medians: dict[str, float]
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +158,8 @@ class LabelTable:
         -------
         dict of str to list
             `index` (the label), `pixels`, `median_ncc`, `lower_ncc`, `upper_ncc`, `defined`
-            (share of the pixels), `above_<threshold>` (share of the defined pixels), and
-            `median_<band>` for the other bands.
+            (share of the pixels), `above_<threshold>` (share of the defined pixels),
+            `median_<band>` for the other bands, and `share_<class>` for the classes.
         """
         first = {
             "index": [row.label for row in self.rows],
@@ -163,7 +168,12 @@ class LabelTable:
         medians = {
             f"median_{band}": [row.medians[band] for row in self.rows] for band in self.bands
         }
-        return first | _columns([row.ncc for row in self.rows], self.threshold) | medians
+        names = self.rows[0].shares if self.rows else {}
+        shares = {
+            f"share_{name.replace(' ', '_')}": [row.shares[name] for row in self.rows]
+            for name in names
+        }
+        return first | _columns([row.ncc for row in self.rows], self.threshold) | medians | shares
 
 
 def _columns(distributions: list[Distribution], threshold: float) -> dict[str, list[float]]:
@@ -266,19 +276,30 @@ def label_table(
             tallies[band].add(tile.data[0][inside], values[inside])
         yield Progress(Step.TABULATE, tile.done, tile.total)
     ncc = tallies.pop("ncc")
+    classes = tallies.pop("classes", None)
+    shares = [{}] * len(ncc.groups) if classes is None else _class_shares(classes)
     medians = [tally.quantile(0.5).tolist() for tally in tallies.values()]
-    rows = zip(ncc.groups, ncc.pixels, _distributions(ncc, threshold), *medians, strict=True)
+    rows = zip(
+        ncc.groups, ncc.pixels, _distributions(ncc, threshold), shares, *medians, strict=True
+    )
     return LabelTable(
         tuple(tallies),
         tuple(
-            LabelRow(int(label), int(pixels), distribution, dict(zip(tallies, row, strict=True)))
-            for label, pixels, distribution, *row in rows
+            LabelRow(int(label), int(pixels), spread, dict(zip(tallies, row, strict=True)), share)
+            for label, pixels, spread, share, *row in rows
         ),
         threshold,
     )
 
 
 iter_label_table = label_table.steps
+
+
+def _class_shares(tally: GroupTally) -> list[dict[str, float]]:
+    """Return the share of every class in each group, its codes being counted as numbers."""
+    above = [tally.share_above(code) for code in range(len(CLASSES))]
+    shares = [low - high for low, high in pairwise([*above, np.zeros_like(above[0])])]
+    return [dict(zip(CLASSES, map(float, row), strict=True)) for row in zip(*shares, strict=True)]
 
 
 def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathLike[str]) -> None:

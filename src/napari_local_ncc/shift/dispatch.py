@@ -133,6 +133,8 @@ def shift_of_pieces(
     min_std: float,
     min_valid: float,
     with_error: bool = False,
+    is_signed: bool = True,
+    with_whole: bool = False,
 ) -> NDArray[np.float32]:
     """Compute the NCC and the residual shift in a region of two images, together.
 
@@ -147,6 +149,11 @@ def shift_of_pieces(
         Window radius and largest displacement per axis in pixels; see `check_search`.
     weights, min_std, min_valid
         As for `kernels.driver.ncc_of_pieces`.
+    is_signed : bool
+        Whether the best is the highest NCC, or else the highest |NCC|; ncc_best and gain
+        are then of |NCC|.
+    with_whole : bool
+        See below.
 
     Returns
     -------
@@ -155,6 +162,8 @@ def shift_of_pieces(
         standard deviation in px along each windowed axis, and the NCC of the second peak over
         that of the first. The shift and its error then are NaN also where the window cannot
         decide between peaks, and where the error exceeds 0.5 px.
+        `with_whole`, at the end the best NCC and its shift in whole pixels along each
+        windowed axis, at the border of the search as well.
     """
     # Only here, as importing the package must not load numba.
     from napari_local_ncc.shift.search import search_pieces
@@ -168,6 +177,8 @@ def shift_of_pieces(
         min_std=min_std,
         min_valid=min_valid,
         with_error=with_error,
+        is_signed=is_signed,
+        with_whole=with_whole,
     )
 
 

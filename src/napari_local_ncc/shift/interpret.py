@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-CLASSES = ("undefined", "agrees", "displaced", "differs")  # the names of the labels 0 to 3
+CLASSES = ("undefined", "agrees", "displaced", "differs", "beyond the search", "cannot tell")
 ALIKE = 0.5  # NCC from which on a quarter of the variance is common
 MIN_GAIN = 0.1  # of a displacement; less is the best of many almost equal values
+MAP, MOST = 1000, 0.75  # pixels that make a map, and the share of it that is taken to agree
 EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
 MAX_NCC = 0.999  # beyond which an NCC weighs no more
 
@@ -26,8 +27,11 @@ def classify(
     *,
     threshold: ArrayLike = ALIKE,
     min_gain: float = MIN_GAIN,
+    ceiling: ArrayLike | None = None,
 ) -> NDArray[np.uint8]:
-    """Tell agreement, displacement and difference apart.
+    """Tell agreement, displacement and difference apart by thresholds of NCC.
+
+    The band "classes" of a map judges by evidence instead: by the noise and the texture.
 
     Parameters
     ----------
@@ -42,6 +46,10 @@ def classify(
     min_gain : float, default 0.1
         What a displacement must gain at least to be one, rather than the best of many
         almost equal values.
+    ceiling : float or array_like, optional
+        NCC that identical structure would reach in the images' noise, as the band "ceiling".
+        Default: a map, of 1000 defined pixels or more, is taken to reach what three quarters
+        of it do; single windows count as free of noise.
 
     Returns
     -------
@@ -49,7 +57,8 @@ def classify(
         Indices into `CLASSES`. 0 undefined: `ncc` is NaN. 2 displaced: `ncc_best` reaches
         the threshold, and either `ncc` does not or `gain` reaches `min_gain`. 1 agrees:
         else, where `ncc` reaches the threshold. 3 differs: no displacement that was
-        searched makes the images alike.
+        searched makes the images alike, though noise would let them be. 5 cannot tell: the
+        ceiling is below the threshold, so that what is the same would not reach it.
 
     Raises
     ------
@@ -75,16 +84,38 @@ def classify(
         raise ValueError(f"threshold must lie in (0, 1] (an NCC), got {threshold!r}")
     if not min_gain > 0:
         raise ValueError(f"min_gain must be above 0 (a difference of NCC), got {min_gain!r}")
+    highest = _reached(ncc) if ceiling is None else np.asarray(ceiling)
     alike = ncc >= limit
     displaced = (best >= limit) & (~alike | (gain >= min_gain))
-    labels = np.select([np.isnan(ncc), displaced, alike], [0, 2, 1], 3)
+    # NaN compares as False: without a limit in this texture, it is the windows that differ.
+    conditions = [np.isnan(ncc), displaced, alike, highest < limit]
+    labels = np.select(conditions, [0, 2, 1, CLASSES.index("cannot tell")], 3)
     return labels.astype(np.uint8)
 
 
+def _reached(ncc: NDArray[Any]) -> float:
+    """Return the NCC that identical structure reaches, as far as a map by itself can tell."""
+    known = ncc[np.isfinite(ncc)]
+    return float(np.quantile(known, 1 - MOST)) if known.size >= MAP else 1.0
+
+
 def class_shares(labels: NDArray[np.uint8]) -> dict[str, float]:
-    """Return the share of all pixels in each of the `CLASSES`, by name."""
-    counts = np.bincount(labels.ravel(), minlength=len(CLASSES))
-    return dict(zip(CLASSES, (counts / max(labels.size, 1)).tolist(), strict=True))
+    """Return the share of all pixels in each of the `CLASSES`, by name.
+
+    Those that only evidence can tell, from "beyond the search" on, where there are any.
+    """
+    return shares_of(np.bincount(labels.ravel(), minlength=len(CLASSES)))
+
+
+def shares_of(counts: NDArray[np.integer]) -> dict[str, float]:
+    """Return the same from the numbers of pixels in each class."""
+    shares = (counts / max(int(counts.sum()), 1)).tolist()
+    always = CLASSES.index("differs")
+    return {
+        name: share
+        for number, (name, share) in enumerate(zip(CLASSES, shares, strict=True))
+        if share or number <= always
+    }
 
 
 def shift_length(

@@ -61,13 +61,14 @@ def find_peaks(
         What turns the NCC there into a fit's derivatives: y, x, yy, xx, yx, z, zz, zy, zx.
     first : tuple of int
         Position in `ncc` of the first pixel of `out`.
-    out : array of float32, shape (8, batch, z, y, x)
+    out : array of float32, shape (8 or 12, batch, z, y, x)
         Receives the best NCC, what it gains, the shift along z, y, x, where defined, and the
-        best whole-pixel shift.
+        best whole-pixel shift. In 4 more bands, the best NCC and its whole-pixel shift at
+        the border of the search as well.
     """
     _, batch, deep, high, wide = ncc.shape
     shape = deep, high, wide
-    _, _, depth, height, width = out.shape
+    kinds, _, depth, height, width = out.shape
     values, bands = ncc.reshape(ncc.size), out.reshape(out.size)
     size, band = batch * deep * high * wide, batch * depth * height * width
     best, highest = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.float32)
@@ -98,6 +99,13 @@ def find_peaks(
                             offset = work[TOP + axis * PITCH + i]
                             bands[(2 + axis) * band + pixel] = shifts[best[column], axis] + offset
                             bands[(5 + axis) * band + pixel] = shifts[best[column], axis]
+                    if kinds > 8:
+                        for i in range(n):
+                            if values[zero + i] == values[zero + i]:
+                                bands[8 * band + to + i] = highest[i]
+                                for axis in range(3):
+                                    step = np.float32(shifts[best[i], axis])
+                                    bands[(9 + axis) * band + to + i] = step
 
 
 @inner

@@ -40,6 +40,8 @@ def search_pieces(
     radius: tuple[int, ...],
     search: tuple[int, ...],
     with_error: bool = False,
+    is_signed: bool = True,
+    with_whole: bool = False,
     **window: Any,
 ) -> NDArray[np.float32]:
     """Find the best shift in a region of two images; see `dispatch.shift_of_pieces`."""
@@ -59,7 +61,8 @@ def search_pieces(
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
         tiles.append((tile, grown, _reach(grown, radius, shape)))
     rows = 4 + 3 * len(windowed) if with_error else 3 + 2 * len(windowed)
-    out = np.empty((rows, *lengths_of(region)), np.float32)
+    ends = (1 + len(windowed)) * with_whole
+    out = np.empty((rows + ends, *lengths_of(region)), np.float32)
     dtypes = fixed[0][1].dtype, moving[0][1].dtype
     windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
     shifts = list(product(*(range(-s, s + 1) for s in search)))
@@ -70,12 +73,14 @@ def search_pieces(
         for shift, values in zip(shifts, ncc, strict=True):
             samples.store_ncc(shift, values)
         here = relative(tile, grown)
-        at_zero = ncc[len(shifts) // 2][here]
+        at_zero = ncc[len(shifts) // 2][here].copy()
+        if not is_signed:
+            np.abs(ncc, out=ncc)
         samples_of_window = windows.samples if with_error else None
-        best = _peaks(ncc, here, search[-len(windowed) :], samples_of_window)
+        best = _peaks(ncc, here, search[-len(windowed) :], samples_of_window, with_whole=with_whole)
         for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))
-    bands, whole, doubt = np.split(out, [3 + len(windowed), 3 + 2 * len(windowed)])
+    bands, whole, doubt, at_border = np.split(out, [3 + len(windowed), 3 + 2 * len(windowed), rows])
     terms = refine_shift(
         images,
         region,
@@ -91,6 +96,8 @@ def search_pieces(
         error = total_error(terms, doubt[1:], radius)
         bands[3:, np.isnan(error).any(axis=0)] = np.nan
         out = np.concatenate([bands, error, doubt[:1]])
+    if with_whole:
+        out = np.concatenate([out, at_border])
     out = out[:, *relative(wanted, region)]
     return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
@@ -106,7 +113,12 @@ def _stacked(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
 
 
 def _peaks(
-    ncc: NDArray[np.float32], tile: Slices, search: tuple[int, ...], samples: float | None
+    ncc: NDArray[np.float32],
+    tile: Slices,
+    search: tuple[int, ...],
+    samples: float | None,
+    *,
+    with_whole: bool,
 ) -> list[NDArray[np.float32]]:
     """Return the best NCC of a tile, a part of where it is known, the gain and the shifts.
 
@@ -123,13 +135,17 @@ def _peaks(
     numbered = np.column_stack([neighbours, neighbours @ pitch])
     out = np.full((12, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
     ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
-    find_peaks(ncc, nearest_first, steps, numbered, _derivatives(neighbours), first, out[:8])
+    rows = 12 if with_whole else 8
+    fit = _derivatives(neighbours)
+    find_peaks(ncc, nearest_first, steps, numbered, fit, first, out[:rows])
     used = slice(3 - len(search), 3)
     found = [out[0], out[1], *out[2:5][used], *out[5:8][used]]
+    ends = [band.copy() for band in (out[8], *out[9:12][used])] if with_whole else []
     if samples is None:
-        return found
+        return [*found, *ends]
+    out[8:] = np.nan
     weigh_shifts(ncc, nearest_first, steps, numbered, first, samples, out)
-    return [*found, out[8], *out[9:12][used]]
+    return [*found, out[8], *out[9:12][used], *ends]
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:

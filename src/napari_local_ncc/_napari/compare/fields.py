@@ -22,9 +22,12 @@ from napari_local_ncc.maps.bands import KINDS
 from napari_local_ncc.registration.engines import ENGINES, add_installed_engines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.layers import Image, Layer
 
 EXISTING = "existing"
+SEARCHED = ("confidence", "shift")  # kinds of band in the row of the search
 
 
 def main_fields() -> Container:
@@ -81,6 +84,7 @@ def main_fields() -> Container:
             "Gaussian: the middle counts more (sigma = radius / 3).",
         ),
         _also(),
+        _also_told(),
         ComboBox(
             name="mask",
             choices=_mask_choices,
@@ -154,6 +158,20 @@ def more_fields() -> Container:
                 choices=[("keep finished tiles", "keep"), ("remove the layer", "remove")],
                 tooltip="What Cancel does with what is finished; kept tiles are named partial.",
             ),
+            ComboBox(
+                name="alternative",
+                label="related means",
+                choices=[("a high NCC", "greater"), ("a high |NCC|", "two-sided")],
+                tooltip="A high |NCC| counts inverted contrast as related, too: confidence, the "
+                "search and the classes then take NCC without its sign.",
+            ),
+            CheckBox(
+                name="per_frame",
+                label="",
+                text="judge every frame by itself",
+                tooltip="Confidence then measures every frame of a series against unrelated "
+                "structure of its own, rather than of all frames. Takes longer.",
+            ),
             CheckBox(
                 name="add_registered",
                 label="",
@@ -173,13 +191,9 @@ def more_fields() -> Container:
 
 
 def _also() -> Container:
-    """Return what to compute beside the NCC, in one row."""
+    """Return what to compute beside the NCC, in one row: what asks for time."""
     fields = [
-        *(
-            CheckBox(name=name, text=kind.label, tooltip=kind.hint)
-            for name, kind in KINDS.items()
-            if name != "ncc"
-        ),
+        *_boxes(name for name in KINDS if name in SEARCHED),
         SpinBox(
             name="search",
             value=3,
@@ -190,7 +204,21 @@ def _also() -> Container:
         ),
     ]
     fields[-1].native.setFixedWidth(62)  # two digits and the buttons
-    row = Container(name="also", label="also", layout="horizontal", labels=False, widgets=fields)
+    return _row("also", "also", fields)
+
+
+def _also_told() -> Container:
+    """Return what else to compute, in a row of its own, or the dock would widen."""
+    names = (name for name in KINDS if name not in {"ncc", *SEARCHED})
+    return _row("also_told", "", list(_boxes(names)))
+
+
+def _boxes(names: Iterable[str]) -> list[CheckBox]:
+    return [CheckBox(name=name, text=KINDS[name].label, tooltip=KINDS[name].hint) for name in names]
+
+
+def _row(name: str, label: str, fields: list[Widget]) -> Container:
+    row = Container(name=name, label=label, layout="horizontal", labels=False, widgets=fields)
     row.margins = (0, 0, 0, 0)
     row.native.layout().setSpacing(4)  # or the row would widen the dock
     return row

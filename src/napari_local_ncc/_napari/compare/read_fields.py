@@ -98,6 +98,8 @@ class Choices:
             radius=self._fields["exact_radius"].value.strip() or self._fields["radius"].value,
             weights=self._fields["weights"].value,
             interpolation=self._fields["interpolation"].value,
+            alternative=self._fields["alternative"].value,
+            per_frame=self._fields["per_frame"].value,
             min_std=_number(self._fields["min_std"].value, self._fields["min_std"].label),
             min_valid=self._fields["min_valid"].value,
         )

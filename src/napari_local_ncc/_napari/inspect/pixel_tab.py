@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
@@ -21,9 +22,9 @@ from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.maps.bands import SHIFT, SHIFT_ERROR
 from napari_local_ncc.maps.window import windows_at
 from napari_local_ncc.progress import MENDABLE
+from napari_local_ncc.shift.interpret import CLASSES
 
 if TYPE_CHECKING:
-    from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_local_ncc.maps.comparison import Comparison
@@ -147,15 +148,31 @@ def _facts(viewer: Viewer, found: Inspection) -> list[str]:
     if np.isfinite(pair.slope):
         lines.append(f"moving ≈ {pair.slope:.3g} × fixed {pair.offset:+.3g}")
     bands = {
-        name: float(values_of(other)[found.index]) for name, other in fellows(viewer, layer).items()
+        name: float(values_of(other)[found.index])
+        for name, other in fellows(viewer, layer, (Image, Labels)).items()
     }
     confidence = _number(bands["confidence"]) if "confidence" in bands else "not computed"
     lines.append(f"confidence {confidence}")
+    lines += _noise_facts(pair, bands)
     if np.isfinite(pair.effective):
         lines.append(f"effective number of samples {pair.effective:.1f}")
     lines += _shift_facts(pair, bands)
     if not np.isclose(stored, pair.ncc, atol=1e-3, equal_nan=True):
         lines.append(f"the map says {_number(stored)}: its images have changed since")
+    return lines
+
+
+def _noise_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
+    """Say what the noise lets identical structure reach, and so what the window is."""
+    lines = []
+    ceiling = bands.get("ceiling", np.nan)
+    if ceiling > 0:
+        share = f", of which ncc is {pair.ncc / ceiling:z.0%}" if np.isfinite(pair.ncc) else ""
+        lines.append(f"this noise allows ncc {ceiling:.3f}{share}")
+    elif ceiling == 0:
+        lines.append("this noise allows no ncc: there is no structure above it")
+    if "classes" in bands:
+        lines.append(f"class: {CLASSES[int(bands['classes'])]}")
     return lines
 
 

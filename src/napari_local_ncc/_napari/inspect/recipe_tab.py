@@ -161,6 +161,8 @@ def _settings(parameters: NCCParameters) -> dict[str, Any]:
     return found | {
         "weights": parameters.weights,
         "interpolation": parameters.interpolation,
+        "alternative": parameters.alternative,
+        "per_frame": parameters.per_frame,
         "min_std": str(parameters.min_std),
         "min_valid": parameters.min_valid,
         **{name: name in parameters.bands for name in BANDS if name != "ncc"},

@@ -56,13 +56,18 @@ def maps_in(viewer: Viewer) -> list[Image]:
     return [layer for layer in reversed(viewer.layers) if is_map(layer)]
 
 
-def fellows(viewer: Viewer, layer: Image) -> dict[str, Image]:
-    """Return the other bands of a map by name, and the length of its shift, if it has one."""
+def fellows(
+    viewer: Viewer, layer: Image, kinds: type[Layer] | tuple[type[Layer], ...] = Image
+) -> dict[str, Any]:
+    """Return the other bands of a map by name, and the length of its shift, if it has one.
+
+    `kinds` are those of layers; classes are Labels.
+    """
     own = run_of(layer)  # None if its record is gone: nothing is its fellow then
     return {
         str(kind(other)): other
         for other in viewer.layers
-        if isinstance(other, Image)
+        if isinstance(other, kinds)
         and kind(other) not in (None, "registered")
         and other != layer
         and run_of(other) == own

@@ -80,7 +80,7 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
     """
     bands = {band.name: band for band in bands_on(result.parameters, result.grid)}
     order = [name for name in FIRST if name in bands]
-    order += sorted(bands.keys() - {*FIRST, "confidence"}, key=list(bands).index)
+    order += sorted(bands.keys() - {*FIRST, "confidence", "classes"}, key=list(bands).index)
     found: list[tuple[str, str, dict[str, Any], Callable[[Bands], NDArray[Any]]]] = [
         (name, *_band(bands[name]), itemgetter(name)) for name in order
     ]
@@ -90,8 +90,8 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
         found.append(("shift_length", *_length(result), lengths))
     if "confidence" in bands:
         found.append(("confidence", *_band(bands["confidence"]), itemgetter("confidence")))
-    if "gain" in bands:
-        found.append(("classes", *_classes(), _classified))
+    if "gain" in bands or "classes" in bands:
+        found.append(("classes", *_classes("classes" in bands), _classified))
     share = output.budget / max(len(found), 1)
     drawn = []
     for kind, title, style, of in found:
@@ -198,10 +198,11 @@ def _components(bands: Bands) -> list[NDArray[np.float32]]:
     return shift_components(bands)
 
 
-def _classes() -> tuple[str, dict[str, Any]]:
-    """Return title and looks of the classes, with the thresholds."""
+def _classes(by_evidence: bool) -> tuple[str, dict[str, Any]]:
+    """Return title and looks of the classes, with how they are told apart."""
     colors = {number: _COLORS[name] for number, name in enumerate(CLASSES)}
-    return f"classes (ncc ≥ {ALIKE:g}, gain ≥ {MIN_GAIN:g})", HIDDEN | {
+    told = "by noise and texture" if by_evidence else f"ncc ≥ {ALIKE:g}, gain ≥ {MIN_GAIN:g}"
+    return f"classes ({told})", HIDDEN | {
         "colormap": DirectLabelColormap(color_dict=colors | {None: "#00000000"}),
         "features": {"index": list(range(len(CLASSES))), "class": list(CLASSES)},
         "opacity": 1.0,
@@ -209,4 +210,6 @@ def _classes() -> tuple[str, dict[str, Any]]:
 
 
 def _classified(bands: Bands) -> NDArray[np.uint8]:
+    if "classes" in bands:
+        return np.nan_to_num(bands["classes"]).astype(np.uint8)
     return classify(bands["ncc"], bands["ncc_best"], bands["gain"])

@@ -1,0 +1,213 @@
+"""How often the classes of a map say what is true, and confidence where light is uneven.
+
+    python benchmarks/classes.py [--seed 1000] [--pairs 30] [same planted beyond uneven]
+
+prints the tables of docs/confidence.md. Seeds below 1000 were used while thresholds were chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+from skimage import data
+
+from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc.ncc.moments import window_moments
+from napari_local_ncc.shift import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    Image = NDArray[Any]
+
+SIDE, RADIUS, SEARCH = 256, 4, 3
+PARAMETERS = NCCParameters(
+    radius=RADIUS, search=SEARCH, bands=("ncc", "confidence", "classes", "ceiling")
+)
+PATCH, RIM = 40, RADIUS + SEARCH  # px; windows that lie in a patch, whatever the search brings
+EVEN = 320  # px, side of an unrelated pair
+RADII, ALPHAS = (2, 5, 10), (0.05, 0.01)
+
+
+def photographs() -> dict[str, Image]:
+    """Real images of the kinds that are compared, crops of 256 px."""
+    crop = (slice(0, SIDE), slice(0, SIDE))
+    return {
+        "camera": data.camera()[100 : 100 + SIDE, 100 : 100 + SIDE].astype(float),
+        "coins": data.coins()[crop].astype(float),
+        "moon": data.moon()[crop].astype(float),
+        "brick": data.brick()[crop].astype(float),
+        "grass": data.grass()[crop].astype(float),
+        "tissue": data.immunohistochemistry()[crop][..., 1].astype(float),
+        "cell": data.cell()[200 : 200 + SIDE, 100 : 100 + SIDE].astype(float),
+    }
+
+
+def classes_and_ceiling(fixed: Image, moving: Image) -> tuple[Image, Image]:
+    result = confidence_map(fixed, moving, parameters=PARAMETERS)
+    return np.asarray(result["classes"]), np.asarray(result["ceiling"])
+
+
+def shares(classes: Image) -> str:
+    return " ".join(f"{np.mean(classes == code):.3f}" for code in range(1, len(CLASSES)))
+
+
+def print_same(seed: int) -> None:
+    """The same content twice, in noise of its own."""
+    print("| image | SNR | agrees displaced differs beyond cannot tell | agrees, ceiling >= 0.5 |")
+    for name, image in photographs().items():
+        for snr in (5, 2, 1, 0.5):
+            rng = np.random.default_rng([seed, int(10 * snr)])
+            noise = rng.normal(size=(2, *image.shape)) * image.std() / snr
+            classes, ceiling = classes_and_ceiling(image + noise[0], image + noise[1])
+            high = classes[ceiling >= 0.5]
+            agrees = f"{np.mean(high == 1):.3f} of {high.size}" if high.size else "-"
+            print(f"| {name} | {snr} | {shares(classes)} | {agrees} |", flush=True)
+
+
+def print_planted(seed: int) -> None:
+    """Patches of other content, and patches moved by 2 px; windows of local SNR >= 2."""
+    print("| image | SNR | moved, n: displaced | changed, n: differs |")
+    for name, image in photographs().items():
+        other = np.rot90(image)[::-1]
+        for snr in (10, 5, 2):
+            rng = np.random.default_rng([seed, snr])
+            planted, truth = image.copy(), np.zeros(image.shape, int)
+            for number in range(12):
+                y, x = rng.integers(8, SIDE - PATCH - 8, 2)
+                patch = (slice(y, y + PATCH), slice(x, x + PATCH))
+                if truth[patch].any():
+                    continue
+                inner = (slice(y + RIM, y + PATCH - RIM), slice(x + RIM, x + PATCH - RIM))
+                truth[patch] = -1
+                truth[inner] = 2 + number % 2
+                moved = np.roll(image, (2, 0) if number % 4 else (0, -2), (0, 1))
+                planted[patch] = other[patch] if number % 2 else moved[patch]
+            noise = rng.normal(size=(2, *image.shape)) * image.std() / snr
+            fixed, moving = image + noise[0], planted + noise[1]
+            classes, _ = classes_and_ceiling(fixed, moving)
+            moments = window_moments(image, planted, radius=(RADIUS,) * 2, weights="box")
+            local = np.sqrt(np.minimum(*moments.variance)) / (image.std() / snr)
+            parts = []
+            for code in (2, 3):
+                where = (truth == code) & (local >= 2)
+                found = f"{np.mean(classes[where] == code):.3f}" if where.sum() > 100 else "-"
+                parts.append(f"{where.sum()}: {found}")
+            print(f"| {name} | {snr} | {' | '.join(parts)} |", flush=True)
+
+
+def texture(rng: Generator, sigma: float, side: int = SIDE) -> Image:
+    made = scipy.ndimage.gaussian_filter(rng.normal(size=(side + 40, side + 40)), sigma)[
+        20:-20, 20:-20
+    ]
+    return made / made.std()
+
+
+def print_beyond(seed: int) -> None:
+    """All of a texture displaced by more than is searched, and unrelated textures."""
+    print("| texture sigma | SNR | by search + 1: beyond | by 30 px: beyond | unrelated |")
+    for sigma in (1, 2, 3):
+        for snr in (20, 5, 2):
+            rng = np.random.default_rng([seed, sigma, snr])
+            image, other = texture(rng, sigma), texture(rng, sigma)
+            noise = rng.normal(size=(4, *image.shape)) / snr
+            cells = []
+            for moving in (np.roll(image, (4, -2), (0, 1)), np.roll(image, (-24, 18), (0, 1))):
+                classes, _ = classes_and_ceiling(image + noise[0], moving + noise[1])
+                cells.append(f"{np.mean(classes[34:-34, 34:-34] == 4):.3f}")
+            classes, _ = classes_and_ceiling(image + noise[2], other + noise[3])
+            print(f"| {sigma} | {snr} | {' | '.join(cells)} | {shares(classes)} |", flush=True)
+
+
+def vignette(rng: Generator) -> Image:
+    y, x = np.mgrid[:EVEN, :EVEN] / EVEN - 0.5
+    return 0.2 ** (2 * (x**2 + y**2)) * (1000 + 60 * texture(rng, 1.2, EVEN))
+
+
+def jpeg(rng: Generator) -> Image:
+    from PIL import Image as Picture
+
+    made = 128 + 40 * texture(rng, 1.5, EVEN) * np.clip(texture(rng, 12, EVEN), 0, 2)
+    file = io.BytesIO()
+    Picture.fromarray(np.clip(made, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=50)
+    return np.asarray(Picture.open(file)).astype(float)
+
+
+def spots(rng: Generator) -> Image:
+    made = np.zeros((EVEN, EVEN))
+    number = EVEN * EVEN // 400
+    made[tuple(rng.integers(0, EVEN, (2, number)))] = rng.uniform(0.5, 2, number)
+    return 300 * scipy.ndimage.gaussian_filter(made, 1.5) + 3 * rng.normal(size=made.shape)
+
+
+def uneven_contrast(rng: Generator) -> Image:
+    strength = np.clip(0.5 * texture(rng, 15, EVEN) + 0.5, 0.05, 1)
+    return 50 * strength * texture(rng, 2, EVEN) + 5 * rng.normal(size=(EVEN, EVEN))
+
+
+KINDS: dict[str, Callable[[Generator], Image]] = {
+    "vignette, corner 0.2": vignette,
+    "JPEG, quality 50": jpeg,
+    "sparse spots": spots,
+    "uneven contrast": uneven_contrast,
+}
+
+
+def thirds(fixed: Image, moving: Image, radius: int) -> Image:
+    """Classes 0 to 2 by local contrast, the product of both windows' standard deviations."""
+    moments = window_moments(fixed, moving, radius=(radius, radius), weights="box")
+    contrast = moments.variance[0] * moments.variance[1]
+    return np.searchsorted(np.quantile(contrast, [1 / 3, 2 / 3]), contrast)
+
+
+def print_uneven(seed: int, pairs: int) -> None:
+    """Unrelated images: rate of p <= alpha over alpha, by thirds of local contrast."""
+    print("| unrelated | radius | rate / 0.05: low, mid, high contrast | ± | rate / 0.01 | ± |")
+    for name, make in KINDS.items():
+        for radius in RADII:
+            found = []
+            parameters = NCCParameters(radius=radius, bands=("ncc", "confidence"))
+            for number in range(pairs):
+                rng = np.random.default_rng([seed, number, radius])
+                fixed, moving = make(rng), make(rng)
+                result = confidence_map(fixed, moving, parameters=parameters)
+                p = 1 - np.asarray(result["confidence"])
+                part = thirds(fixed, moving, radius)
+                found.append(
+                    [[np.mean(p[part == k] <= alpha) / alpha for k in range(3)] for alpha in ALPHAS]
+                )
+            mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / np.sqrt(pairs)
+            cells = [
+                " ".join(f"{v:.2f}" for v in row) + f" | {max(e):.2f}"
+                for row, e in zip(mean, error, strict=True)
+            ]
+            print(f"| {name} | {radius} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="*", default=["same", "planted", "beyond", "uneven"])
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=30)
+    options = parser.parse_args()
+    start = time.process_time()
+    for what in options.what:
+        if what == "uneven":
+            print_uneven(options.seed, options.pairs)
+        else:
+            {"same": print_same, "planted": print_planted, "beyond": print_beyond}[what](
+                options.seed
+            )
+    print(f"{time.process_time() - start:.0f} s of processor time")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Structure above a smooth background, such as uneven light leaves in both images."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.ndimage
+
+from napari_local_ncc.ncc.moments import window_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Numbers = NDArray[np.float64]
+
+# The background is a parabola along every axis, fitted within so many radii of the window,
+# at least so many pixels (of planes, and of volumes, where neighbours cost more): wide
+# enough to keep what a window can tell apart, narrow enough to follow a vignette.
+RADII, LEAST = 4, 16
+RADII_OF_VOLUMES, LEAST_OF_VOLUMES = 2, 10
+DEGREE = 2
+
+
+def background_radius(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return within how many pixels of a sample its background is found, per axis."""
+    is_volume = sum(r > 0 for r in radius) == 3
+    times, least = (RADII_OF_VOLUMES, LEAST_OF_VOLUMES) if is_volume else (RADII, LEAST)
+    return tuple(max(times * r, least) if r else 0 for r in radius)
+
+
+def without_smooth_background(
+    image: ArrayLike, *, radius: Sequence[int], mask: ArrayLike | None = None
+) -> NDArray[np.float32]:
+    """Take a smooth background away, so that what windows hold above it can be judged.
+
+    Parameters
+    ----------
+    image : array_like, shape (...)
+        Of any real dtype; NaN and inf are invalid samples.
+    radius : sequence of int
+        Radius of the NCC's windows per axis; 0 = independent axis.
+    mask : array_like of bool, shape (...), optional
+        True where samples may be used.
+
+    Returns
+    -------
+    array of float32, shape (...)
+        The image less its background: NaN where a sample is invalid.
+
+    Notes
+    -----
+    The background is the value at each sample of a parabola along every axis in turn,
+    fitted by least squares within `background_radius` (Savitzky and Golay, Anal. Chem. 36,
+    1627, 1964), at the image's border on one side. Anything quadratic is taken away exactly.
+    """
+    samples = np.asarray(image)
+    valid = np.isfinite(samples)
+    if mask is not None:
+        valid &= np.asarray(mask)
+    reach = background_radius(radius)
+    values = np.where(valid, samples, 0).astype(np.float64)
+    values -= float(np.sum(values / max(int(valid.sum()), 1)))
+    if not valid.all():
+        values = np.where(valid, values, _plane_around(values, valid, reach))
+    level = values
+    for axis, r in enumerate(reach):
+        if r and samples.shape[axis] > DEGREE + 1:
+            level = _fitted(level, r, axis)
+    return np.where(valid, values - level, np.nan).astype(np.float32)
+
+
+def _plane_around(values: Numbers, valid: NDArray[np.bool_], reach: Sequence[int]) -> Numbers:
+    """Return at every sample the plane through the valid samples around it, axis by axis."""
+    weight = window_mean(valid, reach, "box")
+    known = np.maximum(weight, 1e-12)
+    values = np.where(valid, values, 0.0)
+    mean = window_mean(values, reach, "box") / known
+    level = mean.copy()
+    for axis, r in enumerate(reach):
+        if not r:
+            continue
+        n = values.shape[axis]
+        x = np.arange(n).reshape([-1 if k == axis else 1 for k in range(values.ndim)]) - n / 2
+        middle = window_mean(valid * x, reach, "box") / known
+        spread = window_mean(valid * x**2, reach, "box") / known - middle**2
+        tilt = window_mean(values * x, reach, "box") / known - middle * mean
+        wide = spread > (r / 4) ** 2  # narrower, a slope is that of noise
+        level += np.where(wide, tilt / np.where(wide, spread, 1.0) * (x - middle), 0.0)
+    return np.where(weight > 1e-9, level, 0.0)
+
+
+def _fitted(values: Numbers, reach: int, axis: int) -> Numbers:
+    """Return the parabola's value at every sample along an axis."""
+    n = values.shape[axis]
+    lines = np.moveaxis(values, axis, -1)
+    if n <= 2 * reach + 1:
+        return np.moveaxis(lines @ _whole_line(n, reach).T, -1, axis)
+    level = scipy.ndimage.correlate1d(values, _weights(reach, reach), axis)
+    along = np.moveaxis(level, axis, -1)
+    for i in range(reach):
+        taps = _weights(i, reach)
+        along[..., i] = lines[..., : taps.size] @ taps
+        along[..., n - 1 - i] = lines[..., n - taps.size :] @ taps[::-1]
+    return level
+
+
+@lru_cache(maxsize=256)
+def _weights(before: int, after: int) -> Numbers:
+    """Return the weights of samples `before` and `after` a point in the parabola's value there."""
+    x = np.arange(-before, after + 1)
+    powers = np.vander(x / max(before, after, 1), DEGREE + 1, increasing=True)
+    return np.asarray(np.linalg.pinv(powers)[0])
+
+
+@lru_cache(maxsize=8)
+def _whole_line(n: int, reach: int) -> Numbers:
+    """Return the same for all points of a line that is not longer than the fit reaches."""
+    found = np.zeros((n, n))
+    for i in range(n):
+        low, high = max(i - reach, 0), min(i + reach, n - 1)
+        found[i, low : high + 1] = _weights(i - low, high - i)
+    return found

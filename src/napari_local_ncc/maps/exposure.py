@@ -1,0 +1,194 @@
+"""What a pair of images as a whole tells of its windows: noise, contrast, a common motion."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import dask
+import numpy as np
+import scipy.fft
+
+from napari_local_ncc.confidence.background import without_smooth_background
+from napari_local_ncc.confidence.unrelated_pairs import places
+from napari_local_ncc.evidence.noise import NoiseModel, noise_model
+from napari_local_ncc.ncc.moments import window_moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Slices = tuple[slice, ...]
+
+TILES = 12
+STRUCTURED = 2.0  # variance over that of the noise, from which on a window's contrast counts
+STANDS_OUT = 8.0  # standard deviations of a correlation over all shifts: not by chance
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What a pair of images as a whole tells of its windows.
+
+    Parameters
+    ----------
+    fixed, moving : NoiseModel
+        The noise of either image, in its units of intensity.
+    gain : float
+        Typical standard deviation of structure in moving over that in fixed, both in units of
+        their noise; NaN where unknown.
+    motion : tuple of int or None
+        Shift in pixels per axis, beyond the search, by which the images as a whole agree;
+        None where there is none.
+    """
+
+    fixed: NoiseModel
+    moving: NoiseModel
+    gain: float
+    motion: tuple[int, ...] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `from_dict` and JSON take."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make an exposure of what `to_dict` returned."""
+        fixed, moving = (NoiseModel(**values[name]) for name in ("fixed", "moving"))
+        motion = values["motion"]
+        return cls(fixed, moving, values["gain"], None if motion is None else tuple(motion))
+
+
+def measure_exposure(
+    read: Callable[[Slices], Sequence[Any]],
+    shape: tuple[int, ...],
+    moving: Any,
+    *,
+    radius: tuple[int, ...],
+    weights: str,
+    search: tuple[int, ...],
+) -> Exposure:
+    """Measure noise, typical contrast and common motion on a bounded sample of both images.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(place)`` returns fixed, moving on fixed's grid and perhaps the mask at a place
+        given as slices, as arrays or dask arrays.
+    shape : tuple of int
+        Of these images.
+    moving : array or dask array
+        The moving image before it was resampled: interpolation would hide its noise.
+    radius, search : tuple of int
+        Window radius and largest shift per axis, in pixels; no `search` where there is none.
+    weights : {"box", "gaussian"}
+        Of the windows.
+
+    Returns
+    -------
+    Exposure
+        The same for the same images, however they are chunked.
+    """
+    pairs = [_read_pair(read(place)) for place in places(shape, radius, None, 0)[:TILES]]
+    own_radius = (0,) * (moving.ndim - len(radius)) + radius[-moving.ndim :]
+    own = [_read_pair([moving[p]])[0] for p in places(moving.shape, own_radius, None, 0)[:TILES]]
+    models = (
+        _noise([fixed for fixed, _ in pairs], radius),
+        _noise(own, own_radius),
+    )
+    gain = _typical_gain(pairs, models, radius, weights)
+    motion = common_motion(pairs, radius, search) if search else None
+    return Exposure(*models, gain, motion)
+
+
+def _read_pair(parts: Sequence[Any]) -> list[NDArray[np.float64]]:
+    """Return both images as float64, NaN where invalid in either."""
+    images = dask.compute(*parts, scheduler="synchronous", callbacks=[])
+    fixed, *rest = (np.asarray(image) for image in images)
+    valid = np.isfinite(fixed)
+    for image in rest:
+        valid &= np.isfinite(image) if image.dtype != bool else image
+    shown = [fixed, *(image for image in rest if image.dtype != bool)]
+    return [np.where(valid, image, np.nan).astype(np.float64) for image in shown]
+
+
+def _noise(tiles: list[NDArray[np.float64]], radius: tuple[int, ...]) -> NoiseModel:
+    """Return the noise of tiles side by side along a windowed axis."""
+    axis = max(axis for axis, r in enumerate(radius) if r)
+    model = noise_model(np.concatenate(tiles, axis=axis))
+    return NoiseModel(float(model.sd), float(model.offset), float(model.gain))
+
+
+def _typical_gain(
+    pairs: list[list[NDArray[np.float64]]],
+    models: tuple[NoiseModel, NoiseModel],
+    radius: tuple[int, ...],
+    weights: str,
+) -> float:
+    ratios = []
+    for fixed, moving in pairs:
+        moments = window_moments(fixed, moving, radius=radius, weights=weights)
+        a, b = (
+            variance / model.sd_at(mean) ** 2
+            for variance, mean, model in zip(moments.variance, moments.mean, models, strict=True)
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            both = (a > STRUCTURED) & (b > STRUCTURED) & np.isfinite(a * b)
+            ratios.append((b[both] - 1.0) / (a[both] - 1.0))
+    known = np.concatenate(ratios)
+    return float(np.sqrt(np.median(known))) if known.size else np.nan
+
+
+def common_motion(
+    pairs: Sequence[Sequence[NDArray[np.float64]]],
+    radius: tuple[int, ...],
+    search: tuple[int, ...],
+) -> tuple[int, ...] | None:
+    """Find a shift beyond the search by which two images agree as a whole.
+
+    Parameters
+    ----------
+    pairs : sequence of (fixed, moving)
+        Samples of both images at some places, NaN where invalid.
+    radius, search : tuple of int
+        Window radius and largest shift per axis, in pixels.
+
+    Returns
+    -------
+    tuple of int or None
+        Fixed at p shows what moving shows at p + shift. None where the highest correlation
+        over all shifts up to half a tile, summed over the tiles, lies within the search, or
+        stands out by less than `STANDS_OUT` standard deviations.
+    """
+    axes = [axis for axis, r in enumerate(radius) if r]
+    total: NDArray[np.float64] | None = None
+    for pair in pairs:
+        flat = [_detail(image, radius) for image in pair]
+        norm = float(np.sqrt(np.prod([np.sum(image**2) for image in flat])))
+        shape = [2 * n for n in np.array(flat[0].shape)[axes]]
+        if not norm or (total is not None and total.shape != _spread_shape(flat[0], axes)):
+            continue
+        spectra = [scipy.fft.rfftn(image, shape, axes) for image in flat]
+        surface = scipy.fft.irfftn(np.conj(spectra[0]) * spectra[1], shape, axes) / norm
+        total = surface if total is None else total + surface
+    if total is None:
+        return None
+    total = total.sum(axis=tuple(axis for axis, r in enumerate(radius) if not r), keepdims=True)
+    lengths = [n // 4 if r else 0 for n, r in zip(total.shape, radius, strict=True)]
+    index = np.ix_(*(np.arange(-n, n + 1) % m for n, m in zip(lengths, total.shape, strict=True)))
+    near = total[index]
+    peak = np.unravel_index(int(near.argmax()), near.shape)
+    shift = tuple(int(i - n) for i, n in zip(peak, lengths, strict=True))
+    is_beyond = any(abs(d) > s for d, s in zip(shift, search, strict=True))
+    stands_out = near[peak] - near.mean() > STANDS_OUT * near.std()
+    return shift if is_beyond and stands_out else None
+
+
+def _spread_shape(image: NDArray[Any], axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(2 * n if axis in axes else n for axis, n in enumerate(image.shape))
+
+
+def _detail(image: NDArray[np.float64], radius: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return structure above a smooth background, 0 where there is none."""
+    flat = without_smooth_background(image, radius=radius)
+    return np.nan_to_num(flat).astype(np.float64)

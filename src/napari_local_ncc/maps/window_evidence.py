@@ -1,0 +1,137 @@
+"""The bands that say what noise and texture let one say of a window: ceiling, fit, classes."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.ncc.moments import Moments, mean_squared_step, window_moments
+from napari_local_ncc.shift.classes import Looks, classes_of_windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.maps.compute_bands import Block
+
+    Floats = NDArray[np.float64]
+
+HALF_PIXEL = 0.25  # squared, of which a shift by half a pixel loses so many squared steps
+
+
+def fit_bands(block: Block) -> list[NDArray[np.float32]]:
+    """Return slope and intercept of moving on fixed in every window, by least squares."""
+    moments = block.moments
+    (mean_a, mean_b), (var_a, var_b) = moments.mean, moments.variance
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = block.ncc * np.sqrt(var_b / var_a)
+        intercept = mean_b - slope * mean_a
+    return [band.astype(np.float32) for band in (slope, intercept)]
+
+
+def ceiling_band(block: Block) -> list[NDArray[np.float32]]:
+    """Return the NCC that identical structure would reach in this noise.
+
+    The root of the product of both windows' reliability, the share of their variance that is
+    not noise; 0 where noise accounts for all of it.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = [np.clip(1.0 - 1.0 / power, 0.0, 1.0) for power in _powers(block, block.moments)]
+        ceiling = np.sqrt(shares[0] * shares[1])
+    return [np.where(np.isnan(block.ncc), np.nan, ceiling).astype(np.float32)]
+
+
+def class_band(block: Block) -> list[NDArray[np.float32]]:
+    """Return the classes of windows; see `shift.classes.classes_of_windows`."""
+    plan, moments = block.plan, block.moments
+    windowed = [axis for axis, r in enumerate(plan.radius) if r]
+    whole = block.whole_shift
+    fixed, moving = _powers(block, moments)
+    half_pixel = _half_pixel(block, moments)
+    looks = prod(2 * s + 1 for s in plan.search)
+    worth = looks * np.clip(block.samples / np.maximum(moments.samples, 1.0), 0.0, 1.0)
+    here = Looks(block.height(block.ncc), block.confidence, fixed, moving, half_pixel)
+    best = Looks(
+        whole[0],
+        block.confidence_of(whole[0]),
+        fixed,
+        _moving_power_at(block, whole[1:]),
+        half_pixel,
+    )
+    steps = np.abs(whole[1:])
+    reaches = [plan.search[axis] for axis in windowed]
+    found = classes_of_windows(
+        here,
+        best,
+        step=np.sqrt(np.sum(steps**2, axis=0)),
+        is_at_border=np.any([s == n for s, n in zip(steps, reaches, strict=True) if n], axis=0),
+        looks=np.nan_to_num(worth, nan=1.0),
+        samples=moments.samples,
+        gain=_exposure(block).gain,
+        elsewhere=_elsewhere(block, half_pixel),
+    )
+    return [found.astype(np.float32)]
+
+
+def _exposure(block: Block) -> Any:
+    exposure = block.plan.exposure
+    assert exposure is not None  # `confidence_map` measures one
+    return exposure
+
+
+def _powers(block: Block, moments: Moments) -> list[Floats]:
+    """Return the variance in every window of either image over that of its noise."""
+    n = np.maximum(moments.samples, 2.0)
+    exposure = _exposure(block)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [
+            variance * (n / (n - 1.0)) / model.sd_at(mean) ** 2
+            for variance, mean, model in zip(
+                moments.variance, moments.mean, (exposure.fixed, exposure.moving), strict=True
+            )
+        ]
+
+
+def _half_pixel(block: Block, moments: Moments) -> Floats:
+    """Return what correlation a shift by half a pixel leaves, for small steps in the structure."""
+    exposure, lost = _exposure(block), []
+    arrays, region, mask = block.near(block.plan.radius)
+    axes = sum(r > 0 for r in block.plan.radius)
+    for image, variance, mean, model in zip(
+        arrays, moments.variance, moments.mean, (exposure.fixed, exposure.moving), strict=True
+    ):
+        noise = model.sd_at(mean) ** 2
+        steps = mean_squared_step(
+            image, radius=block.plan.radius, weights=block.plan.limits["weights"], mask=mask
+        )[region]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            structure = np.maximum(variance - noise, 1e-9 * variance)
+            lost.append(np.maximum(steps - 2 * axes * noise, 0.0) / (2 * structure))
+    kept = [np.clip(1.0 - HALF_PIXEL * share, 0.0, 1.0) for share in lost]
+    return np.sqrt(kept[0] * kept[1])
+
+
+def _moving_power_at(block: Block, steps: NDArray[np.float32]) -> Floats:
+    """Return moving's power in the windows that the best shift brings."""
+    plan = block.plan
+    reach = tuple(r + s for r, s in zip(plan.radius, plan.search, strict=True))
+    arrays, region, mask = block.near(reach)
+    moments = window_moments(*arrays, radius=plan.radius, weights=plan.limits["weights"], mask=mask)
+    power = _powers(block, moments)[1]
+    index = list(np.ogrid[tuple(slice(part.start, part.stop) for part in region)])
+    windowed = [axis for axis, r in enumerate(plan.radius) if r]
+    for axis, step in zip(windowed, steps, strict=True):
+        moved = index[axis] + np.nan_to_num(step).astype(np.intp)
+        index[axis] = np.clip(moved, 0, power.shape[axis] - 1)
+    return np.asarray(power[tuple(np.broadcast_arrays(*index))])
+
+
+def _elsewhere(block: Block, half_pixel: Floats) -> Looks | None:
+    """Look where the images as a whole agree, if that is beyond the search."""
+    ncc = block.ncc_elsewhere
+    if ncc is None:
+        return None
+    # Moving's contrast there is taken for that here: it decides little beside the NCC.
+    fixed, moving = _powers(block, block.moments)
+    return Looks(block.height(ncc), block.confidence_of(ncc), fixed, moving, half_pixel)

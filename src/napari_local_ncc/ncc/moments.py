@@ -1,0 +1,153 @@
+"""Means and variances in the window around every sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import frexp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+
+from napari_local_ncc.ncc.separable import window_taps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """What the window around every sample holds, weighted; NaN where it holds nothing.
+
+    Parameters
+    ----------
+    mean, variance : tuple of array of float64
+        Of fixed and of moving, over the samples that are valid in both; in units of
+        intensity, and these squared.
+    samples : array of float64
+        How many samples a window is worth: (sum w)² / sum w² over the valid ones.
+    """
+
+    mean: tuple[Numbers, Numbers]
+    variance: tuple[Numbers, Numbers]
+    samples: Numbers
+
+
+def window_moments(
+    fixed: NDArray[Any],
+    moving: NDArray[Any],
+    *,
+    radius: Sequence[int],
+    weights: str,
+    mask: NDArray[np.bool_] | None = None,
+) -> Moments:
+    """Compute means and variances of two images in the windows of an NCC.
+
+    Parameters
+    ----------
+    fixed, moving : array, shape (...)
+        Of any real dtype; NaN and inf are invalid samples.
+    radius : sequence of int
+        Window radius per axis in pixels; 0 = independent axis.
+    weights : {"box", "gaussian"}
+        As for `local_ncc`.
+    mask : array of bool, shape (...), optional
+        True where samples may be used.
+
+    Returns
+    -------
+    Moments
+        Of arrays of shape (...).
+    """
+    valid = np.isfinite(fixed) & np.isfinite(moving)
+    if mask is not None:
+        valid &= mask
+    weight = window_mean(valid, radius, weights)
+    squares = weight if weights == "box" else window_mean(valid, radius, weights, power=2)
+    known = np.where(weight > 1e-12, weight, np.nan)
+    means, variances = zip(
+        *(_mean_and_variance(image, valid, known, radius, weights) for image in (fixed, moving)),
+        strict=True,
+    )
+    return Moments(means, variances, _worth(radius, weights) * known**2 / squares)
+
+
+def window_mean(
+    samples: NDArray[Any], radius: Sequence[int], weights: str, *, power: int = 1
+) -> Numbers:
+    """Return the weighted mean in every window, samples outside the image being 0.
+
+    `power` is that of the weights: 1, or 2 for the squares that tell what they are worth.
+    """
+    means = np.asarray(samples, np.float64)
+    for axis, r in enumerate(radius):
+        if not r:
+            continue
+        if weights == "box":
+            means = scipy.ndimage.uniform_filter1d(means, 2 * r + 1, axis, mode="constant")
+        else:
+            taps = window_taps(r, weights) ** power
+            means = scipy.ndimage.correlate1d(means, taps / taps.sum(), axis, mode="constant")
+    return means
+
+
+def mean_squared_step(
+    image: NDArray[Any],
+    *,
+    radius: Sequence[int],
+    weights: str,
+    mask: NDArray[np.bool_] | None = None,
+) -> Numbers:
+    """Return the mean squared difference of neighbours in every window, summed over its axes.
+
+    Of structure of variance v whose neighbours correlate by r it is 2 v (1 - r) along an axis;
+    white noise adds twice its variance. 0 where no two neighbours are valid.
+    """
+    valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
+    samples = np.where(valid, image, 0).astype(np.float64)
+    total = np.zeros(samples.shape)
+    for axis, r in enumerate(radius):
+        if not r or samples.shape[axis] < 2:
+            continue
+        last = [(0, 1) if k == axis else (0, 0) for k in range(samples.ndim)]
+        pairs = np.pad(np.diff(samples, axis=axis), last)
+        known = np.pad(np.minimum(*_neighbours(valid, axis)), last)
+        count = window_mean(known, radius, weights)
+        squares = window_mean(np.where(known, pairs, 0.0) ** 2, radius, weights)
+        total += np.where(count > 1e-9, squares / np.maximum(count, 1e-9), 0.0)
+    return total
+
+
+def _neighbours(array: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    lines = np.moveaxis(array, axis, 0)
+    return np.moveaxis(lines[:-1], 0, axis), np.moveaxis(lines[1:], 0, axis)
+
+
+def _mean_and_variance(
+    image: NDArray[Any],
+    valid: NDArray[np.bool_],
+    weight: Numbers,
+    radius: Sequence[int],
+    weights: str,
+) -> tuple[Numbers, Numbers]:
+    samples = np.where(valid, image, 0).astype(np.float64)
+    count = max(int(valid.sum()), 1)
+    # The mean of a mean: sums of samples about it lose no digits, nor overflow.
+    centre = float(np.sum(samples / count))
+    samples = np.where(valid, samples - centre, 0.0)
+    scale = 2.0 ** -frexp(float(np.abs(samples).max(initial=0.0)))[1]
+    samples *= scale
+    mean = window_mean(samples, radius, weights) / weight
+    square = window_mean(samples**2, radius, weights) / weight
+    variance = np.maximum(square - mean**2, 0.0)
+    return mean / scale + centre, variance / scale**2
+
+
+def _worth(radius: Sequence[int], weights: str) -> float:
+    """Return what a window without invalid samples is worth."""
+    taps = [window_taps(r, weights) for r in radius if r]
+    return float(np.prod([t.sum() ** 2 / (t**2).sum() for t in taps]))

@@ -1,0 +1,187 @@
+"""Classes by evidence: what the noise and the texture of two images let one say of a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtri
+
+from napari_local_ncc.shift.interpret import CLASSES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+    Reals = NDArray[np.floating]
+
+UNDEFINED, AGREES, DISPLACED, DIFFERS, BEYOND, UNSURE = range(len(CLASSES))
+LEVEL = 0.95  # of confidence, from which on an NCC is beyond chance
+REJECTED = 0.01  # probability at which noise alone would explain a difference no more
+MOVED = 1e-3  # the same of a shift, over all shifts that are searched
+# Structure counts as the same down to this correlation without noise, after resampling or by
+# another point spread; times what a shift by half a pixel leaves.
+SAME, LEAST_SAME = 0.95, 0.6
+NOISE_ERROR = 0.05  # of a noise variance, relative
+UNTOLD = 0.3  # of the noise's variance: structure that its error may hide
+LOST = 2.0  # times weaker than the typical contrast of its image, structure counts as lost
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """What is known of a window pair at one shift; arrays of one shape.
+
+    Parameters
+    ----------
+    ncc : array of float
+        The NCC; |NCC| where contrast may be inverted. NaN where undefined.
+    confidence : array of float
+        That of this NCC, were it the only one looked at.
+    fixed, moving : array of float
+        Variance in the window over the variance of the noise, of either image.
+    half_pixel : array of float
+        Correlation without noise that a shift by half a pixel leaves in this texture.
+    """
+
+    ncc: Reals
+    confidence: Reals
+    fixed: Reals
+    moving: Reals
+    half_pixel: Reals
+
+    def residual(self) -> Values:
+        """Return the variance that no gain explains, 1 on average where that is noise.
+
+        The smallest eigenvalue of both windows' covariance in units of the noise; a gain
+        below 0 explains nothing.
+        """
+        return _eigenvalues(self.fixed, self.moving, np.maximum(self.ncc, 0.0))[0]
+
+    def likelihood(self, samples: Reals) -> Values:
+        """Return twice the log likelihood of common structure in noise, over that of none.
+
+        Of normal structure of any strength in either image; its two parameters are fitted.
+        """
+        least, largest = _eigenvalues(self.fixed, self.moving, np.maximum(self.ncc, 0.0))
+        powers = np.maximum(self.fixed * self.moving, 1e-6)
+        return samples * (np.log(powers / np.maximum(largest, 1e-6)) + 1.0 - least)
+
+    def limit(self, samples: Reals) -> Values:
+        """Return the residual beyond which the same structure and noise explain it no more."""
+        signal = [np.maximum(power - 1.0, 0.0) for power in (self.fixed, self.moving)]
+        same = np.maximum(SAME * self.half_pixel, LEAST_SAME)
+        powers = [s + 1.0 for s in signal]
+        ncc = same * np.sqrt(signal[0] * signal[1] / (powers[0] * powers[1]))
+        return _eigenvalues(powers[0], powers[1], ncc)[0] * _chi_square(samples)
+
+
+def _eigenvalues(a: Reals, b: Reals, correlation: Reals) -> tuple[Values, Values]:
+    mean, half = (a + b) / 2, (a - b) / 2
+    spread = np.sqrt(half**2 + correlation**2 * a * b)
+    return np.asarray(mean - spread, np.float64), np.asarray(mean + spread, np.float64)
+
+
+def _chi_square(samples: Reals) -> Values:
+    """Return what noise exceeds with the probability `REJECTED`, on average being 1.
+
+    By Wilson and Hilferty's cube (PNAS 17, 684, 1931).
+    """
+    spread = 2.0 / (9.0 * np.maximum(samples - 2.0, 1.0)) + (NOISE_ERROR / 3.0) ** 2
+    return (1.0 - spread - ndtri(REJECTED) * np.sqrt(spread)) ** 3
+
+
+def classes_of_windows(
+    here: Looks,
+    best: Looks,
+    *,
+    step: Reals,
+    is_at_border: NDArray[np.bool_],
+    looks: float | Reals,
+    samples: Reals,
+    gain: float = np.nan,
+    elsewhere: Looks | None = None,
+) -> NDArray[np.uint8]:
+    """Class windows by what the noise and the texture let one say.
+
+    Parameters
+    ----------
+    here, best : Looks
+        At no shift, and at the best whole-pixel shift of the search.
+    step : array of float, shape (...)
+        Length of that shift in pixels.
+    is_at_border : array of bool, shape (...)
+        Whether it lies at the border of the search.
+    looks : float or array of float
+        How many independent shifts the search is worth.
+    samples : array of float, shape (...)
+        How many independent samples of noise a window holds.
+    gain : float
+        Typical standard deviation of structure in moving over that in fixed, both in units of
+        their noise; NaN where unknown.
+    elsewhere : Looks, optional
+        At a shift that was not searched.
+
+    Returns
+    -------
+    array of uint8, shape (...)
+        Indices into `CLASSES`; 0 undefined where the NCC at no shift is.
+
+        4 beyond the search: common structure is clearly more likely at the shift that was not
+        searched, or at a best shift that lies at the border of the search. 2 displaced: noise
+        does not explain the difference at no shift, common structure is clearly more likely
+        at the best shift, its NCC is beyond chance, the number of shifts included, and noise
+        explains what is left. 1 agrees: else, where the NCC at no shift is beyond chance and
+        noise explains the difference. 3 differs: no shift that was searched leaves a difference
+        that noise explains; or the structure of one image is lost in the other, where the
+        typical contrast would show it. 5 cannot tell: all others. What noise explains includes
+        half a pixel of shift, and a twentieth of the structure's variance.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residual, best_residual = here.residual(), best.residual()
+        is_different = residual > here.limit(samples)
+        is_different_best = best_residual > best.limit(samples)
+        gained = best.likelihood(samples) - here.likelihood(samples)
+        is_moved = (gained > ndtri(MOVED / np.maximum(looks, 1.0)) ** 2) & (step > 0)
+        is_moved &= residual > _chi_square(samples)
+        is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
+        is_alike = here.confidence >= LEVEL
+        is_elsewhere = np.zeros(here.ncc.shape, bool)
+        if elsewhere is not None:
+            explained = elsewhere.residual() <= elsewhere.limit(samples)
+            searched = np.fmax(best.likelihood(samples), here.likelihood(samples))
+            gained = elsewhere.likelihood(samples) - searched
+            is_elsewhere = (gained > ndtri(MOVED) ** 2) & (elsewhere.confidence >= LEVEL)
+            is_elsewhere |= is_different & is_different_best & explained
+        conditions = [
+            (np.isnan(here.ncc), UNDEFINED),
+            (is_elsewhere, BEYOND),
+            (is_moved & is_found & ~is_different_best & ~is_at_border, DISPLACED),
+            (is_alike & ~is_different, AGREES),
+            (is_moved & is_found & is_at_border, BEYOND),
+            (is_different & is_different_best, DIFFERS),
+            (_is_lost(here, best, gain, samples) & ~is_alike, DIFFERS),
+        ]
+    where, labels = zip(*conditions, strict=True)
+    return np.select(where, labels, UNSURE).astype(np.uint8)
+
+
+def _is_lost(here: Looks, best: Looks, gain: float, samples: Reals) -> NDArray[np.bool_]:
+    """Say where one image has structure, and the other clearly less than is typical of it."""
+    n = np.maximum(samples - 1.0, 1.0)
+    certain = -ndtri(REJECTED)
+
+    def least(power: Reals) -> Reals:
+        """Return what structure there is at least, for all that noise adds by chance."""
+        spread = np.sqrt((4.0 * np.maximum(power, 1.0) - 2.0) / n)
+        return np.maximum(power - 1.0 - certain * spread, 0.0)
+
+    def is_below(power: Reals, expected: Reals) -> NDArray[np.bool_]:
+        """Say where there would be more by the typical contrast, even were it weaker."""
+        weak = 1.0 + np.maximum(expected - UNTOLD, 0.0)
+        return np.asarray(power < weak * (1.0 - certain * np.sqrt(2.0 / n)))
+
+    moving = np.fmax(here.moving, best.moving)
+    in_moving = is_below(moving, least(here.fixed) * (gain / LOST) ** 2)
+    in_fixed = is_below(here.fixed, least(here.moving) / (gain * LOST) ** 2)
+    return np.asarray(in_moving | in_fixed)

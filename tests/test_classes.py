@@ -1,0 +1,147 @@
+"""Classes by evidence: laws that hold whatever the images are, on planted truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari_local_ncc.reports.map_summary import MapTally
+from scipy.ndimage import gaussian_filter
+
+from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc.maps.exposure import Exposure, common_motion
+from napari_local_ncc.shift import CLASSES
+
+UNDEFINED, AGREES, DISPLACED, DIFFERS, BEYOND, UNSURE = range(6)
+PARAMETERS = NCCParameters(radius=4, search=3, bands=("ncc", "classes"))
+INNER = (slice(10, -10), slice(10, -10))
+
+
+def texture(seed, sigma=1.5, shape=(160, 170)):
+    made = gaussian_filter(np.random.default_rng([41, seed]).normal(size=shape), sigma)
+    return made / made.std()
+
+
+def in_noise(image, snr, seed):
+    return image + np.random.default_rng([42, seed]).normal(size=image.shape) / snr
+
+
+def classes_of(fixed, moving, parameters=PARAMETERS, **options):
+    result = confidence_map(fixed, moving, parameters=parameters, **options)
+    return np.asarray(result["classes"]), result
+
+
+def share(classes, code):
+    return float(np.mean(classes == code))
+
+
+@pytest.mark.parametrize(("snr", "gain"), [(5, 1), (1, -40), (0.3, 1)])
+def test_the_same_in_noise_neither_differs_nor_moves(snr, gain):
+    same = texture(1) * np.linspace(0.05, 2, 170)  # structure from below the noise to above it
+    parameters = PARAMETERS.replace(alternative="greater" if gain > 0 else "two-sided")
+    fixed, moving = in_noise(same, snr, 1), gain * in_noise(same, snr, 2)
+    classes, _ = classes_of(fixed, moving, parameters)
+    assert share(classes, DIFFERS) < 0.02
+    assert share(classes, DISPLACED) < 0.02
+    assert share(classes, AGREES) + share(classes, UNSURE) > 0.96
+
+
+def test_photons_are_noise_too():
+    rng = np.random.default_rng(5)
+    same = 40 * np.exp(0.4 * texture(2)) * np.linspace(0.3, 2, 170)
+    classes, _ = classes_of(*(rng.poisson(same) for _ in range(2)))
+    assert share(classes, DIFFERS) < 0.02
+    assert share(classes, DISPLACED) < 0.02
+    assert share(classes, AGREES) > 0.6
+
+
+@pytest.mark.parametrize("snr", [10, 3])
+def test_what_is_planted_is_found_as_what_it_is(snr):
+    same, other = texture(3), texture(4)
+    moved = same.copy()
+    moved[30:70, 30:70] = other[30:70, 30:70]
+    moved[90:130, 40:80] = np.roll(same, 2, 1)[90:130, 40:80]
+    moved[30:70, 110:150] = 0  # lost
+    classes, _ = classes_of(in_noise(same, snr, 3), in_noise(moved, snr, 4))
+    assert share(classes[34:66, 34:66], DIFFERS) > 0.85
+    assert share(classes[94:126, 46:76], DISPLACED) > 0.9
+    assert share(classes[38:62, 118:142], DIFFERS) > 0.85  # whatever the search brings is lost
+    assert share(classes[140:, :], AGREES) > 0.95
+
+
+@pytest.mark.parametrize("shift", [(4, -1), (3, -2), (-25, 31)])
+@pytest.mark.parametrize("snr", [20, 2])
+def test_what_moved_too_far_is_beyond_the_search(shift, snr):
+    fixed = texture(5)
+    moving = in_noise(np.roll(fixed, shift, (0, 1)), snr, 6)
+    classes, result = classes_of(in_noise(fixed, snr, 5), moving)
+    inner = classes[40:-40, 40:-40]
+    if max(map(abs, shift)) > 3:
+        assert tuple(result.provenance["exposure"]["motion"]) == shift
+        assert share(inner, BEYOND) > (0.95 if snr > 10 else 0.9)
+    assert share(inner, BEYOND) > (0.9 if snr > 10 else 0.7)
+    assert share(inner, DIFFERS) < 0.05
+
+
+def test_unrelated_images_have_no_common_motion_and_differ():
+    classes, result = classes_of(in_noise(texture(6), 10, 7), in_noise(texture(7), 10, 8))
+    assert result.provenance["exposure"]["motion"] is None
+    assert share(classes, DIFFERS) > 0.7
+    assert share(classes, AGREES) < 0.05
+
+
+def test_noise_alone_tells_nothing():
+    rng = np.random.default_rng(9)
+    classes, _ = classes_of(*rng.normal(size=(2, 150, 150)))
+    assert share(classes, UNSURE) > 0.85
+    assert share(classes, DIFFERS) + share(classes, DISPLACED) < 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gain_and_offset_change_no_class(seed):
+    fixed, moving = in_noise(texture(8), 2, seed), in_noise(texture(8), 2, seed + 9)
+    wanted, _ = classes_of(fixed, moving)
+    found, _ = classes_of(fixed * 1e-3 - 5, moving * 700 + 1e4)
+    assert np.mean(found == wanted) > 0.995
+
+
+def test_undefined_is_0_also_outside_the_overlap():
+    fixed, moving = texture(10), texture(10)
+    fixed[:40] = np.nan
+    moving[60:80, 60:80] = 3.0  # flat
+    classes, result = classes_of(fixed, moving)
+    np.testing.assert_array_equal(classes == UNDEFINED, np.isnan(np.asarray(result["ncc"])))
+
+
+def test_a_volume_is_classed_as_a_plane_is():
+    same = gaussian_filter(np.random.default_rng(11).normal(size=(24, 40, 44)), 1.2)
+    same /= same.std()
+    moved = same.copy()
+    moved[:, :, 22:] = np.roll(same, 2, 1)[:, :, 22:]
+    fixed, moving = in_noise(same, 4, 1), in_noise(moved, 4, 2)
+    classes, _ = classes_of(fixed, moving, PARAMETERS.replace(radius=3, search=2))
+    assert share(classes[5:-5, 5:-5, 5:16], AGREES) > 0.95
+    # two voxels is the border of the search
+    assert share(classes[5:-5, 5:-5, 28:-5], BEYOND) > 0.9
+
+
+def test_the_summary_tells_the_classes_and_the_exposure_survives_json():
+    fixed, moving = in_noise(texture(12), 4, 1), in_noise(texture(12), 4, 2)
+    result = confidence_map(fixed, moving, parameters=PARAMETERS)
+    tally = MapTally(result.band_names, result.calibration)
+    tally.add(result.bands.compute())
+    assert tally.lines()["classes"].startswith("agrees ")
+    assert "by the noise and the texture" in tally.lines()["classes"]
+    exposure = Exposure.from_dict(result.provenance["exposure"])
+    assert exposure.to_dict() == result.provenance["exposure"]
+    assert exposure.fixed.sd == pytest.approx(0.25, rel=0.15)
+
+
+def test_a_motion_within_the_search_is_none():
+    image = texture(13)
+    moved = np.roll(image, (2, -3), (0, 1))
+    assert common_motion([(image, moved)], (4, 4), (3, 3)) is None
+    assert common_motion([(image, moved)], (4, 4), (2, 2)) == (2, -3)
+
+
+def test_names_of_the_classes():
+    assert CLASSES[4:] == ("beyond the search", "cannot tell")
