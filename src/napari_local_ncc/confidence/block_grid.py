@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIDE = 8  # px, of a block
 NEEDED = 6.0  # standard errors by which steps between blocks stand out
-ALONE = 0.5  # of that, what the second of the phases may reach; a texture's period has two
+ALONE = 0.75  # of that, what the second of the phases may reach; a texture's period has two
 NEIGHBOURS_ALIKE = 4.0  # samples along a block's edge that count as one
 
 
@@ -79,7 +79,7 @@ def _steps(samples: NDArray[Any], axis: int, start: int) -> Counts:
 def _phase(counts: Counts) -> int | None:
     """Return the one position modulo 8 at which samples step more often, if there is one."""
     found, all_ = counts
-    if all_.min(initial=0) < 1:
+    if all_.min() < 1:
         return None
     share = found / all_
     top = int(share.argmax())

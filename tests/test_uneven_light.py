@@ -1,0 +1,177 @@
+"""Confidence where light and contrast are uneven, of either sign, on an instrument's grid."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from napari_local_ncc import Calibration, NCCParameters, SpatialImage, calibrate, confidence_map
+from napari_local_ncc.confidence import relative_contrast, without_smooth_background
+from napari_local_ncc.confidence.block_grid import has_block_grid
+from napari_local_ncc.maps.map_summary import MapTally
+from napari_local_ncc.ncc.moments import mean_squared_step, window_moments
+
+PARAMETERS = NCCParameters(radius=6, bands=("ncc", "confidence"))
+
+
+def texture(seed, sigma=1.2, shape=(200, 210)):
+    made = gaussian_filter(np.random.default_rng([51, seed]).normal(size=shape), sigma)
+    return made / made.std()
+
+
+def confidence_of(fixed, moving, **changes):
+    result = confidence_map(fixed, moving, parameters=PARAMETERS.replace(**changes))
+    return np.asarray(result["confidence"]), result
+
+
+@given(st.lists(st.floats(-2, 2), min_size=6, max_size=6), st.integers(9, 70), st.booleans())
+def test_a_parabola_along_every_axis_is_background(coefficients, length, masked):
+    y, x = np.mgrid[:length, :50] / 25.0
+    terms = (1, y, x, y * x, y * y, x * x)
+    surface = sum(c * t for c, t in zip(coefficients, terms, strict=True)) + 0 * x
+    mask = np.ones(surface.shape, bool)
+    mask[3:6, 10:20] = not masked
+    rest = without_smooth_background(surface, radius=(3, 3), mask=mask)
+    np.testing.assert_array_equal(np.isnan(rest), ~mask)
+    tolerance = 0.2 if masked else 1e-5  # what is missing is filled by planes
+    np.testing.assert_allclose(rest[mask], 0, atol=tolerance)
+
+
+def test_fine_structure_stays_above_the_background():
+    fine = texture(0, 1.0)
+    rest = without_smooth_background(fine + np.linspace(0, 50, 210) ** 2, radius=(4, 4))
+    assert np.corrcoef(fine.ravel(), rest.ravel())[0, 1] > 0.95
+
+
+def test_a_common_vignette_earns_no_confidence():
+    y, x = np.mgrid[-1:1:200j, -1:1:210j]
+    light = 0.15 ** ((x**2 + y**2) / 2)
+    outer = x**2 + y**2 > 1
+    rates = []
+    for seed in range(4):
+        images = (light * (1000 + 60 * texture(10 * seed + k)) for k in (1, 2))
+        confidence, _ = confidence_of(*images)
+        rates.append([np.mean(confidence[where] >= 0.95) for where in (outer, ~outer)])
+    assert np.mean(rates, axis=0).min() > 0.02
+    assert np.mean(rates, axis=0).max() < 0.09
+
+
+def test_windows_of_high_contrast_are_judged_by_their_own_kind():
+    """Unrelated spots: where both windows have one, high NCC is common."""
+    rates = []
+    for seed in range(3):
+        rng = np.random.default_rng([52, seed])
+        fixed, moving = (
+            300 * gaussian_filter((rng.random((220, 220)) < 1 / 400).astype(float), 1.5)
+            + rng.normal(size=(220, 220))
+            for _ in range(2)
+        )
+        confidence, _ = confidence_of(fixed, moving, radius=3)
+        contrast = relative_contrast(fixed, moving, radius=(3, 3))
+        thirds = np.searchsorted(np.quantile(contrast, [1 / 3, 2 / 3]), contrast)
+        rates.append([np.mean(confidence[thirds == k] >= 0.95) for k in range(3)])
+    mean = np.mean(rates, axis=0)
+    assert mean.max() < 0.075
+    assert mean.max() / mean.min() < 1.6
+
+
+def test_contrast_ignores_gain_offset_and_uneven_light():
+    fixed, moving = texture(3), texture(4)
+    light = np.linspace(1, 3, 210)
+    one = relative_contrast(fixed, moving, radius=(4, 4))
+    other = relative_contrast(7 * light * fixed + 3, -2 * moving, radius=(4, 4))
+    np.testing.assert_allclose(one, other, atol=0.15)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_two_sided_confidence_has_no_sign(inverted):
+    same = texture(5)
+    rng = np.random.default_rng(6)
+    fixed, moving = (same + rng.normal(size=same.shape) for _ in range(2))
+    sign = -1 if inverted else 1
+    both, result = confidence_of(fixed, sign * moving, alternative="two-sided")
+    assert np.mean(both >= 0.95) > 0.9
+    assert result.calibration.alternative == "two-sided"
+    assert Calibration.from_dict(result.calibration.to_dict()) == result.calibration
+    one, _ = confidence_of(fixed, sign * moving)
+    assert (np.mean(one >= 0.95) > 0.9) == (not inverted)
+
+
+def test_two_sided_p_is_calibrated_on_unrelated_images():
+    confidence, _ = confidence_of(texture(7), texture(8), radius=3, alternative="two-sided")
+    assert np.mean(confidence >= 0.95) == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_calibration_of_another_alternative_is_refused():
+    images = texture(9), texture(10)
+    calibration = calibrate(*images, radius=6)
+    with pytest.raises(ValueError, match='for alternative="greater", but the map asks'):
+        confidence_map(
+            *images,
+            parameters=PARAMETERS.replace(alternative="two-sided"),
+            calibration=calibration,
+        )
+    with pytest.raises(ValueError, match="alternative must be one of"):
+        NCCParameters(alternative="less")
+
+
+def jpeg(image, quality):
+    picture = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    picture.fromarray(image.astype(np.uint8)).save(file, "JPEG", quality=quality)
+    return np.asarray(picture.open(file)).astype(float)
+
+
+def test_the_blocks_of_jpeg_are_told_and_a_lattice_of_8_px_is_not():
+    images = [np.clip(128 + 30 * texture(11 + k, 2.0), 0, 255) for k in range(2)]
+    blocks = [jpeg(image, 30) for image in images]
+    y, x = np.mgrid[:200, :210]
+    lattice = np.sin(2 * np.pi * x / 8) + np.sin(2 * np.pi * y / 8)
+    for pair, wanted in ((blocks, True), (images, False), ([lattice, lattice], False)):
+        assert has_block_grid([pair], [(0, 0)], (3, 3)) is wanted
+    moved = [blocks[0], np.roll(blocks[1], 3, 1)]  # not on one grid
+    assert not has_block_grid([moved], [(0, 0)], (3, 3))
+    result = confidence_map(*blocks, parameters=PARAMETERS.replace(radius=3))
+    tally = MapTally(result.band_names, result.calibration)
+    tally.add(result.bands.compute())
+    assert "8 x 8 px" in tally.lines()["pattern"]
+
+
+def test_every_frame_may_be_judged_by_itself():
+    frames = [np.stack([texture(20 + k, s) for s in (0.7, 3)]) for k in range(2)]
+    images = [SpatialImage.from_array(each, axis_labels=("t", "y", "x")) for each in frames]
+    parameters = NCCParameters(radius=4, bands=("ncc", "confidence"), per_frame=True)
+    result = confidence_map(*images, parameters=parameters)
+    assert len(result.calibration.nulls) == 2
+    rates = np.mean(np.asarray(result["confidence"]) >= 0.95, axis=(1, 2))
+    np.testing.assert_allclose(rates, 0.05, atol=0.03)
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+def test_moments_are_those_of_the_window(weights, rng):
+    fixed, moving = rng.normal(size=(2, 30, 33)) + 1e4
+    fixed[12, 14] = np.nan
+    moments = window_moments(fixed, moving, radius=(3, 2), weights=weights)
+    place = (slice(7, 14), slice(13, 18))
+    profile = [np.ones(2 * r + 1) for r in (3, 2)]
+    if weights == "gaussian":
+        profile = [np.exp(-0.5 * (3 * np.arange(-r, r + 1) / r) ** 2) for r in (3, 2)]
+    w = np.outer(*profile) * np.isfinite(fixed[place])
+    for number, image in enumerate((fixed, moving)):
+        samples = np.where(w > 0, image[place], 0)
+        mean = np.sum(w * samples) / w.sum()
+        variance = np.sum(w * (samples - mean) ** 2) / w.sum()
+        np.testing.assert_allclose(moments.mean[number][10, 15], mean, rtol=1e-12)
+        np.testing.assert_allclose(moments.variance[number][10, 15], variance, rtol=1e-6)
+    np.testing.assert_allclose(moments.samples[10, 15], w.sum() ** 2 / (w**2).sum(), rtol=1e-9)
+
+
+def test_squared_steps_of_white_noise_are_twice_its_variance_along_each_axis(rng):
+    noise = 3 * rng.normal(size=(80, 80))
+    steps = mean_squared_step(noise, radius=(9, 9), weights="box")
+    assert steps[20:-20, 20:-20].mean() == pytest.approx(2 * 2 * 9, rel=0.05)
