@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,11 +13,52 @@ from napari_local_ncc.shift.classes import Looks, classes_of_windows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.maps.compute_bands import Block
+    from napari_local_ncc.maps.exposure import Exposure
 
     Floats = NDArray[np.float64]
+    Slices = tuple[slice, ...]
+    Mask = NDArray[np.bool_] | None
 
 HALF_PIXEL = 0.25  # squared, of which a shift by half a pixel loses so many squared steps
+
+
+class Block(Protocol):
+    """What of a chunk of a map is needed here; see `compute_bands.Block`."""
+
+    plan: Any
+
+    @property
+    def ncc(self) -> NDArray[np.float32]:
+        """The NCC at no displacement."""
+
+    @property
+    def ncc_elsewhere(self) -> NDArray[np.float32] | None:
+        """The NCC at the motion of the images as a whole, if that is beyond the search."""
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """How sure it is that the images are related."""
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """How many independent samples each window is worth."""
+
+    @property
+    def moments(self) -> Moments:
+        """Means and variances in every window."""
+
+    @property
+    def whole_shift(self) -> NDArray[np.float32]:
+        """The best NCC and its shift in whole pixels."""
+
+    def height(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what counts as similarity."""
+
+    def confidence_of(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how sure an NCC of these windows is."""
+
+    def near(self, reach: tuple[int, ...]) -> tuple[list[NDArray[Any]], Slices, Mask]:
+        """Return the samples within reach of the chunk."""
 
 
 def fit_bands(block: Block) -> list[NDArray[np.float32]]:
@@ -74,8 +115,8 @@ def class_band(block: Block) -> list[NDArray[np.float32]]:
     return [found.astype(np.float32)]
 
 
-def _exposure(block: Block) -> Any:
-    exposure = block.plan.exposure
+def _exposure(block: Block) -> Exposure:
+    exposure: Exposure | None = block.plan.exposure
     assert exposure is not None  # `confidence_map` measures one
     return exposure
 
