@@ -27,6 +27,8 @@ from napari_local_ncc.shift.dispatch import shift_of_pieces
 from napari_local_ncc.transforms.resampling import resample
 
 PLAIN = ("ncc", "confidence", "shift")  # of arrays alone, without noise and background
+# With its error, a shift is given only where the window can decide.
+APART = tuple(name for name in BANDS if name != "shift_error")
 ALL = NCCParameters(radius=3, bands=PLAIN, search=2)
 
 
@@ -219,7 +221,7 @@ def test_a_registered_series_is_calibrated_as_the_resampled_one(masked):
 
 
 @given(
-    bands=st.sets(st.sampled_from(BANDS), min_size=1),
+    bands=st.sets(st.sampled_from(APART), min_size=1),
     chunks=st.tuples(st.integers(20, 90), st.integers(20, 110)),
 )
 @settings(max_examples=6, deadline=None)
@@ -237,7 +239,7 @@ def test_no_band_depends_on_the_others_or_on_chunks(pair, every_band, bands, chu
 
 @pytest.fixture(scope="module")
 def every_band(pair):
-    result = confidence_map(*pair, parameters=NCCParameters(radius=3, bands=BANDS, search=2))
+    result = confidence_map(*pair, parameters=NCCParameters(radius=3, bands=APART, search=2))
     return dict(zip(result.band_names, result.bands.compute(), strict=True))
 
 
