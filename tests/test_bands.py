@@ -70,7 +70,7 @@ def alone(pair, mask, calibration):
 
 
 @given(
-    bands=st.sets(st.sampled_from(PLAIN), min_size=1),
+    bands=st.sets(st.sampled_from((*PLAIN, "shift_error")), min_size=1),
     chunks=st.tuples(st.integers(5, 90), st.integers(5, 110)),
     masked=st.booleans(),
 )
