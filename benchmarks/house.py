@@ -40,7 +40,7 @@ PAST = ("ed", "en")  # endings of participles
 PREPOSITIONS = {"as", "at", "by", "for", "from", "in", "of", "on", "to", "with"}
 NO_PARTICIPLES = {
     "bed", "even", "feed", "field", "need", "open", "seed", "shed", "speed", "spread", "then",
-    "when", "wizened",
+    "when", "whiten",
 }  # fmt: skip
 PARTICIPLES = {"built", "found", "held", "kept", "known", "left", "made", "shown", "within"}
 

@@ -13,7 +13,7 @@ from skimage import data
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.registration.engine_thread import Watch
-from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardised
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
 from napari_local_ncc.registration.translation.candidates import search_shifts
 from napari_local_ncc.transforms import write_transform
 
@@ -228,6 +228,6 @@ def test_a_blank_first_frame_is_no_reference(reference):
 def test_the_search_for_a_shift_ends_soon_after_it_is_cancelled():
     watch = Watch()
     watch.stopped.set()
-    images = [standardised(texture((600, 600)), None, name) for name in ("fixed", "moving")]
+    images = [standardise(texture((600, 600)), None, name) for name in ("fixed", "moving")]
     with pytest.raises(CancelledError):
         search_shifts(ArrayPair(*images, 0.3), watch)

@@ -11,7 +11,7 @@ from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.evidence.plateaus import plateaus
 from napari_local_ncc.evidence.samples import samples_per_independent_one
 from napari_local_ncc.evidence.sensor_pattern import has_sensor_pattern
-from napari_local_ncc.evidence.whitening import whitened, without_background
+from napari_local_ncc.evidence.whitening import whiten, without_background
 
 
 def texture(shape, sigma, seed=0):
@@ -166,15 +166,15 @@ def test_a_cubic_background_leaves_nothing(shape):
 def test_whitening_makes_neighbours_unlike():
     noisy = SCENES["texture"] + np.random.default_rng(0).normal(0, 0.3, (200, 200))
     before, after = (
-        pearson(image[1:], image[:-1]) for image in (noisy, whitened(without_background(noisy)))
+        pearson(image[1:], image[:-1]) for image in (noisy, whiten(without_background(noisy)))
     )
     assert before > 0.9
     assert after < before - 0.02
-    assert np.abs(whitened(noisy)).max() <= 6
+    assert np.abs(whiten(noisy)).max() <= 6
 
 
 def test_whitened_white_noise_stays_white():
-    detail = whitened(np.random.default_rng(0).normal(size=(128, 128)))
+    detail = whiten(np.random.default_rng(0).normal(size=(128, 128)))
     assert abs(pearson(detail[1:], detail[:-1])) < 0.1
     assert samples_per_independent_one(detail, detail) < 2.5
 

@@ -601,7 +601,7 @@ def test_proprietary_formats_come_through_bioio(tmp_path):
     assert len(proprietary.scenes(tmp_path / "a.ome.tif")) == 2
     stored = proprietary.read(tmp_path / "a.ome.tif", 0, Request())
     assert dict(stored.facts)["channels"] == "DAPI, GFP"
-    image = stored.ordered().image("a")
+    image = stored.sort_axes().image("a")
     np.testing.assert_array_equal(image.data, STACK[:2])
     assert image.grid.axis_labels == ("c", "y", "x")
     np.testing.assert_allclose(image.grid.spacing, (1, 0.5, 0.25))

@@ -6,7 +6,7 @@ import pytest
 from magicgui.widgets import CheckBox, Container, Label, ProgressBar
 from qtpy.QtWidgets import QLabel
 
-from napari_local_ncc._napari.compare.widget import _within
+from napari_local_ncc._napari.compare.widget import _fields_of
 
 PLUGIN = "napari-local-ncc"
 
@@ -127,7 +127,7 @@ def test_no_label_is_cut_off(viewer, dock, qtbot):
 
 
 def test_every_field_says_what_to_choose(dock):
-    fields = [f for f in _within(dock) if not isinstance(f, Container | Label | ProgressBar)]
+    fields = [f for f in _fields_of(dock) if not isinstance(f, Container | Label | ProgressBar)]
     assert len(fields) > 25
     for field in fields:
         assert len(field.tooltip or "") > 20, field.name
@@ -204,4 +204,4 @@ def test_limits_reach_the_map(viewer, dock, run):
 
 
 def test_check_boxes_are_off_at_first(dock):
-    assert not any(field.value for field in _within(dock) if isinstance(field, CheckBox))
+    assert not any(field.value for field in _fields_of(dock) if isinstance(field, CheckBox))

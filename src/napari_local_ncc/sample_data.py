@@ -61,7 +61,7 @@ def drifting_series() -> SamplePair:
     drift = np.arange(FRAMES)[:, np.newaxis] * np.array(DRIFT)
     noise = np.random.default_rng(0).normal(0.0, 3.0, (FRAMES, *still.shape))
     frames = np.stack(
-        [scipy.ndimage.shift(_changed(still, t), -drift[t], order=3) for t in range(FRAMES)]
+        [scipy.ndimage.shift(_change(still, t), -drift[t], order=3) for t in range(FRAMES)]
     )
     series = np.clip(frames + noise + 10.0, 0, 255).astype(np.uint8)
     moving = SpatialImage.from_array(
@@ -74,7 +74,7 @@ def drifting_series() -> SamplePair:
     return SamplePair(reference, moving, -drift)
 
 
-def _changed(still: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
+def _change(still: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
     size = 6.0 * max(frame - CHANGE_FROM + 1, 0)
     if size == 0:
         return still

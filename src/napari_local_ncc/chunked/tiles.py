@@ -167,6 +167,6 @@ def _rounds(array: da.Array, first: Sequence[float] | None, workers: int) -> lis
     return np.split(nearest_first, ends)
 
 
-def computed(array: da.Array) -> NDArray[Any]:
+def compute_array(array: da.Array) -> NDArray[Any]:
     """Compute a dask array; napari's opportunistic cache must not join in."""
     return np.asarray(array.compute(callbacks=[]))

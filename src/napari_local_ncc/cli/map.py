@@ -229,7 +229,7 @@ def map_(
     b = read_image(
         moving, scene=scene_moving, select=parse_selection(select_moving), level=level_moving, **how
     )
-    a, b = _placed(a, grid_fixed, ndim), _placed(b, grid_moving, ndim)
+    a, b = _place(a, grid_fixed, ndim), _place(b, grid_moving, ndim)
     say_stages(a, b)
     allowed = None
     if mask is not None:
@@ -241,7 +241,7 @@ def map_(
             **how | AS_LABELS,
         )
         allowed = allowed.select_known(parse_selection(select_fixed))
-        allowed = laid_over(_placed(allowed, grid_mask, ndim), a.grid, stretch)
+        allowed = laid_over(_place(allowed, grid_mask, ndim), a.grid, stretch)
     regions = None
     if labels is not None:
         regions = read_image(labels, **how | AS_LABELS).with_spatial_ndim(ndim)
@@ -311,7 +311,7 @@ def _transform(text: str, grid: Grid) -> Registration:
         raise ValueError(f"cannot read the JSON of --transform: {error!r}") from error
 
 
-def _placed(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
+def _place(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
     """Put an image on the grid of a JSON text; without one, count its spatial axes."""
     from napari_local_ncc.geometry.grid import Grid
 

@@ -174,13 +174,13 @@ def _quantiles(classes: list[Numbers], windows: float) -> Numbers:
         [(z - m) / s for z, m, s in zip(classes, middle[:, 0], spread[:, 0], strict=True)]
     )
     measured = levels[ndtr(-levels) * windows >= EXCEEDING]
-    tail = _extended(np.quantile(shape, ndtr(measured)), measured, levels)[body.size :]
+    tail = _prolong(np.quantile(shape, ndtr(measured)), measured, levels)[body.size :]
     table = np.concatenate([table, middle + spread * tail], axis=1)
     # A tie (all windows alike) would make a confidence of 0 or 1 out of rounding.
     return np.maximum.accumulate(table, axis=1) + 1e-6 * np.arange(levels.size)
 
 
-def _extended(quantiles: Numbers, measured: Numbers, levels: Numbers) -> Numbers:
+def _prolong(quantiles: Numbers, measured: Numbers, levels: Numbers) -> Numbers:
     """Prolong quantiles to the scores beyond those measured, by a line."""
     slope = (quantiles[-1] - quantiles[-3]) / (measured[-1] - measured[-3])
     beyond = levels[measured.size :] - measured[-1]

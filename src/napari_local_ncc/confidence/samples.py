@@ -232,7 +232,7 @@ def _share(
     """Return which share of the samples counts as independent, at the centres of a tile."""
     from napari_local_ncc.confidence.autocorrelation_kernel import tile_independent_share
 
-    a, b = _centred(fixed, valid), _centred(moving, valid)
+    a, b = _centre(fixed, valid), _centre(moving, valid)
     weight = np.empty((0, 0, 0)) if valid is None else valid.astype(np.float64)
     share = np.empty([part.stop - part.start for part in within], np.float32)
     first = tuple(part.start for part in within)
@@ -289,7 +289,7 @@ def _tiles(
         yield tuple(c for c, _ in tile), tuple(a for _, a in tile)
 
 
-def _centred(samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> Numbers:
+def _centre(samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> Numbers:
     """Return samples less their median, the largest being 1 or -1; 0 where invalid.
 
     The median, as what is halfway to one bright sample is far from all others.

@@ -71,7 +71,7 @@ def unit_scale(detail: Values, valid: Flags | None = None) -> Detail:
     return np.clip(detail / rms, -CLIP, CLIP).astype(np.float32)
 
 
-def whitened(detail: Values, valid: Flags | None = None) -> Detail:
+def whiten(detail: Values, valid: Flags | None = None) -> Detail:
     """Make the spectrum even, as far as structure exceeds noise.
 
     Parameters
@@ -93,6 +93,8 @@ def whitened(detail: Values, valid: Flags | None = None) -> Detail:
     cosines, so that borders are no edges.
     """
     axes = [axis for axis, n in enumerate(detail.shape) if n > 1]
+    if not axes:  # one sample has no detail
+        return np.zeros(detail.shape, np.float32)
     spectrum = fft.dctn(detail.astype(np.float32), axes=axes, norm="ortho")
     spectrum *= _response(np.square(spectrum))
     found = fft.idctn(spectrum, axes=axes, norm="ortho", overwrite_x=True)

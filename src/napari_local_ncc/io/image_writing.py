@@ -58,7 +58,7 @@ def iter_write_image(
     check_space(target, image.data.nbytes)
     with (
         replacing(target) as partial,
-        _created(image, partial) as pixels,
+        _create(image, partial) as pixels,
         closing(compute_tiles(image.data[np.newaxis])) as tiles,
     ):
         for tile in tiles:
@@ -67,7 +67,7 @@ def iter_write_image(
 
 
 @contextmanager
-def _created(image: SpatialImage, path: Path) -> Iterator[Any]:
+def _create(image: SpatialImage, path: Path) -> Iterator[Any]:
     """Make a file that takes tiles of the image, with an axis of length 1 before its own."""
     if path.suffix.lower() == ".npy":
         pixels = np.lib.format.open_memmap(path, "w+", image.data.dtype, image.grid.shape)
@@ -80,7 +80,7 @@ def _created(image: SpatialImage, path: Path) -> Iterator[Any]:
         return
     layout = OmeLayout(image.grid, (image.name,))
     if path.suffix.lower() == ".zarr":
-        chunks = layout.stored((1, *image.data.chunksize))
+        chunks = layout.in_file_order((1, *image.data.chunksize))
         with create_group(layout, path, image.data.dtype, chunks) as target:
             yield target
     else:

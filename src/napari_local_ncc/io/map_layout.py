@@ -131,14 +131,14 @@ class OmeLayout:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the stored array."""
-        return self.stored((len(self.band_names), *self.grid.shape))
+        return self.in_file_order((len(self.band_names), *self.grid.shape))
 
     @property
     def chunks(self) -> tuple[int, ...]:
         """Chunks of the stored array: those that a map is computed in."""
-        return self.stored((1, *map_chunks(self.grid)))
+        return self.in_file_order((1, *map_chunks(self.grid)))
 
-    def stored(self, values: Sequence[Any]) -> tuple[Any, ...]:
+    def in_file_order(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Bring one value per axis of the bands array into the file's order."""
         return tuple(values[k] for k in self.order)
 
@@ -166,7 +166,7 @@ class OmeTarget:
             block = tile.transpose(order)
         else:
             block = tile[0].transpose([k - 1 for k in order])
-        self.array[self.layout.stored(location)] = block
+        self.array[self.layout.in_file_order(location)] = block
 
 
 def _is_time(unit: str) -> bool:

@@ -35,7 +35,7 @@ def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
         layout,
         path,
         np.dtype(np.float32),
-        layout.stored(confidence_map.bands.chunksize),
+        layout.in_file_order(confidence_map.bands.chunksize),
         _rendering(layout, confidence_map),
         {KEY: describe(confidence_map)},
     ) as target:
@@ -58,7 +58,7 @@ def create_group(
         _, arrays = prepare_image(
             path,
             _metadata(layout, factors, path.name, rendering),
-            [(_reduced(layout.shape, level), dtype) for level in factors],
+            [(_level_shape(layout.shape, level), dtype) for level in factors],
             extra_attributes=attributes or {},
             chunks=chunks,
             writer="zarr",
@@ -90,7 +90,7 @@ def _pyramid(layout: OmeLayout) -> list[tuple[int, ...]]:
     reducible = layout.per_axis(layout.grid.spatial, band_value=False)
     reducible[-2:] = (True, True)  # the plane, even where a row or column is no space
     levels = [(1,) * len(layout.shape)]
-    while max(_reduced(layout.shape, levels[-1])[-2:]) >= SMALLEST_PLANE:
+    while max(_level_shape(layout.shape, levels[-1])[-2:]) >= SMALLEST_PLANE:
         halved = (
             2 * f if reduce and n > f else f
             for n, f, reduce in zip(layout.shape, levels[-1], reducible, strict=True)
@@ -99,7 +99,7 @@ def _pyramid(layout: OmeLayout) -> list[tuple[int, ...]]:
     return levels
 
 
-def _reduced(shape: tuple[int, ...], factors: tuple[int, ...]) -> tuple[int, ...]:
+def _level_shape(shape: tuple[int, ...], factors: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
 
 
@@ -153,7 +153,7 @@ def _rendering(layout: OmeLayout, confidence_map: ConfidenceMap) -> v05.Omero | 
 
 def _reduce(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> None:
     """Fill a level with the means of the level before, chunk by chunk."""
-    factors = _reduced(fine.shape, coarse.shape)
+    factors = _level_shape(fine.shape, coarse.shape)
     for location in slices_from_chunks(normalize_chunks(coarse.chunks, coarse.shape)):
         source = tuple(
             slice(part.start * f, part.stop * f) for part, f in zip(location, factors, strict=True)

@@ -171,7 +171,7 @@ def open_image(
     scenes, index, stored = _read(location, scene, request, reader)
     called = name or Path(str(path).rstrip("/")).name
     try:
-        chosen = stored.select(select or {}).without_colour().ordered()
+        chosen = stored.select(select or {}).without_colour().sort_axes()
         image = chosen.image(called)
     except ValueError as error:
         raise ReadError(f"{location}: {error}") from error

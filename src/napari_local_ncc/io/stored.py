@@ -127,7 +127,7 @@ class StoredImage:
         axes = self.axes if k is None else self.axes[:k] + self.axes[k + 1 :]
         return replace(self, data=self.colour.merge(self.data, k), axes=axes, colour=None)
 
-    def ordered(self) -> StoredImage:
+    def sort_axes(self) -> StoredImage:
         """Put independent axes first, and drop those of length 1 before the last two.
 
         One that a rotation mixes with others stays.
@@ -245,7 +245,7 @@ def space_last(axes: Sequence[Axis]) -> list[int]:
     return sorted(range(len(axes)), key=lambda k: axes[k].spatial)
 
 
-def calibrated(size: object, unit: object) -> tuple[float, str]:
+def pixel_size(size: object, unit: object) -> tuple[float, str]:
     """Return a pixel size and its unit; 1 pixel where the file gives nothing usable."""
     try:
         spacing, name = float(str(size)), unit_name(unit)

@@ -204,7 +204,7 @@ def map_of(
     classes = names.index("classes") if "classes" in names else None
     measured = None if exposure is None else exposure.to_dict()
     return ConfidenceMap(
-        _uncropped(bands, comparison.box, grid, classes),
+        _pad_box(bands, comparison.box, grid, classes),
         names,
         grid,
         parameters,
@@ -307,7 +307,7 @@ def _undefined_class(bands: NDArray[np.float32], classes: int) -> NDArray[np.flo
     return np.where(is_class & np.isnan(bands), np.float32(0), bands)
 
 
-def _uncropped(bands: da.Array, box: Slices, grid: Grid, classes: int | None) -> da.Array:
+def _pad_box(bands: da.Array, box: Slices, grid: Grid, classes: int | None) -> da.Array:
     """Put the box back into its place, undefined around it; `classes` is the place of that band."""
     if bands.shape[1:] == grid.shape:
         return bands

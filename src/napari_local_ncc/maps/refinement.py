@@ -162,12 +162,12 @@ def refinement_of(
     tried, ending = best, ""
     while not ending:
         result = finish(map_of(comparison.with_registration(tried)))
-        ncc, *shift = yield from _computed(result.bands, len(rounds), cancelled)
+        ncc, *shift = yield from _compute(result.bands, len(rounds), cancelled)
         if known is not None and not _rise(known, ncc) >= LEAST_RISE:
             ending = "the map got no better"
             break
         best, known = result.registration, ncc
-        seen, significance = _seen(ncc, shift, result.grid, looked_at)
+        seen, significance = _summarise(ncc, shift, result.grid, looked_at)
         rounds.append(seen)
         if np.isnan(significance):
             ending = "no shift could be seen"
@@ -176,11 +176,11 @@ def refinement_of(
         elif len(rounds) > ROUNDS:
             ending = f"{ROUNDS} rounds are the most"
         else:
-            tried = _displaced(best, np.stack(shift), result.grid, looked_at)
+            tried = _displace(best, np.stack(shift), result.grid, looked_at)
     return Refinement(best, tuple(rounds), ending)
 
 
-def _computed(
+def _compute(
     bands: da.Array, turn: int, cancelled: threading.Event | None
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     values = np.empty(bands.shape, np.float32)
@@ -191,7 +191,7 @@ def _computed(
     return values
 
 
-def _seen(
+def _summarise(
     ncc: NDArray[np.float32], shift: list[NDArray[np.float32]], grid: Grid, used: NCCParameters
 ) -> tuple[Round, float]:
     """Sum up a map, and by how many standard errors its shift is no chance."""
@@ -222,7 +222,7 @@ def _of_known(statistic: Callable[..., Any], values: NDArray[np.float32]) -> flo
     return float(statistic(known.astype(np.float64))) if known.size else np.nan
 
 
-def _displaced(
+def _displace(
     registration: Registration | None,
     shift: NDArray[np.float32],
     grid: Grid,

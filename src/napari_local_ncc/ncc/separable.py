@@ -72,8 +72,8 @@ def ncc_by_filters(
     valid = xp.isfinite(a) & xp.isfinite(b)
     if mask is not None:
         valid &= mask
-    a, scale_a = _centred(a, valid, xp)
-    b, scale_b = _centred(b, valid, xp)
+    a, scale_a = _centre(a, valid, xp)
+    b, scale_b = _centre(b, valid, xp)
 
     weight = window_sum(valid.astype(np.float64))
     inside = window_sum(xp.ones(a.shape))
@@ -101,7 +101,7 @@ def window_taps(radius: int, weights: str) -> np.ndarray[Any, np.dtype[np.float6
     return np.exp(-0.5 * (3.0 * offset / radius) ** 2)
 
 
-def _centred(image: Any, valid: Any, xp: ModuleType) -> tuple[Any, float]:
+def _centre(image: Any, valid: Any, xp: ModuleType) -> tuple[Any, float]:
     image = xp.where(valid, image, 0.0)
     # A power of two costs no digits and keeps the squares of any finite number finite.
     _, exponent = np.frexp(float(xp.abs(image).max()))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.registration.affine.estimate import AffineFit, estimate_affine
 from napari_local_ncc.transforms.registration import Registration
@@ -28,8 +28,8 @@ def estimate_frame(
     from_common = invert_affine(to_common)
     common = (space.units[-1],) * space.ndim
     found = estimate_affine(
-        computed(pair.fixed.data),
-        computed(pair.moving.data),
+        compute_array(pair.fixed.data),
+        compute_array(pair.moving.data),
         model=kind,
         fixed_to_world=space.in_units(common).pixel_to_world,
         moving_to_world=pair.moving.grid.in_units(common).pixel_to_world,

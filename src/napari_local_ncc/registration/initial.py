@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.registration import phase_cross_correlation
 
-from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
@@ -135,7 +135,7 @@ def _centres(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registr
 
 def _centre(image: SpatialImage) -> NDArray[np.float64]:
     """Return the world position of the centre of mass above the darkest valid sample."""
-    values = computed(image.data).astype(np.float64)
+    values = compute_array(image.data).astype(np.float64)
     values[~np.isfinite(values)] = np.nan
     mass = np.nan_to_num(values - np.nanmin(values))
     if not mass.sum() > 0:
@@ -151,7 +151,7 @@ def _centre(image: SpatialImage) -> NDArray[np.float64]:
 def _phase(pair: Pair, index: tuple[int, ...] | None, watch: Watch) -> Registration:
     """Shift by what phase correlation finds on fixed's grid, to a whole pixel."""
     grid = pair.fixed.grid
-    images = [np.nan_to_num(computed(i.data).astype(np.float64)) for i in _on_fixed(pair)]
+    images = [np.nan_to_num(compute_array(i.data).astype(np.float64)) for i in _on_fixed(pair)]
     shift = phase_cross_correlation(*images, normalization="phase")[0]
     return _start_by_shift(grid.pixel_to_world[:-1, :-1] @ -shift, grid)
 

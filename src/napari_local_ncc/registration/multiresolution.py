@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 from skimage.measure import block_reduce
 
-from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.affine import apply_affine, fit_matrix, invert_affine
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.image.pyramid import mean_of_defined
@@ -73,7 +73,7 @@ def _reduce(image: SpatialImage, pixels: float) -> SpatialImage:
     grow[:-1, -1] = (factors - 1) / 2
     grid = image.grid.replace(shape=data.shape, pixel_to_world=image.grid.pixel_to_world @ grow)
     # in memory: the engines, and the search for tiles, read it several times
-    return image.replace(data=da.from_array(computed(data.astype(np.float32))), grid=grid)
+    return image.replace(data=da.from_array(compute_array(data.astype(np.float32))), grid=grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]
     factors = shape // np.array(coarse.grid.shape)
     edge = np.minimum(EDGE.get(ndim, 16), shape)
     block = np.maximum(edge // factors, 1)
-    values = computed(coarse.data)
+    values = compute_array(coarse.data)
     filled = np.where(np.isfinite(values), values, np.float32(np.nanmean(values)))
     contrast = block_reduce(filled, tuple(block.tolist()), np.std)
     parts = [np.array_split(np.arange(n), min(CELLS.get(ndim, 2), n)) for n in contrast.shape]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
@@ -18,7 +18,7 @@ from napari_local_ncc.progress import Progress, Step
 from napari_local_ncc.registration.engine_thread import watch_work
 from napari_local_ncc.registration.engines import ENGINES
 from napari_local_ncc.registration.frame import add_agreement, add_doubts, fit_frames
-from napari_local_ncc.registration.translation.array_pair import standardised
+from napari_local_ncc.registration.translation.array_pair import standardise
 from napari_local_ncc.transforms.displacement_field import field_array
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
@@ -84,7 +84,7 @@ class SeriesTask:
             pair = Pair(frames(self.pair.fixed, times[k]), frames(self.pair.moving, times[k]))
             if self.is_same:
                 if self.reference != "static":  # a blank frame is no reference
-                    standardised(computed(pair.moving.data), None, "moving")
+                    standardise(compute_array(pair.moving.data), None, "moving")
                 return add_agreement(pair, self._same(), None, keep_doubtful=True)
             begin = self.start(pair, times[k][0], watch)
             here = fit_frames(pair, self.settings, begin, watch)

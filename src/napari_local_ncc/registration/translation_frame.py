@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.registration.translation.estimate import estimate_translation
 from napari_local_ncc.transforms.registration import Registration
@@ -32,8 +32,8 @@ def estimate_frame(
     space = pair.fixed.grid
     guess = None if start is None else origin + _pixels(space, start.matrix)
     found = estimate_translation(
-        computed(pair.fixed.data),
-        computed(resample(pair.moving, lattice).data),
+        compute_array(pair.fixed.data),
+        compute_array(resample(pair.moving, lattice).data),
         start=origin.tolist(),
         guess=guess,
         min_overlap=settings.min_overlap,

@@ -113,7 +113,7 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     ndim = inputs[0].spatial_ndim if any(e.placement == "count axes" for e in inputs) else None
     words += [] if ndim is None else ["--ndim", str(ndim)]
     for each in inputs:
-        words += _taken_by_options(each)
+        words += _options_for(each)
         counted = each.placement != "replace" and ndim in (None, each.spatial_ndim)
         if not counted:
             words += [f"--grid-{each.role}", json.dumps(each.grid, separators=(",", ":"))]
@@ -326,7 +326,7 @@ def _shared_options(inputs: Sequence[_Input]) -> list[str]:
     return words + ([] if all(s.positions for s in images) else ["--ignore-positions"])
 
 
-def _taken_by_options(each: _Input) -> list[str]:
+def _options_for(each: _Input) -> list[str]:
     """Return the options of `local-ncc map` that say what to take of one image's file."""
     words = ["--mask", each.path] if each.role == "mask" else []
     if each.source.select:

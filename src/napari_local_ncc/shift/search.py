@@ -48,10 +48,10 @@ def search_pieces(
     windowed = [axis for axis, r in enumerate(radius) if r]
     order = [axis for axis, r in enumerate(radius) if not r] + windowed
     images = [
-        [(_ordered(where, order), array.transpose(order)) for where, array in image]
+        [(_reorder(where, order), array.transpose(order)) for where, array in image]
         for image in (fixed, moving, mask)
     ]
-    region, radius, search = (_ordered(values, order) for values in (region, radius, search))
+    region, radius, search = (_reorder(values, order) for values in (region, radius, search))
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(order)))
     wanted = region
     if with_error:  # the noise is averaged over as much more
@@ -102,11 +102,11 @@ def search_pieces(
     return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
-def _ordered(values: Any, order: list[int]) -> tuple[Any, ...]:
+def _reorder(values: Any, order: list[int]) -> tuple[Any, ...]:
     return tuple(values[axis] for axis in order)
 
 
-def _stacked(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
+def _stack_shape(lengths: tuple[int, ...], windowed: int) -> tuple[int, ...]:
     """Return the shape (batch, z, y, x) of an array whose last axes are those of the windows."""
     batch, sides = lengths[:-windowed], lengths[-windowed:]
     return (prod(batch), *(1,) * (3 - windowed), *sides)
@@ -133,8 +133,8 @@ def _peaks(
     neighbours = np.array(list(product(*(range(-min(s, 1), min(s, 1) + 1) for s in steps))))
     pitch = [(2 * steps[1] + 1) * (2 * steps[2] + 1), 2 * steps[2] + 1, 1]
     numbered = np.column_stack([neighbours, neighbours @ pitch])
-    out = np.full((12, *_stacked(lengths_of(tile), len(search))), np.nan, np.float32)
-    ncc = ncc.reshape(len(shifts), *_stacked(ncc.shape[1:], len(search)))
+    out = np.full((12, *_stack_shape(lengths_of(tile), len(search))), np.nan, np.float32)
+    ncc = ncc.reshape(len(shifts), *_stack_shape(ncc.shape[1:], len(search)))
     rows = 12 if with_whole else 8
     fit = _derivatives(neighbours)
     find_peaks(ncc, nearest_first, steps, numbered, fit, first, out[:rows])

@@ -60,14 +60,14 @@ def run_application(
 ) -> Generator[Message, None, Outcome]:
     """Resample a layer by a transform; yield as `run_job` does."""
     registration, image = application.registration, application.image
-    result = _applied(application)
+    result = _apply(application)
     grid, lazy = result.grid, result.data
     product = Product(
         "labels" if application.is_labels else "registered",
         f"{image.name} by {registration.model}",
         blank_levels(grid, lazy.dtype, multiscale=False, budget=application.output.budget),
         grid,
-        application.output.placed(grid, registration.grid),
+        application.output.place_on(grid, registration.grid),
         application.output.style,
         {"registration": registration.to_dict(), "layers": application.output.layers},
         registration,
@@ -77,7 +77,7 @@ def run_application(
     return Outcome(registration, {})
 
 
-def _applied(application: Application) -> SpatialImage:
+def _apply(application: Application) -> SpatialImage:
     """Return the lazy result, where it lies."""
     if application.is_labels:
         return apply_to_labels(

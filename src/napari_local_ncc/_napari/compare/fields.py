@@ -116,12 +116,12 @@ def main_fields() -> Container:
         ),
     ]
     _grey_out_what_is_not_installed(next(f for f in fields if f.name == "registration"))
-    return grouped(fields)
+    return field_group(fields)
 
 
 def more_fields() -> Container:
     """Return what some users choose sometimes."""
-    return grouped(
+    return field_group(
         [
             LineEdit(
                 name="exact_radius",
@@ -224,7 +224,7 @@ def _row(name: str, label: str, fields: list[Widget]) -> Container:
     return row
 
 
-def grouped(fields: list[Widget]) -> Container:
+def field_group(fields: list[Widget]) -> Container:
     """Return fields below each other, with their labels."""
     for field in fields:
         if isinstance(field, ComboBox):  # a long layer name must not widen the dock

@@ -88,7 +88,7 @@ class Choices:
 
     def registration(self) -> Registration | None:
         """Return the existing transform, if one is to be used."""
-        return self._transforms.chosen() if self._fields["registration"].value == EXISTING else None
+        return self._transforms.choice() if self._fields["registration"].value == EXISTING else None
 
     def parameters(self) -> NCCParameters:
         """Return window, limits and bands."""

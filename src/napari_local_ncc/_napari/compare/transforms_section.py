@@ -9,7 +9,7 @@ from magicgui.widgets import ComboBox, Container, PushButton
 from napari.layers import Image, Labels, Layer, Points
 from qtpy.QtWidgets import QFileDialog
 
-from napari_local_ncc._napari.compare.fields import grouped
+from napari_local_ncc._napari.compare.fields import field_group
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc._napari.layers.map_layers import is_map, run_of
@@ -55,12 +55,12 @@ class Transforms(Container):
         )
         super().__init__(
             widgets=[
-                grouped([choice]),
+                field_group([choice]),
                 _row(
                     ("load_transform", "Load", "Read a transform from a file."),
                     ("save_transform", "Save", "Write the chosen transform to a file."),
                 ),
-                grouped([other]),
+                field_group([other]),
                 _row(
                     (
                         "apply_transform",
@@ -81,7 +81,7 @@ class Transforms(Container):
         self._choice.reset_choices()
         self._choice.value = name
 
-    def chosen(self) -> Registration:
+    def choice(self) -> Registration:
         """Return the transform that is chosen.
 
         Raises
@@ -112,7 +112,7 @@ class Transforms(Container):
 
     def save(self) -> Path | None:
         """Write the chosen transform to a file that is asked for, and return that."""
-        registration = self.chosen()
+        registration = self.choice()
         path, _ = QFileDialog.getSaveFileName(
             self.native, "Save the transform", "transform.json", SAVED
         )

@@ -129,11 +129,11 @@ class LocalNCCWidget(Container):
         """Find a field by its name, wherever the layout has put it, or by position."""
         if not isinstance(key, str):
             return super().__getitem__(key)
-        return next(field for field in _within(self) if field.name == key)
+        return next(field for field in _fields_of(self) if field.name == key)
 
     def _start_from_preferences(self) -> None:
         """Set every field that has a preference."""
-        names = {field.name for field in _within(self)}
+        names = {field.name for field in _fields_of(self)}
         for name, value in preferences().items():
             if name in names:
                 self[name].value = value
@@ -200,7 +200,9 @@ class LocalNCCWidget(Container):
         except MENDABLE as error:
             self._fail(error)
             return
-        settings = {field.name: field.value for field in _within(self) if hasattr(field, "value")}
+        settings = {
+            field.name: field.value for field in _fields_of(self) if hasattr(field, "value")
+        }
         if settings["registration"] == EXISTING:
             del settings["registration"]  # the next session does not have it
         remember(settings)
@@ -322,7 +324,7 @@ class LocalNCCWidget(Container):
     def _apply_transform(self) -> None:
         layer = self["other"].value
         try:
-            registration = self._transforms.chosen()
+            registration = self._transforms.choice()
             if layer is None:
                 raise ValueError("choose the other layer that is to be moved")
             if isinstance(layer, Points):
@@ -336,12 +338,12 @@ class LocalNCCWidget(Container):
             self._fail(error)
 
 
-def _within(container: Container) -> Iterator[Widget]:
+def _fields_of(container: Container) -> Iterator[Widget]:
     """Yield every field of a container, at any depth, and the containers too."""
     for field in container._list:
         yield field
         if isinstance(field, Container):
-            yield from _within(field)
+            yield from _fields_of(field)
 
 
 def _without_value(action: Callable[[], object]) -> Callable[[object], object]:

@@ -82,7 +82,7 @@ class PixelTab(QWidget):
         except MENDABLE as error:
             self._say(str(error))
             return
-        self.latest.ask(partial(_inspected, layer, index, comparison))
+        self.latest.ask(partial(_inspect, layer, index, comparison))
 
     def let_go(self) -> None:
         """Hear no more of the viewer."""
@@ -114,7 +114,7 @@ class PixelTab(QWidget):
         self.plot.show_drawn(lambda figure: draw_windows(figure, found.pair, profile))
 
 
-def _inspected(layer: Image, index: tuple[int, ...], comparison: Comparison) -> Inspection:
+def _inspect(layer: Image, index: tuple[int, ...], comparison: Comparison) -> Inspection:
     return Inspection(index, windows_at(comparison, index), layer)
 
 

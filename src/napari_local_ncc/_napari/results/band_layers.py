@@ -91,7 +91,7 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
     if "confidence" in bands:
         found.append(("confidence", *_band(bands["confidence"]), itemgetter("confidence")))
     if "gain" in bands or "classes" in bands:
-        found.append(("classes", *_classes("classes" in bands), _classified))
+        found.append(("classes", *_classes("classes" in bands), _class_codes))
     share = output.budget / max(len(found), 1)
     drawn = []
     for kind, title, style, of in found:
@@ -119,7 +119,7 @@ def product_of(
         name,
         levels,
         result.grid,
-        output.placed(result.grid, fixed),
+        output.place_on(result.grid, fixed),
         style,
         result.provenance | {"layers": {"kind": kind, **output.layers}},
         result.registration,
@@ -143,7 +143,7 @@ class Arrows:
 
     def add(self, bands: Bands, location: tuple[slice, ...]) -> None:
         """Take those of a tile."""
-        labels = _classified(bands)
+        labels = _class_codes(bands)
         keep = is_believable(labels, bands.get("confidence"))
         self._tally.add(_components(bands), labels, keep, location)
 
@@ -209,7 +209,7 @@ def _classes(by_evidence: bool) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _classified(bands: Bands) -> NDArray[np.uint8]:
+def _class_codes(bands: Bands) -> NDArray[np.uint8]:
     if "classes" in bands:
         return np.nan_to_num(bands["classes"]).astype(np.uint8)
     return classify(bands["ncc"], bands["ncc_best"], bands["gain"])

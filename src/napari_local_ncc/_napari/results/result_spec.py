@@ -41,7 +41,7 @@ class Output:
     layers: dict[str, str]
     style: dict[str, Any]
 
-    def placed(self, grid: Grid, fixed: Grid) -> dict[str, Any]:
+    def place_on(self, grid: Grid, fixed: Grid) -> dict[str, Any]:
         """Return how to put a layer on `grid`, which may have more axes than `fixed`."""
         return self.placement if grid.ndim == fixed.ndim else placement_on(grid)
 

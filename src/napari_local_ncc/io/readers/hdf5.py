@@ -14,10 +14,10 @@ from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
     Axis,
     StoredImage,
-    calibrated,
     check_level,
     named_axes,
     numbered_axes,
+    pixel_size,
     stored_image,
 )
 
@@ -97,7 +97,7 @@ def _axes(dataset: Any) -> list[Axis]:
     axes = numbered_axes(dataset.ndim)
     if size is None or len(size) != 3:
         return axes
-    sizes = [calibrated(step, "um") for step in size]
+    sizes = [pixel_size(step, "um") for step in size]
     names = ("z", "y", "x")
     last = [
         Axis(name, True, *_placed(step, unit))
@@ -150,7 +150,7 @@ def _read_imaris(path: Path, file: Any, level: int) -> StoredImage:
     axes = [Axis("t", spatial=False), Axis("c", spatial=False)]
     for k, name in zip((2, 1, 0), "zyx", strict=True):
         low, high = float(_told(info, f"ExtMin{k}")), float(_told(info, f"ExtMax{k}"))
-        step, its = calibrated((high - low) / shape[4 - k], unit)
+        step, its = pixel_size((high - low) / shape[4 - k], unit)
         # extents are outer edges of pixels
         axes.append(Axis(name, True, step, low + step / 2 if its != "pixel" else 0.0, its))
     inside = tuple(slice(n) for n in shape[2:])

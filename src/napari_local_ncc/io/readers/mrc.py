@@ -9,7 +9,7 @@ import numpy as np
 from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.scene import Scene
-from napari_local_ncc.io.stored import Axis, StoredImage, calibrated, check_level, stored_image
+from napari_local_ncc.io.stored import Axis, StoredImage, check_level, pixel_size, stored_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     """Memory-map a file; voxels are in angstrom."""
     check_level(request.level, 1)
     with _mrcfile().open(path, header_only=True) as mrc:
-        sizes = {axis: calibrated(getattr(mrc.voxel_size, axis), "angstrom") for axis in "xyz"}
+        sizes = {axis: pixel_size(getattr(mrc.voxel_size, axis), "angstrom") for axis in "xyz"}
         origin = {axis: float(getattr(mrc.header.origin, axis)) for axis in "xyz"}
         is_stack = int(mrc.header.ispg) == 0  # of images, not a volume
     array = open_mrc(str(path), 0)

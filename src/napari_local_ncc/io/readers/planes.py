@@ -88,7 +88,7 @@ def _read_frame(path: str, request: Request) -> NDArray[Any]:
 
 
 def _plane(file: Path, request: Request) -> StoredImage:
-    return _reader(file).read(file, 0, request).without_colour().ordered()
+    return _reader(file).read(file, 0, request).without_colour().sort_axes()
 
 
 def _reader(file: Path) -> Any:

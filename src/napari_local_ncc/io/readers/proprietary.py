@@ -13,8 +13,8 @@ from napari_local_ncc.io.stored import (
     READABLE,
     Axis,
     StoredImage,
-    calibrated,
     check_level,
+    pixel_size,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _axis(image: Any, letter: str, factor: float) -> Axis:
     if letter not in SPACE:
         return Axis(letter.lower(), spatial=False)
     size = getattr(image.physical_pixel_sizes, letter)
-    spacing, unit = (1.0, PIXEL) if size is None else calibrated(size, "um")  # bioio's unit
+    spacing, unit = (1.0, PIXEL) if size is None else pixel_size(size, "um")  # bioio's unit
     return Axis(letter.lower(), True, spacing * factor, spacing * (factor - 1) / 2, unit)
 
 

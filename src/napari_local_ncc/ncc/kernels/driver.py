@@ -248,12 +248,12 @@ class Workplace:
     @cached_property
     def running_room(self) -> Numbers:
         """Memory for sums that run."""
-        return _aligned(running_workspace_size(self.sides, self.lengths))
+        return _aligned_zeros(running_workspace_size(self.sides, self.lengths))
 
     @cached_property
     def room(self) -> Numbers:
         """Memory for sums that never subtract."""
-        return _aligned(workspace_size(self.sides, self.lengths))
+        return _aligned_zeros(workspace_size(self.sides, self.lengths))
 
 
 def _ncc_of_tile(tile: Tile, valid: Validity, window: Window, work: Workplace) -> bool:
@@ -384,7 +384,7 @@ def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -
     return 2 * log2(samples) + 16 * max(fixed.itemsize, moving.itemsize) <= EXACT_BITS
 
 
-def _aligned(size: int) -> Numbers:
+def _aligned_zeros(size: int) -> Numbers:
     """Return zeros from a multiple of 64 bytes on: vectors across cache lines are slow."""
     room = np.zeros(size + 8)
     skip = -(room.ctypes.data // 8) % 8

@@ -19,7 +19,7 @@ from napari_local_ncc.registration.affine.sampled_image import (
     correlation,
     frame_of,
     orthogonal,
-    scaled,
+    to_unit_range,
 )
 from napari_local_ncc.registration.affine.search import FEWEST, SCORED, Search
 from napari_local_ncc.registration.engine_thread import Watch
@@ -167,8 +167,8 @@ def estimate_affine(
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     simpleitk()
     watch = watch or Watch()
-    here, said_of_fixed = _checked(fixed, fixed_to_world, "fixed")
-    there, said_of_moving = _checked(moving, moving_to_world, "moving")
+    here, said_of_fixed = _check_image(fixed, fixed_to_world, "fixed")
+    there, said_of_moving = _check_image(moving, moving_to_world, "moving")
     if here.ndim != there.ndim:
         raise ValueError(
             f"fixed is {here.ndim}-D but moving is {there.ndim}-D; "
@@ -178,7 +178,7 @@ def estimate_affine(
     to_world = invert_affine(world_to_frame)
     watch.check()
     here, there = (replace(i, to_frame=world_to_frame @ i.to_frame) for i in (here, there))
-    even = [replace(image, values=scaled(image.values)) for image in (here, there)]
+    even = [replace(image, values=to_unit_range(image.values)) for image in (here, there)]
     search = Search(even[0], orthogonal(even[1]), model, metric, seed, watch)
     begin = np.eye(here.ndim + 1)
     if start is not None:
@@ -229,7 +229,7 @@ def _by_information(search: Search, pair: DetailPair, begin: Matrix, *, alone: b
     details = DetailSearch(orthogonal(pair.fixed), search.moving, pair.model, search.watch)
     verdict = pair.verdict(details, best.matrix, by_edges=True)
     if verdict.is_significant:
-        best = search.polished(best)
+        best = search.polish(best)
     return Found(best.matrix, verdict, pair.model, best.iterations, best.converged)
 
 
@@ -246,7 +246,7 @@ def _doubts(found: Found, model: str, begin: Matrix) -> tuple[str, ...]:
     return (*doubts, *([extreme] if extreme else []))
 
 
-def _checked(image: ArrayLike, to_world: ArrayLike, name: str) -> tuple[Sampled, str]:
+def _check_image(image: ArrayLike, to_world: ArrayLike, name: str) -> tuple[Sampled, str]:
     """Check one image; return it with NaN where it shows nothing, and what was left out."""
     data = np.asarray(image)
     if data.ndim not in (2, 3) or data.dtype.kind not in "buif":

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import fft
 from scipy import ndimage as ndi
 
-from napari_local_ncc.evidence.whitening import whitened, without_background
+from napari_local_ncc.evidence.whitening import whiten, without_background
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.registration.affine.sampled_image import Sampled
 
@@ -100,13 +100,13 @@ def detail_of(image: Sampled, spacing: float) -> Sampled:
     values = read_on_lattice(image, spacing)
     valid = np.isfinite(values.values)
     known = np.where(valid, values.values, np.float32(0))
-    detail = whitened(without_background(known, valid), valid)
+    detail = whiten(without_background(known, valid), valid)
     return Sampled(detail, values.to_frame)
 
 
 def read_on_lattice(image: Sampled, spacing: float) -> Sampled:
     """Smooth an image as far as a coarser lattice needs it, and read it there."""
-    image = image.reduced(spacing / 2)
+    image = image.reduce(spacing / 2)
     steps = spacing / image.spacing
     valid = np.isfinite(image.values)
     blur = 0.5 * np.sqrt(np.maximum(steps**2 - 1, 0))

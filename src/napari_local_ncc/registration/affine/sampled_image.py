@@ -108,7 +108,7 @@ class Sampled:
         result[inside] = found
         return result
 
-    def reduced(self, spacing: float) -> Sampled:
+    def reduce(self, spacing: float) -> Sampled:
         """Means of blocks, about as large as `spacing`; valid where half the samples are."""
         factors = [
             int(np.clip(spacing / s + 1e-6, 1, max(1, n // NARROWEST)))
@@ -139,7 +139,7 @@ def frame_of(fixed: Sampled) -> Matrix:
     return matrix
 
 
-def scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring values to [0, 1]; a few extreme ones must not empty all bins but one."""
     low, high = np.nanpercentile(values, (0.5, 99.5))
     if low == high:
@@ -169,7 +169,7 @@ def similarity(fixed: NDArray[np.float32], moving: NDArray[np.float32], metric: 
     """
     if metric == "correlation":
         return correlation(fixed, moving) ** 2
-    a, b = (_binned(values) for values in (fixed, moving))
+    a, b = (_bins_of(values) for values in (fixed, moving))
     joint = np.bincount(a * BINS + b, minlength=BINS**2).reshape(BINS, BINS)
     both = _entropy(joint)
     if both == 0:
@@ -186,7 +186,7 @@ def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.clip(ab / np.sqrt(aa * bb), -1, 1)) if aa > 0 and bb > 0 else np.nan
 
 
-def _binned(values: NDArray[np.float32]) -> NDArray[np.intp]:
+def _bins_of(values: NDArray[np.float32]) -> NDArray[np.intp]:
     """Bins of the range [0, 1] to which the images were scaled."""
     return np.clip(values * BINS, 0, BINS - 1).astype(np.intp)
 
@@ -236,7 +236,7 @@ class Judge:
         return chosen
 
 
-def turned(turns: Sequence[Matrix], about: Vector, shifts: Iterable[Vector]) -> Iterable[Matrix]:
+def turn(turns: Sequence[Matrix], about: Vector, shifts: Iterable[Vector]) -> Iterable[Matrix]:
     """Yield every turn about a point followed by every shift."""
     for shift, turn in product(shifts, turns):
         matrix = np.eye(len(about) + 1)

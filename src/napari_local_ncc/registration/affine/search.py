@@ -13,8 +13,8 @@ import numpy as np
 
 from napari_local_ncc.geometry.affine import nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
-from napari_local_ncc.registration.affine.sampled_image import Judge, Sampled, rotations, turned
-from napari_local_ncc.registration.affine.simpleitk import Optimum, optimised
+from napari_local_ncc.registration.affine.sampled_image import Judge, Sampled, rotations, turn
+from napari_local_ncc.registration.affine.simpleitk import Optimum, optimise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Search:
         side = float(np.prod(self.fixed.extent / finest) ** (1 / self.fixed.ndim))
         number = max(1, 1 + int(np.ceil(np.log2(side / COARSEST[self.fixed.ndim]))))
         spacings = [finest * 2**k for k in reversed(range(number))]
-        levels = [(self.fixed.reduced(s), self.moving.reduced(s)) for s in spacings]
+        levels = [(self.fixed.reduce(s), self.moving.reduce(s)) for s in spacings]
         # few blocks of a thin or scattered mask are half full
         coarse = [pair for pair in levels[:-1] if min(i.count for i in pair) >= FEWEST]
         return [*coarse, levels[-1]]
@@ -77,9 +77,9 @@ class Search:
         field = np.minimum(self.fixed.extent, self.moving.extent)
         shifts = [np.array(s) * field for s in product(ticks, repeat=ndim)]
         centres = self.moving.centre - self.fixed.centre
-        yield from turned(turns, self.fixed.centre, shifts)
+        yield from turn(turns, self.fixed.centre, shifts)
         if (np.abs(centres) > REACH * field / STEPS[ndim]).any():
-            yield from turned(turns, self.fixed.centre, [centres + shift for shift in shifts])
+            yield from turn(turns, self.fixed.centre, [centres + shift for shift in shifts])
 
     def run(self, begin: Matrix, *, alone: bool = False) -> Optimum:
         """Return the best matrix found in the frame, and all iterations that it took.
@@ -96,13 +96,13 @@ class Search:
         if not alone:
             coarse = self.judge(*levels[0], SEARCHED)
             candidates += coarse.best(self.starts(), STARTS, BESIDE)
-        return self.climbed(candidates, list(enumerate(levels)))
+        return self.climb(candidates, list(enumerate(levels)))
 
-    def polished(self, best: Optimum) -> Optimum:
+    def polish(self, best: Optimum) -> Optimum:
         """Improve what was found with more samples, if there are any and they have an optimum."""
         if self.fixed.count <= OPTIMISED[self.fixed.ndim]:
             return best
-        finer = optimised(
+        finer = optimise(
             self.fixed,
             self.moving,
             best.matrix,
@@ -115,7 +115,7 @@ class Search:
         total = best.iterations + finer.iterations
         return replace(finer if finer.converged else best, iterations=total)
 
-    def climbed(
+    def climb(
         self, candidates: list[Matrix], levels: list[tuple[int, tuple[Sampled, Sampled]]]
     ) -> Optimum:
         """Improve candidates from level to (numbered) level; the first is never dropped."""
@@ -123,7 +123,7 @@ class Search:
         self.watch.check()
         for number, (fixed, moving) in levels:
             rest = levels[-1][0] - number
-            improve = partial(self.improved, fixed, moving, first=number == 0 < rest, rest=rest)
+            improve = partial(self.improve, fixed, moving, first=number == 0 < rest, rest=rest)
             tasks = [(model, c) for c in candidates for model in self.models(number, rest)]
             with ThreadPoolExecutor(THREADS) as pool:  # every start by itself: the same bits
                 improved = list(pool.map(improve, *zip(*tasks, strict=True)))
@@ -147,12 +147,12 @@ class Search:
             return (self.model,)
         return (("similarity",), ("affine", "similarity"), ("affine",))[min(number, 2)]
 
-    def improved(
+    def improve(
         self, fixed: Sampled, moving: Sampled, model: str, start: Matrix, *, first: bool, rest: int
     ) -> Optimum:
         """Optimise on one level: cheaply on the first, with most samples on the last."""
         samples = OPTIMISED[self.fixed.ndim]
-        return optimised(
+        return optimise(
             fixed,
             moving,
             start,

@@ -35,7 +35,7 @@ class Optimum:
     converged: bool
 
 
-def optimised(
+def optimise(
     fixed: Sampled,
     moving: Sampled,
     start: Matrix,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_local_ncc.chunked.tiles import computed
+from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.geometry.units import unit_factor
 from napari_local_ncc.ncc.dispatch import local_ncc
@@ -33,7 +33,7 @@ SAMPLES = 4096  # of fixed's pixels that make the round trip
 def agreement(pair: Pair, registration: Registration | None) -> Agreement:
     """Compare two frames (spatial images) with a transform, or without one."""
     values, above = [], 0
-    for fixed, moving, ncc in _compared(pair, registration):
+    for fixed, moving, ncc in _compare_parts(pair, registration):
         values.append(ncc)
         above += int(np.count_nonzero(ncc > detection_threshold(fixed, moving, AGREEMENT_RADIUS)))
     ncc = np.concatenate(values)
@@ -45,18 +45,18 @@ def likeness(pair: Pair, registration: Registration | None) -> float:
 
     Squared, since contrasts may be inverted here and there.
     """
-    values = np.concatenate([ncc for _, _, ncc in _compared(pair, registration)])
+    values = np.concatenate([ncc for _, _, ncc in _compare_parts(pair, registration)])
     return float(np.mean(np.square(values))) if values.size else 0.0
 
 
-def _compared(
+def _compare_parts(
     pair: Pair, registration: Registration | None
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]]:
     """Yield the parts of both frames that are compared, and the local NCC where it is defined."""
     for box in _boxes(pair.fixed.grid):
         grid = pair.fixed.grid.crop(box)
-        moving = computed(resample(pair.moving, grid, registration).data)
-        fixed = computed(pair.fixed.data[box])
+        moving = compute_array(resample(pair.moving, grid, registration).data)
+        fixed = compute_array(pair.fixed.data[box])
         ncc = local_ncc(fixed, moving, radius=[min(AGREEMENT_RADIUS, n) for n in grid.shape])
         yield fixed, moving, ncc[np.isfinite(ncc)]
 

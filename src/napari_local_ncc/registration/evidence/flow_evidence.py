@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_local_ncc.registration.affine.sampled_image import Sampled, scaled
+from napari_local_ncc.registration.affine.sampled_image import Sampled, to_unit_range
 from napari_local_ncc.registration.evidence.significance import (
     FEWEST,
     SIDE,
@@ -106,8 +106,8 @@ def _significance(
 ) -> float:
     """Return how far the agreement stands out from that after flows of unrelated structure."""
     random, eye = np.random.default_rng(seed), np.eye(fixed.ndim + 1)
-    points, values = drawn_windows(Sampled(scaled(fixed), eye), random)
-    others = list(_make_unrelated(scaled(moving), random))
+    points, values = drawn_windows(Sampled(to_unit_range(fixed), eye), random)
+    others = list(_make_unrelated(to_unit_range(moving), random))
 
     def agreement(image: Pixels, by: Pixels) -> float:
         return agreement_of(points, values, Sampled(_move(image, by, order=1), eye), eye)
@@ -124,7 +124,11 @@ def _significance(
         reached = np.array(list(pool.map(by_chance, others)))
     known = reached[np.isfinite(reached)]
     spread = float(known.std(ddof=1)) if 2 * known.size >= UNRELATED else 0.0
-    return (agreement(scaled(moving), flow) - float(known.mean())) / spread if spread else np.nan
+    return (
+        (agreement(to_unit_range(moving), flow) - float(known.mean())) / spread
+        if spread
+        else np.nan
+    )
 
 
 def _make_unrelated(moving: Pixels, random: np.random.Generator) -> list[Pixels]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.affine import invert_affine
-from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of, scaled
+from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of, to_unit_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,17 +50,17 @@ def significance_of(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int =
     if fixed.ndim not in SIDE or min(*fixed.values.shape, *moving.values.shape) < SHORTEST:
         return np.nan
     to_frame = frame_of(fixed)
-    spacing = _compared_at(fixed, moving)
+    spacing = _spacing_for(fixed, moving)
     framed = []
     for image in (fixed, moving):
-        small = image.reduced(spacing)
+        small = image.reduce(spacing)
         if small.count < FEWEST or np.nanmin(small.values) == np.nanmax(small.values):
             return np.nan
-        framed.append(Sampled(scaled(small.values), to_frame @ small.to_frame))
+        framed.append(Sampled(to_unit_range(small.values), to_frame @ small.to_frame))
     return significance(framed[0], framed[1], to_frame @ matrix @ invert_affine(to_frame), seed)
 
 
-def _compared_at(fixed: Sampled, moving: Sampled) -> float:
+def _spacing_for(fixed: Sampled, moving: Sampled) -> float:
     """Return the spacing at which detail is compared."""
     finest = max(image.spacing.min() for image in (fixed, moving))
     return max(finest, float(np.prod(fixed.extent)) ** (1 / fixed.ndim) / SIDE[fixed.ndim])
@@ -90,8 +90,8 @@ def significance(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int) -> 
         windows have structure in both images.
     """
     ndim = fixed.ndim
-    spacing = _compared_at(fixed, moving)
-    fixed, moving = fixed.reduced(spacing), moving.reduced(spacing)
+    spacing = _spacing_for(fixed, moving)
+    fixed, moving = fixed.reduce(spacing), moving.reduce(spacing)
     random = np.random.default_rng(seed)
     points, values = drawn_windows(fixed, random)
     found = agreement_of(points, values, moving, matrix)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import fft
 
 from napari_local_ncc.evidence.samples import samples_per_independent_one
-from napari_local_ncc.evidence.whitening import whitened, without_background
+from napari_local_ncc.evidence.whitening import whiten, without_background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def detail_of(image: Values, valid: Flags | None = None) -> Detail:
         True where samples count.
     """
     samples = image.astype(np.float32, copy=False)
-    return Detail(whitened(without_background(samples, valid), valid), valid)
+    return Detail(whiten(without_background(samples, valid), valid), valid)
 
 
 def evidence_surfaces(fixed: Detail, moving: Detail, least: float) -> Iterator[Surface]:

@@ -20,7 +20,7 @@ from napari_local_ncc.registration.flow.regularise import (
     window_correlation,
 )
 from napari_local_ncc.registration.settings import Method
-from napari_local_ncc.registration.translation.array_pair import standardised
+from napari_local_ncc.registration.translation.array_pair import standardise
 from napari_local_ncc.transforms.displacement_field import field_array, interpolate_field, pixels_of
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Contrast:
         better (the correlation ratio is much higher than the correlation).
         """
         for image, name in ((fixed, "fixed"), (moving, "moving")):
-            standardised(image, None, name)  # refuses what is constant or invalid
+            standardise(image, None, name)  # refuses what is constant or invalid
         common = np.isfinite(fixed) & np.isfinite(moving)
         if common.sum() < INTENSITIES:
             raise ValueError(

@@ -139,7 +139,7 @@ def _smooth(values: Pixels, sigma: float, ndim: int | None = None) -> Pixels:
 
 
 def _double(flow: Pixels, shape: tuple[int, ...]) -> Pixels:
-    """Interpolate a flow between the pixels that `reduced` took."""
+    """Interpolate a flow between the pixels that `reduce` took."""
     for axis, n in enumerate(shape, start=1):
         at = np.arange(n) / 2
         low = at.astype(int)

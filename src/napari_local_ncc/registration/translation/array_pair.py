@@ -45,7 +45,7 @@ class Standardised:
         return np.ones_like(self.values) if self.weight is None else self.weight
 
 
-def standardised(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standardised:
+def standardise(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standardised:
     """Check one image and remove its units, so that no threshold depends on them."""
     data = np.asarray(image)
     if data.dtype.kind not in "buif" or data.ndim == 0:
@@ -90,7 +90,7 @@ def _valid(
     return None if valid.all() else np.asarray(valid)
 
 
-def reduced(image: Standardised, factor: Sequence[int]) -> Standardised:
+def reduce_image(image: Standardised, factor: Sequence[int]) -> Standardised:
     """Means of blocks of `factor` samples; a block is valid if all of its samples are."""
     valid = None if image.weight is None else image.weight > 0
     values, known = block_means(image.values, factor, valid, least=1.0)

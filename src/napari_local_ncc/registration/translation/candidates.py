@@ -26,7 +26,7 @@ from napari_local_ncc.registration.evidence.surfaces import (
     near,
     without,
 )
-from napari_local_ncc.registration.translation.array_pair import ArrayPair, reduced
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, reduce_image
 from napari_local_ncc.registration.translation.subpixel import track
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def pyramid(pair: ArrayPair, watch: Watch) -> list[Level]:
         if np.prod(padded, dtype=float) <= PADDED or factor.max() == 1:
             return levels
         fixed, moving = (
-            reduced(image, factor.tolist()) for image in (finer.pair.fixed, finer.pair.moving)
+            reduce_image(image, factor.tolist()) for image in (finer.pair.fixed, finer.pair.moving)
         )
         levels.append(Level(ArrayPair(fixed, moving, pair.min_overlap), finer.scale * factor))
 

@@ -11,7 +11,7 @@ from napari_local_ncc.evidence.sensor_pattern import has_sensor_pattern
 from napari_local_ncc.evidence.usable import usable_samples
 from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.evidence.judge import NARROWEST
-from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardised
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
 from napari_local_ncc.registration.translation.candidates import search_shifts
 from napari_local_ncc.registration.translation.subpixel import (
     error_quantiles,
@@ -185,12 +185,12 @@ def estimate_translation(
 
 def _prepare(image: ArrayLike, valid: ArrayLike | None, name: str) -> tuple[Standardised, str]:
     """Check one image, leave out what does not show the scene, and say so."""
-    checked = standardised(image, valid, name)
+    checked = standardise(image, valid, name)
     mask = None if checked.weight is None else checked.weight > 0
     usable = usable_samples(np.asarray(image), mask)
     if not usable.remark:
         return checked, ""
-    return standardised(usable.values, usable.valid, name), f"{name}: {usable.remark}"
+    return standardise(usable.values, usable.valid, name), f"{name}: {usable.remark}"
 
 
 def _shows_pattern(pair: ArrayPair, offset: Vector) -> bool:

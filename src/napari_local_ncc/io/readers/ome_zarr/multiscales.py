@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS
 from napari_local_ncc.io.errors import ReadError
-from napari_local_ncc.io.stored import Axis, calibrated
+from napari_local_ncc.io.stored import Axis, pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +133,7 @@ def _axes(entry: Mapping[str, Any], where: str) -> list[Axis]:
         is_space = kind == "space" or (
             kind not in ("time", "channel") and name.lower() not in INDEPENDENT_LABELS
         )
-        _, unit = calibrated(1, axis.get("unit") or "")
+        _, unit = pixel_size(1, axis.get("unit") or "")
         axes.append(Axis(name, is_space, unit=unit))
     return axes
 

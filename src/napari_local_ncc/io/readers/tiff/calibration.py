@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
-from napari_local_ncc.io.stored import calibrated
+from napari_local_ncc.io.stored import pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,12 +69,12 @@ def _of_ome(tif: TiffFile, scene: int) -> Calibration:
     if pixels is None:
         return Calibration()
     sizes = {
-        axis: calibrated(
+        axis: pixel_size(
             pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
         )
         for axis in "ZYX"
     }
-    sizes["T"] = calibrated(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    sizes["T"] = pixel_size(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     channels = tuple(c.get("Name", "") for c in pixels.findall("{*}Channel"))
     origin, notes = _ome_origin(image, pixels, sizes)
     return Calibration(sizes, origin, channels, notes)
@@ -157,10 +157,10 @@ def _of_imagej(tif: TiffFile) -> Sizes:
         return {}
     across, down = _resolution(tif)
     return {
-        "X": calibrated(_per(across), unit),
-        "Y": calibrated(_per(down), metadata.get("yunit", unit)),
-        "Z": calibrated(metadata.get("spacing"), metadata.get("zunit", unit)),
-        "T": calibrated(metadata.get("finterval"), metadata.get("tunit", "s")),
+        "X": pixel_size(_per(across), unit),
+        "Y": pixel_size(_per(down), metadata.get("yunit", unit)),
+        "Z": pixel_size(metadata.get("spacing"), metadata.get("zunit", unit)),
+        "T": pixel_size(metadata.get("finterval"), metadata.get("tunit", "s")),
     }
 
 
@@ -176,16 +176,16 @@ def _of_ndpi(tif: TiffFile) -> Sizes:
     across, down = _resolution(tif)
     if unit != 3:  # centimetre
         return {}
-    return {"X": calibrated(_per(across), "cm"), "Y": calibrated(_per(down), "cm")}
+    return {"X": pixel_size(_per(across), "cm"), "Y": pixel_size(_per(down), "cm")}
 
 
 def _of_lsm(metadata: dict[str, Any]) -> Sizes:
-    sizes = {axis: calibrated(metadata.get(f"VoxelSize{axis}"), "m") for axis in "ZYX"}
-    return {**sizes, "T": calibrated(metadata.get("TimeIntervall"), "s")}
+    sizes = {axis: pixel_size(metadata.get(f"VoxelSize{axis}"), "m") for axis in "ZYX"}
+    return {**sizes, "T": pixel_size(metadata.get("TimeIntervall"), "s")}
 
 
 def _in_plane(size: object, unit: str) -> Sizes:
-    return {axis: calibrated(size, unit) for axis in "YX"}
+    return {axis: pixel_size(size, unit) for axis in "YX"}
 
 
 def _resolution(tif: TiffFile) -> tuple[tuple[int, int], tuple[int, int]]:

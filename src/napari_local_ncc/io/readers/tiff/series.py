@@ -34,8 +34,8 @@ from napari_local_ncc.io.stored import (
     COLOUR,
     Axis,
     StoredImage,
-    calibrated,
     check_level,
+    pixel_size,
     stored_image,
 )
 
@@ -345,7 +345,7 @@ def _axes(
 ) -> list[Axis]:
     axes = []
     for k, (letter, n, full) in enumerate(zip(series.axes, series.shape, full_shape, strict=True)):
-        spacing, unit = calibration.sizes.get(letter, calibrated(1, ""))
+        spacing, unit = calibration.sizes.get(letter, pixel_size(1, ""))
         factor = _reduction(full, n)
         # the first sample of a reduced level stands for the middle of `factor` full ones
         origin = spacing * (factor - 1) / 2
