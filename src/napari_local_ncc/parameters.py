@@ -24,7 +24,15 @@ Search = int | tuple[int, ...]
 
 # libraries whose images say where they lie, which their arrays do not
 WITH_GEOMETRY = frozenset({"SimpleITK", "itk", "napari", "nibabel", "xarray"})
-BANDS = ("ncc", "confidence", "shift", "shift_error", "classes", "ceiling", "fit")
+BANDS = (
+    "ncc",
+    "confidence",
+    "shift",
+    "shift_error",
+    "classes",
+    "ceiling",
+    "fit",
+)
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
 MAX_SHIFTS = 10**6  # NCC values held for every pixel
