@@ -9,7 +9,7 @@ follows from the power of the noise and the slopes, smoothed once more.
 from __future__ import annotations
 
 from math import pi
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.ndimage
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.ncc.kernels.rows import Validity
+    from napari_local_ncc.shift.subpixel import SmoothPair
 
     Values = NDArray[np.float32]
     Numbers = NDArray[np.float64]
@@ -34,36 +35,12 @@ EDGE = 0.6  # px of slopes beyond either end of a window that smoothing lets in
 LEAST_SHARE = 0.25  # of the variance of the slope that noise in the slopes may take off
 
 
-class Tile(Protocol):
-    """What of a tile of smoothed images is needed here; see `subpixel.SmoothPair`."""
-
-    @property
-    def window(self) -> Any:
-        """The windows."""
-
-    @property
-    def fixed(self) -> Values:
-        """The smoothed fixed image: the tile and its windows."""
-
-    @property
-    def samples(self) -> Values:
-        """Fixed, not smoothed, with `MARGIN` more on each side."""
-
-    @property
-    def scale(self) -> float:
-        """Of these samples, to what they were."""
-
-    @property
-    def known(self) -> tuple[Values, Values]:
-        """What samples of fixed and moving count, 0 to 1."""
-
-
-def noise_terms(pair: Tile, at_top: Numbers, known: Validity) -> Numbers:
+def noise_terms(pair: SmoothPair, at_top: Numbers, known: Validity) -> Numbers:
     """Return what the error of shifts follows from once the noise is averaged.
 
     Parameters
     ----------
-    pair : Tile
+    pair : SmoothPair
         The smoothed images.
     at_top : array of float64, shape (9, pixels)
         What `find_maxima` tells about the maxima.
