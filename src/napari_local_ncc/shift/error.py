@@ -155,7 +155,7 @@ def total_error(terms: Numbers, spread: Values, radius: Sequence[int]) -> Values
     terms, radius
         As for `standard_error`.
     spread : array of float32, shape (axes, ...)
-        Variance in px^2 of which peak is the right one; see `ambiguity_kernel.weigh_shifts`.
+        Variance in px^2 of which peak is the right one; see `peak_kernel.weigh_shifts`.
 
     Returns
     -------

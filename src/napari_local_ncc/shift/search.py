@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.ncc.kernels.tiles import clip, lengths_of, relative
-from napari_local_ncc.shift.ambiguity_kernel import weigh_shifts
 from napari_local_ncc.shift.error import total_error
+from napari_local_ncc.shift.fit_tiles import refine_shift
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
-from napari_local_ncc.shift.peak_kernel import find_peaks
-from napari_local_ncc.shift.subpixel import refine_shift
+from napari_local_ncc.shift.peak_kernel import find_peaks, weigh_shifts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
