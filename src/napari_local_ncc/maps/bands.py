@@ -208,14 +208,14 @@ KINDS = {
         lambda *_: "classes",
     ),
     "ceiling": BandKind(
-        "noise ceiling",
+        "ceiling",
         "The NCC that identical structure would reach at this exposure, by the noise of both "
         "images: is 0.6 all that can be, or really less?",
         _ceiling,
         lambda *_: "the NCC that the noise allows",
     ),
     "fit": BandKind(
-        "slope, intercept",
+        "fit",
         "How moving's brightness follows fixed's in each window: moving = slope x fixed + "
         "intercept. Says little where the NCC is low.",
         _fit,
