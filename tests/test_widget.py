@@ -220,13 +220,14 @@ def test_a_second_run_does_the_same_as_the_first(viewer, dock, run, rng):
 
 def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
     from napari_local_ncc._napari.compare import fields
+    from napari_local_ncc.registration import engine
 
     def enabled():
         entries = fields.main_fields()["registration"].native.model()
         return [entries.item(row).isEnabled() for row in range(entries.rowCount())]
 
     assert enabled() == [True] * 7
-    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
     assert enabled() == [True, True, False, False, False, True, True]
 
 

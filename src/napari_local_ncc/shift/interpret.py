@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +140,8 @@ def shift_length(
     steps = np.asarray(components, np.float32)
     if pixel_to_world is not None:
         steps = np.tensordot(np.asarray(pixel_to_world, np.float32), steps, axes=1)
-    return np.sqrt(np.einsum("i...,i...->...", steps, steps))
+    # squares of what is all but 0 would vanish in float32
+    return np.asarray(reduce(np.hypot, np.abs(steps)), np.float32)
 
 
 def is_believable(

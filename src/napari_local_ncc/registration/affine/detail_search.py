@@ -71,6 +71,7 @@ class DetailSearch:
             climbed.sort(key=lambda start: -start.fit)
             if not climbed:
                 return None
+            self.watch.note(-climbed[0].fit)  # as metrics that are minimised
             starts = _apart(climbed, FOLLOWED[1])
         return climbed[0]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
+from scipy import ndimage as ndi
 
 from napari_local_ncc.evidence.samples import samples_per_independent_one
 from napari_local_ncc.evidence.whitening import whiten, without_background
@@ -27,6 +28,7 @@ CEILING = 0.99  # real images are not more alike than this other than by constru
 FLATTEST = 0.01  # of the whole image's power: an overlap with less is empty
 MOST_NULLS = 7  # surfaces of mirrored images, which bounds the cost
 LARGER = 2.0  # times the cost at which images are not turned by a right angle
+RIDGE = 0.7  # of a peak's height: what is connected to it above that belongs to it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,11 +183,18 @@ def near(surface: Surface, offset: NDArray[np.floating], reach: int) -> Surface:
 
 
 def without(surface: Surface, offset: NDArray[np.floating], reach: int) -> Surface:
-    """Return a copy of a surface with no evidence within `reach` px of a shift."""
+    """Return a copy of a surface with no evidence for a shift: within `reach` px, and on its ridge.
+
+    Images that vary along one axis only slowly, as fibres and stripes do, have a peak drawn out
+    along it, of which no part speaks for another shift.
+    """
     rest = surface.copy()
     index = [
         np.arange(c - reach, c + reach + 1) % n
         for c, n in zip(np.round(offset).astype(int), surface.shape, strict=True)
     ]
-    rest[np.ix_(*index)] = 0
+    here = np.ix_(*index)
+    ridges, _ = ndi.label(surface > RIDGE * float(surface[here].max()))
+    rest[np.isin(ridges, np.unique(ridges[here])[1:])] = 0
+    rest[here] = 0
     return rest
