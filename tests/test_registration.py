@@ -229,7 +229,10 @@ def test_sparse_spots_are_not_moved_to_a_sliver():
     spots = (spots - spots.mean()) / spots.std()
     fixed = spots[16:80, 16:80] + rng.normal(size=(64, 64)) / 3
     moving = spots[11:75, 22:86] + rng.normal(size=(64, 64)) / 3
-    np.testing.assert_allclose(register(fixed, moving).translation, (5, -6), atol=0.5)
+    found = register(fixed, moving, keep_doubtful=True)
+    np.testing.assert_allclose(found.translation, (5, -6), atol=0.5)
+    (report,) = register(fixed, moving).reports
+    assert report.applied or report.doubt  # so few spots may be refused, but go nowhere else
 
 
 def test_a_missing_engine_says_how_to_get_it(monkeypatch):
