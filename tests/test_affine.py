@@ -292,7 +292,7 @@ def test_equal_images_stay_where_they_are(camera: Image, metric: str) -> None:
     fit = estimate_affine(
         camera, camera, model="affine", fixed_to_world=EYE, moving_to_world=EYE, metric=metric
     )
-    np.testing.assert_array_equal(fit.matrix, EYE)
+    np.testing.assert_allclose(fit.matrix, EYE, atol=1e-8)  # px: least squares ends within rounding
     assert (fit.ncc_before, fit.ncc_after, fit.overlap) == pytest.approx((1, 1, 1))
 
 
