@@ -1,4 +1,4 @@
-"""Whether a transform is better than chance: the detail must fit here, and not a little beside."""
+"""How well detail agrees in small windows, which a flow is judged by."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.geometry.affine import invert_affine
-from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of, to_unit_range
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.registration.affine.sampled_image import Matrix
+    from napari_local_ncc.registration.affine.sampled_image import Matrix, Sampled
 
     Points = NDArray[np.float64]
     Windows = NDArray[np.float32]
@@ -23,87 +20,8 @@ SIDE = {2: 256.0, 3: 64.0}  # px of an axis (geometric mean) at which detail is 
 RADIUS = {2: 4, 3: 2}  # px
 DRAWN = 2048  # windows, of which WINDOWS are kept
 WINDOWS = 256
-DISPLACED = 24
-NEAREST, FARTHEST = 0.12, 0.4  # displacement, in units of the frame (fixed's rms radius)
 CEILING = 0.99  # real images are not more alike than this other than by construction
-SHORTEST = 4  # px of every axis
-FEWEST = 8  # windows, or displaced positions, below which nothing is said
-
-
-def significance_of(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int = 0) -> float:
-    """Return the `significance` of a transform of images as they lie in the world.
-
-    Parameters
-    ----------
-    fixed, moving : Sampled
-        Images in the world.
-    matrix : ndarray, shape (ndim + 1, ndim + 1)
-        Maps fixed world to moving world.
-    seed : int, default 0
-        Of the windows and displacements.
-
-    Returns
-    -------
-    float
-        NaN also where there are not 2 or 3 axes, or too few samples or no contrast.
-    """
-    if fixed.ndim not in SIDE or min(*fixed.values.shape, *moving.values.shape) < SHORTEST:
-        return np.nan
-    to_frame = frame_of(fixed)
-    spacing = _spacing_for(fixed, moving)
-    framed = []
-    for image in (fixed, moving):
-        small = image.reduce(spacing)
-        if small.count < FEWEST or np.nanmin(small.values) == np.nanmax(small.values):
-            return np.nan
-        framed.append(Sampled(to_unit_range(small.values), to_frame @ small.to_frame))
-    return significance(framed[0], framed[1], to_frame @ matrix @ invert_affine(to_frame), seed)
-
-
-def _spacing_for(fixed: Sampled, moving: Sampled) -> float:
-    """Return the spacing at which detail is compared."""
-    finest = max(image.spacing.min() for image in (fixed, moving))
-    return max(finest, float(np.prod(fixed.extent)) ** (1 / fixed.ndim) / SIDE[fixed.ndim])
-
-
-def significance(fixed: Sampled, moving: Sampled, matrix: Matrix, seed: int) -> float:
-    """Return how far the agreement of detail stands out from that at displaced positions.
-
-    The agreement is the rms correlation in small windows (as Fisher's z): it knows neither the
-    sign nor the scale of a contrast, and an optimiser that matches large bright things with
-    large bright things does not raise it. The same windows displaced by 5 to 15 % of the
-    field hold the same texture, and no correspondence.
-
-    Parameters
-    ----------
-    fixed, moving : Sampled
-        Images in one frame whose unit is fixed's rms radius.
-    matrix : ndarray, shape (ndim + 1, ndim + 1)
-        Maps fixed's frame to moving's.
-    seed : int
-        Of the windows and displacements.
-
-    Returns
-    -------
-    float
-        Standard deviations of the displaced agreements above their mean; NaN where too few
-        windows have structure in both images.
-    """
-    ndim = fixed.ndim
-    spacing = _spacing_for(fixed, moving)
-    fixed, moving = fixed.reduce(spacing), moving.reduce(spacing)
-    random = np.random.default_rng(seed)
-    points, values = drawn_windows(fixed, random)
-    found = agreement_of(points, values, moving, matrix)
-    chance = []
-    for _ in range(DISPLACED):
-        step = random.normal(size=ndim)
-        displaced = np.eye(ndim + 1)
-        displaced[:-1, -1] = step / np.linalg.norm(step) * random.uniform(NEAREST, FARTHEST)
-        chance.append(agreement_of(points, values, moving, matrix @ displaced))
-    known = np.array(chance)[np.isfinite(chance)]
-    spread = float(known.std()) if known.size >= FEWEST else 0.0
-    return (found - float(known.mean())) / spread if spread > 0 else np.nan
+FEWEST = 8  # windows below which nothing is said
 
 
 def drawn_windows(fixed: Sampled, random: np.random.Generator) -> tuple[Points, Windows]:
