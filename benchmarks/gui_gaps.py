@@ -101,7 +101,7 @@ class Watch:
 
 def _core_times() -> tuple[float, float]:
     """Return for how long this thread has computed, and waited for a core, in seconds."""
-    computing, waiting, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    computing, waiting, _ = Path("/proc/thread-self/schedstat").read_text(encoding="utf-8").split()
     return int(computing) / 1e9, int(waiting) / 1e9
 
 

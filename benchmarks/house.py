@@ -159,7 +159,7 @@ def modules_loaded(code: str) -> list[str]:
     """Return the modules of the package that a fresh process has loaded after some code."""
     end = f"\nimport sys; print(*sorted(m for m in sys.modules if m.startswith('{PACKAGE}')))"
     done = subprocess.run(
-        [sys.executable, "-c", code + end], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code + end], check=True, capture_output=True, encoding="utf-8"
     )
     return done.stdout.splitlines()[-1].split()
 

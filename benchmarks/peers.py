@@ -332,7 +332,7 @@ def first_calls() -> tuple[float, float]:
                 env=os.environ | {"NUMBA_CACHE_DIR": cache},
                 capture_output=True,
                 check=True,
-                text=True,
+                encoding="utf-8",
             ).stdout
             for _ in range(2)
         ]
@@ -346,7 +346,11 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        names = [
+            line
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if "model name" in line
+        ]
         model = names[0].partition(":")[2].strip() if names else model
     versions = []
     for package in PACKAGES:
@@ -447,7 +451,7 @@ def main() -> None:
     )
     short = summary(found)
     print(short)
-    options.output.write_text("\n\n".join([head, short, *tables]) + "\n")
+    options.output.write_text("\n\n".join([head, short, *tables]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -249,7 +249,7 @@ def trial(model: str, kind: str, snr: float, seed: int, side: int, related: bool
 
 
 def run(options: argparse.Namespace) -> None:
-    with options.results.open("a") as file:
+    with options.results.open("a", encoding="utf-8") as file:
         for seed in range(options.seed, options.seed + options.pairs):
             for kind in options.kinds or KINDS:
                 for snr in SNRS:
@@ -313,9 +313,9 @@ def stated_errors(rows: list[dict]) -> str:
 
 
 def write(options: argparse.Namespace) -> None:
-    rows = [json.loads(line) for line in options.results.read_text().splitlines()]
+    rows = [json.loads(line) for line in options.results.read_text(encoding="utf-8").splitlines()]
     rows = [r for r in rows if r["seed"] >= FINAL] or rows
-    text = [options.head.read_text().rstrip(), ""] if options.head else []
+    text = [options.head.read_text(encoding="utf-8").rstrip(), ""] if options.head else []
     for model in dict.fromkeys(r["model"] for r in rows):
         own = [r for r in rows if r["model"] == model]
         related = [r for r in own if r["related"]]
@@ -346,7 +346,7 @@ def write(options: argparse.Namespace) -> None:
             *median_significance(related),
             "",
         ]
-    options.document.write_text("\n".join(text))
+    options.document.write_text("\n".join(text), encoding="utf-8")
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def camera() -> Image:
 
 def known(folder: Path, model: str) -> tuple[Image, Image, Matrix, Matrix, Image]:
     """Return fixed, moving, pixel to world, the truth in the world, and where it is valid."""
-    record = json.loads((folder / "truth.json").read_text())
+    record = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     to_world = homogeneous(np.diag(record["spacing_zyx"]))
     case = record["cases"][model]
     truth = to_world @ homogeneous(case["A"], case["b"]) @ np.linalg.inv(to_world)
@@ -158,7 +158,9 @@ def test_agrees_with_what_itk_converges_to(
         imread(folder / f"{name}.png")[..., 0]
         for name in (f"{fixed_name}Border20", f"BrainProtonDensitySlice{moving_name}")
     )
-    record = json.loads((shared_data / "expected/itk_examples.json").read_text())["cases"][number]
+    record = json.loads((shared_data / "expected/itk_examples.json").read_text(encoding="utf-8"))[
+        "cases"
+    ][number]
     assert record["moving"] == moving_name
     itk = record["itk_result"]
     # ITK's axes are x, y: the same angle turns the other way in y, x

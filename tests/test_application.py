@@ -148,7 +148,7 @@ def test_the_command_moves_points_of_a_table(tmp_path):
     found = transform(Grid((60, 60), axis_labels=("y", "x")))
     found.save(tmp_path / "t.json")
     rows = [["name", "x", "y"], ["a", "10.5", "20"], ["b", "30", "40"]]
-    with (tmp_path / "p.csv").open("w", newline="") as file:
+    with (tmp_path / "p.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
     words = ["apply", str(tmp_path / "t.json"), str(tmp_path / "p.csv")]
     assert main([*words, "-o", str(tmp_path / "o.csv")]) == 0
@@ -166,7 +166,7 @@ def test_the_command_moves_points_of_a_table(tmp_path):
 )
 def test_a_wrong_table_is_named(text, words, tmp_path, capsys):
     transform(Grid((60, 60), axis_labels=("y", "x"))).save(tmp_path / "t.json")
-    (tmp_path / "p.csv").write_text(text)
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
     out = str(tmp_path / "o.csv")
     assert main(["apply", str(tmp_path / "t.json"), str(tmp_path / "p.csv"), "-o", out]) == 2
     assert words in capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_mask_restricts_the_samples(tmp_path, pair):
 
 
 def bad_inputs(folder):
-    (folder / "text.tif").write_text("this is no image")
+    (folder / "text.tif").write_text("this is no image", encoding="utf-8")
     np.save(folder / "one.npy", np.zeros((8, 8)))
     np.save(folder / "line.npy", np.arange(9.0))
     np.save(folder / "deep.npy", np.zeros((3, 8, 8)))
@@ -218,7 +218,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
     words = ["map", "a.npy", "a.npy", "-o", "o.ome.zarr", "--radius", "60", "--weights", "gaussian"]
     code = "import sys; from napari_local_ncc.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8"
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("o.ome.zarr*")) and time.monotonic() < deadline:

@@ -67,7 +67,9 @@ def test_a_missing_folder_and_a_folder_are_named(tmp_path):
 def test_foreign_values_are_refused(changes, tmp_path):
     path = tmp_path / "t.json"
     register(texture((40, 40)), texture((40, 40))).save(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="no transform of local-ncc"):
         Registration.load(path)
 

@@ -34,7 +34,9 @@ def engines(monkeypatch):
 @pytest.fixture
 def centroid(engines):
     """The engine of the documents."""
-    code = re.search(r"```python\n(import.*?)```", (DOCS / "new-engine.md").read_text(), re.S)
+    code = re.search(
+        r"```python\n(import.*?)```", (DOCS / "new-engine.md").read_text(encoding="utf-8"), re.S
+    )
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 20
     exec(code[1], {})
     return engines["centroid"]
@@ -192,5 +194,7 @@ for found in (Registration.identity(grid), Registration.identity(grid, "flow", d
 print([name for name in sys.modules if "napari_local_ncc.registration" in name])
 print([name for name in ("SimpleITK", "skimage.registration", "numba") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.splitlines() == ["[]", "[]"]

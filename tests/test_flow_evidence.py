@@ -122,7 +122,7 @@ def test_the_command_line_says_so(tmp_path, capsys):
     path = tmp_path / "t.json"
     assert main(["register", *words, "-o", str(path), "--model", "flow"]) == 0
     assert "no flow is reliably better" in capsys.readouterr().out
-    (report,) = json.loads(path.read_text())["reports"]
+    (report,) = json.loads(path.read_text(encoding="utf-8"))["reports"]
     assert report["significance"] < 5
     assert {"gain", "applied"} <= report.keys()
     assert not Registration.load(path).reports[0].applied

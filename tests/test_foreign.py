@@ -181,5 +181,7 @@ def test_no_library_is_loaded_for_an_array():
         "confidence_map(np.eye(9), np.eye(9)); "
         "print({'SimpleITK', 'nibabel', 'napari'} & set(sys.modules))"  # pint loads xarray
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert run.stdout.strip() == "set()"

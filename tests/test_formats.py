@@ -619,7 +619,7 @@ def test_plugin_of_napari_reads_what_it_can(tmp_path):
     from npe2 import DynamicPlugin
 
     path = tmp_path / "a.weird"
-    path.write_text(json.dumps({"size": [0.5, 0.25]}))
+    path.write_text(json.dumps({"size": [0.5, 0.25]}), encoding="utf-8")
     with DynamicPlugin("weird-reader") as plugin:
 
         @plugin.contribute.reader(filename_patterns=["*.weird"])

@@ -198,7 +198,7 @@ def test_labels_get_a_table_of_their_own(viewer, run, inspector, settle, tmp_pat
     path = tmp_path / "cells.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
     inspector.table.export.click()
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["index"] for row in rows] == ["4", "7"]
     np.testing.assert_allclose([float(row["median_ncc"]) for row in rows], expected, atol=1e-3)

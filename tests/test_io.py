@@ -389,8 +389,8 @@ def write_cut_png(path):
 
 
 UNREADABLE = {
-    "text.tif": (lambda path: path.write_text("hello"), "readable are TIFF"),
-    "table.csv": (lambda path: path.write_text("1,2"), "readable are TIFF"),
+    "text.tif": (lambda path: path.write_text("hello", encoding="utf-8"), "readable are TIFF"),
+    "table.csv": (lambda path: path.write_text("1,2", encoding="utf-8"), "readable are TIFF"),
     "empty.tif": (lambda path: path.touch(), "0 bytes"),
     "header.tif": (lambda path: path.write_bytes(b"II*\x00\x08"), "readable are TIFF"),
     "cut.tif": (write_cut_tiff, "cannot read"),

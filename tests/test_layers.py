@@ -261,7 +261,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     if sys.platform != "linux":
         pytest.skip("ru_maxrss is in kB on Linux only")
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert int(found.stdout) < 200_000
 
 

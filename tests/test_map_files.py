@@ -174,7 +174,9 @@ def test_npy_map_is_plain_numpy_with_a_text_beside_it(tmp_path):
     written = make_map(Grid((4, 5)))
     write_map(written, tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), written["ncc"])
-    assert json.loads((tmp_path / "a.npy.json").read_text())["band_names"] == ["ncc"]
+    assert json.loads((tmp_path / "a.npy.json").read_text(encoding="utf-8"))["band_names"] == [
+        "ncc"
+    ]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

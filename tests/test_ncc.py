@@ -222,7 +222,9 @@ def test_reference_maps_of_other_programs(shared_data, file, chunks):
 
 @pytest.mark.realdata
 def test_derived_cases_of_dipy(shared_data):
-    table = json.loads((shared_data / "expected" / "dipy_crosscorr.json").read_text())
+    table = json.loads(
+        (shared_data / "expected" / "dipy_crosscorr.json").read_text(encoding="utf-8")
+    )
     assert "signed r = -1" in table["cases"][1]["derived"]
     for shape in ((20, 20), (20, 20, 20)):
         ramp = np.arange(np.prod(shape)).reshape(shape) / (np.prod(shape) - 1)

@@ -29,7 +29,7 @@ np.testing.assert_allclose(found["difference"], np.load("a.npy") - np.load("b.np
 @pytest.mark.skipif(shutil.which("git") is None, reason="applies patches with git")
 def test_a_band_and_a_format_of_maps_are_added_by_the_patches(tmp_path):
     band, map_format = re.findall(
-        r"^```diff\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+        r"^```diff\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
     assert len(re.findall(r"^\+\+\+ ", band, re.MULTILINE)) <= 4
     assert len(re.findall(r"^\+\+\+ ", map_format, re.MULTILINE)) <= 2
@@ -38,7 +38,7 @@ def test_a_band_and_a_format_of_maps_are_added_by_the_patches(tmp_path):
     for patch in (band, map_format):
         subprocess.run(
             ["git", "apply", "--unidiff-zero", "-"],
-            input=patch, text=True, check=True, cwd=tmp_path,
+            input=patch, encoding="utf-8", check=True, cwd=tmp_path,
         )  # fmt: skip
     for name in "ab":
         image = np.random.default_rng(ord(name)).normal(size=(40, 40)).astype("f4")

@@ -28,7 +28,9 @@ def manifest():
 
 def test_the_manifest_at_the_top_is_the_packaged_one(repository, manifest):
     packaged = repository / "src" / "napari_local_ncc" / "napari.yaml"
-    assert (repository / "napari.yaml").read_text() == packaged.read_text()
+    assert (repository / "napari.yaml").read_text(encoding="utf-8") == packaged.read_text(
+        encoding="utf-8"
+    )
     assert manifest.name == "napari-local-ncc"
 
 
@@ -61,7 +63,9 @@ def test_importing_the_package_loads_nothing_heavy():
         "import sys; before = set(sys.modules); import napari_local_ncc; "
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert found.stdout.strip() == "[]"
 
 
@@ -72,7 +76,9 @@ def test_the_library_never_loads_napari():
         f"import sys, {modules}; from napari_local_ncc import {names}; "
         "print([m for m in ('napari', 'qtpy', 'magicgui') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert found.stdout.strip() == "[]"
 
 
@@ -115,7 +121,7 @@ def test_every_public_name_is_there():
 
 def test_the_command_is_installed():
     found = subprocess.run(
-        [sys.executable, "-m", "napari_local_ncc", "--help"], capture_output=True, text=True
+        [sys.executable, "-m", "napari_local_ncc", "--help"], capture_output=True, encoding="utf-8"
     )
     assert found.returncode == 0
     assert "demo" in found.stdout
@@ -144,7 +150,7 @@ def test_the_readme_s_first_command_in_a_clean_clone(repository, tmp_path):
     subprocess.run([git, "clone", "-q", repository, tmp_path / "clone"], check=True)
     command = commands_of_the_readme(repository)[0].replace("python3.11", sys.executable, 1)
     found = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path / "clone", capture_output=True, text=True
+        ["bash", "-c", command], cwd=tmp_path / "clone", capture_output=True, encoding="utf-8"
     )
     assert found.returncode == 0, found.stderr
     assert "shift y -7.2" in found.stdout
@@ -181,7 +187,7 @@ def test_a_wheel_over_another_gives_its_own_numbers(repository, tmp_path):
 
     def run(*words):
         done = subprocess.run(
-            [str(w) for w in words], check=True, cwd=tmp_path, capture_output=True, text=True
+            [str(w) for w in words], check=True, cwd=tmp_path, capture_output=True, encoding="utf-8"
         )
         return done.stdout.strip()
 
@@ -199,7 +205,7 @@ def test_a_wheel_over_another_gives_its_own_numbers(repository, tmp_path):
     run(sys.executable, "-m", "venv", "venv")
     python = tmp_path / "venv" / "bin" / "python"
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     code = (
         "import numpy as np; from napari_local_ncc import local_ncc; "
         "a = np.random.default_rng(0).normal(size=(16, 16)); print(local_ncc(a, a, radius=2).max())"

@@ -415,7 +415,9 @@ print("left the event loop")
 
 
 def test_quitting_while_it_computes(viewer):
-    found = subprocess.run([sys.executable, "-c", QUIT], capture_output=True, text=True, timeout=90)
+    found = subprocess.run(
+        [sys.executable, "-c", QUIT], capture_output=True, encoding="utf-8", timeout=90
+    )
     assert "left the event loop" in found.stdout
     assert "Error" not in found.stderr + found.stdout
     assert found.returncode == 0

@@ -24,7 +24,9 @@ def texture(shape, seed=0):
 @pytest.mark.realdata
 def test_itk_shift_is_exact(shared_data):
     folder = shared_data / "cases" / "itk_brain2d"
-    case = json.loads((shared_data / "expected" / "itk_examples.json").read_text())["cases"][0]
+    case = json.loads((shared_data / "expected" / "itk_examples.json").read_text(encoding="utf-8"))[
+        "cases"
+    ][0]
     fixed = read_image(folder / "BrainProtonDensitySliceBorder20.png")
     moving = read_image(folder / "BrainProtonDensitySliceShifted13x17y.png")
     found = register(fixed, moving)
@@ -48,7 +50,9 @@ def test_pyvale_subpixel_shifts(shared_data, frame, step):
 def test_padfield_masked_pairs_are_exact(shared_data, name):
     folder = shared_data / "cases" / "skimage_padfield_masked"
     table = json.loads(
-        (shared_data / "expected" / "skimage_phase_cross_correlation.json").read_text()
+        (shared_data / "expected" / "skimage_phase_cross_correlation.json").read_text(
+            encoding="utf-8"
+        )
     )
     x, y = next(
         case["expected_shift_xy"] for case in table["cases"] if name in str(case.get("files"))
@@ -63,7 +67,7 @@ def test_padfield_masked_pairs_are_exact(shared_data, name):
 @pytest.mark.parametrize("case", ["known_pd_2d", "known_t1_3d"])
 def test_known_translations_in_physical_units(shared_data, case):
     folder = shared_data / "cases" / case
-    truth = json.loads((folder / "truth.json").read_text())
+    truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     spacing = truth["spacing_zyx"]
     unit = {"spacing": spacing, "units": ("mm",) * len(spacing)}
     fixed = SpatialImage.from_array(np.load(folder / "fixed_translation.npy"), **unit)
@@ -308,7 +312,7 @@ def test_a_saved_transform_is_the_transform(tmp_path):
 @pytest.mark.parametrize("text", ["", "{}", '{"format": "x"}', "[1]", "\x00", '"x"'])
 def test_a_foreign_transform_file_is_named(tmp_path, text):
     path = tmp_path / "t.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"t\.json is no transform"):
         Registration.load(path)
     path.unlink()

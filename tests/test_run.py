@@ -404,7 +404,10 @@ print("left the event loop,", "local-ncc-register" in names)
 def test_quitting_after_a_flow_is_cancelled_closes_the_window_at_once(viewer):
     """While the flow goes on; the process ends when that is through."""
     found = subprocess.run(
-        [sys.executable, "-c", QUIT_DURING_A_FLOW], capture_output=True, text=True, timeout=90
+        [sys.executable, "-c", QUIT_DURING_A_FLOW],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=90,
     )
     assert "left the event loop, True" in found.stdout
     assert "Error" not in found.stderr + found.stdout
@@ -414,7 +417,10 @@ def test_quitting_after_a_flow_is_cancelled_closes_the_window_at_once(viewer):
 def test_quitting_while_running_ends_the_process(viewer):
     """Without an error, and without waiting for the rest of the map."""
     found = subprocess.run(
-        [sys.executable, "-c", QUIT_WHILE_RUNNING], capture_output=True, text=True, timeout=90
+        [sys.executable, "-c", QUIT_WHILE_RUNNING],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=90,
     )
     assert "left the event loop" in found.stdout
     assert "Error" not in found.stderr + found.stdout

@@ -45,7 +45,7 @@ def write_container(path):
         + "</OME>"
     )
     write_bioformats2raw(path, images, writer="zarr")
-    (path / "OME" / "METADATA.ome.xml").write_text(xml)
+    (path / "OME" / "METADATA.ome.xml").write_text(xml, encoding="utf-8")
 
 
 def group_with(path, data, size):

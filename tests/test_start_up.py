@@ -16,7 +16,7 @@ def loaded(code, folder):
     """Return the modules that a process has loaded after some code."""
     code += "; import sys; print('LOADED', *sys.modules)"
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, cwd=folder
     )
     return found.stdout.rpartition("LOADED")[2].split()
 

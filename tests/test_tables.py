@@ -149,7 +149,7 @@ def test_csv_leaves_the_undefined_empty(tmp_path):
     known, unknown = (Distribution(value, value, value, 1.0, 0.0) for value in (0.25, np.nan))
     rows = LabelRow(1, 4, known, {"gain": 0.5}), LabelRow(2, 6, unknown, {"gain": np.nan})
     write_csv(LabelTable(("gain",), rows, 0.2), tmp_path / "t.csv")
-    assert (tmp_path / "t.csv").read_text().splitlines() == [
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines() == [
         "index,pixels,median_ncc,lower_ncc,upper_ncc,defined,above_0.2,median_gain",
         "1,4,0.25,0.25,0.25,1,0,0.5",
         "2,6,,,,1,0,",
@@ -171,7 +171,7 @@ def series(tmp_path, monkeypatch, rng):
 
 
 def rows(path):
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

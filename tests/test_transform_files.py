@@ -86,7 +86,7 @@ def test_the_truth_files_are_read(shared_data, case):
     """What made the known pairs, in ITK's own words and in ours."""
     itk = pytest.importorskip("SimpleITK")
     folder = shared_data / "cases" / case
-    record = json.loads((folder / "truth.json").read_text())
+    record = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     spacing = record["spacing_zyx"]
     shape = np.load(folder / "moving.npy").shape
     grid = SpatialImage.from_array(np.zeros(shape), spacing=spacing).grid
@@ -114,7 +114,7 @@ def test_the_truth_files_are_read(shared_data, case):
 def test_foreign_files_are_named(tmp_path, name, text, words):
     pytest.importorskip("SimpleITK")
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         read_transform(path, image_of((9, 9)).grid)
 
@@ -151,7 +151,7 @@ def test_the_command_line_reads_and_writes_them(tmp_path, capsys):
     assert main(["register", *files, "-o", transform]) == 0
     assert main(["map", *files, "-o", str(tmp_path / "o.npy"), "--transform", transform]) == 0
     assert np.nanmin(np.load(tmp_path / "o.npy")) > 0.9999
-    (tmp_path / "t.tfm").write_text("broken")
+    (tmp_path / "t.tfm").write_text("broken", encoding="utf-8")
     words = ["map", *files, "-o", str(tmp_path / "o2.npy"), "--transform", transform]
     assert main(words) == 2
     assert "no ITK transform" in capsys.readouterr().err

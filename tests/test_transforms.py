@@ -86,9 +86,9 @@ def test_a_file_keeps_a_transform(viewer, dock, click, registered, files):
     assert str(files) in dock["message"].value
     found = registered.metadata[PLUGIN]["registration"]
     np.testing.assert_array_equal(Registration.load(files).matrix, found["matrix"])
-    document = json.loads(files.read_text())
+    document = json.loads(files.read_text(encoding="utf-8"))
     document["matrix"][0][2] = -3.0
-    files.write_text(json.dumps(document))
+    files.write_text(json.dumps(document), encoding="utf-8")
     click(dock, "load_transform")
     assert dock["registration"].value == "existing"
     assert dock["transform"].value == "T.json"
@@ -119,7 +119,7 @@ def test_no_transform_is_said(viewer, dock, click, said, button):
 def test_a_foreign_file_is_said_once_and_changes_nothing(
     viewer, dock, click, said, registered, files, text
 ):
-    files.write_text(text)
+    files.write_text(text, encoding="utf-8")
     before = dock["transform"].value
     click(dock, "load_transform")
     messages = [message for severity, message in said() if severity == "error"]

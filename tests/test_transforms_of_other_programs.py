@@ -102,7 +102,7 @@ def test_transformix_moves_points_by_what_we_write(ndim, tmp_path):
     ours.save(tmp_path / "TransformParameters.0.txt")
     points = inner_points(grid, 5)
     rows = [" ".join(map(repr, point[::-1].tolist())) for point in points]
-    (tmp_path / "in.txt").write_text("\n".join(["point", "5", *rows, ""]))
+    (tmp_path / "in.txt").write_text("\n".join(["point", "5", *rows, ""]), encoding="utf-8")
     parameters = itk.ParameterObject.New()
     parameters.ReadParameterFile(str(tmp_path / "TransformParameters.0.txt"))
     image = itk.image_from_array(np.zeros(grid.shape, np.float32))
@@ -112,7 +112,7 @@ def test_transformix_moves_points_by_what_we_write(ndim, tmp_path):
         fixed_point_set_file_name=str(tmp_path / "in.txt"),
         output_directory=str(tmp_path),
     )
-    lines = (tmp_path / "outputpoints.txt").read_text().splitlines()
+    lines = (tmp_path / "outputpoints.txt").read_text(encoding="utf-8").splitlines()
     found = [line.split("OutputPoint = [")[1].split("]")[0].split() for line in lines]
     moved = np.array(found, np.float64)[:, ::-1]
     np.testing.assert_allclose(moved, ours.transform_points(points), atol=2e-6)
@@ -122,13 +122,17 @@ def test_elastix_adds_displacements_where_the_file_says_so(tmp_path):
     pytest.importorskip("SimpleITK")
     grid = turned_grid(2)
     for case in ("2d_affine", "2d_rigid_bspline"):
-        first = (ELASTIX / "2d_rigid/TransformParameters.0.txt").read_text()
-        source = sorted((ELASTIX / case).glob("TransformParameters.*.txt"))[-1].read_text()
+        first = (ELASTIX / "2d_rigid/TransformParameters.0.txt").read_text(encoding="utf-8")
+        source = sorted((ELASTIX / case).glob("TransformParameters.*.txt"))[-1].read_text(
+            encoding="utf-8"
+        )
         name = "/home/lab/elastix/TransformParameters.0.txt"
         second = source.replace('"NoInitialTransform"', f'"{name}"').replace("Compose", "Add")
-        (tmp_path / "TransformParameters.0.txt").write_text(first)
-        (tmp_path / "TransformParameters.1.txt").write_text(second)
-        (tmp_path / "alone.txt").write_text(source.replace(name, "NoInitialTransform"))
+        (tmp_path / "TransformParameters.0.txt").write_text(first, encoding="utf-8")
+        (tmp_path / "TransformParameters.1.txt").write_text(second, encoding="utf-8")
+        (tmp_path / "alone.txt").write_text(
+            source.replace(name, "NoInitialTransform"), encoding="utf-8"
+        )
         points = inner_points(grid)
         steps = [
             read_transform(tmp_path / file, grid).transform_points(points) - points
@@ -149,10 +153,10 @@ def test_elastix_adds_displacements_where_the_file_says_so(tmp_path):
 )
 def test_what_is_wrong_with_a_file_of_elastix_is_said(old, new, words, tmp_path):
     pytest.importorskip("SimpleITK")
-    text = (ELASTIX / "2d_rigid/TransformParameters.0.txt").read_text()
+    text = (ELASTIX / "2d_rigid/TransformParameters.0.txt").read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "TransformParameters.0.txt"
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
         read_transform(path, turned_grid(2))
     assert "\n" not in str(caught.value)
@@ -248,7 +252,7 @@ def test_a_spline_of_many_knots_is_one_long_line(tmp_path):
     itk.WriteTransform(spline, str(tmp_path / "t.txt"))
     assert (tmp_path / "t.txt").stat().st_size > 2**17
     assert read_transform(tmp_path / "t.txt", grid).model == "flow"
-    (tmp_path / "m.txt").write_text(" ".join(["0.125"] * 30_000) + "\n1 2\n")
+    (tmp_path / "m.txt").write_text(" ".join(["0.125"] * 30_000) + "\n1 2\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"m\.txt"):
         read_transform(tmp_path / "m.txt", grid)
 
@@ -273,7 +277,7 @@ def write_bigwarp(path, fixed, moving, extra=()):
         ",".join([f'"Pt-{k}"', '"true"', *(f'"{v!r}"' for v in [*m[::-1], *f[::-1]])])
         for k, (f, m) in enumerate(zip(fixed.tolist(), moving.tolist(), strict=True))
     ]
-    path.write_text("\n".join([*rows, *extra]) + "\n")
+    path.write_text("\n".join([*rows, *extra]) + "\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -495,7 +499,8 @@ def test_matrices_in_either_order(ndim, ending, tmp_path):
     swapped[:-1] = swapped[-2::-1]
     np.testing.assert_allclose(rows, swapped @ matrix @ swapped)
     (tmp_path / "short.txt").write_text(
-        "\n".join(" ".join(map(repr, r)) for r in matrix[:-1].tolist())
+        "\n".join(" ".join(map(repr, r)) for r in matrix[:-1].tolist()),
+        encoding="utf-8",
     )
     np.testing.assert_allclose(read_transform(tmp_path / "short.txt", grid).matrix, matrix)
 
@@ -569,7 +574,7 @@ def test_the_command_line_converts(tmp_path, capsys):
     words = ["convert", str(tmp_path / "l.csv"), str(tmp_path / "l.json"), "--like", like]
     assert main([*words, "--model", "similarity"]) == 0
     assert "landmarks missed by" in capsys.readouterr().out
-    report = json.loads((tmp_path / "l.json").read_text())["reports"][0]
+    report = json.loads((tmp_path / "l.json").read_text(encoding="utf-8"))["reports"][0]
     assert report["metric"] == "distance of landmarks"
 
 

@@ -94,7 +94,9 @@ def test_pyvale_speckle(shared_data: Path, frame: str, shift: float, swapped: bo
 @pytest.mark.parametrize("case", ["known_pd_2d", "known_t1_3d"])
 def test_known_translation(shared_data: Path, case: str) -> None:
     folder = shared_data / CASES / case
-    truth = json.loads((folder / "truth.json").read_text())["cases"]["translation"]["b"]
+    truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))["cases"]["translation"][
+        "b"
+    ]
     fixed, moving = np.load(folder / "fixed_translation.npy"), np.load(folder / "moving.npy")
     assert_offset(estimate_translation(fixed, moving), truth, 0.01)
 

@@ -70,7 +70,7 @@ def test_vectors_of_a_map(rng, tmp_path):
     parameters = NCCParameters(radius=(0, 4, 4), bands=("ncc", "shift", "shift_error"))
     result = confidence_map(fixed, moving, parameters=parameters)
     write_csv(vector_table(result, stride=10), tmp_path / "v.csv")
-    with open(tmp_path / "v.csv", newline="") as file:
+    with open(tmp_path / "v.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 0.6 * 3 * 4 * 5
     last = list(rows[0])[-2:]

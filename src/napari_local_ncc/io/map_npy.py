@@ -35,14 +35,14 @@ def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.flo
     pixels: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     yield pixels.reshape(bands.shape)
     pixels.flush()  # type: ignore[attr-defined]  # a memmap
-    sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2))
+    sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2), encoding="utf-8")
 
 
 def read(path: Path) -> ConfidenceMap:
     """Open a map written as ``.npy``, lazily."""
     if not sidecar(path).exists():
         raise missing_document()
-    document = json.loads(sidecar(path).read_text())
+    document = json.loads(sidecar(path).read_text(encoding="utf-8"))
     pixels = npy_array(path)
     chunks = map_chunks(Grid.from_dict(document["grid"]))
     if len(document["band_names"]) == 1:

@@ -54,7 +54,7 @@ def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.flo
     bands = np.full(confidence_map.bands.shape, np.nan, np.float32)
     yield bands
     write_volume(bands, confidence_map.grid, path)
-    sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2))
+    sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2), encoding="utf-8")
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def read(path: Path) -> ConfidenceMap:
     """Open a map written as a volume."""
     if not sidecar(path).exists():
         raise missing_document()
-    document = json.loads(sidecar(path).read_text())
+    document = json.loads(sidecar(path).read_text(encoding="utf-8"))
     grid, count = Grid.from_dict(document["grid"]), len(document["band_names"])
     shape = grid.shape if count == 1 else (*grid.shape, count)
     chunks = map_chunks(grid) if count == 1 else (*map_chunks(grid), count)
