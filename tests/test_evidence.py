@@ -5,12 +5,14 @@ import pytest
 from scipy import ndimage as ndi
 
 from napari_local_ncc.evidence.blocks import block_means
+from napari_local_ncc.evidence.contrast_curve import ContrastCurve
 from napari_local_ncc.evidence.noise import noise_model, noise_sd
 from napari_local_ncc.evidence.outliers import outliers, without_outliers
-from napari_local_ncc.evidence.pearson import pearson
+from napari_local_ncc.evidence.pearson import PairMoments, pearson
 from napari_local_ncc.evidence.plateaus import plateaus
 from napari_local_ncc.evidence.samples import samples_per_independent_one
 from napari_local_ncc.evidence.sensor_pattern import has_sensor_pattern
+from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.evidence.whitening import whiten, without_background
 
 
@@ -206,6 +208,57 @@ def test_block_means_leave_invalid_samples_aside():
     plain, everywhere = block_means(image, (2, 2))
     assert everywhere is None
     assert plain[2, 3] == image[4:6, 6:8].mean()
+
+
+def test_block_means_go_to_the_end_if_asked():
+    image = np.arange(35.0).reshape(5, 7)
+    means, known = block_means(image, (2, 3), to_the_end=True, least=0)
+    assert known is None
+    assert means.shape == (3, 3)
+    assert means[2, 2] == image[4:, 6:].mean()
+    assert means[0, 2] == image[:2, 6:].mean()
+    valid = image != image[4, 6]
+    means, known = block_means(image, (2, 3), valid, to_the_end=True, least=0)
+    assert not known[2, 2]
+    assert np.count_nonzero(~known) == 1
+
+
+def test_pearson_of_parts_is_that_of_the_whole():
+    a, b = np.random.default_rng(0).normal(size=(2, 500))
+    b = 1e4 + b - 0.4 * a
+    parts = [PairMoments.of(a[s], b[s]) for s in (slice(0, 3), slice(3, 3), slice(3, 500))]
+    together = PairMoments.of_parts(parts).pearson()
+    assert together == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
+    assert pearson(a, b) == pytest.approx(together, abs=1e-12)
+    assert np.isnan(PairMoments.of(a, np.full_like(b, 0.1)).pearson())
+
+
+def test_invalid_samples_have_no_weight_in_a_mean():
+    image = np.full((30, 30), 7.0)
+    valid = np.random.default_rng(0).random(image.shape) < 0.4
+    valid[:10, :10] = False
+    image[~valid] = np.nan
+
+    def smooth(samples):
+        return ndi.uniform_filter(samples, 5, mode="constant")
+
+    mean, weight = normalized_convolution(image, valid, smooth)
+    near = smooth(valid.astype(float)) > 1e-6
+    np.testing.assert_allclose(mean[near], 7)
+    assert (mean[:7, :7] == 0).all()
+    assert weight.max() <= 1
+
+
+def test_a_contrast_curve_tells_what_no_line_does():
+    random = np.random.default_rng(0)
+    moving = random.normal(size=4000)
+    curve = ContrastCurve.of(moving, moving**2, 64)
+    assert abs(pearson(moving, moving**2)) < 0.1
+    assert curve.explained > 0.9
+    np.testing.assert_allclose(curve.means[20:44], curve.intensities[20:44] ** 2, atol=0.05)
+    assert ContrastCurve.of(moving, random.normal(size=4000), 8).explained < 0.02
+    labels = np.repeat([0.0, 1.0, 5.0], [900, 50, 50])
+    assert ContrastCurve.of(labels, -labels, 64).intensities.tolist() == [0, 1, 5]
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0, 4.0])

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.measure import block_reduce
+
+from napari_local_ncc.evidence.blocks import block_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,10 @@ def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
     """
     if samples.dtype.kind != "f":
         return samples[tuple(slice(None, None, factor) for factor in factors)]
-    return block_reduce(samples, tuple(factors), mean_of_defined, cval=np.nan)
+    means, defined = block_means(samples, factors, np.isfinite(samples), 0, to_the_end=True)
+    if defined is not None:
+        means = np.where(defined, means, np.nan)
+    return means.astype(np.float32)
 
 
 def level_shapes(shape: tuple[int, ...], spatial: Sequence[bool]) -> list[tuple[int, ...]]:
@@ -59,14 +63,3 @@ def update_pyramid(levels: Sequence[Any], location: tuple[slice, ...]) -> None:
 
 def _factors(fine: tuple[int, ...], coarse: tuple[int, ...]) -> list[int]:
     return [1 if n == m else 2 for n, m in zip(fine, coarse, strict=True)]
-
-
-def mean_of_defined(
-    samples: NDArray[Any], axis: tuple[int, ...] | None = None
-) -> NDArray[np.float32]:
-    """Return the mean along some axes of what is finite, NaN where nothing is."""
-    defined = np.isfinite(samples)
-    total = np.where(defined, samples, 0).sum(axis)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: undefined, as it should be
-        mean: NDArray[np.float32] = np.asarray(total / defined.sum(axis), np.float32)
-    return mean

@@ -12,9 +12,9 @@ import numpy as np
 from skimage.measure import block_reduce
 
 from napari_local_ncc.chunked.tiles import compute_array
+from napari_local_ncc.evidence.blocks import mean_of_defined
 from napari_local_ncc.geometry.affine import apply_affine, fit_matrix, invert_affine
 from napari_local_ncc.image.pairing import Pair
-from napari_local_ncc.image.pyramid import mean_of_defined
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.resampling import resample
 

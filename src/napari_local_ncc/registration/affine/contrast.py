@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.evidence.contrast_curve import ContrastCurve
+from napari_local_ncc.evidence.pearson import pearson
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -41,14 +44,9 @@ def in_contrast_of(
     number = min(LEVELS, a.size // FEWEST)
     if number < 4 or not (a.std() > 0 and b.std() > 0):
         return moving
-    edges = np.unique(np.quantile(b, np.linspace(0, 1, number + 1)[1:-1]))
-    level = np.searchsorted(edges, b, side="right")
-    count = np.bincount(level)
-    here, there = (np.bincount(level, x) / np.maximum(count, 1) for x in (a, b))
-    full = count > 0
-    line = np.corrcoef(a, b)[0, 1] ** 2
-    curve = float(np.sum(count[full] * (here[full] - a.mean()) ** 2) / (a.size * a.var()))
-    if curve - line < max(NOTICEABLE, CURVED * (1 - line)):
+    line = pearson(a - a.mean(), b - b.mean()) ** 2
+    curve = ContrastCurve.of(b, a, number)
+    if curve.explained - line < max(NOTICEABLE, CURVED * (1 - line)):
         return moving
-    values = np.interp(moving.values, there[full], here[full])
+    values = np.interp(moving.values, curve.intensities, curve.means)
     return replace(moving, values=values.astype(np.float32))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.evidence.usable import usable_samples
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.kind import Kind
@@ -16,7 +17,6 @@ from napari_local_ncc.registration.affine.ladder import is_extreme
 from napari_local_ncc.registration.affine.orientations import LARGEST_SCALE, search_range
 from napari_local_ncc.registration.affine.sampled_image import (
     Sampled,
-    correlation,
     frame_of,
     orthogonal,
     to_unit_range,
@@ -206,8 +206,8 @@ def estimate_affine(
     return AffineFit(
         matrix=to_world @ taken @ world_to_frame,
         is_applied=is_applied,
-        ncc_before=correlation(*before),
-        ncc_after=correlation(*after),
+        ncc_before=pearson(*before),
+        ncc_after=pearson(*after),
         overlap=after[0].size / judge.values.size,
         metric=float(judge.score(found.matrix)),
         iterations=found.iterations,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations, product
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import fft
 from scipy import ndimage as ndi
 
+from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.evidence.whitening import whiten, without_background
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.registration.affine.sampled_image import Sampled
@@ -110,9 +112,8 @@ def read_on_lattice(image: Sampled, spacing: float) -> Sampled:
     steps = spacing / image.spacing
     valid = np.isfinite(image.values)
     blur = 0.5 * np.sqrt(np.maximum(steps**2 - 1, 0))
-    values = ndi.gaussian_filter(np.where(valid, image.values, 0), blur, mode="constant")
-    weight = ndi.gaussian_filter(valid.astype(np.float32), blur, mode="constant")
-    values = values / np.maximum(weight, 1e-6)
+    smooth = partial(ndi.gaussian_filter, sigma=blur, mode="constant")
+    values, weight = normalized_convolution(image.values, valid, smooth)
     shape = np.maximum((np.array(image.values.shape) / steps + 1e-6).astype(int), 1)
     first = (np.array(image.values.shape) - 1 - steps * (shape - 1)) / 2
     read = [

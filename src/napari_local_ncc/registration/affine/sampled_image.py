@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.evidence.blocks import block_means
+from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.geometry.affine import invert_affine
 
 if TYPE_CHECKING:
@@ -116,18 +118,12 @@ class Sampled:
         ]
         if max(factors) == 1:
             return self
-        kept = [slice(0, n - n % k) for n, k in zip(self.values.shape, factors, strict=True)]
-        values = self.values[tuple(kept)]
-        split = [m for n, k in zip(values.shape, factors, strict=True) for m in (n // k, k)]
-        inner = tuple(range(1, 2 * self.ndim, 2))
-        valid = np.isfinite(values)
-        count = valid.reshape(split).sum(axis=inner)
-        total = np.where(valid, values, 0).reshape(split).sum(axis=inner, dtype=np.float64)
-        enough = 2 * count >= np.prod(factors)
-        means = np.divide(total, count, out=np.full(count.shape, np.nan), where=enough)
+        means, valid = block_means(self.values, factors, np.isfinite(self.values))
+        if valid is not None:
+            means = np.where(valid, means, np.float32(np.nan))
         grow = np.diag([*map(float, factors), 1.0])
         grow[:-1, -1] = (np.array(factors) - 1) / 2
-        return Sampled(means.astype(np.float32), self.to_frame @ grow)
+        return Sampled(means, self.to_frame @ grow)
 
 
 def frame_of(fixed: Sampled) -> Matrix:
@@ -168,22 +164,13 @@ def similarity(fixed: NDArray[np.float32], moving: NDArray[np.float32], metric: 
     The latter is Studholme's overlap-invariant (H(a) + H(b)) / H(a, b) - 1, in [0, 1].
     """
     if metric == "correlation":
-        return correlation(fixed, moving) ** 2
+        return pearson(fixed, moving) ** 2
     a, b = (_bins_of(values) for values in (fixed, moving))
     joint = np.bincount(a * BINS + b, minlength=BINS**2).reshape(BINS, BINS)
     both = _entropy(joint)
     if both == 0:
         return 0.0
     return (_entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))) / both - 1
-
-
-def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Pearson's r of paired samples; NaN where undefined."""
-    if a.size < 3:
-        return np.nan
-    a, b = (x - x.mean(dtype=np.float64) for x in (a, b))
-    aa, ab, bb = (float(np.sum(x * y, dtype=np.float64)) for x, y in ((a, a), (a, b), (b, b)))
-    return float(np.clip(ab / np.sqrt(aa * bb), -1, 1)) if aa > 0 and bb > 0 else np.nan
 
 
 def _bins_of(values: NDArray[np.float32]) -> NDArray[np.intp]:

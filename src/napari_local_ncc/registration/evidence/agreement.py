@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_local_ncc.chunked.tiles import compute_array
+from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.geometry.units import unit_factor
 from napari_local_ncc.ncc.dispatch import local_ncc
@@ -90,12 +92,9 @@ def _autocorrelation(image: NDArray[np.float64], axis: int, lags: range) -> NDAr
 def _detail(image: NDArray[Any], side: int) -> NDArray[np.float64]:
     """Take off the local mean of the valid samples; invalid ones become 0."""
     valid = np.isfinite(image)
-    known = np.where(valid, image, 0).astype(np.float64)
-    weight = np.maximum(ndi.uniform_filter(valid.astype(float), side), 1e-9)
-    detail: NDArray[np.float64] = np.where(
-        valid, known - ndi.uniform_filter(known, side) / weight, 0
-    )
-    return detail
+    known = image.astype(np.float64)
+    mean, _ = normalized_convolution(known, valid, partial(ndi.uniform_filter, size=side))
+    return np.where(valid, known - mean, 0.0)
 
 
 def round_trip(there: Registration, back: Registration, pair: Pair) -> RoundTrip | None:

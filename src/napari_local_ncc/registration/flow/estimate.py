@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Protocol, get_args
 
@@ -12,6 +13,9 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.registration import optical_flow_ilk, optical_flow_tvl1
 
+from napari_local_ncc.evidence.contrast_curve import ContrastCurve
+from napari_local_ncc.evidence.pearson import pearson
+from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.image.pyramid import reduce_by
 from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.registration.flow.regularise import (
@@ -162,11 +166,14 @@ class Contrast:
         low, high = float(x.mean()), float(x.mean() + (x.std() or 1.0))
         scaled = cls(centre, spread, np.array([low, high]), np.array([0.0, 1.0]))
         y = (y - centre) / spread
-        nodes, means, count = _means(x, y)
-        explained = float(np.sum(count * means**2) / y.size)
-        linear = float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else 0.0
-        alike = (1 - max(linear, 0.0) ** 2) < NEW_CONTRAST * (1 - explained)
-        return scaled if alike or len(nodes) < 2 else cls(centre, spread, nodes, means)
+        linear = pearson(x - low, y)
+        if not abs(linear) <= 1:  # one of them is constant where they overlap
+            return scaled
+        curve = ContrastCurve.of(x, y, INTENSITIES)
+        alike = 1 - max(linear, 0.0) ** 2 < NEW_CONTRAST * (1 - curve.explained)
+        if alike or len(curve.means) < 2:
+            return scaled
+        return cls(centre, spread, curve.intensities, curve.means)
 
     def standardise_fixed(self, image: Pixels) -> Pixels:
         """Standardise fixed."""
@@ -178,18 +185,6 @@ class Contrast:
             low, high = self.intensities
             return ((image - low) / (high - low)).astype(np.float32)
         return np.interp(image, self.intensities, self.means).astype(np.float32)
-
-
-def _means(
-    x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the means of x and y in bins of x of about equal size, and their sizes."""
-    edges = np.unique(np.quantile(x, np.linspace(0, 1, INTENSITIES + 1)))
-    index = np.searchsorted(edges[1:-1], x, side="right")
-    count = np.bincount(index).astype(float)
-    used = count > 0
-    sums = [np.bincount(index, values)[used] for values in (x, y)]
-    return sums[0] / count[used], sums[1] / count[used], count[used]
 
 
 def block_flow(
@@ -256,10 +251,10 @@ def chance_correlation(fixed: Pixels, moving: Pixels, contrast: Contrast, method
 def local_contrast(image: Pixels) -> Pixels:
     """Divide the deviation from the local mean by the local deviation; 0 where invalid."""
     valid = np.isfinite(image)
-    weight = np.maximum(ndi.gaussian_filter(valid.astype(np.float32), LOCAL), 1e-6)
-    values = np.where(valid, image, np.float32(0))
-    rest = np.where(valid, values - ndi.gaussian_filter(values, LOCAL) / weight, np.float32(0))
-    spread = ndi.gaussian_filter(rest * rest, LOCAL) / weight
+    smooth = partial(ndi.gaussian_filter, sigma=LOCAL)
+    mean, weight = normalized_convolution(image, valid, smooth)
+    rest = np.where(valid, image - mean, np.float32(0))
+    spread = smooth(rest * rest) / weight
     return np.asarray(rest / np.sqrt(spread + np.float32(FLAT**2)), np.float32)
 
 

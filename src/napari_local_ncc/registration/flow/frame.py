@@ -12,10 +12,10 @@ from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration import translation_frame
 from napari_local_ncc.registration.engine import WORSE
 from napari_local_ncc.registration.evidence.agreement import likeness
-from napari_local_ncc.registration.evidence.flow_evidence import FlowEvidence, flow_evidence
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
-from napari_local_ncc.registration.evidence.significance import SIGNIFICANT
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
+from napari_local_ncc.registration.flow.evidence import FlowEvidence, flow_evidence
+from napari_local_ncc.registration.flow.window_agreement import SIGNIFICANT
 from napari_local_ncc.registration.multiresolution import Levels
 from napari_local_ncc.transforms.displacement_field import slabs
 from napari_local_ncc.transforms.registration import Registration

@@ -1,4 +1,4 @@
-"""How well detail agrees in small windows, which a flow is judged by."""
+"""How well two images agree in small windows, by which a flow is judged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CEILING = 0.99  # real images are not more alike than this other than by constru
 FEWEST = 8  # windows below which nothing is said
 
 
-def drawn_windows(fixed: Sampled, random: np.random.Generator) -> tuple[Points, Windows]:
+def draw_windows(fixed: Sampled, random: np.random.Generator) -> tuple[Points, Windows]:
     """Draw windows, rather where there is structure than in an empty field.
 
     Returns

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.registration.affine.sampled_image import Sampled, to_unit_range
-from napari_local_ncc.registration.evidence.significance import (
-    FEWEST,
-    SIDE,
-    agreement_of,
-    drawn_windows,
-)
 from napari_local_ncc.registration.flow.estimate import (
     THREADS,
     WHOLE,
@@ -24,6 +20,12 @@ from napari_local_ncc.registration.flow.estimate import (
     chance_correlation,
     local_contrast,
     reduce_image,
+)
+from napari_local_ncc.registration.flow.window_agreement import (
+    FEWEST,
+    SIDE,
+    agreement_of,
+    draw_windows,
 )
 from napari_local_ncc.transforms.displacement_field import pixels_of
 
@@ -106,7 +108,7 @@ def _significance(
 ) -> float:
     """Return how far the agreement stands out from that after flows of unrelated structure."""
     random, eye = np.random.default_rng(seed), np.eye(fixed.ndim + 1)
-    points, values = drawn_windows(Sampled(to_unit_range(fixed), eye), random)
+    points, values = draw_windows(Sampled(to_unit_range(fixed), eye), random)
     others = list(_make_unrelated(to_unit_range(moving), random))
 
     def agreement(image: Pixels, by: Pixels) -> float:
@@ -173,11 +175,8 @@ def _gain(fixed: Pixels, moving: Pixels, method: str, chance: float, watch: Watc
 def _smooth(image: Pixels) -> Pixels:
     """Smooth within the holes; of both images alike, so that interpolation changes neither."""
     valid = np.isfinite(image)
-    weight, values = (
-        ndi.gaussian_filter(samples.astype(np.float32), SMOOTHED, radius=HOLE)
-        for samples in (valid, np.where(valid, image, 0))
-    )
-    return np.where(valid, values / np.maximum(weight, 1e-6), np.float32(np.nan))
+    smooth = partial(ndi.gaussian_filter, sigma=SMOOTHED, radius=HOLE)
+    return np.where(valid, normalized_convolution(image, valid, smooth)[0], np.float32(np.nan))
 
 
 def _move(image: Pixels, flow: Pixels, *, order: int) -> Pixels:
