@@ -1,0 +1,89 @@
+"""What a package index, a release and a newcomer read agrees with itself."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
+
+import pytest
+import yaml
+
+
+def script(repository, name):
+    spec = spec_from_file_location(name, repository / "packaging" / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def home(repository):
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    return project["tool"]["hatch"]["metadata"]["hooks"]["custom"]["home"]
+
+
+def test_links_of_the_readme_work_on_a_package_index(repository, home):
+    pytest.importorskip("hatchling")
+    metadata = script(repository, "metadata")
+    found = metadata.with_absolute_links(
+        "![a map](docs/demo.png), [how](docs/registration.md#starts), [napari](https://napari.org)"
+        ", [below](#licence)",
+        home,
+    )
+    assert found == (
+        f"![a map]({home}/raw/main/docs/demo.png), [how]({home}/blob/main/docs/registration.md"
+        "#starts), [napari](https://napari.org), [below](#licence)"
+    )
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", metadata.with_absolute_links(readme, home))
+    assert links
+    assert all(link.startswith(("https://", "#")) for link in links)
+
+
+def test_links_of_the_readme_lead_to_files(repository):
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", readme):
+        assert (repository / link).exists(), link
+
+
+def test_the_project_has_one_address(repository, home):
+    """So that it is changed in one place, and in the citation."""
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["repository-code"] == home
+    pages = [*repository.glob("*.md"), *repository.glob("docs/*.md"), *repository.glob(".*/*.md")]
+    assert [path.name for path in pages if home in path.read_text(encoding="utf-8")] == []
+
+
+def test_a_release_names_one_version(repository):
+    versions = script(repository, "check_version").versions()
+    assert versions["pyproject.toml"] == versions["CITATION.cff"]
+
+
+def test_a_tag_of_another_version_is_refused(repository, capsys):
+    assert script(repository, "check_version").main("v99.0") == 1
+    assert "the tag is v99.0" in capsys.readouterr().err
+
+
+def test_workflows_run_environments_that_there_are(repository):
+    tox = configparser.ConfigParser()
+    tox.read(repository / "tox.ini", encoding="utf-8")
+    known = {name.removeprefix("testenv:") for name in tox.sections()} | {"test"}
+    named = set()
+    for path in (repository / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        assert yaml.safe_load(text)["jobs"]
+        named |= set(re.findall(r"env: ([\w-]+)", text))
+        named |= {
+            name for each in re.findall(r"tox run -e ([\w,-]+)", text) for name in each.split(",")
+        }
+    assert named
+    assert named - known == set()
+
+
+def test_the_core_environment_names_tests_that_there_are(repository):
+    tox = configparser.ConfigParser()
+    tox.read(repository / "tox.ini", encoding="utf-8")
+    for path in tox["core"]["tests"].split():
+        assert (repository / path).is_file()
