@@ -1,6 +1,6 @@
 """Check that a tag, the package, the citation and the changelog name one version.
 
-    python packaging/check_version.py v1.2.3
+python packaging/check_version.py v1.2.3
 """
 
 from __future__ import annotations

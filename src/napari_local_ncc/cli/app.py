@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(
@@ -10,10 +12,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Add --debug to see the traceback of an error.",
+    epilog="Any command takes --quiet (no progress and no messages, but errors and warnings) "
+    "and --debug (the traceback of an error).",
 )
 
 
+def say_version(wanted: bool) -> None:
+    """Print the version and end, if that is wanted."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"local-ncc {version('napari-local-ncc')}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=say_version, help="Say which it is."),
+    ] = False,
+) -> None:
     """Local normalized cross-correlation of two images, per pixel."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import follow, say
-from napari_local_ncc.cli.image_options import AbsentChunks, IgnorePositions, ReaderPlugin, Scene
+from napari_local_ncc.cli.console import answer, follow, say, tell
+from napari_local_ncc.cli.image_options import (
+    AbsentChunks,
+    IgnorePositions,
+    Json,
+    ReaderPlugin,
+    Scene,
+)
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Unitless
+    from napari_local_ncc.transforms.registration import Registration
 
 
 @app.command("apply")
@@ -58,6 +65,7 @@ def apply_(
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Bring another channel, labels or points of the moving image onto the fixed one."""
     from napari_local_ncc.image.spatial_image import parse_selection
@@ -93,7 +101,14 @@ def apply_(
         )
     say(f"{moving} is resampled by a {found.model} to {'x'.join(map(str, result.grid.shape))}")
     follow(iter_write_image(result, output, overwrite=overwrite))
-    print(f"image    {output}")
+    tell(f"image    {output}")
+    answer("apply", lambda: _facts(found, output, "image", result.grid))
+
+
+def _facts(found: Registration, output: Path, what: str, grid: Grid) -> dict[str, Any]:
+    from napari_local_ncc.reports.document import grid_facts
+
+    return {"model": found.model, "grid": grid_facts(grid), "outputs": {what: output}}
 
 
 def _grid(like: str | None, ndim: int | None) -> Grid | None:
@@ -117,4 +132,5 @@ def _apply_to_points(
     table = read_points(points, found.grid.axis_labels)
     moved = apply_to_points(table.coordinates, found)
     write_points(table.with_coordinates(moved), output)
-    print(f"points   {output}: {len(moved)} moved by the inverse of a {found.model}")
+    tell(f"points   {output}: {len(moved)} moved by the inverse of a {found.model}")
+    answer("apply", lambda: _facts(found, output, "points", found.grid))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -22,9 +23,80 @@ Result = TypeVar("Result")
 INTERRUPTION = Event()
 
 
+@dataclass
+class Voice:
+    """What a run of the command line says where.
+
+    Attributes
+    ----------
+    quiet : bool
+        Whether progress and messages are kept back; errors and warnings never are.
+    json : bool
+        Whether standard output gets one JSON document and nothing else.
+    data : bool
+        Whether it gets a table or a transform and nothing else.
+    """
+
+    quiet: bool = False
+    json: bool = False
+    data: bool = False
+
+
+VOICE = Voice()
+
+
+def reset_voice(*, quiet: bool) -> None:
+    """Begin a run: results as text to standard output."""
+    VOICE.quiet, VOICE.json, VOICE.data = quiet, False, False
+
+
 def say(message: str) -> None:
+    """Print a message to standard error, unless the run is quiet."""
+    if not VOICE.quiet:
+        warn(message)
+
+
+def warn(message: str) -> None:
     """Print a message to standard error."""
     print(message, file=sys.stderr)
+
+
+def tell(line: str) -> None:
+    """Print a result: to standard output, but where that is a document's, as a message."""
+    if VOICE.json or VOICE.data:
+        say(line)
+    else:
+        print(line)
+
+
+def answer_in_json(wanted: bool) -> bool:
+    """Keep standard output for one JSON document, if that is wanted."""
+    VOICE.json = wanted
+    return wanted
+
+
+def answer_with_data(path: Any) -> bool:
+    """Keep standard output for what a path of "-" stands for; return whether it is one.
+
+    Raises
+    ------
+    ValueError
+        If the output is a JSON document's, or other data's, already.
+    """
+    if str(path) != "-":
+        return False
+    if VOICE.json or VOICE.data:
+        raise ValueError("only one result can go to standard output: one of --json and '-'")
+    VOICE.data = True
+    return True
+
+
+def answer(command: str, facts: Callable[[], dict[str, Any]]) -> None:
+    """Print the JSON document of a command, if it is wanted."""
+    if VOICE.json:
+        from napari_local_ncc.reports.document import as_json, document
+
+        print(as_json(document(command, facts())))
 
 
 def interrupt(*_: Any) -> NoReturn:
@@ -42,7 +114,7 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
     A bar with the time left on a terminal, a line for each step elsewhere. An `interrupt`
     that was ignored counts at the next step.
     """
-    with _bar() if sys.stderr.isatty() else _lines() as show:
+    with _bar() if sys.stderr.isatty() and not VOICE.quiet else _lines() as show:
         return finish(translate(steps, partial(_tell, show)))
 
 
@@ -93,8 +165,8 @@ def report(
     from napari_local_ncc.reports.describe import describe_registration
 
     if registration is not None:
-        print(f"register {describe_registration(registration)}")
+        tell(f"register {describe_registration(registration)}")
     if before is not None:
-        print(f"before   {before}")
+        tell(f"before   {before}")
     for title, text in lines.items():
-        print(f"{'after' if before is not None and title == 'ncc' else title:8} {text}")
+        tell(f"{'after' if before is not None and title == 'ncc' else title:8} {text}")

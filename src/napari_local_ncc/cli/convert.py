@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import answer, tell
+from napari_local_ncc.cli.image_options import Json
 from napari_local_ncc.geometry.kind import Kind
+
+if TYPE_CHECKING:
+    from napari_local_ncc.transforms.registration import Registration
 
 
 @app.command("convert")
@@ -45,6 +50,7 @@ def convert(
         str, typer.Option(help=f"What is fitted to landmarks: {', '.join(Kind)}.")
     ] = Kind.AFFINE.value,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Write the transform of one program as another reads it."""
     from napari_local_ncc.io.outputs import check_free
@@ -59,8 +65,15 @@ def convert(
     grid = None if like is None else read_image(like).with_spatial_ndim(ndim).grid
     found = read_transform(transform, grid, order=order, model=model)
     found.save(output, order=order_out)
-    print(f"transform {found.model}; {describe_registration(found)}")
+    tell(f"transform {found.model}; {describe_registration(found)}")
     for report in found.reports:
         if report.metric == METRIC:
-            print(f"landmarks missed by {report.score:.4g} {found.grid.units[-1]} (rms)")
-    print(f"written   {output}")
+            tell(f"landmarks missed by {report.score:.4g} {found.grid.units[-1]} (rms)")
+    tell(f"written   {output}")
+    answer("convert", lambda: _facts(found, output))
+
+
+def _facts(found: Registration, output: Path) -> dict[str, Any]:
+    from napari_local_ncc.reports.document import registration_facts
+
+    return {"registration": registration_facts(found), "outputs": {"transform": output}}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_local_ncc.cli.console import say
+from napari_local_ncc.cli.console import VOICE, answer_in_json, say, tell, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.transforms.registration import Registration
 
 
 # Zarr's writers leave out chunks that are all 0
@@ -36,6 +39,15 @@ AbsentChunks = Annotated[
     typer.Option(
         help="What parts are that a file leaves out: undefined, or its fill value. "
         "Default: undefined; fill in masks and labels."
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        is_eager=True,
+        callback=answer_in_json,
+        help="Print one JSON document to standard output, and all else to standard error.",
     ),
 ]
 IgnorePositions = Annotated[
@@ -63,6 +75,15 @@ def laid_over(marks: SpatialImage, grid: Grid, stretch: bool) -> SpatialImage:
     return marks.stretch_over(grid)
 
 
+def save_transform(found: Registration, output: Path) -> None:
+    """Write a transform into its file, or to standard output if that is kept for it."""
+    if VOICE.data:
+        print(json.dumps(found.to_dict()))
+    else:
+        found.save(output)
+        tell(f"transform {output}")
+
+
 def say_stages(fixed: SpatialImage, moving: SpatialImage) -> None:
     """Say that stage positions lay the images, where they lay them apart."""
     from napari_local_ncc.image.pairing import stage_advice
@@ -83,7 +104,7 @@ def notes_said() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if issubclass(category, ReadNote):
-                say(str(message))
+                warn(str(message))
             else:
                 shown(message, category, *rest, **more)
 

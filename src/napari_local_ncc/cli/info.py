@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import answer, tell
 from napari_local_ncc.cli.image_options import (
     AbsentChunks,
     IgnorePositions,
+    Json,
     ReaderPlugin,
     Scene,
 )
@@ -35,13 +37,19 @@ def info(
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
+    json_: Json = False,
 ) -> None:
     """Say what a file holds, and what of it would be used: an image, a map, or a transform."""
     how = {"absent_chunks": absent_chunks, "positions": not ignore_positions, "reader": reader}
-    print("\n".join(_lines(file, like, {"scene": scene, **how})))
+    found = _open(file, like, {"scene": scene, **how})
+    tell("\n".join(_lines(found)))
+    answer("info", lambda: {"file": file} | _facts(found))
 
 
-def _lines(file: str, like: str | None, how: dict[str, Any]) -> Iterator[str]:
+def _open(
+    file: str, like: str | None, how: dict[str, Any]
+) -> ImageFile | Registration | ConfidenceMap:
+    """Open a file as what it is."""
     from napari_local_ncc.io.outputs import check_inputs
 
     check_inputs([file, like])
@@ -51,16 +59,34 @@ def _lines(file: str, like: str | None, how: dict[str, Any]) -> Iterator[str]:
 
     path = Path(file)
     if "://" in file:
-        yield from _of_image(open_image(file, **how))
-    elif is_transform_path(path) and not _is_image_of_hdf5(path):
+        return open_image(file, **how)
+    if is_transform_path(path) and not _is_image_of_hdf5(path):
         from napari_local_ncc.transforms.transform_file import read_transform
 
         grid = None if like is None else read_image(like).grid
-        yield from _of_transform(read_transform(path, grid))
-    elif is_map(path) and how["scene"] is None:
-        yield from _of_map(read_map(path))
-    else:
-        yield from _of_image(open_image(path, **how))
+        return read_transform(path, grid)
+    if is_map(path) and how["scene"] is None:
+        return read_map(path)
+    return open_image(path, **how)
+
+
+def _lines(found: ImageFile | Registration | ConfidenceMap) -> Iterator[str]:
+    from napari_local_ncc.io.reading import ImageFile
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
+
+    if isinstance(found, ImageFile):
+        return _of_image(found)
+    return _of_map(found) if isinstance(found, ConfidenceMap) else _of_transform(found)
+
+
+def _facts(found: ImageFile | Registration | ConfidenceMap) -> dict[str, Any]:
+    from napari_local_ncc.io.reading import ImageFile
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
+    from napari_local_ncc.reports.document import image_facts, map_facts, transform_facts
+
+    if isinstance(found, ImageFile):
+        return image_facts(found)
+    return map_facts(found) if isinstance(found, ConfidenceMap) else transform_facts(found)
 
 
 def _is_image_of_hdf5(path: Path) -> bool:

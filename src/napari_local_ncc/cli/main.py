@@ -11,11 +11,11 @@ from importlib import import_module
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import INTERRUPTION, interrupt, say
+from napari_local_ncc.cli.console import INTERRUPTION, interrupt, reset_voice, warn
 from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
-COMMANDS = ("apply", "convert", "demo", "info", "map", "register")
+COMMANDS = ("apply", "convert", "demo", "info", "map", "refine", "register")
 INTERRUPTED = 130
 
 
@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not debug:
         # tifffile logs what it also raises; the user is told once.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    words = [word for word in words if word != "--debug"]
+    reset_voice(quiet="--quiet" in words)
+    words = [word for word in words if word not in ("--debug", "--quiet")]
     INTERRUPTION.clear()
     if arguments is None:  # a process of its own
         # A batch system's time-out ends a run as Ctrl-C does: without half a file.
@@ -53,10 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        say(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
+        warn(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
         code = 2
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
-        say("local-ncc: interrupted; what was not complete is removed")
+        warn("local-ncc: interrupted; what was not complete is removed")
         if arguments is None:
             # Engines and zarr's thread may still be at work: waiting for them takes seconds,
             # and what they say of an interpreter that goes away is a traceback.
@@ -69,5 +70,5 @@ def main(arguments: list[str] | None = None) -> int:
 def _import_commands(words: list[str]) -> None:
     """Import the command that is named, or all to name them; each adds itself to the app."""
     named = [word for word in words[:1] if word in COMMANDS]
-    for name in named or COMMANDS:
+    for name in [] if words[:1] == ["--version"] else named or COMMANDS:
         import_module(f"napari_local_ncc.cli.{name}")

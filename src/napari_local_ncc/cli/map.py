@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import follow, report, say
+from napari_local_ncc.cli.console import answer, answer_with_data, follow, report, say, tell
 from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
     IgnorePositions,
+    Json,
     ReaderPlugin,
     SceneFixed,
     SceneMask,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.image.spatial_image import SpatialImage
+    from napari_local_ncc.maps.run import RunResult
     from napari_local_ncc.parameters import Interpolation
     from napari_local_ncc.reports.tables import FrameTable
     from napari_local_ncc.transforms.registration import Registration
@@ -160,7 +162,10 @@ def map_(
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(metavar="T.csv", help="Write a row per label, or per frame without --labels."),
+        typer.Option(
+            metavar="T.csv",
+            help="Write a row per label, or per frame without --labels; '-': to standard output.",
+        ),
     ] = None,
     vectors: Annotated[
         Path | None,
@@ -170,6 +175,7 @@ def map_(
     ] = None,
     stride: Annotated[int, typer.Option(min=1, help="Distance of the vectors, in pixels.")] = 8,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Compare two image files and write the map of their local NCC."""
     from napari_local_ncc.io.outputs import check_free, check_inputs, check_output
@@ -180,7 +186,8 @@ def map_(
     check_output(output, overwrite, inputs)
     if labels is not None and table is None:
         raise ValueError("--labels needs --table T.csv, for a row per label")
-    if table is not None:
+    table_is_said = answer_with_data(table)
+    if table is not None and not table_is_said:
         check_free(table, overwrite, [*inputs, *([labels] if labels else [])], ending=".csv")
     if vectors is not None:
         check_free(vectors, overwrite, inputs, ending=".csv")
@@ -263,26 +270,50 @@ def map_(
         workers=workers,
     )
     result = follow(translate(run, progress_in))
-    print(f"compare  {plan}")
+    tell(f"compare  {plan}")
     if result.refinement is not None:
-        print(f"refine   {result.refinement}")
+        tell(f"refine   {result.refinement}")
     report(result.registration if register != UNREGISTERED else None, result.tally.lines(fdr))
+    by_frame = None
     if result.frames is not None:
         from napari_local_ncc.reports.tables import frame_table
 
         by_frame = frame_table(result.frames, result.map.grid)
         for line in by_frame.lines() if is_series else []:
-            print(f"frame    {line}")
-    print(f"map      {output}")
+            tell(f"frame    {line}")
+    tell(f"map      {output}")
     if table is not None:
         _write_table(table, by_frame, output, regions)
-        print(f"table    {table}")
+        tell(f"table    {table}")
     if vectors is not None:
         _write_vectors(vectors, output, stride)
-        print(f"vectors  {vectors}")
+        tell(f"vectors  {vectors}")
     if plot is not None:
         _plot(plot, a, b, output)
-        print(f"figure   {plot}")
+        tell(f"figure   {plot}")
+    written = {"map": output, "table": table, "vectors": vectors, "figure": plot}
+    answer("map", lambda: _facts(result, plan, fdr, by_frame, written))
+
+
+def _facts(
+    result: RunResult,
+    plan: str,
+    rate: float,
+    frames: FrameTable | None,
+    written: dict[str, Path | None],
+) -> dict[str, Any]:
+    from napari_local_ncc.reports.document import comparison_facts
+
+    outputs = {name: path for name, path in written.items() if path is not None}
+    return comparison_facts(
+        result.comparison,
+        result.tally,
+        plan=plan,
+        rate=rate,
+        refinement=result.refinement,
+        frames=frames,
+        outputs=outputs,
+    )
 
 
 def _pixels(text: str) -> int | tuple[int, ...]:
@@ -325,7 +356,7 @@ def _place(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
 
 
 def _write_table(
-    path: Path, by_frame: FrameTable, map_path: Path, regions: SpatialImage | None
+    path: Path, by_frame: FrameTable | None, map_path: Path, regions: SpatialImage | None
 ) -> None:
     """Write the table by frame, or by region of the map, which is read back."""
     from napari_local_ncc.io.writing import read_map
@@ -333,7 +364,7 @@ def _write_table(
 
     if regions is not None:
         write_csv(follow(iter_label_table(read_map(map_path), regions)), path)
-    else:
+    elif by_frame is not None:
         write_csv(by_frame, path)
 
 

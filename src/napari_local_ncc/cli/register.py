@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import follow
+from napari_local_ncc.cli.console import answer, answer_with_data, follow, tell
 from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
     IgnorePositions,
+    Json,
     ReaderPlugin,
     SceneFixed,
     SceneMoving,
     Stretch,
     laid_over,
+    save_transform,
     say_stages,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.registration.engines import ENGINES, check_model
+
+if TYPE_CHECKING:
+    from napari_local_ncc.transforms.registration import Registration
 
 
 @app.command("register")
@@ -34,7 +39,7 @@ def register_(
             "-o",
             "--output",
             help="Transform: a .json file (a flow's field, .zarr, beside it), or what `convert` "
-            "writes for other programs.",
+            "writes for other programs; '-': as JSON to standard output.",
         ),
     ],
     model: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "translation",
@@ -86,6 +91,7 @@ def register_(
     reader: ReaderPlugin = None,
     stretch: Stretch = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
     from napari_local_ncc.io.outputs import check_free
@@ -98,8 +104,12 @@ def register_(
     if model == UNREGISTERED:
         raise ValueError(f"model none finds nothing to save; give {', '.join(ENGINES)}")
     dense = ENGINES[model].kind is Kind.FLOW
-    check_transform_path(output, dense=dense)
-    check_free(output, overwrite, [fixed, moving])
+    if answer_with_data(output):
+        if dense:
+            raise ValueError("a flow's field lies in a file; give -o T.json instead of -o -")
+    else:
+        check_transform_path(output, dense=dense)
+        check_free(output, overwrite, [fixed, moving])
     if dense and output.suffix.lower() == OWN:  # its field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
     how: dict[str, Any] = {
@@ -139,5 +149,12 @@ def register_(
             mirror=mirror,
         )
     )
-    found.save(output)
-    print(f"register {describe_registration(found)}\ntransform {output}")
+    tell(f"register {describe_registration(found)}")
+    save_transform(found, output)
+    answer("register", lambda: _facts(found, output))
+
+
+def _facts(found: Registration, output: Path) -> dict[str, Any]:
+    from napari_local_ncc.reports.document import registration_facts
+
+    return {"registration": registration_facts(found), "outputs": {"transform": output}}

@@ -42,8 +42,11 @@ class ClassSummary:
             labels = classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=1.0)
         self._counts += np.bincount(labels.ravel(), minlength=len(CLASSES))
 
-    def lines(self, lower_ncc: float) -> dict[str, str]:
-        """Say how the pixels divide; `lower_ncc` is the lower quartile of the map's NCC."""
+    def shares(self, lower_ncc: float) -> dict[str, float]:
+        """Return the share of the pixels in each class, none of no pixels.
+
+        `lower_ncc` is the lower quartile of the map's NCC.
+        """
         counts = self._counts.copy()
         if not counts.any():
             return {}
@@ -51,7 +54,13 @@ class ClassSummary:
             differs, unsure = (CLASSES.index(name) for name in ("differs", "cannot tell"))
             counts[unsure] += counts[differs]
             counts[differs] = 0
-        shares = shares_of(counts)
+        return shares_of(counts)
+
+    def lines(self, lower_ncc: float) -> dict[str, str]:
+        """Say how the pixels divide; `lower_ncc` as for `shares`."""
+        shares = self.shares(lower_ncc)
+        if not shares:
+            return {}
         undefined = shares.pop("undefined")
         parts = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         told = EVIDENCE if self._by_evidence else CRITERIA

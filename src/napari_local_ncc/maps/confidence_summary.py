@@ -33,6 +33,22 @@ class ConfidenceSummary:
         """Count a tile; NaN counts as undefined."""
         self._tally.add(confidence)
 
+    def numbers(self, rate: float) -> dict[str, float]:
+        """Return the share that is confident, and what to accept at a false discovery rate.
+
+        Shares of the defined pixels. `threshold` is NaN where no pixel can be accepted.
+        """
+        limit = self._tally.false_discovery_threshold(rate)
+        none = limit > 1
+        share = self._tally.share(LEVEL)
+        return {
+            "level": LEVEL,
+            "share": share,
+            "false_discovery_rate": rate,
+            "threshold": np.nan if none else limit,
+            "accepted": 0.0 * share if none else self._tally.share(limit),
+        }
+
     def lines(self, rate: float) -> dict[str, str]:
         """Say what is confident at a false discovery rate, and what the calibration detects."""
         found = {"confidence": _discoveries(self._tally, rate)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,31 @@ class MapTally:
             found |= self._classes.lines(self.summary.lower)
         return found | {name: _distribution(tally) for name, tally in self._others.items()}
 
+    def numbers(self, rate: float = RATE) -> dict[str, Any]:
+        """Return what `lines` says as numbers; NaN where something is undefined.
+
+        Parameters
+        ----------
+        rate : float, default 0.05
+            The false discovery rate to accept pixels at, in (0, 1).
+
+        Returns
+        -------
+        dict
+            "ncc": lower, median and upper quartile and the share of defined pixels;
+            "confidence", "shift" and "classes" (shares by name) where the map has those bands;
+            "bands": the distribution of any other band by name.
+        """
+        found: dict[str, Any] = {"ncc": asdict(self.summary)} if "ncc" in self._names else {}
+        if self._confidence is not None:
+            found["confidence"] = self._confidence.numbers(rate)
+        if self._shift is not None:
+            found["shift"] = self._shift.numbers()
+        if self._classes is not None:
+            found["classes"] = self._classes.shares(self.summary.lower)
+        others = {name: asdict(_quartiles(tally)) for name, tally in self._others.items()}
+        return found | ({"bands": others} if others else {})
+
 
 # Only what is summed up is imported: a map of NCC alone needs neither statistics nor shifts.
 def _confidence_summary(calibration: Calibration | None) -> ConfidenceSummary:
@@ -122,11 +147,12 @@ def _distribution(tally: GroupTally) -> str:
     """Say how the values of a band are distributed."""
     if not tally.defined.any():
         return "defined nowhere"
-    median, lower, upper = (tally.quantile(share)[0] for share in (0.5, 0.25, 0.75))
-    return (
-        f"median {median:.3f}, quartiles {lower:.3f} to {upper:.3f}, "
-        f"{tally.defined[0]:.1%} of pixels defined"
-    )
+    return str(_quartiles(tally))
+
+
+def _quartiles(tally: GroupTally) -> Summary:
+    lower, median, upper = (float(tally.quantile(share)[0]) for share in (0.25, 0.5, 0.75))
+    return Summary(lower, median, upper, float(tally.defined[0]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,14 @@ class ShiftSummary:
         self._length.add(together, shift_length(shift_components(bands)))
         self._gain.add(together, bands["gain"])
 
+    def numbers(self) -> dict[str, float]:
+        """Return the median length (px) and gain, and the share of pixels that have a shift."""
+        return {
+            "median_length_px": float(self._length.quantile(0.5)[0]),
+            "median_gain": float(self._gain.quantile(0.5)[0]),
+            "defined": float(self._length.defined[0]),
+        }
+
     def lines(self) -> dict[str, str]:
         """Say how long the shift is."""
         return {"shift": self._shifts()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import dask.array as da
 import numpy as np
@@ -303,13 +304,22 @@ def _class_shares(tally: GroupTally) -> list[dict[str, float]]:
 
 
 def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathLike[str]) -> None:
-    """Write a table as CSV: a row of column names, then the rows; undefined values are empty."""
+    """Write a table as CSV: a row of column names, then the rows; undefined values are empty.
+
+    A path of "-" is standard output.
+    """
+    if str(path) == "-":
+        _write_rows(table.columns(), sys.stdout)
+        return
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = table.columns()
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow(["" if value != value else _number(value) for value in row])
+        _write_rows(table.columns(), file)
+
+
+def _write_rows(columns: dict[str, list[Any]], file: TextIO) -> None:
+    writer = csv.writer(file, lineterminator="\n" if file is sys.stdout else "\r\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow(["" if value != value else _number(value) for value in row])
 
 
 def _number(value: Any) -> Any:

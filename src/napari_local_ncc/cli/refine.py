@@ -1,0 +1,114 @@
+"""`local-ncc refine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import answer, follow, tell
+from napari_local_ncc.cli.image_options import (
+    AS_LABELS,
+    AbsentChunks,
+    IgnorePositions,
+    Json,
+    ReaderPlugin,
+    SceneFixed,
+    SceneMoving,
+    save_transform,
+    say_stages,
+)
+from napari_local_ncc.parameters import NCCParameters, check_weights
+
+if TYPE_CHECKING:
+    from napari_local_ncc.maps.refinement import Refinement
+    from napari_local_ncc.transforms.registration import Registration
+
+
+@app.command("refine")
+def refine_(
+    fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
+    moving: Annotated[str, typer.Argument(help="Image that lies on it, nearly.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="Transform: a .json file, its field (.zarr) beside it."
+        ),
+    ],
+    transform: Annotated[
+        str | None,
+        typer.Option(metavar="T.json", help="Where to begin. Default: the images as they lie."),
+    ] = None,
+    radius: Annotated[
+        str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
+    ] = "4",
+    weights: Annotated[str, typer.Option(help="Window weights: box or gaussian.")] = "box",
+    search: Annotated[
+        int, typer.Option(min=1, help="How far to look for residual shifts, in pixels.")
+    ] = 3,
+    ndim: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Image that is non-zero where samples may be used.")
+    ] = None,
+    scene_fixed: SceneFixed = None,
+    scene_moving: SceneMoving = None,
+    absent_chunks: AbsentChunks = None,
+    ignore_positions: IgnorePositions = False,
+    reader: ReaderPlugin = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    json_: Json = False,
+) -> None:
+    """Let the residual shift of the map refine a transform, until the map gets no better."""
+    from napari_local_ncc.io.outputs import check_free, check_inputs
+    from napari_local_ncc.transforms.files import OWN
+
+    inputs = [path for path in (fixed, moving, mask, transform) if path is not None]
+    check_inputs(inputs)
+    if output.suffix.lower() != OWN:
+        raise ValueError(f"{output} must end in {OWN}: what is refined may have a dense field")
+    for path in (output, output.with_suffix(".zarr")):
+        check_free(path, overwrite, inputs)
+    parameters = NCCParameters(
+        radius=radius, weights=check_weights(weights), search=search, bands=("ncc", "shift")
+    )
+    from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.maps.comparison import Comparison
+    from napari_local_ncc.maps.refinement import refinement_of
+    from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.transforms.transform_file import read_transform
+
+    how: dict[str, Any] = {
+        "absent_chunks": absent_chunks,
+        "positions": not ignore_positions,
+        "reader": reader,
+    }
+    images = [
+        read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
+        for path, scene in ((fixed, scene_fixed), (moving, scene_moving))
+    ]
+    say_stages(*images)
+    allowed = None
+    if mask is not None:
+        allowed = read_image(mask, **how | AS_LABELS).with_spatial_ndim(ndim)
+    comparison = Comparison(images[0], images[1], allowed, parameters)
+    if transform is not None:
+        comparison = comparison.with_registration(read_transform(transform, comparison.grid))
+    refinement = follow(refinement_of(comparison))
+    tell(f"refine   {refinement}")
+    found = refinement.registration or Registration.identity(comparison.grid)
+    save_transform(found, output)
+    answer("refine", lambda: _facts(refinement, found, output))
+
+
+def _facts(refinement: Refinement, found: Registration, output: Path) -> dict[str, Any]:
+    from napari_local_ncc.reports.document import refinement_facts, registration_facts
+
+    return {
+        "registration": registration_facts(found),
+        "refinement": refinement_facts(refinement),
+        "outputs": {"transform": output},
+    }
