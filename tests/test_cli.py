@@ -204,6 +204,18 @@ def test_debug_shows_the_traceback(tmp_path):
         run("map", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "o.npy", "--debug")
 
 
+@pytest.mark.parametrize(
+    "words", ["map a.npy b.npy -o o.npy --register", "register a.npy b.npy -o T.json --model"]
+)
+def test_what_is_doubtful_ends_with_3_where_that_is_asked_for(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        np.save(f"{name}.npy", np.random.default_rng(ord(name)).normal(size=(90, 90)))
+    assert run(*words.split(), "translation", "--strict") == 3
+    assert "done, but doubtful (--strict): " in capsys.readouterr().err
+    assert run(*words.split(), "translation", "--overwrite") == 0
+
+
 def test_help_names_the_commands(capsys):
     assert run("--help") == 0
     printed = capsys.readouterr().out
@@ -212,18 +224,21 @@ def test_help_names_the_commands(capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_an_interrupted_run_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["SIGINT", "SIGHUP", pytest.param("SIGTERM", marks=pytest.mark.nightly)]
+)
+def test_an_interrupted_run_leaves_nothing(tmp_path, name):
     image = np.random.default_rng(0).normal(size=(6000, 6000)).astype("f4")
     np.save(tmp_path / "a.npy", image)
     words = ["map", "a.npy", "a.npy", "-o", "o.ome.zarr", "--radius", "60", "--weights", "gaussian"]
-    code = "import sys; from napari_local_ncc.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from napari_local_ncc.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8"
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("o.ome.zarr*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in err

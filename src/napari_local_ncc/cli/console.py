@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
 
 from napari_local_ncc.progress import finish, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from napari_local_ncc.maps.map_summary import Summary
     from napari_local_ncc.progress import Progress
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 INTERRUPTION = Event()
+
+DEFECT, BAD_INPUT, DOUBTFUL, INTERRUPTED = 1, 2, 3, 130  # exit codes; 0: done
+
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End with code 3 where what is found is doubtful.")
+]
 
 
 @dataclass
@@ -156,6 +164,22 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
             bar.update(task, description=text, completed=progress.done, total=progress.total)
 
         yield show
+
+
+def doubts_of(registration: Registration | None) -> list[str]:
+    """Return what there is to doubt in a registration."""
+    if registration is None or not registration.reports:
+        return []
+    failed = sum(report.after.median != report.after.median for report in registration.reports)
+    lost = [f"{failed} of {len(registration.reports)} frames could not be registered"]
+    return [r.doubt for r in registration.reports if r.doubt] + (lost if failed else [])
+
+
+def judge(strict: bool, doubts: Sequence[str]) -> None:
+    """End with a code of its own where something is doubtful and that was asked for."""
+    if strict and doubts:
+        warn(f"local-ncc: done, but doubtful (--strict): {'; '.join(dict.fromkeys(doubts))}")
+        raise typer.Exit(DOUBTFUL)
 
 
 def report(

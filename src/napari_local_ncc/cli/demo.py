@@ -20,6 +20,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option(help="Replace results of an earlier run.")] = False,
 ) -> None:
     """Register and compare two real images that come with the package."""
+    from napari_local_ncc.files.whole import whole_file
     from napari_local_ncc.io.outputs import check_output
     from napari_local_ncc.io.writing import map_sink
     from napari_local_ncc.maps.comparison import Comparison
@@ -46,7 +47,8 @@ def demo(
         {"fixed": pair.fixed, "moving": pair.moving, "moving, registered": registered},
         {"NCC before": before.map.image("ncc"), "NCC after registration": after.map.image("ncc")},
     )
-    figure.savefig(figure_path, dpi=150)
+    with whole_file(figure_path) as partial:
+        figure.savefig(partial, dpi=150)
     print(f"compare  {describe_comparison(comparison)}")
     report(after.registration, after.tally.lines(), before=before.tally.summary)
     print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")

@@ -11,12 +11,18 @@ from importlib import import_module
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import INTERRUPTION, interrupt, reset_voice, warn
+from napari_local_ncc.cli.console import (
+    BAD_INPUT,
+    INTERRUPTED,
+    INTERRUPTION,
+    interrupt,
+    reset_voice,
+    warn,
+)
 from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
 COMMANDS = ("apply", "convert", "demo", "info", "map", "refine", "register")
-INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 bad input (one line on standard error), 130 interrupted.
+        Exit code: 0 done, 2 bad input (one line on standard error), 3 done but doubtful
+        (with ``--strict``), 130 interrupted. A defect is raised, which Python ends with 1.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -41,9 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = [word for word in words if word not in ("--debug", "--quiet")]
     INTERRUPTION.clear()
     if arguments is None:  # a process of its own
-        # A batch system's time-out ends a run as Ctrl-C does: without half a file.
-        signal.signal(signal.SIGTERM, interrupt)
-        signal.signal(signal.SIGINT, interrupt)
+        _handle_signals()
     _import_commands(words)
     try:
         with notes_said():
@@ -55,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         warn(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
-        code = 2
+        code = BAD_INPUT
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
         warn("local-ncc: interrupted; what was not complete is removed")
         if arguments is None:
@@ -65,6 +70,14 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stderr.flush()
             os._exit(INTERRUPTED)
     return int(code)
+
+
+def _handle_signals() -> None:
+    """Let a batch system's time-out, or a terminal that goes, end a run as Ctrl-C does."""
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+            signal.signal(number, interrupt)
 
 
 def _import_commands(words: list[str]) -> None:

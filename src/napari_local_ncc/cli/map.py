@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import answer, answer_with_data, follow, report, say, tell
+from napari_local_ncc.cli.console import (
+    Strict,
+    answer,
+    answer_with_data,
+    doubts_of,
+    follow,
+    judge,
+    report,
+    say,
+    tell,
+)
 from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
@@ -174,6 +184,7 @@ def map_(
         ),
     ] = None,
     stride: Annotated[int, typer.Option(min=1, help="Distance of the vectors, in pixels.")] = 8,
+    strict: Strict = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
     json_: Json = False,
 ) -> None:
@@ -293,6 +304,7 @@ def map_(
         tell(f"figure   {plot}")
     written = {"map": output, "table": table, "vectors": vectors, "figure": plot}
     answer("map", lambda: _facts(result, plan, fdr, by_frame, written))
+    judge(strict, _doubts(result))
 
 
 def _facts(
@@ -314,6 +326,19 @@ def _facts(
         frames=frames,
         outputs=outputs,
     )
+
+
+def _doubts(result: RunResult) -> list[str]:
+    """Return what there is to doubt in a map: of its transform, its null, or all of it."""
+    doubts = doubts_of(result.registration)
+    if result.refinement is not None and result.refinement.doubt:
+        doubts.append(result.refinement.doubt)
+    calibration = result.map.calibration
+    if calibration is not None and calibration.fallback:
+        doubts.append(calibration.fallback)
+    if not result.tally.summary.defined:
+        doubts.append("no pixel is defined")
+    return doubts
 
 
 def _pixels(text: str) -> int | tuple[int, ...]:
@@ -379,9 +404,11 @@ def _write_vectors(path: Path, map_path: Path, stride: int) -> None:
 
 def _plot(path: Path, fixed: SpatialImage, moving: SpatialImage, map_path: Path) -> None:
     """Draw the pair and the map, which is read back: it is not computed again."""
+    from napari_local_ncc.files.whole import whole_file
     from napari_local_ncc.io.writing import read_map
     from napari_local_ncc.reports.figures import comparison_figure
 
     written = read_map(map_path).image("ncc")
     figure = comparison_figure({"fixed": fixed, "moving": moving}, {"local NCC": written})
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)

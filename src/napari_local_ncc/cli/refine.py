@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import answer, follow, tell
+from napari_local_ncc.cli.console import Strict, answer, follow, judge, tell
 from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
@@ -59,6 +59,7 @@ def refine_(
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
+    strict: Strict = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
     json_: Json = False,
 ) -> None:
@@ -102,6 +103,7 @@ def refine_(
     found = refinement.registration or Registration.identity(comparison.grid)
     save_transform(found, output)
     answer("refine", lambda: _facts(refinement, found, output))
+    judge(strict, [refinement.doubt] if refinement.doubt else [])
 
 
 def _facts(refinement: Refinement, found: Registration, output: Path) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import answer, answer_with_data, follow, tell
+from napari_local_ncc.cli.console import (
+    Strict,
+    answer,
+    answer_with_data,
+    doubts_of,
+    follow,
+    judge,
+    tell,
+)
 from napari_local_ncc.cli.image_options import (
     AS_LABELS,
     AbsentChunks,
@@ -90,6 +98,7 @@ def register_(
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
     stretch: Stretch = False,
+    strict: Strict = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
     json_: Json = False,
 ) -> None:
@@ -152,6 +161,7 @@ def register_(
     tell(f"register {describe_registration(found)}")
     save_transform(found, output)
     answer("register", lambda: _facts(found, output))
+    judge(strict, doubts_of(found))
 
 
 def _facts(found: Registration, output: Path) -> dict[str, Any]:

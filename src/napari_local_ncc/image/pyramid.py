@@ -24,10 +24,21 @@ def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
     """
     if samples.dtype.kind != "f":
         return samples[tuple(slice(None, None, factor) for factor in factors)]
-    means, defined = block_means(samples, factors, np.isfinite(samples), 0, to_the_end=True)
-    if defined is not None:
-        means = np.where(defined, means, np.nan)
-    return means.astype(np.float32)
+    if max(factors[:-3], default=1) > 1:
+        means, defined = block_means(samples, factors, np.isfinite(samples), 0, to_the_end=True)
+        if defined is not None:
+            means = np.where(defined, means, np.nan)
+        return means.astype(np.float32)
+    from napari_local_ncc.ncc.kernels.reduce import mean_of_blocks
+
+    ones = (1,) * max(4 - samples.ndim, 0)  # axes that it lacks
+    fine = samples.astype(np.result_type(samples.dtype, np.float32), copy=False)
+    shape = [-(-n // f) for n, f in zip(samples.shape, factors, strict=True)]
+    coarse = np.empty(shape, np.float32)
+    last = (*ones, *factors)[-3:]
+    four = (-1, *(*ones, *samples.shape)[-3:])
+    mean_of_blocks(fine.reshape(four), coarse.reshape((-1, *(*ones, *shape)[-3:])), *last)
+    return coarse
 
 
 def level_shapes(shape: tuple[int, ...], spatial: Sequence[bool]) -> list[tuple[int, ...]]:
@@ -38,6 +49,29 @@ def level_shapes(shape: tuple[int, ...], spatial: Sequence[bool]) -> list[tuple[
             tuple(-(-n // 2) if s else n for s, n in zip(spatial, shapes[-1], strict=True))
         )
     return shapes
+
+
+def write_levels(levels: Sequence[Any], location: tuple[slice, ...], samples: NDArray[Any]) -> None:
+    """Write a part of the finest level, and what it is at the coarser ones.
+
+    Parameters
+    ----------
+    levels : sequence of array
+        Each the mean of the one before; NumPy or Zarr.
+    location : tuple of slice
+        The part of ``levels[0]``: whole blocks of samples that the coarser levels average.
+    samples : ndarray
+        Its samples.
+    """
+    levels[0][location] = samples
+    for fine, coarse in pairwise(levels):
+        factors = [-(-n // m) for n, m in zip(fine.shape, coarse.shape, strict=True)]
+        location = tuple(
+            slice(part.start // f, -(-part.stop // f))
+            for part, f in zip(location, factors, strict=True)
+        )
+        samples = reduce_by(samples, factors)
+        coarse[location] = samples
 
 
 def update_pyramid(levels: Sequence[Any], location: tuple[slice, ...]) -> None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
+from napari_local_ncc.files.claim import claim, headless
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
 from napari_local_ncc.io.map_volume import ENDINGS as VOLUME_ENDINGS
 from napari_local_ncc.io.map_volume import create_image_volume
 from napari_local_ncc.io.outputs import check_output
-from napari_local_ncc.io.writing import check_space, replacing
+from napari_local_ncc.io.writing import check_space
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def iter_write_image(
     target = check_output(path, overwrite)
     check_space(target, image.data.nbytes)
     with (
-        replacing(target) as partial,
-        _create(image, partial) as pixels,
+        claim(target) as held,
+        _create(image, held.path) as pixels,
         closing(compute_tiles(image.data[np.newaxis])) as tiles,
     ):
         for tile in tiles:
@@ -71,8 +72,9 @@ def _create(image: SpatialImage, path: Path) -> Iterator[Any]:
     """Make a file that takes tiles of the image, with an axis of length 1 before its own."""
     if path.suffix.lower() == ".npy":
         pixels = np.lib.format.open_memmap(path, "w+", image.data.dtype, image.grid.shape)
-        yield pixels[np.newaxis]
-        pixels.flush()
+        with headless(path):
+            yield pixels[np.newaxis]
+            pixels.flush()
         return
     if path.name.lower().endswith(VOLUME_ENDINGS):
         with create_image_volume(image.grid, image.data.dtype, path) as samples:
@@ -81,7 +83,7 @@ def _create(image: SpatialImage, path: Path) -> Iterator[Any]:
     layout = OmeLayout(image.grid, (image.name,))
     if path.suffix.lower() == ".zarr":
         chunks = layout.in_file_order((1, *image.data.chunksize))
-        with create_group(layout, path, image.data.dtype, chunks) as target:
+        with create_group(layout, path, image.data.dtype, chunks, chunks) as target:
             yield target
     else:
         with create_tiff(layout, path, image.data.dtype) as target:

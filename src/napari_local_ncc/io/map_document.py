@@ -11,11 +11,14 @@ from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import dask.array as da
 
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.transforms.registration import Registration
 
+UNFINISHED = "unfinished"  # in the document of a map that is being made
 KEY = "napari-local-ncc"  # of the attribute, annotation or namespace that holds the document
 
 
@@ -33,7 +36,15 @@ def describe(confidence_map: ConfidenceMap) -> dict[str, Any]:
 
 
 def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
-    """Rebuild the map that `describe` described."""
+    """Rebuild the map that `describe` described.
+
+    Raises
+    ------
+    ReadError
+        If the map was never finished.
+    """
+    if document.get(UNFINISHED):
+        raise unfinished_map()
     registration, calibration = document["registration"], document.get("calibration")
     if registration is not None and "displacement" in registration:
         registration = None  # a map does not hold a flow's field; its provenance says what it was
@@ -58,6 +69,15 @@ def _calibration(values: dict[str, Any]) -> Calibration:
     from napari_local_ncc.confidence.calibration import Calibration
 
     return Calibration.from_dict(values)
+
+
+def unfinished_map(path: Path | None = None) -> ReadError:
+    """Return the error to raise for a map of which a part may be missing."""
+    what = "it" if path is None else str(path)
+    return ReadError(
+        f"{what} is unfinished: give the command that was cut short again, with --resume to "
+        "continue it or with --overwrite to begin anew"
+    )
 
 
 def missing_document() -> ReadError:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
 from napari_local_ncc.geometry.units import PIXEL, unit_factor
+from napari_local_ncc.image.pyramid import write_levels
 from napari_local_ncc.image.spatial_image import map_chunks
 
 if TYPE_CHECKING:
@@ -155,10 +158,21 @@ class OmeLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OmeTarget:
-    """A stored array that takes tiles of the bands array."""
+    """Stored levels that take tiles of the bands array.
 
-    array: Any
+    Parameters
+    ----------
+    levels : list of array
+        From fine to coarse; NumPy or Zarr.
+    layout : OmeLayout
+        The order of their axes.
+    covered : int, default 0
+        Up to which level a tile is written; coarser ones are left to who made them.
+    """
+
+    levels: list[Any]
     layout: OmeLayout
+    covered: int = 0
 
     def __setitem__(self, location: tuple[slice, ...], tile: NDArray[Any]) -> None:
         order = self.layout.order
@@ -166,7 +180,14 @@ class OmeTarget:
             block = tile.transpose(order)
         else:
             block = tile[0].transpose([k - 1 for k in order])
-        self.array[self.layout.in_file_order(location)] = block
+        write_levels(self.levels[: self.covered + 1], self.layout.in_file_order(location), block)
+
+    def __getitem__(self, location: tuple[slice, ...]) -> NDArray[Any]:
+        order = self.layout.order
+        block = np.asarray(self.levels[0][self.layout.in_file_order(location)])
+        if BAND_AXIS not in order:
+            block, order = block[np.newaxis], [BAND_AXIS, *order]
+        return block.transpose(np.argsort(order))
 
 
 def _is_time(unit: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.files.claim import headless
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.map_document import describe, missing_document, restore
@@ -33,8 +34,9 @@ def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.flo
     bands = confidence_map.bands
     shape = bands.shape if len(bands) > 1 else bands.shape[1:]
     pixels: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    yield pixels.reshape(bands.shape)
-    pixels.flush()  # type: ignore[attr-defined]  # a memmap
+    with headless(path):
+        yield pixels.reshape(bands.shape)
+        pixels.flush()  # type: ignore[attr-defined]  # a memmap
     sidecar(path).write_text(json.dumps(describe(confidence_map), indent=2), encoding="utf-8")
 
 

@@ -11,10 +11,18 @@ import zarr
 from dask.array.core import normalize_chunks, slices_from_chunks
 from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
+from zarr.codecs import BloscCodec
 
+from napari_local_ncc.chunked.blocks import block_edges
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.image.pyramid import SMALLEST_PLANE, reduce_by
-from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
+from napari_local_ncc.io.map_document import (
+    KEY,
+    UNFINISHED,
+    describe,
+    missing_document,
+    restore,
+)
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.stored import lazy
 from napari_local_ncc.maps.bands import bands_on
@@ -27,17 +35,20 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
+# lossless and the fastest to write that was measured: docs/scale.md
+COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
+SMALLER = 4  # times: how much smaller than those of the map the chunks of coarse levels may be
+
+
 @contextmanager
 def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
-    """Make an OME-Zarr group to write tiles into; its pyramid is built when it closes."""
+    """Make an OME-Zarr group to write tiles into; what of its pyramid they leave out follows."""
     layout = OmeLayout.of(confidence_map)
+    rendering = _rendering(layout, confidence_map)
+    document = describe(confidence_map)
+    blocks = layout.in_file_order(block_edges(confidence_map.bands))
     with create_group(
-        layout,
-        path,
-        np.dtype(np.float32),
-        layout.in_file_order(confidence_map.bands.chunksize),
-        _rendering(layout, confidence_map),
-        {KEY: describe(confidence_map)},
+        layout, path, np.dtype(np.float32), layout.chunks, blocks, rendering, document
     ) as target:
         yield target
 
@@ -48,25 +59,122 @@ def create_group(
     path: Path,
     dtype: np.dtype[Any],
     chunks: tuple[int, ...],
+    blocks: tuple[int, ...],
     rendering: v05.Omero | None = None,
-    attributes: dict[str, Any] | None = None,
+    document: dict[str, Any] | None = None,
 ) -> Iterator[OmeTarget]:
-    """Make an OME-Zarr group of any dtype."""
+    """Make an OME-Zarr group of any dtype, marked as unfinished until the context ends.
+
+    Parameters
+    ----------
+    layout : OmeLayout
+        Axes and their order.
+    path : Path
+        Where to.
+    dtype : dtype
+        Of the samples; those never written are NaN, or 0.
+    chunks, blocks : tuple of int
+        Edges of the chunks, and of the tiles that will be written, in the file's order.
+    rendering : yaozarrs.v05.Omero, optional
+        How to show the channels.
+    document : dict, optional
+        What the map says beside its pixels.
+    """
     factors = _pyramid(layout)
-    # a chunk that is left out is no sample to whoever reads it, and 0 is one
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        _, arrays = prepare_image(
-            path,
-            _metadata(layout, factors, path.name, rendering),
-            [(_level_shape(layout.shape, level), dtype) for level in factors],
-            extra_attributes=attributes or {},
-            chunks=chunks,
-            writer="zarr",
-        )
+    shapes = [_level_shape(layout.shape, level) for level in factors]
+    edges = iter(_level_chunks(chunks, blocks, factors, shapes))
+
+    def create_level(
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: Any,
+        chunks: tuple[int, ...],
+        *,
+        dimension_names: list[str] | None,
+        **_: Any,
+    ) -> zarr.Array[Any]:
+        return _create_level(path, shape, dtype, next(edges), dimension_names)
+
+    unfinished = {KEY: {**(document or {}), UNFINISHED: True}}
+    _, arrays = prepare_image(
+        path,
+        _metadata(layout, factors, path.name, rendering),
+        [(shape, dtype) for shape in shapes],
+        extra_attributes=unfinished,
+        chunks=chunks,
+        writer=create_level,
+    )
     levels = list(arrays.values())
-    yield OmeTarget(levels[0], layout)
-    for fine, coarse in itertools.pairwise(levels):
+    target = OmeTarget(levels, layout, _covered(levels, blocks))
+    yield target
+    for fine, coarse in itertools.pairwise(levels[target.covered :]):
         _reduce(fine, coarse)
+    for level in levels:
+        _check_chunks(level)
+    attributes = zarr.open_group(path, mode="r+").attrs
+    if document is None:
+        del attributes[KEY]
+    else:
+        attributes[KEY] = document
+
+
+def _create_level(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    dimension_names: list[str] | None,
+) -> zarr.Array[Any]:
+    """Make the array of a level, in which what was never written is undefined."""
+    return zarr.create_array(
+        path,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        compressors=COMPRESSOR,
+        fill_value=np.nan if dtype.kind == "f" else 0,
+        dimension_names=dimension_names,
+        # a chunk that is left out is no sample to whoever reads it
+        config={"write_empty_chunks": True},
+    )
+
+
+def _level_chunks(
+    chunks: tuple[int, ...],
+    blocks: tuple[int, ...],
+    factors: list[tuple[int, ...]],
+    shapes: list[tuple[int, ...]],
+) -> list[tuple[int, ...]]:
+    """Return the edges of every level's chunks: whole ones for each tile that is written."""
+    whole = [c if b % c == 0 else b for c, b in zip(chunks, blocks, strict=True)]
+    return [
+        tuple(
+            max(1, min(n, c, max(b // f, c // SMALLER)))
+            for n, c, b, f in zip(shape, whole, blocks, level, strict=True)
+        )
+        for shape, level in zip(shapes, factors, strict=True)
+    ]
+
+
+def _covered(levels: list[zarr.Array[Any]], blocks: tuple[int, ...]) -> int:
+    """Return up to which level every tile fills whole chunks by itself."""
+    for number, level in enumerate(levels):
+        factors = _level_shape(levels[0].shape, level.shape)
+        for n, block, factor, chunk in zip(
+            levels[0].shape, blocks, factors, level.chunks, strict=True
+        ):
+            if block < n and block % (factor * chunk):
+                return number - 1
+    return len(levels) - 1
+
+
+def _check_chunks(level: zarr.Array[Any]) -> None:
+    """Raise FileNotFoundError if part of what was written is not there any more."""
+    if level.nchunks_initialized != level.nchunks:
+        raise FileNotFoundError(
+            f"{level.nchunks - level.nchunks_initialized} chunks of {level.store_path} that were "
+            "written are not there any more"
+        )
 
 
 def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:

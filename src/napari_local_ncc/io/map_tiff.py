@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from napari_local_ncc.files.claim import headless
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
@@ -52,8 +53,9 @@ def create_tiff(
     pixels = tifffile.memmap(
         path, shape=layout.shape, dtype=dtype, ome=True, photometric="minisblack", metadata=told
     )
-    yield OmeTarget(pixels, layout)
-    pixels.flush()
+    with headless(path):
+        yield OmeTarget([pixels], layout)
+        pixels.flush()
 
 
 def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_local_ncc.files.claim import check_unclaimed
 from napari_local_ncc.io.map_formats import map_format
 from napari_local_ncc.io.readers.sniff import is_address, is_pattern
 
@@ -26,7 +27,12 @@ def check_inputs(paths: Iterable[str | os.PathLike[str] | None]) -> None:
 
 
 def check_output(
-    path: str | os.PathLike[str], overwrite: bool, inputs: Iterable[str | os.PathLike[str]] = ()
+    path: str | os.PathLike[str],
+    overwrite: bool,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    *,
+    resume: bool = False,
+    claimed: bool = False,
 ) -> Path:
     """Return `path` if a map can be written there.
 
@@ -38,6 +44,10 @@ def check_output(
         Whether it may replace what is there.
     inputs : iterable of path_like
         What the map is made from, which it must not replace.
+    resume : bool, default False
+        Whether what an earlier run left unfinished is continued.
+    claimed : bool, default False
+        Whether this run has claimed it already.
 
     Returns
     -------
@@ -49,7 +59,8 @@ def check_output(
     ValueError
         If the ending is unknown, or if it is or contains one of the inputs, or lies in one.
     FileExistsError
-        If it exists and `overwrite` is False, or if it is a folder but no Zarr.
+        If it exists, or is left unfinished, and `overwrite` is False; if it is a folder but no
+        Zarr; or if another run is making it.
     FileNotFoundError, PermissionError
         If its folder does not exist or cannot be written to.
     """
@@ -57,6 +68,8 @@ def check_output(
     inputs = list(inputs)
     for file in map_format(target).files(target):
         check_free(file, overwrite, inputs)
+    if not claimed:
+        check_unclaimed(target, continues=overwrite or resume)
     return target
 
 

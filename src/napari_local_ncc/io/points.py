@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from napari_local_ncc.files.whole import write_text
 from napari_local_ncc.io.errors import ReadError
 
 if TYPE_CHECKING:
@@ -101,6 +102,4 @@ def write_points(table: PointTable, path: str | PathLike[str]) -> None:
     """Write points to a CSV file, which is replaced in one step."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([table.header, *table.rows])
-    partial = Path(path).with_name(f"{Path(path).name}.partial")
-    partial.write_text(text.getvalue(), encoding="utf-8", newline="")
-    partial.replace(path)
+    write_text(path, text.getvalue(), newline="")

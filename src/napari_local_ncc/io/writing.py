@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.tiles import Tile, compute_tiles
+from napari_local_ncc.files.claim import ENDING, claim
 from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.io.map_document import unfinished_map
 from napari_local_ncc.io.map_formats import FORMATS, ending_of, map_format
 from napari_local_ncc.io.outputs import check_output
 from napari_local_ncc.maps.bands import bands_on
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.parameters import NCCParameters
-
-
-REMOVALS = 50
 
 
 @stepwise
@@ -111,11 +108,10 @@ def map_sink(
     def opened(confidence_map: ConfidenceMap) -> Iterator[Any]:
         target = check_output(path, overwrite)
         check_space(target, confidence_map.bands.nbytes)
-        with (
-            replacing(target) as partial,
-            map_format(partial).module.create(confidence_map, partial) as pixels,
-        ):
-            yield pixels
+        with claim(target) as held:
+            check_output(path, overwrite, claimed=True)  # another may just have finished it
+            with map_format(target).module.create(confidence_map, held.path) as pixels:
+                yield pixels
 
     return opened
 
@@ -138,7 +134,7 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not such a map.
+        If it is not such a map, or one that was never finished.
 
     Examples
     --------
@@ -154,6 +150,8 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
     module = map_format(source).module
     if not source.exists():
         raise FileNotFoundError(f"there is no file {source}")
+    if source.absolute().parent.name.endswith(ENDING):
+        raise unfinished_map(source)
     try:
         return module.read(source)
     except Exception as error:  # a broken file makes the format libraries raise anything
@@ -186,35 +184,3 @@ def check_space(target: Path, needed: int) -> None:
         raise OSError(
             f"{target} needs {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free"
         )
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a path to write to; what is written moves to `target` when all went well."""
-    folder = Path(mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
-    try:
-        yield folder / target.name
-        for finished in list(folder.iterdir()):
-            _move(finished, target.with_name(finished.name), folder / f"replaced {finished.name}")
-    finally:
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder into which zarr's own thread may still be writing after Ctrl-C."""
-    for _ in range(REMOVALS):
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(0.02)
-        if not folder.exists():
-            return
-
-
-def _move(finished: Path, final: Path, aside: Path) -> None:
-    if final.is_dir() or (finished.is_dir() and final.exists()):
-        final.rename(aside)  # unlike a file, a folder cannot be replaced in one step
-    try:
-        finished.replace(final)
-    except BaseException:
-        if aside.exists() and not final.exists():
-            aside.rename(final)
-        raise

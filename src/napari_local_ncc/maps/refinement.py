@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.parameters import NCCParameters
 
+NO_BETTER = "the map got no better"
 ROUNDS = 8  # the most; each halves what is left, or better, where the shift can be seen at all
 COHERENT = 4.0  # standard errors: of 24 unrelated pairs of textures none came above 1.8
 LEAST_RISE = 1e-3  # of the mean NCC, less than which chance and interpolation make
@@ -74,6 +75,11 @@ class Refinement:
     registration: Registration | None
     rounds: tuple[Round, ...]
     ending: str
+
+    @property
+    def doubt(self) -> str:
+        """Why what was given was not refined, where that says nothing of how good it is."""
+        return self.ending if len(self.rounds) == 1 and self.ending != NO_BETTER else ""
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -164,7 +170,7 @@ def refinement_of(
         result = finish(map_of(comparison.with_registration(tried)))
         ncc, *shift = yield from _compute(result.bands, len(rounds), cancelled)
         if known is not None and not _rise(known, ncc) >= LEAST_RISE:
-            ending = "the map got no better"
+            ending = NO_BETTER
             break
         best, known = result.registration, ncc
         seen, significance = _summarise(ncc, shift, result.grid, looked_at)

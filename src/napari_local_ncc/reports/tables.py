@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
+from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.maps.grouped_histogram import GroupTally
@@ -311,7 +312,7 @@ def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathL
     if str(path) == "-":
         _write_rows(table.columns(), sys.stdout)
         return
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         _write_rows(table.columns(), file)
 
 

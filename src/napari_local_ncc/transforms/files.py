@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.transforms.formats.table import (
     FORMATS,
     Options,
@@ -97,13 +97,5 @@ def write_frame(found: FrameTransform, file: Path, options: Options) -> None:
         from napari_local_ncc.transforms.formats.omezarr import check_replaceable
 
         check_replaceable(file)
-    partial = file.with_name(f"partial-{file.name}")  # the ending tells the format
-    kind.write(found, partial, options)
-    _replace(partial, file)
-
-
-def _replace(partial: Path, file: Path) -> None:
-    """Put a finished file, or folder, in the place of an older one."""
-    if file.is_dir():
-        shutil.rmtree(file)
-    partial.replace(file)
+    with whole_file(file) as partial:
+        kind.write(found, partial, options)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_local_ncc.files.whole import write_text
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.transforms.formats.field_file import (
     Workplace,
@@ -48,9 +49,7 @@ def write_document(
     target = Path(path)
     document = {"format": FORMAT, "version": VERSION, **values}
     if displacement is None:
-        partial = target.with_name(f"{target.name}.partial")
-        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        partial.replace(target)
+        write_text(target, json.dumps(document, indent=1))
         return
     check_replaceable(field_path(target))
     with Workplace(target) as folder:

@@ -1,0 +1,156 @@
+"""Blocks of a lazy array, each computed by a task of its own, a few at a time.
+
+A task is run by an executor of `concurrent.futures`, or of `dask.distributed`, which has the same
+interface. It computes its block from the array's graph alone: no other task waits for it, and
+memory is that of the blocks under way, whatever their number.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    Box = tuple[slice, ...]
+
+Result = TypeVar("Result")
+
+POLL = 0.1  # s between looks at whether a computation was cancelled
+AHEAD = 2  # tasks handed out for each that runs
+
+
+def block_edges(array: da.Array) -> tuple[int, ...]:
+    """Return the edges of the blocks of an array: those of its largest chunks."""
+    return tuple(max(lengths, default=0) for lengths in array.chunks)
+
+
+def blocks_of(
+    shape: Sequence[int], edges: Sequence[int], first: Sequence[float] | None = None
+) -> list[Box]:
+    """Cut a box of some shape into blocks of equal edges, but for those at the ends.
+
+    Parameters
+    ----------
+    shape, edges : sequence of int
+        Of the whole and of a block.
+    first : sequence of float, optional
+        An index to begin at: the nearest blocks come first. Frames (axes in blocks of one
+        sample) count before all else: the whole frame that `first` lies in comes before its
+        neighbours. Default: in the order of memory.
+
+    Returns
+    -------
+    list of tuple of slice
+        The blocks.
+    """
+    counts = [-(-n // edge) if edge else 0 for n, edge in zip(shape, edges, strict=True)]
+    places = np.stack(np.unravel_index(np.arange(np.prod(counts)), counts), axis=-1)
+    if first is not None:
+        places = places[_nearest_first(places, shape, edges, first)]
+    return [
+        tuple(
+            slice(k * edge, min((k + 1) * edge, n))
+            for k, edge, n in zip(place, edges, shape, strict=True)
+        )
+        for place in places.tolist()
+    ]
+
+
+def _nearest_first(
+    places: NDArray[np.intp], shape: Sequence[int], edges: Sequence[int], first: Sequence[float]
+) -> NDArray[np.intp]:
+    starts = places * edges
+    centres = (starts + np.minimum(starts + edges, shape) - 1) / 2
+    away = np.abs(centres - first)
+    frames = np.array(edges) == 1
+    return np.lexsort((np.square(away[:, ~frames]).sum(axis=1), away[:, frames].sum(axis=1)))
+
+
+def compute_block(array: da.Array, box: Box) -> NDArray[Any]:
+    """Compute a box of an array in this thread.
+
+    napari's opportunistic cache, which registers callbacks for all, must not join in.
+    """
+    return np.asarray(array[box].compute(scheduler="synchronous", callbacks=[]))
+
+
+@contextmanager
+def thread_pool(threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Give threads to run tasks; what has not begun is dropped where the context ends.
+
+    Parameters
+    ----------
+    threads : int, optional
+        How many; default: one per core.
+    """
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="local-ncc")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_tasks(
+    task: Callable[[Box], Result],
+    boxes: Iterable[Box],
+    pool: Executor,
+    *,
+    at_once: int,
+    cancelled: threading.Event | None = None,
+) -> Generator[Result, None, None]:
+    """Run a task for every box, and yield what it returns as it ends.
+
+    Parameters
+    ----------
+    task : callable
+        Takes a box.
+    boxes : iterable of tuple of slice
+        The boxes, in the order in which they are handed out.
+    pool : concurrent.futures.Executor
+        Runs them.
+    at_once : int
+        How many it runs at a time. A few more wait: a slow consumer slows the computation,
+        and does not fill memory.
+    cancelled : threading.Event, optional
+        Cancels when it is set, from any thread.
+
+    Yields
+    ------
+    object
+        What the task returns, once for every box. Closing the generator cancels: what runs
+        ends, no other is begun.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        If `cancelled` was set.
+    Exception
+        Whatever the task raises.
+    """
+    left, under_way = iter(boxes), set[Future[Result]]()
+    try:
+        while True:
+            for box in islice(left, AHEAD * at_once - len(under_way)):
+                under_way.add(pool.submit(task, box))
+            if not under_way:
+                return
+            done, under_way = wait(under_way, POLL, FIRST_COMPLETED)
+            if cancelled is not None and cancelled.is_set():
+                raise CancelledError
+            for each in done:
+                yield each.result()
+    finally:
+        for each in under_way:
+            each.cancel()

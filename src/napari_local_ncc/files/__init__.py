@@ -1,0 +1,1 @@
+"""Outputs that are whole or not there, each made by one writer alone."""

@@ -1,0 +1,222 @@
+"""One writer alone: what is not finished lies in a folder beside the output, under a lock.
+
+The system releases the lock when its holder ends, however that is: a folder without a holder is
+what a killed run left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ENDING = ".unfinished"
+LOCK, OLD = "claim", "replaced "
+REMOVALS = 50
+HEAD = 8  # bytes
+
+
+def unfinished(target: Path) -> Path:
+    """Return the folder in which an output is made."""
+    return target.with_name(target.name + ENDING)
+
+
+def check_unclaimed(target: Path, *, continues: bool) -> None:
+    """Raise FileExistsError where a run makes an output now, or left it unfinished.
+
+    Parameters
+    ----------
+    target : Path
+        The output.
+    continues : bool
+        Whether what was left is of use, or may go.
+    """
+    folder = unfinished(target)
+    try:
+        with open(folder / LOCK, "rb+") as file:
+            _lock(file, target)
+    except FileNotFoundError:
+        if not folder.is_dir():
+            return
+    if not continues:
+        raise FileExistsError(
+            f"{folder} is what a run that was cut short left of {target.name}: continue it "
+            "(--resume, resume=True) or begin anew (--overwrite, overwrite=True)"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """An output that this run alone makes.
+
+    Parameters
+    ----------
+    target : Path
+        The output.
+    folder : Path
+        Where it is made.
+    lock : file
+        What is locked; open.
+    """
+
+    target: Path
+    folder: Path
+    lock: IO[bytes]
+
+    @property
+    def path(self) -> Path:
+        """Where the output is until it is finished."""
+        return self.folder / self.target.name
+
+    def check(self) -> None:
+        """Raise FileNotFoundError if somebody removed what this run has written."""
+        if not _is_same(self.lock, self.folder / LOCK):
+            raise FileNotFoundError(
+                f"{self.folder}, in which {self.target.name} is made, was removed during the run"
+            )
+
+    def finish(self) -> None:
+        """Bring what was made to its place: all files of it, or none."""
+        self.check()
+        made = sorted(
+            each
+            for each in self.folder.iterdir()
+            if each.name.startswith(self.target.name) and not each.name.startswith(OLD)
+        )
+        places = [self.target.with_name(each.name) for each in made]
+        if len(made) == 1 and not places[0].is_dir():
+            made[0].replace(places[0])
+            return
+        aside = [(self.folder / f"{OLD}{p.name}", p) for p in places if p.exists()]
+        for kept, place in aside:  # neither a folder nor two files can be replaced in one step
+            os.rename(place, kept)
+        try:
+            for each, place in zip(made, places, strict=True):
+                each.replace(place)
+        except BaseException:
+            for kept, place in aside:
+                if not place.is_dir():
+                    os.replace(kept, place)
+            raise
+
+    def remove(self) -> None:
+        """Remove what this run has written, unless it is another's by now.
+
+        Zarr's own thread may still write after Ctrl-C: what it makes anew goes, too.
+        """
+        if not _is_same(self.lock, self.folder / LOCK):
+            return
+        aside = self.folder.with_name(f"{self.folder.name}-{os.getpid()}")
+        try:
+            os.rename(self.folder, aside)
+        except OSError:  # not where a file of it is open, in Windows
+            self.lock.close()
+            aside = self.folder
+        for _ in range(REMOVALS):
+            shutil.rmtree(aside, ignore_errors=True)
+            time.sleep(0.02)
+            if not aside.exists():
+                break
+
+
+@contextmanager
+def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
+    """Claim an output; what is made stands in its place once the context ends without an error.
+
+    Parameters
+    ----------
+    target : Path
+        The output.
+    resume : bool, default False
+        Whether to keep what an earlier run left unfinished, and what this one leaves if it
+        ends early. Otherwise both are removed.
+
+    Yields
+    ------
+    Claim
+        Its `path` is where to write.
+
+    Raises
+    ------
+    FileExistsError
+        If another run is making it.
+    """
+    folder = unfinished(target)
+    for old in target.parent.glob(f"{_escaped(folder.name)}-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    with open(folder / LOCK, "ab+") as lock:
+        _lock(lock, target)
+        if not _is_same(lock, folder / LOCK):
+            raise FileExistsError(_used(target))  # it has just been finished
+        held = Claim(target, folder, lock)
+        finished = False
+        try:
+            if not resume:
+                _clear(folder)
+            yield held
+            held.finish()
+            finished = True
+        finally:
+            if finished or not resume:
+                held.remove()
+
+
+@contextmanager
+def headless(path: Path) -> Iterator[None]:
+    """Keep from a file the first bytes, by which every reader knows it, until it is complete."""
+    with open(path, "rb+") as file:
+        head = file.read(HEAD)
+        file.seek(0)
+        file.write(bytes(len(head)))
+    yield
+    with open(path, "rb+") as file:
+        file.write(head)
+
+
+def _clear(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.name == LOCK:
+            continue
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _is_same(file: IO[bytes], path: Path) -> bool:
+    try:
+        return not file.closed and os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _used(target: Path) -> str:
+    return f"{target} is being written by another run; wait for it, or choose another name"
+
+
+def _lock(file: IO[bytes], target: Path) -> None:
+    """Lock a file until it is closed; raise FileExistsError if another has."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise FileExistsError(_used(target)) from error

@@ -1,0 +1,157 @@
+"""Outputs: one writer alone, and nothing that looks complete unless it is."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_local_ncc.files.claim import claim, unfinished
+from napari_local_ncc.files.whole import whole_file
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.io import check_output, iter_write_map, read_map, write_map
+from napari_local_ncc.maps.pipeline import ConfidenceMap
+from napari_local_ncc.parameters import NCCParameters
+
+ENDINGS = (".ome.zarr", ".ome.tif", ".npy")
+CUT_SHORT = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from test_claim import make_map
+from napari_local_ncc.io import iter_write_map
+for tile in iter_write_map(make_map(), sys.argv[1], workers=1):
+    os._exit(9)
+"""
+
+
+def make_map(edge=10):
+    values = np.ones((1, 8, 40), np.float32)
+    bands = da.from_array(values, chunks=(1, 8, edge))
+    return ConfidenceMap(bands, ("ncc",), Grid((8, 40)), NCCParameters(), None, {})
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(params=ENDINGS)
+def left(request, tmp_path):
+    """The name of a map whose run was killed after its first tile."""
+    path = tmp_path / f"a{request.param}"
+    words = [sys.executable, "-c", CUT_SHORT, str(path), str(Path(__file__).parent)]
+    ended = subprocess.run(words, check=False)
+    assert ended.returncode == 9
+    return path
+
+
+def test_what_a_killed_run_leaves_is_no_map_to_anybody(left):
+    assert names_in(left.parent) == {f"{left.name}.unfinished"}
+    part = unfinished(left) / left.name
+    with pytest.raises(ValueError, match=r"is unfinished: .* --resume"):
+        read_map(part)
+    if left.suffix == ".zarr":
+        values = zarr.open_array(part / "0")[...]
+        assert np.isnan(values).any()
+        assert not (values == 0).any()
+        moved = left.with_name("moved.ome.zarr")  # out of the folder that says so
+        shutil.move(part, moved)
+        with pytest.raises(ValueError, match="is unfinished"):
+            read_map(moved)
+    elif left.suffix == ".tif":
+        with pytest.raises(tifffile.TiffFileError):
+            tifffile.imread(part)
+    else:
+        with pytest.raises(ValueError, match="pickle"):
+            np.load(part)
+
+
+def test_what_a_killed_run_leaves_is_named_and_goes_on_demand(left):
+    with pytest.raises(FileExistsError, match=r"unfinished is what a run that was cut short left"):
+        check_output(left, overwrite=False)
+    with pytest.raises(FileExistsError, match="cut short"):
+        write_map(make_map(), left)
+    write_map(make_map(), left, overwrite=True)
+    np.testing.assert_array_equal(read_map(left).bands.compute(), 1)
+    assert names_in(left.parent) <= {left.name, f"{left.name}.json"}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_of_two_writers_exactly_one_wins(ending, tmp_path):
+    path = tmp_path / f"a{ending}"
+    with closing(iter_write_map(make_map(), path, workers=1)) as winner:
+        next(winner)
+        for overwrite in (False, True):
+            with pytest.raises(FileExistsError, match="is being written by another run"):
+                write_map(make_map(), path, overwrite=overwrite)
+        assert len(list(winner)) == 3
+    np.testing.assert_array_equal(read_map(path).bands.compute(), 1)
+    assert names_in(tmp_path) <= {path.name, f"{path.name}.json"}
+
+
+def test_what_was_finished_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    monkeypatch.setattr("napari_local_ncc.files.claim._is_same", lambda *_: False)
+    with pytest.raises(FileExistsError, match="another run"), claim(path):
+        pass
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_output_removed_during_the_run_is_an_error(ending, tmp_path):
+    path = tmp_path / f"a{ending}"
+    tiles = iter_write_map(make_map(), path, workers=1)
+    next(tiles)
+    shutil.rmtree(unfinished(path))
+    with pytest.raises(FileNotFoundError):
+        list(tiles)
+    assert path.name not in names_in(tmp_path)
+
+
+def test_chunks_removed_during_the_run_are_an_error(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    tiles = iter_write_map(make_map(), path, workers=1)
+    next(tiles)
+    for chunk in (unfinished(path) / path.name / "0" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.unlink()
+            break
+    with pytest.raises(FileNotFoundError, match="not there any more"):
+        list(tiles)
+    assert names_in(tmp_path) == set()
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    (tmp_path / "t.csv").write_text("old", encoding="utf-8")
+
+    def fill(path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), whole_file(tmp_path / "t.csv") as partial:
+        fill(partial)
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "old"
+    with pytest.raises(OSError, match="No space"), claim(tmp_path / "a.npy") as held:
+        fill(held.path)
+    assert names_in(tmp_path) == {"t.csv"}
+
+
+def test_what_is_resumed_is_kept(tmp_path):
+    path = tmp_path / "a.npy"
+
+    def begin(part):
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), claim(path, resume=True) as held:
+        begin(held.path)
+    with claim(path, resume=True) as held:
+        assert held.path.read_bytes() == b"half"
+    assert names_in(tmp_path) == {"a.npy"}
