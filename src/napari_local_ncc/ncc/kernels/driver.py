@@ -5,7 +5,8 @@ one compiled function serves nearly all dtypes, byte orders and strides, and ext
 that of a tile; and as a tile is read anyway, an image may come in pieces. `_running`
 computes the tile by sums that run along it. Where their digits do not suffice, `_constant`
 finds the windows of one value, `_exact` computes again the few that are left, and `_moments`,
-whose sums never subtract, a tile where these are many, or windows are very wide.
+whose sums never subtract, a tile where these are many, or windows are very wide. These are
+loaded when a tile needs them: most images never do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.ncc.kernels.constant_windows import carry_on, mark_constant
 from napari_local_ncc.ncc.kernels.rows import NOT_FINITE, UNDETERMINED, block_width
 from napari_local_ncc.ncc.kernels.running_sums import (
     WIDEST,
@@ -26,7 +26,6 @@ from napari_local_ncc.ncc.kernels.running_sums import (
     running_workspace_size,
     set_aside,
 )
-from napari_local_ncc.ncc.kernels.stable_sums import tile_ncc, workspace_size
 from napari_local_ncc.ncc.kernels.tiles import (
     Window,
     cut_tiles,
@@ -35,7 +34,6 @@ from napari_local_ncc.ncc.kernels.tiles import (
     scale_and_centre,
     window_axis,
 )
-from napari_local_ncc.ncc.kernels.two_pass import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,6 +251,8 @@ class Workplace:
     @cached_property
     def room(self) -> Numbers:
         """Memory for sums that never subtract."""
+        from napari_local_ncc.ncc.kernels.stable_sums import workspace_size
+
         return _aligned_zeros(workspace_size(self.sides, self.lengths))
 
 
@@ -306,6 +306,8 @@ def ncc_of_tile(
         undetermined -= _mark_constant(tile, valid, undetermined, work)
         _sum_around_others(tile, valid, undetermined, scales, floors, window, work)
     if undetermined:
+        from napari_local_ncc.ncc.kernels.two_pass import resolve
+
         a, b, known = (s[:size].reshape(tile.shape) if s.size else NONE for s in (*images, valid))
         resolve(a, b, known, tile.first, window.taps, scales, floors, *target)
     return True
@@ -321,6 +323,8 @@ def _sum_tile(
     work: Workplace,
 ) -> int:
     """Fill `tile.out` by sums that do not run; see `tile_ncc`."""
+    from napari_local_ncc.ncc.kernels.stable_sums import tile_ncc
+
     undetermined = tile_ncc(
         tile.a, tile.b, valid, tile.shape, tile.first, window.inside, window.taps, window.box,
         scales, centres, floors, work.rounding, window.min_valid,
@@ -337,6 +341,8 @@ def _mark_constant(tile: Tile, valid: Validity, undetermined: int, work: Workpla
     marked = 0
     for samples in (tile.a, tile.b):
         if (undetermined - marked) * prod(work.sides) > prod(tile.lengths):
+            from napari_local_ncc.ncc.kernels.constant_windows import carry_on, mark_constant
+
             known = carry_on(samples, valid) if valid.size else samples
             target = (tile.out, tile.lengths, tile.start)
             marked += mark_constant(known, tile.shape, tile.first, work.sides, *target)
