@@ -33,10 +33,12 @@ settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what opens windows in one worker: napari's settings and screen are one for all."""
+    """Keep what opens windows in one worker, unless each has a screen of its own."""
+    own_screen = getattr(sys.modules.get("pytest_xvfb"), "xvfb_instance", None) is not None
     for item in items:
         if {"qtbot", "viewer", "make_napari_viewer"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group("windows"))
+            group = f"windows of {item.path.stem}" if own_screen else "windows"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

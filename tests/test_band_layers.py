@@ -267,7 +267,7 @@ def test_the_transform_is_refined_kept_and_inspected(viewer, dock, run, click, q
 
     copy = viewer.add_image(ncc.data, name="copy", metadata=dict(ncc.metadata))
     inspector.pixel.point_at(copy, (50, 60))
-    assert "the flow of copy was not kept" in inspector.pixel.facts.text()
+    assert "the flow of copy was not kept" in inspector.pixel.text.text()
 
 
 def test_only_refining_is_registering_too(viewer, dock, run, pair):
@@ -284,7 +284,7 @@ def test_the_inspector_has_the_bands_of_the_pixel_and_of_labels(viewer, dock, ru
     _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
     inspector.pixel.point_at(layers["ncc"], layers["ncc"].data_to_world((80, 30)))
     qtbot.waitUntil(lambda: inspector.pixel.shown is not None, timeout=30_000)
-    facts = inspector.pixel.facts.text()
+    facts = inspector.pixel.text.text()
     at = {kind: layer.data[80, 30] for kind, layer in layers.items() if kind != "arrows"}
     assert f"confidence {at['confidence']:.3f}" in facts
     assert f"shift y {at['shift_y']:.2f} px, shift x {at['shift_x']:.2f} px" in facts

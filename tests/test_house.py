@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from importlib import metadata
 from importlib.util import module_from_spec, spec_from_file_location
 
+import grimp
 import pytest
+
+NAME = "napari-local-ncc"
+WITH_NAPARI = {"qtpy", "vispy", "psygnal"}  # what it brings
+HANDED_IN = {"cupy", "cupyx", "xarray", "bioio_base"}  # used where a user, or bioio, brings them
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,18 @@ def test_no_modules_import_one_another(house):
     assert house.circles() == []
 
 
-def test_reading_an_image_loads_no_engine(house):
-    loaded = house.modules_loaded("from napari_local_ncc.io import read_image")
-    assert len(loaded) <= 30
-    assert not [name for name in loaded if ".registration" in name or ".kernels" in name]
+def test_what_is_imported_is_declared():
+    """Else an installation without what brings it by chance lacks it."""
+    graph = grimp.build_graph("napari_local_ncc", include_external_packages=True, cache_dir=None)
+    names = {name for name in graph.modules if not name.startswith("napari_local_ncc")}
+    owners = metadata.packages_distributions()
+    declared = {re.match(r"[\w.-]+", line)[0].lower() for line in metadata.requires(NAME)}
+    undeclared = {
+        name
+        for name in names - set(sys.stdlib_module_names)
+        if not declared & {owner.lower() for owner in owners.get(name, [name])}
+    }
+    assert undeclared <= WITH_NAPARI | HANDED_IN
+    for name in undeclared & WITH_NAPARI:
+        importers = graph.find_modules_that_directly_import(name)
+        assert all(each.startswith("napari_local_ncc._napari") for each in importers), name

@@ -102,9 +102,9 @@ def test_a_click_shows_the_windows_of_the_map(viewer, run, inspector, settle, qt
     shown = inspector.pixel.shown
     assert shown.index == tuple(expected)
     np.testing.assert_allclose(shown.pair.ncc, layer.data[shown.index], atol=1e-6)
-    assert f"ncc {shown.pair.ncc:.3f}" in inspector.pixel.facts.text()
-    assert "11x11 px = 11x11 mm" in inspector.pixel.facts.text()
-    assert "changed" not in inspector.pixel.facts.text()
+    assert f"ncc {shown.pair.ncc:.3f}" in inspector.pixel.text.text()
+    assert "11x11 px = 11x11 mm" in inspector.pixel.text.text()
+    assert "changed" not in inspector.pixel.text.text()
     assert len(inspector.pixel.plot.figure.axes) == 3
 
 
@@ -264,12 +264,12 @@ def test_settings_come_back_from_a_layer(viewer, run, inspector, rng):
 
 
 def test_it_says_what_to_do_first(viewer, run, inspector, settle, rng):
-    assert "run Local NCC first" in inspector.pixel.facts.text()
+    assert "run Local NCC first" in inspector.pixel.text.text()
     for name in "ab":
         viewer.add_image(rng.normal(size=(40, 40)), name=name)
     run()
     settle()
-    assert "Click a pixel" in inspector.pixel.facts.text()
+    assert "Click a pixel" in inspector.pixel.text.text()
 
 
 def test_what_is_gone_or_changed_is_said(viewer, run, inspector, settle, rng):
@@ -282,14 +282,14 @@ def test_what_is_gone_or_changed_is_said(viewer, run, inspector, settle, rng):
     inspector.pixel.point_at(layer, (99, 20))
     settle()
     assert inspector.pixel.shown.index == (20, 20)
-    assert "outside the map" in inspector.pixel.facts.text()
+    assert "outside the map" in inspector.pixel.text.text()
     b.data = a.data
     inspector.pixel.point_at(layer, (20, 20))
     settle()
-    assert "images have changed" in inspector.pixel.facts.text()
+    assert "images have changed" in inspector.pixel.text.text()
     viewer.layers.remove(b)
     inspector.pixel.point_at(layer, (20, 20))
-    assert "b, of which this map was made, is not there" in inspector.pixel.facts.text()
+    assert "b, of which this map was made, is not there" in inspector.pixel.text.text()
 
 
 def test_deleting_maps_and_closing_harms_nothing(viewer, run, inspector, settle, qtbot, rng):
@@ -313,7 +313,7 @@ def test_deleting_maps_and_closing_harms_nothing(viewer, run, inspector, settle,
 
 
 def test_without_the_extra_the_rest_works(viewer, run, monkeypatch, qtbot, rng):
-    for module in ("pixel_tab", "histogram_tab", "table_tab"):
+    for module in ("pixel_tab", "histogram_tab", "table_tab", "tab"):
         monkeypatch.setattr(f"napari_local_ncc._napari.inspect.{module}.has_plots", lambda: False)
     viewer.add_image(rng.normal(size=(40, 40)), name="a")
     viewer.add_image(rng.normal(size=(40, 40)), name="b")
@@ -481,7 +481,7 @@ def test_the_mark_is_there_only_while_the_numbers_are(
     viewer.layers.remove(layer)
     settle()
     assert not mark.visible
-    assert "run Local NCC first" in inspector.pixel.facts.text()
+    assert "run Local NCC first" in inspector.pixel.text.text()
     layer = run()
     assert inspect()
     inspector.native.setParent(None)

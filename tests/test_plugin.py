@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -140,59 +141,48 @@ def test_the_readme_promises_two_commands(repository):
     assert (repository / last.split()[1]).exists()
 
 
+def run(*words, cwd, env=None):
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env=env, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.nightly
 @pytest.mark.network
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell command")
 def test_the_readme_s_first_command_in_a_clean_clone(repository, tmp_path):
-    """It installs everything and runs the main job. The last command runs this very test."""
+    """It installs everything, with all dependencies, and runs the main job."""
     git = shutil.which("git")
     if git is None or not (repository / ".git").exists():
         pytest.skip("not a git clone")
-    subprocess.run([git, "clone", "-q", repository, tmp_path / "clone"], check=True)
+    run(git, "clone", "-q", repository, "clone", cwd=tmp_path)
     command = commands_of_the_readme(repository)[0].replace("python3.11", sys.executable, 1)
-    found = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path / "clone", capture_output=True, encoding="utf-8"
-    )
-    assert found.returncode == 0, found.stderr
-    assert "shift y -7.2" in found.stdout
+    assert "shift y -7.2" in run("bash", "-c", command, cwd=tmp_path / "clone")
     assert (tmp_path / "clone" / "local-ncc-demo" / "figure.png").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.network
 def test_a_wheel_in_a_clean_environment_works(repository, tmp_path):
-    """Build the wheel, install it without napari, and run the main job from it."""
-
-    def run(*words, **options):
-        subprocess.run([str(word) for word in words], check=True, cwd=tmp_path, **options)
-
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    """Install it without napari, with the dependencies that it names, and run the main job."""
+    run(sys.executable, "-m", "venv", "venv", cwd=tmp_path)
     scripts = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    pip = (scripts / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "-w", tmp_path, repository)
-    (wheel,) = tmp_path.glob("napari_local_ncc-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "napari_local_ncc/napari.yaml" in names
-    assert "napari_local_ncc/py.typed" in names
-    assert "napari_local_ncc/data/brain_pd_fixed.ome.tif" in names
-    run(*pip, "install", f"{wheel}[plot]")
-    run(scripts / "npe2", "validate", "napari-local-ncc")
-    run(scripts / "local-ncc", "demo", "-o", "demo")
+    run(scripts / "python", "-m", "pip", "install", "-q", f"{repository}[plot]", cwd=tmp_path)
+    run(scripts / "npe2", "validate", "napari-local-ncc", cwd=tmp_path)
+    run(scripts / "local-ncc", "demo", "-o", "demo", cwd=tmp_path)
     assert (tmp_path / "demo" / "ncc.ome.zarr" / "zarr.json").exists()
     assert (tmp_path / "demo" / "figure.png").exists()
 
 
 @pytest.mark.network
 @pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
-def test_a_wheel_over_another_gives_its_own_numbers(repository, tmp_path):
+def test_a_wheel_works_and_one_over_it_gives_its_own_numbers(repository, tmp_path):
     """The second differs only in a function that is inlined; the machine code's cache stays."""
-
-    def run(*words):
-        done = subprocess.run(
-            [str(w) for w in words], check=True, cwd=tmp_path, capture_output=True, encoding="utf-8"
-        )
-        return done.stdout.strip()
-
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path / "1", repository)
-    (first,) = (tmp_path / "1").glob("*.whl")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
+    run(*pip, "wheel", "--no-deps", "-w", "1", repository, cwd=tmp_path)
+    (first,) = (tmp_path / "1").glob("napari_local_ncc-*.whl")
     second = tmp_path / "2" / first.name
     second.parent.mkdir()
     with zipfile.ZipFile(first) as old, zipfile.ZipFile(second, "w") as new:
@@ -202,19 +192,27 @@ def test_a_wheel_over_another_gives_its_own_numbers(repository, tmp_path):
                 data = re.sub(rb"(?m)r = (max.+)$", rb"r = np.float32(0.5) * \1", data)
                 assert data != old.read(name)
             new.writestr(name, data)
-    run(sys.executable, "-m", "venv", "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    assert {"napari_local_ncc/napari.yaml", "napari_local_ncc/py.typed"} <= set(old.namelist())
+    # an environment of its own, with the dependencies of this one
+    run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=tmp_path)
+    scripts = tmp_path / "venv" / "bin"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(scripts / "python", "-c", code, cwd=tmp_path, env=env).strip())
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    install = (*pip, "--python", scripts / "python", "install", "--no-deps", "--force-reinstall")
     code = (
         "import numpy as np; from napari_local_ncc import local_ncc; "
-        "a = np.random.default_rng(0).normal(size=(16, 16)); print(local_ncc(a, a, radius=2).max())"
+        "a = np.random.default_rng(0).normal(size=(16, 16)); print(local_ncc(a, a, radius=4).max())"
     )
-    found = []
-    for wheel in (first, second):
-        run(python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", wheel)
-        found.append(float(run(python, "-c", code)))
-    assert found == [1.0, 0.5]
+    run(*install, first, cwd=tmp_path, env=env)
+    said = run(scripts / "local-ncc", "demo", cwd=tmp_path, env=env)
+    assert "shift y -7.2" in said
+    assert (tmp_path / "local-ncc-demo" / "ncc.ome.zarr" / "zarr.json").exists()
+    assert (tmp_path / "local-ncc-demo" / "figure.png").exists()
+    assert float(run(scripts / "python", "-c", code, cwd=tmp_path, env=env)) == 1
+    run(*install, second, cwd=tmp_path, env=env)
+    assert float(run(scripts / "python", "-c", code, cwd=tmp_path, env=env)) == 0.5
 
 
 @pytest.mark.parametrize(

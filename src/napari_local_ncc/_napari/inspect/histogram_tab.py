@@ -12,11 +12,10 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QVBoxLayout,
-    QWidget,
 )
 
-from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
+from napari_local_ncc._napari.inspect.mpl_canvas import has_plots
+from napari_local_ncc._napari.inspect.tab import EMPTY, Tab
 from napari_local_ncc._napari.layers.convert import placement
 from napari_local_ncc._napari.layers.map_layers import counterpart, grid_of, record, values_of
 from napari_local_ncc._napari.worker import Failure, NewestOnly
@@ -30,32 +29,23 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 PLOT_MOUSE = ("button_press_event", "motion_notify_event")
-EMPTY = "There is no map yet: run Local NCC first."
 ONE_FRAME = Grid((1, 1))
 
 
-class HistogramTab(QWidget):
-    """Shows the distribution of a map, and lets a threshold be dragged.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
-    """
+class HistogramTab(Tab):
+    """Shows the distribution of a map, and lets a threshold be dragged."""
 
     counted = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
-        super().__init__()
-        self._viewer = viewer
-        self._layer: Image | None = None
+        super().__init__(viewer)
         self._line: Any = None
         self.tallies: dict[str, GroupTally] = {}
         self.latest: NewestOnly[None, dict[str, GroupTally]] = NewestOnly(self._receive)
         self.masks: NewestOnly[None, dict[str, Any]] = NewestOnly(self._show_mask)
-        self.plot = make_plot(viewer) if has_plots() else missing_plots()
-        self.text = QLabel(EMPTY)
-        self.text.setWordWrap(True)
+        self.plot = self.make_plot()
+        self.let_go_of(self.latest, self.masks)
+        self.text.setText(EMPTY)
         self.threshold = QDoubleSpinBox()
         self.threshold.setRange(-1, 1)
         self.threshold.setSingleStep(0.05)
@@ -67,10 +57,9 @@ class HistogramTab(QWidget):
         row = QHBoxLayout()
         for widget in (QLabel("threshold"), self.threshold, self.make_mask):
             row.addWidget(widget)
-        column = QVBoxLayout(self)
-        column.addWidget(self.plot, stretch=1)
-        column.addLayout(row)
-        column.addWidget(self.text)
+        self.column.addWidget(self.plot, stretch=1)
+        self.column.addLayout(row)
+        self.column.addWidget(self.text)
         self.threshold.valueChanged.connect(self._move_line)
         self.make_mask.clicked.connect(self._add_mask)
         if has_plots():
@@ -91,13 +80,6 @@ class HistogramTab(QWidget):
         maps[_moment(layer) if maps else layer.name] = layer
         arrays = {name: (values_of(each), grid_of(each)) for name, each in maps.items()}
         self.latest.ask(partial(_count, arrays))
-
-    def let_go(self) -> None:
-        """Hear no more of the viewer."""
-        self.latest.let_go()
-        self.masks.let_go()
-        if has_plots():
-            self.plot.let_go()
 
     def _receive(self, answer: dict[str, GroupTally] | Failure) -> None:
         if isinstance(answer, Failure):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox
 
 from napari_local_ncc._napari.compare.layout import TextScroll, wrap
 from napari_local_ncc._napari.inspect.inspected_pixel import Inspection
 from napari_local_ncc._napari.inspect.mark import WindowMark
-from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
+from napari_local_ncc._napari.inspect.mpl_canvas import has_plots
+from napari_local_ncc._napari.inspect.tab import EMPTY, Tab
 from napari_local_ncc._napari.layers.convert import viewer_to_layer_units
 from napari_local_ncc._napari.layers.map_layers import comparison_of, fellows, values_of
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
@@ -31,36 +32,28 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.window import WindowPair
 
 LENGTH = f"{SHIFT}length"
-EMPTY = "There is no map yet: run Local NCC first."
 OUTSIDE = "This is outside the map: click a pixel of it."
 INVITATION = "Click a pixel in the viewer: its two windows, and how alike they are, appear here."
 
 
-class PixelTab(QWidget):
-    """Shows the windows of the pixel that was pointed at.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
-    """
+class PixelTab(Tab):
+    """Shows the windows of the pixel that was pointed at."""
 
     def __init__(self, viewer: Viewer) -> None:
-        super().__init__()
-        self._viewer = viewer
+        super().__init__(viewer)
         self.shown: Inspection | None = None
         self.latest: NewestOnly[None, Inspection] = NewestOnly(self._receive)
         self.mark = WindowMark(viewer)
         self.hover = QCheckBox("follow the mouse")
         self.hover.setToolTip("Inspect the pixel under the mouse, without a click.")
-        self.facts = QLabel(EMPTY)
-        self.facts.setAlignment(Qt.AlignmentFlag.AlignTop)
-        wrap(self.facts)
-        self.plot = make_plot(viewer) if has_plots() else missing_plots()
-        column = QVBoxLayout(self)
-        column.addWidget(self.hover)
-        column.addWidget(self.plot, stretch=3)
-        column.addWidget(TextScroll(self.facts), stretch=2)
+        self.text.setText(EMPTY)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        wrap(self.text)
+        self.plot = self.make_plot()
+        self.let_go_of(self.latest, self.mark)
+        self.column.addWidget(self.hover)
+        self.column.addWidget(self.plot, stretch=3)
+        self.column.addWidget(TextScroll(self.text), stretch=2)
 
     def look_at(self, layer: Image | None) -> None:
         """Say what to do first, for a map or without one."""
@@ -84,20 +77,13 @@ class PixelTab(QWidget):
             return
         self.latest.ask(partial(_inspect, layer, index, comparison))
 
-    def let_go(self) -> None:
-        """Hear no more of the viewer."""
-        self.latest.let_go()
-        self.mark.let_go()
-        if has_plots():
-            self.plot.let_go()
-
     def _receive(self, answer: Inspection | Failure) -> None:
         if isinstance(answer, Failure):
             self._say(explain(answer))
         else:
             self.shown = answer
             self.mark.put(answer)
-            self.facts.setText("<br>".join(_facts(self._viewer, answer)))
+            self.text.setText("<br>".join(_facts(self._viewer, answer)))
             if has_plots():
                 self._draw(answer)
 
@@ -105,7 +91,7 @@ class PixelTab(QWidget):
         """Say why no pixel is inspected."""
         self.latest.forget()
         self.mark.put(None)
-        self.facts.setText(text)
+        self.text.setText(text)
 
     def _draw(self, found: Inspection) -> None:
         from napari_local_ncc.reports.inspector_figures import draw_windows

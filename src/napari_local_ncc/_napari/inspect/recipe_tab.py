@@ -9,14 +9,12 @@ from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import (
     QApplication,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
-    QVBoxLayout,
-    QWidget,
 )
 
 from napari_local_ncc._napari.compare.fields import EXISTING
+from napari_local_ncc._napari.inspect.tab import Tab
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc._napari.layers.map_layers import comparison_of, is_map, record
 from napari_local_ncc.geometry.grid import Grid
@@ -33,19 +31,11 @@ if TYPE_CHECKING:
 PLUGIN, WIDGET = "napari-local-ncc", "Local NCC"
 
 
-class RecipeTab(QWidget):
-    """Shows how to make a map again.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
-    """
+class RecipeTab(Tab):
+    """Shows how to make a map again."""
 
     def __init__(self, viewer: Viewer) -> None:
-        super().__init__()
-        self._viewer = viewer
-        self._layer: Image | None = None
+        super().__init__(viewer)
         self._write_as: Callable[[dict[str, Any]], str] = as_python
         self.copy_python = QPushButton("Copy as Python")
         self.copy_command = QPushButton("Copy as command line")
@@ -55,16 +45,13 @@ class RecipeTab(QWidget):
         self.recipe.setReadOnly(True)
         self.recipe.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.recipe.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.text = QLabel()
-        self.text.setWordWrap(True)
         row = QHBoxLayout()
         for button in (self.copy_python, self.copy_command):
             row.addWidget(button)
-        column = QVBoxLayout(self)
-        column.addLayout(row)
-        column.addWidget(self.recipe, stretch=1)
-        column.addWidget(self.load)
-        column.addWidget(self.text)
+        self.column.addLayout(row)
+        self.column.addWidget(self.recipe, stretch=1)
+        self.column.addWidget(self.load)
+        self.column.addWidget(self.text)
         self.copy_python.clicked.connect(lambda: self._copy(as_python))
         self.copy_command.clicked.connect(lambda: self._copy(as_command_line))
         self.load.clicked.connect(self._load)

@@ -14,11 +14,10 @@ from qtpy.QtWidgets import (
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
 )
 
-from napari_local_ncc._napari.inspect.mpl_canvas import has_plots, make_plot, missing_plots
+from napari_local_ncc._napari.inspect.mpl_canvas import has_plots
+from napari_local_ncc._napari.inspect.tab import Tab
 from napari_local_ncc._napari.layers.convert import spatial_image
 from napari_local_ncc._napari.layers.map_layers import fellows, grid_of, record, values_of
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
@@ -48,19 +47,11 @@ if TYPE_CHECKING:
 ROW = 22  # px
 
 
-class TableTab(QWidget):
-    """Shows a map's table by frame, or by label.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where the layers are.
-    """
+class TableTab(Tab):
+    """Shows a map's table by frame, or by label."""
 
     def __init__(self, viewer: Viewer) -> None:
-        super().__init__()
-        self._viewer = viewer
-        self._layer: Image | None = None
+        super().__init__(viewer)
         self._threshold = THRESHOLD
         self.table: dict[str, list[Any]] = {}  # by column
         self._shown: FrameTable | LabelTable | None = None
@@ -72,22 +63,20 @@ class TableTab(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.export = QPushButton("Export CSV")
-        self.plot = make_plot(viewer) if has_plots() else missing_plots()
+        self.plot = self.make_plot()
+        self.let_go_of(self.latest)
         self.grid = QTableWidget()
         self.grid.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.grid.verticalHeader().hide()
         self.grid.verticalHeader().setDefaultSectionSize(ROW)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
         row = QHBoxLayout()
         row.addWidget(QLabel("a row per"))
         row.addWidget(self.rows, stretch=1)
         row.addWidget(self.export)
-        column = QVBoxLayout(self)
-        column.addLayout(row)
-        column.addWidget(self.plot, stretch=3)
-        column.addWidget(self.grid, stretch=2)
-        column.addWidget(self.text)
+        self.column.addLayout(row)
+        self.column.addWidget(self.plot, stretch=3)
+        self.column.addWidget(self.grid, stretch=2)
+        self.column.addWidget(self.text)
         self.rows.currentIndexChanged.connect(self._refresh)
         self.export.clicked.connect(self._export)
         self.offer()
@@ -111,12 +100,6 @@ class TableTab(QWidget):
         """Show the table of a map whose frames are counted already."""
         self._layer, self._threshold, self._tally = layer, threshold, tally
         self._refresh()
-
-    def let_go(self) -> None:
-        """Hear no more of the viewer."""
-        self.latest.let_go()
-        if has_plots():
-            self.plot.let_go()
 
     def _refresh(self, *_: Any) -> None:
         labels = self.rows.currentData()
