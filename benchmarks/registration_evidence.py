@@ -1,12 +1,13 @@
 """How often a wrong registration is applied, and how often a right one.
 
-    python benchmarks/registration_evidence.py run results.jsonl --model translation --pairs 30
+    python benchmarks/registration_evidence.py run results.jsonl
     python benchmarks/registration_evidence.py write results.jsonl docs/registration-evidence.md \
         --head benchmarks/registration_evidence_head.md
 
 `run` adds a line for each pair of images to a file: every kind of image at every signal-to-noise
-ratio, related and not. Seeds from `FINAL` on are those of the figures in the document; thresholds
-were chosen on smaller ones. `write` counts.
+ratio, related and not, of every model, in rounds of as many pairs as `ROUND` says. Stopped and
+begun again, it goes on where it was. Seeds from `FINAL` on are those of the figures in the
+document; thresholds were chosen on smaller ones. `write` counts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +27,24 @@ from napari_local_ncc import register
 from napari_local_ncc.registration.translation.estimate import estimate_translation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Image = np.ndarray[Any, Any]
     Generator = np.random.Generator
 
 SNRS = (np.inf, 2.0, 1.0, 0.5)
 FINAL = 1_000_000  # the first seed of the figures in the document
+ROUNDS = 10
+ROUND = {  # pairs of every kind and SNR in a round: (unrelated, related)
+    "translation": (7, 2),
+    "rigid": (1, 1),
+    "similarity": (1, 1),
+    "affine": (1, 1),
+    "flow": (1, 1),
+}
+RELATED_ROUNDS = 3  # in which models other than a translation see related pairs
+SIDES = ((64, 1024), (16, 512))  # px of every so-manieth translation; of the others `SIDE`
+SIDE = 256
 FARTHEST = 0.45  # of the side, by which related images are shifted along each axis at most
 BLOCK = 16  # px
 STRUCTURED = 0.3  # of the image's sd, that a structured block's sd has at least
@@ -49,18 +62,26 @@ def texture(random: Generator, side: int, sigma: float) -> Image:
     return image / image.std()
 
 
+def around(centre: Image, reach: int, side: int) -> tuple[tuple[slice, ...], Image, Image]:
+    """Return the box of an image around a place, and its pixels' distances along both axes."""
+    low = np.maximum(np.floor(centre).astype(int) - reach, 0)
+    high = np.minimum(np.ceil(centre).astype(int) + reach + 1, side)
+    y, x = np.mgrid[low[0] : high[0], low[1] : high[1]].astype(float)
+    box = slice(low[0], high[0]), slice(low[1], high[1])
+    return box, y - centre[0], x - centre[1]
+
+
 def discs(random: Generator, side: int) -> Image:
-    y, x = np.mgrid[:side, :side].astype(float)
     image = np.zeros((side, side))
     for _ in range(max(3, round(5 * (side / 256) ** 2 * random.uniform(0.6, 2)))):
         centre, radius = random.uniform(0, side, 2), random.uniform(8, 18)
-        disc = (np.hypot(y - centre[0], x - centre[1]) < radius) * random.uniform(0.6, 1)
-        image = np.maximum(image, disc)
+        box, y, x = around(centre, 20, side)
+        disc = (np.hypot(y, x) < radius) * random.uniform(0.6, 1)
+        image[box] = np.maximum(image[box], disc)
     return 20 + 100 * ndi.gaussian_filter(image, 1.5)
 
 
 def nuclei(random: Generator, side: int) -> Image:
-    y, x = np.mgrid[:side, :side].astype(float)
     image = np.zeros((side, side))
     for _ in range(max(3, round(12 * (side / 256) ** 2 * random.uniform(0.5, 2.5)))):
         centre, axes, turn = (
@@ -68,11 +89,11 @@ def nuclei(random: Generator, side: int) -> Image:
             random.uniform(4, 9, 2),
             random.uniform(0, np.pi),
         )
-        u = (y - centre[0]) * np.cos(turn) + (x - centre[1]) * np.sin(turn)
-        v = (x - centre[1]) * np.cos(turn) - (y - centre[0]) * np.sin(turn)
+        box, y, x = around(centre, 45, side)
+        u, v = y * np.cos(turn) + x * np.sin(turn), x * np.cos(turn) - y * np.sin(turn)
         grain = 1 + 0.2 * np.sin(u / 1.7) * np.sin(v / 1.9)
         shape = np.exp(-((u / axes[0]) ** 2) / 2 - (v / axes[1]) ** 2 / 2)
-        image += random.uniform(0.4, 1) * shape * grain
+        image[box] += random.uniform(0.4, 1) * shape * grain
     return 10 + 200 * image
 
 
@@ -164,7 +185,7 @@ def taken(image: Image, kind: str, snr: float, random: Generator) -> Image:
 
 def unrelated_pair(kind: str, snr: float, seed: int, side: int) -> tuple[Image, Image]:
     """Return two images of one kind that show different things."""
-    random = np.random.default_rng([seed, 0])
+    random = np.random.default_rng([seed, 0, SNRS.index(snr)])
     if kind == "photographs":
         names = random.choice(PHOTOGRAPHS, 2, replace=False)
         scenes = [crop(random, grey(getattr(data, name)()), side) for name in names]
@@ -240,6 +261,7 @@ def trial(model: str, kind: str, snr: float, seed: int, side: int, related: bool
         "kind": kind,
         "snr": snr if np.isfinite(snr) else None,
         "seed": seed,
+        "side": side,
         "related": related,
         "blocks": blocks,
         "missed": float(np.linalg.norm(ways - truth, axis=-1).mean()),
@@ -248,25 +270,56 @@ def trial(model: str, kind: str, snr: float, seed: int, side: int, related: bool
     }
 
 
+def side_of(model: str, seed: int) -> int:
+    if model == "translation":
+        for every, side in SIDES:
+            if seed % every == every - 1:
+                return side
+    return SIDE
+
+
+def plan(rounds: int, models: list[str]) -> Iterator[tuple[str, str, float, int, int, bool]]:
+    """Yield the trials of all models, round by round."""
+    for turn, kind, snr in product(range(rounds), KINDS, SNRS):
+        for model in models:
+            for related, number in zip((False, True), ROUND[model], strict=True):
+                if related and model != "translation" and turn >= RELATED_ROUNDS:
+                    continue
+                for seed in range(FINAL + turn * number, FINAL + (turn + 1) * number):
+                    yield model, kind, snr, seed, side_of(model, seed), related
+
+
+def key(row: dict) -> tuple[object, ...]:
+    return tuple(row[name] for name in ("model", "kind", "snr", "seed", "related"))
+
+
+def read(results: Path) -> list[dict]:
+    if not results.exists():
+        return []
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+
+
 def run(options: argparse.Namespace) -> None:
+    done = {key(row) for row in read(options.results)}
     with options.results.open("a", encoding="utf-8") as file:
-        for seed in range(options.seed, options.seed + options.pairs):
-            for kind in options.kinds or KINDS:
-                for snr in SNRS:
-                    for related in (False, True):
-                        row = trial(options.model, kind, snr, seed, options.side, related)
-                        file.write(json.dumps(row) + "\n")
-                        file.flush()
+        for model, kind, snr, seed, side, related in plan(options.rounds, options.models):
+            known = (model, kind, snr if np.isfinite(snr) else None, seed, related)
+            if known in done:
+                continue
+            row = trial(model, kind, snr, seed, side, related)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
 
 
 def wrong(row: dict) -> bool:
     """Whether a motion of more than 2 px was applied that is more than 2 px off."""
-    return row["applied"] and row["moved"] > 2 and (not row["related"] or row["missed"] > 2)
+    return row["moved"] > 2 and (not row["related"] or row["missed"] > 2)
 
 
 def right(row: dict) -> bool:
     limit = 2 if row["snr"] is not None and row["snr"] < 1 else 1
-    return row["applied"] and row["missed"] <= limit
+    # what a flow begins with was verified, too
+    return (row["applied"] or row["model"] == "flow") and row["missed"] <= limit
 
 
 # ------------------------------------------------------------------ document
@@ -354,11 +407,8 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     running = commands.add_parser("run")
     running.add_argument("results", type=Path)
-    running.add_argument("--model", default="translation")
-    running.add_argument("--pairs", type=int, default=1, help="of each kind, SNR and relation")
-    running.add_argument("--seed", type=int, default=FINAL)
-    running.add_argument("--side", type=int, default=256)
-    running.add_argument("--kinds", nargs="*")
+    running.add_argument("--models", nargs="*", default=list(ROUND), choices=list(ROUND))
+    running.add_argument("--rounds", type=int, default=ROUNDS)
     running.set_defaults(do=run)
     writing = commands.add_parser("write")
     writing.add_argument("results", type=Path)

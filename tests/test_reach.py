@@ -13,6 +13,7 @@ from napari_local_ncc.registration.affine.ladder import error_quantiles, is_extr
 from napari_local_ncc.registration.affine.least_squares import generators, least_squares
 from napari_local_ncc.registration.affine.orientations import axis_orientations, search_range
 from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
+from napari_local_ncc.registration.affine.score_kernel import sum_scores
 
 pytest.importorskip("SimpleITK")
 
@@ -187,6 +188,34 @@ def test_the_last_step_reaches_the_limit_of_the_noise_and_states_it(snr):
         bounds.append(np.sqrt(spread.mean()))
     assert np.median(errors) < 1.5 * np.median(bounds)
     assert np.median(stated) == pytest.approx(np.median(bounds), rel=0.4)
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 40), (9, 20, 22)])
+def test_the_compiled_scores_are_those_of_the_definition(shape):
+    random = np.random.default_rng(0)
+    here, other = random.normal(size=(2, *shape)).astype(np.float32)
+    here[:, 10, 7] = np.nan
+    bound, sums = 1.5, np.zeros((16 ** (2 if shape[0] == 1 else 3), 3, 5))
+    count = sum_scores(here, other, 0.25, bound, 16, sums)
+    both = np.zeros((3, *shape))
+    inner = np.ones(shape, bool)
+    for axis, n in enumerate(shape):
+        if n == 1:
+            continue
+        far = 1 if n < 16 else 2
+        taps = [-0.5, 0, 0.5] if far == 1 else np.array([1, -8, 0, 8, -1]) / 12
+        both[axis] = sum(
+            tap * np.roll(here.astype(float) + other, far - k, axis) for k, tap in enumerate(taps)
+        )
+        np.moveaxis(inner, axis, 0)[[*range(far), *range(-far, 0)]] = False
+    used = inner & np.isfinite(both.sum(axis=0) + here)
+    pull = both / 2 * np.clip(here.astype(float) - other - 0.25, -bound, bound)
+    expected = [
+        [np.sum((pull[axis] * weight)[used]) for weight in (*np.indices(shape), np.ones(shape))]
+        for axis in range(3)
+    ]
+    assert count == np.count_nonzero(used) == sums[:, 2, 4].sum()
+    assert_allclose(sums.sum(axis=0)[:, :4], expected, rtol=1e-4, atol=1e-2)
 
 
 def test_the_models_are_nested():

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.affine.sampled_image import Matrix, Sampled
     from napari_local_ncc.registration.engine_thread import Watch
 
-    Levels = dict[tuple[int, int], tuple[Sampled, Sampled]]  # of a level and a scale
+    Levels = dict[tuple[float, int], tuple[Sampled, Sampled]]  # of a resolution and a scale
 
-LEVELS = {2: (64.0, 192.0), 3: (24.0, 48.0)}  # px of the smaller image (geometric mean)
-FOLLOWED = (8, 2)  # starts on each level
-GRAIN = (1.6, 1.2)  # px: smoothing on each level
+LEVELS = {2: (64.0, 64.0, 192.0), 3: (24.0, 24.0, 48.0)}  # px of the smaller image (mean side)
+FOLLOWED = (8, 3, 2)  # starts on each level
+STEPS = (3, 6, 8)  # of each of them
+GRAIN = (1.6, 1.6, 1.2)  # px: smoothing on each level
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class DetailSearch:
             if not climbed:
                 return None
             self.watch.note(-climbed[0].fit)  # as metrics that are minimised
-            starts = _apart(climbed, FOLLOWED[1])
+            starts = _apart(climbed, FOLLOWED[min(level + 1, 2)])
         return climbed[0]
 
     def fit(self, matrix: Matrix, level: int = -1) -> float:
@@ -96,11 +97,11 @@ class DetailSearch:
     ) -> tuple[Sampled, Sampled]:
         ndim = self.fixed.ndim
         scale = float(abs(np.linalg.det(matrix[:-1, :-1]))) ** (1 / ndim)
-        key = (level, round(8 * np.log2(scale)))  # steps of 9 %
+        key = (LEVELS[ndim][level], round(8 * np.log2(scale)))  # steps of 9 %
         if key not in kept:
             scale = 2 ** (key[1] / 8)
             smaller = min(self.fixed.length, self.moving.length / scale)
-            spacing = smaller / LEVELS[ndim][level]
+            spacing = smaller / key[0]
             spacing = max(spacing, self.fixed.step, self.moving.step / scale)
             kept[key] = make(self.fixed, spacing), make(self.moving, spacing * scale)
         return kept[key]
@@ -108,13 +109,15 @@ class DetailSearch:
     def _climb(self, start: Matrix, level: int) -> list[Start]:
         """Improve a start on a level; an affine is sought from the similarity that it is near."""
         self.watch.check()
-        models = [self.model]
-        if self.model == "affine" and level == 0:
-            models = ["similarity", "affine"]
+        models: tuple[str, ...] = (self.model,)
+        if self.model == "affine" and level < 2:
+            models = (("similarity",), ("similarity", "affine"))[level]
         found, matrix = [], start
         for model in models:
             pair = self.images(matrix, level)
-            fit = least_squares(*pair, matrix, model=model, smoothing=GRAIN[level], order=1)
+            fit = least_squares(
+                *pair, matrix, model=model, smoothing=GRAIN[level], order=1, steps=STEPS[level]
+            )
             if fit is not None:
                 matrix = fit.matrix
                 found.append(Start(matrix, self.fit(matrix, level)))

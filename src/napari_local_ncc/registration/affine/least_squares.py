@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from napari_local_ncc.evidence.blocks import block_means
 from napari_local_ncc.geometry.affine import invert_affine, nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.sampled_image import Sampled
+from napari_local_ncc.registration.affine.score_kernel import sample_rows, sum_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 SMOOTHINGS = (0.8, 1.2, 1.8, 2.7, 4.0)  # px of the coarser image, of which the best is taken
 STEPS = {1: 8, 3: 12}  # of Gauss and Newton, at most
-STILL = {1: 0.02, 3: 3e-4}  # px: a step of less is the last
+STILL = {1: 0.05, 3: 3e-4}  # px: a step of less is the last
 NEGLIGIBLE = 0.002  # px of expected error, at which there is no noise to smooth
 ENOUGH = 0.02  # px: a step of less is the last's rounding
 SOUND = 0.25  # of the plain curvature, from which that of two images is used
 RIDGE = 1e-9  # of the whole curvature
-CURVED = 2**14  # samples that the curvature is taken from
+CURVED = {1: 2**12, 3: 2**14}  # samples that the curvature is taken from
 ROBUST = 2.5  # standard deviations of the residual beyond which a sample weighs less
 LEAST_SPREAD = 0.25  # of the rms: where most residuals vanish, the others are no outliers
 COMPLETE = 0.98  # share of the smoothing kernel that must be valid
@@ -39,7 +40,9 @@ GAIN_BLOCK = 8  # px: means of such blocks have little noise
 BLOCKS = 16  # along every axis of the field, within which residuals may depend on one another
 FEWEST_BLOCKS = 12
 FEWEST = 64  # samples
+SHORTEST = 3  # px of an axis that has gradients
 LARGEST = 2**18  # samples at which no lattice is thinned out
+RESIDUAL = -2  # column of what `sample_rows` makes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +104,7 @@ def least_squares(
     model: str,
     smoothing: float,
     order: int = 3,
+    steps: int | None = None,
 ) -> Fit | None:
     """Improve a start until the residual has no gradient; None where it gets lost.
 
@@ -116,6 +120,8 @@ def least_squares(
         Standard deviation of the Gaussian, in px of the coarser image.
     order : {3, 1}, default 3
         Of the interpolation of what was smoothed: cubic, or linear on the way there.
+    steps : int, optional
+        At most. Default: 12 or, of linear interpolation, 8.
 
     Notes
     -----
@@ -132,7 +138,7 @@ def least_squares(
     .. [2] Benhimane & Malis, IROS 2004, doi:10.1109/IROS.2004.1389474
     .. [3] Liang & Zeger, Biometrika 73, 13 (1986), doi:10.1093/biomet/73.1.13
     """
-    return SmoothPair.of(fixed, moving, start, smoothing, order).fit(start, model)
+    return SmoothPair.of(fixed, moving, start, smoothing, order).fit(start, model, steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +146,7 @@ class SmoothPair:
     """Two images smoothed alike: fixed on its lattice, moving as the coefficients of a spline."""
 
     fixed: Sampled
-    moving: Sampled  # what is invalid is filled
+    moving: Sampled  # what is invalid is filled, but for linear interpolation
     known: Flags | None  # where it is not; None: nowhere
     order: int  # of the interpolation
 
@@ -155,17 +161,14 @@ class SmoothPair:
         here = _smooth(fixed, smoothing * np.maximum(coarser / fixed.spacing, 1))
         there = _smooth(moving, smoothing * np.maximum(coarser * scale / moving.spacing, 1))
         here = _thin(here, smoothing * coarser)
+        there = _crop(there)
         valid = np.isfinite(there.values)
+        if order == 1:  # NaN tells by itself
+            return cls(here, there, None, order)
         filled = np.where(valid, there.values, np.float32(np.mean(there.values[valid])))
-        if order > 1:
-            filled = ndi.spline_filter(filled, order=order, output=np.float32, mode="mirror")
-        inner = None if valid.all() else ndi.binary_erosion(valid, np.ones((3,) * ndim))
+        filled = ndi.spline_filter(filled, order=order, output=np.float32, mode="mirror")
+        inner = None if valid.all() else ndi.minimum_filter(valid, 3, mode="nearest")
         return cls(here, replace(there, values=filled), inner, order)
-
-    @cached_property
-    def slopes(self) -> Values:
-        """Fixed's gradient on its lattice."""
-        return _gradient(self.fixed.values)
 
     def move(self, matrix: Matrix) -> Values:
         """Return moving on fixed's lattice; NaN where there is none."""
@@ -192,8 +195,9 @@ class SmoothPair:
             values[read(self.known.astype(np.float32), 1, 0) < 0.999] = np.nan
         return values
 
-    def fit(self, start: Matrix, model: str) -> Fit | None:
+    def fit(self, start: Matrix, model: str, most: int | None = None) -> Fit | None:
         """Do the steps of Gauss and Newton; None where too little overlap is left."""
+        most = STEPS[self.order] if most is None else most
         base = generators(model, self.fixed.ndim)
         matrix = nearest_matrix(start, Kind(model)) if model != "translation" else start
         last, steps = np.inf, 0
@@ -207,7 +211,7 @@ class SmoothPair:
                 return None
             matrix = matrix @ linalg.expm(np.tensordot(step, base, 1))
             last, steps = moved, steps + 1
-            if moved < STILL[self.order] or steps == STEPS[self.order]:
+            if moved < STILL[self.order] or steps == most:
                 converged = moved < max(ENOUGH, STILL[self.order])
                 return Fit(matrix, state.covariance(), steps, converged)
 
@@ -215,44 +219,52 @@ class SmoothPair:
         """Return the residuals at a matrix and their gradient; None without overlap."""
         here, other = self.fixed.values, self.move(matrix)
         both = np.isfinite(other) & np.isfinite(here)
-        if np.count_nonzero(both) < FEWEST:
+        if np.count_nonzero(both) < FEWEST or min(here.shape) < SHORTEST:
             return None
         gain, offset = _contrast(here, other, both)
         if not np.isfinite(gain):
             return None
-        other = gain * other + offset
-        slopes = _gradient(other)
-        used = np.nonzero(np.isfinite(np.sum(self.slopes + slopes, axis=0)) & both)
-        if used[0].size < FEWEST or not np.ptp(other[used]) > 0:
+        other *= np.float32(gain)
+        other += np.float32(offset)
+        planes = [a.reshape((1,) * (3 - a.ndim) + a.shape) for a in (here, other)]
+        rows = _sample(planes[0], planes[1], CURVED[self.order])
+        if len(rows) < FEWEST or not (np.ptp(rows[:, RESIDUAL]) > 0 or np.ptp(here[both]) > 0):
             return None
-        residual = (here - other)[used]
-        residual -= np.median(residual)
-        spread = max(
-            1.4826 * float(np.median(np.abs(residual))),
-            LEAST_SPREAD * float(np.sqrt(np.mean(np.square(residual, dtype=np.float64)))),
-        )
-        far = np.maximum(np.abs(residual), ROBUST * spread)
-        weight = np.divide(ROBUST * spread, far, out=np.ones_like(far), where=far > 0)  # Huber's
-        return Linearised(
-            np.stack([slope[used] for slope in self.slopes]),
-            np.stack([slope[used] for slope in slopes]),
-            weight * residual,
-            weight,
-            used,
-            self.fixed,
-            base,
-        )
+        middle, bound = _bounds(rows[:, RESIDUAL])
+        sums = np.zeros((BLOCKS**here.ndim, 3, 5))
+        count = sum_scores(*planes, middle, bound, BLOCKS, sums)
+        lead = 3 - here.ndim
+        kept = sums[sums[:, 2, 4] > 0, lead:][:, :, [*range(lead, 3), 3]]
+        rows[:, RESIDUAL] -= middle
+        return Linearised(rows[:, lead:], bound, count, kept, self.fixed, base)
+
+
+def _sample(here: Values, other: Values, limit: int) -> NDArray[np.float64]:
+    """Return about `limit` places, their gradients and residuals; see `sample_rows`."""
+    every = max(1, here.size // limit)
+    rows = np.empty((here.size // every + here.shape[0] * here.shape[1] + 1, 11))
+    return rows[: sample_rows(here, other, every, rows)]
+
+
+def _bounds(residual: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median of residuals, and how far from it they weigh less."""
+    middle = float(np.median(residual))
+    rest = residual - middle
+    spread = max(
+        1.4826 * float(np.median(np.abs(rest))),
+        LEAST_SPREAD * float(np.sqrt(np.mean(np.square(rest)))),
+    )
+    return middle, ROBUST * spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linearised:
     """Residuals of a transform, and what they change by along the generators."""
 
-    mine: Values  # (ndim, n): fixed's gradient
-    its: Values  # moving's
-    residual: Values  # times its weight
-    weight: Values
-    used: tuple[NDArray[np.intp], ...]
+    rows: NDArray[np.float64]  # (n, 3 ndim + 2): index, gradients, residual and 1 of some samples
+    bound: float  # of the residuals, beyond which they weigh less
+    count: int  # of all samples
+    sums: NDArray[np.float64]  # (blocks, ndim, ndim + 1): of residual times gradient, by index
     fixed: Sampled
     base: NDArray[np.float64]
 
@@ -263,11 +275,14 @@ class Linearised:
         return np.asarray(invert_affine(place) @ self.base @ place)
 
     @property
+    def _scores(self) -> NDArray[np.float64]:
+        """Of every parameter and block, shape (k, blocks)."""
+        return np.einsum("kij,bij->kb", self._by_pixel[:, :-1], self.sums)
+
+    @property
     def step(self) -> Vector:
         """Of Gauss and Newton, by the mean of both gradients [2]_ of `least_squares`."""
-        pull = (self.mine + self.its) / 2 * self.residual
-        moment = np.stack([[p @ x for x in self.used] + [p.sum(dtype=float)] for p in pull])
-        score = np.einsum("kij,ij->k", self._by_pixel[:, :-1], moment)
+        score = self._scores.sum(axis=1)
         cross, plain = self._curvatures()
         plain += RIDGE * np.trace(plain) * np.eye(len(plain))  # nothing may tell of a direction
         # noise makes the plain one too large; far from the optimum only that is safe
@@ -276,38 +291,27 @@ class Linearised:
 
     def _curvatures(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Products of both gradients, to which noise adds nothing, and of their mean."""
-        every = slice(None, None, max(1, self.residual.size // CURVED))
-        at = np.stack([*(index[every] for index in self.used), np.ones(self.used[0][every].size)])
-        moves = (self._by_pixel[:, :-1] @ at).astype(np.float32)  # (k, ndim, n)
-        mine, its = (np.einsum("kdn,dn->kn", moves, s[:, every]) for s in (self.mine, self.its))
-        share = self.residual.size / at.shape[1]
-        weight = self.weight[every]
+        ndim = self.fixed.ndim
+        lead = 3 - ndim
+        at = np.column_stack([self.rows[:, :ndim], self.rows[:, -1]])
+        moves = np.einsum("kij,nj->kin", self._by_pixel[:, :-1], at)
+        slopes = self.rows[:, ndim:-2].reshape(len(self.rows), 2, 3)[..., lead:]
+        mine, its = (np.einsum("kin,ni->kn", moves, slopes[:, which]) for which in (0, 1))
+        far = np.maximum(np.abs(self.rows[:, RESIDUAL]), self.bound)
+        weight = np.divide(self.bound, far, out=np.ones_like(far), where=far > 0)  # Huber's
+        share = self.count / len(self.rows)
         cross, fair = (mine * weight) @ its.T, ((mine + its) * weight) @ (mine + its).T / 4
-        return (share * (cross + cross.T) / 2).astype(float), (share * fair).astype(float)
+        return share * (cross + cross.T) / 2, share * fair
 
     def displacement(self, step: Vector) -> float:
         """Root mean square length of a step over the overlap, in px of fixed's lattice."""
-        every = slice(None, None, max(1, self.residual.size // CURVED))
-        at = np.stack([*self.used, np.ones_like(self.used[0])])[:, every]
-        moves = np.tensordot(step, self._by_pixel, 1)[:-1] @ at
+        at = np.column_stack([self.rows[:, : self.fixed.ndim], self.rows[:, -1]])
+        moves = np.tensordot(step, self._by_pixel, 1)[:-1] @ at.T
         return float(np.sqrt(np.mean(np.sum(moves**2, axis=0))))
 
     def covariance(self) -> NDArray[np.float64]:
         """Of the parameters, from scores that are independent between blocks."""
-        block = np.zeros(self.residual.size, np.intp)
-        for index, n in zip(self.used, self.fixed.values.shape, strict=True):
-            block = block * BLOCKS + index * BLOCKS // n
-        number = BLOCKS**self.fixed.ndim
-        pull = (self.mine + self.its) / 2 * self.residual
-        moment = np.array(
-            [
-                [np.bincount(block, p * x, number) for x in self.used]
-                + [np.bincount(block, p, number)]
-                for p in pull
-            ]
-        )
-        score = np.einsum("kij,ijb->kb", self._by_pixel[:, :-1], moment)
-        score = score[:, np.bincount(block, minlength=number) > 0]
+        score = self._scores
         free, count = score.shape
         if count < max(FEWEST_BLOCKS, 2 * free):
             return np.full((free, free), np.nan)
@@ -337,18 +341,6 @@ def _contrast(here: Values, other: Values, both: Flags) -> tuple[float, float]:
     return gain, float(offsets[0] - gain * offsets[1])
 
 
-def _gradient(values: Values) -> Values:
-    """Return the derivatives along all axes, per px, by five taps; NaN near what is invalid."""
-    result = np.full((values.ndim, *values.shape), np.nan, np.float32)
-    for axis in range(values.ndim):
-        lines, out = np.moveaxis(values, axis, 0), np.moveaxis(result[axis], axis, 0)
-        if len(lines) >= 5:
-            out[2:-2] = (8 * (lines[3:-1] - lines[1:-3]) - (lines[4:] - lines[:-4])) / 12
-        elif len(lines) >= 3:
-            out[1:-1] = (lines[2:] - lines[:-2]) / 2
-    return result
-
-
 def _smooth(image: Sampled, sigma: Vector) -> Sampled:
     """Smooth by a Gaussian; NaN where part of the kernel finds nothing valid."""
     valid = np.isfinite(image.values)
@@ -367,6 +359,23 @@ def _smooth(image: Sampled, sigma: Vector) -> Sampled:
         complete = valid & (weight > 0.5)
     smooth = np.divide(values, weight, out=np.full_like(values, np.nan), where=complete)
     return replace(image, values=smooth)
+
+
+def _crop(image: Sampled) -> Sampled:
+    """Leave out a rim of which no sample is valid."""
+    valid = np.isfinite(image.values)
+    lines = [np.flatnonzero(valid.any(axis=_others(image.ndim, k))) for k in range(image.ndim)]
+    if not lines[0].size:
+        return image
+    low = [line[0] for line in lines]
+    box = tuple(slice(line[0], line[-1] + 1) for line in lines)
+    move = np.eye(image.ndim + 1)
+    move[:-1, -1] = low
+    return Sampled(np.ascontiguousarray(image.values[box]), image.to_frame @ move)
+
+
+def _others(ndim: int, axis: int) -> tuple[int, ...]:
+    return tuple(k for k in range(ndim) if k != axis)
 
 
 def _thin(image: Sampled, sigma: float) -> Sampled:
@@ -389,6 +398,7 @@ def fit_of_least_error(
     """
     base = generators(model, fixed.ndim)
     best, least = None, np.inf
+    start = _fit_reduced(fixed, moving, start, model)
     for smoothing in SMOOTHINGS:
         pair = SmoothPair.of(fixed, moving, start, smoothing)
         state = pair.linearise(start, base)
@@ -403,6 +413,16 @@ def fit_of_least_error(
     return None if best is None or found is None else (best, found)
 
 
+def _fit_reduced(fixed: Sampled, moving: Sampled, start: Matrix, model: str) -> Matrix:
+    """Come nearer on copies of `LARGEST` samples, if the images have more."""
+    factor = (max(fixed.values.size, moving.values.size) / LARGEST) ** (1 / fixed.ndim)
+    if factor <= 1:
+        return start
+    here, there = (image.reduce(np.ceil(factor) * image.step) for image in (fixed, moving))
+    fit = least_squares(here, there, start, model=model, smoothing=SMOOTHINGS[1])
+    return start if fit is None else fit.matrix
+
+
 def expected_error(covariance: NDArray[np.float64], fixed: Sampled, model: str) -> float:
     """Return the root mean square displacement over fixed that is to be expected, in px."""
     spread = fixed.to_frame[:-1, :-1] * np.sqrt((np.square(fixed.values.shape) - 1) / 12)
@@ -411,4 +431,4 @@ def expected_error(covariance: NDArray[np.float64], fixed: Sampled, model: str) 
     second[:-1, -1] = second[-1, :-1] = fixed.centre
     moves = generators(model, fixed.ndim)[:, :-1]
     square = np.einsum("kij,jl,mil,km->", moves, second, moves, covariance)
-    return float(np.sqrt(square)) / fixed.step if np.isfinite(square) else np.inf
+    return float(np.sqrt(square)) / fixed.step if square >= 0 else np.inf
