@@ -1,4 +1,4 @@
-"""Write the table of the numbers that steer registration: python docs/make_constants.py."""
+"""Write the table of the numbers that steer judgements: python docs/make_constants.py."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/napari_local_ncc"
-ROOMS = ("registration", "evidence")
+ROOMS = ("registration", "evidence", "batch", "reports/verdict.py")
 PAGE = ROOT / "docs/constants.md"
-HEAD = """# The numbers that steer registration
+HEAD = """# The numbers that steer registration and verdicts
 
 Every number that a judgement or a search depends on, with its unit and where it was measured, as
 the comment beside it says. Written by `python docs/make_constants.py` from the code, where each is
-next to what it steers; figures are in [registration.md](registration.md).
+next to what it steers; figures are in [registration.md](registration.md) and
+[verdicts.md](verdicts.md).
 """
 
 
@@ -31,8 +32,12 @@ class Constant(NamedTuple):
 
 def constants() -> list[Constant]:
     """Return the constants of all rooms, module by module."""
-    paths = [path for room in ROOMS for path in sorted((SOURCE / room).rglob("*.py"))]
+    paths = [path for room in ROOMS for path in _modules(SOURCE / room)]
     return [constant for path in paths for constant in _of_module(path)]
+
+
+def _modules(room: Path) -> list[Path]:
+    return sorted(room.rglob("*.py")) if room.is_dir() else [room]
 
 
 def _of_module(path: Path) -> list[Constant]:

@@ -22,7 +22,7 @@ from napari_local_ncc.cli.console import (
 from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
-COMMANDS = ("apply", "convert", "demo", "info", "map", "refine", "register")
+COMMANDS = ("apply", "batch", "convert", "demo", "info", "map", "refine", "register")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -167,6 +167,12 @@ def map_(
     plot: Annotated[
         Path | None, typer.Option(help="Also draw a figure here (.png, .pdf, .svg).")
     ] = None,
+    report_: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="R.html", help="Also write a page: verdict, pictures, recipe."
+        ),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Segmentation (0: nothing): sum up the map in each region.")
     ] = None,
@@ -214,6 +220,8 @@ def map_(
         from napari_local_ncc.reports.figures import check_figure
 
         check_figure(plot, overwrite, inputs)
+    if report_ is not None:
+        check_free(report_, overwrite, inputs, ending=".html")
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     parameters = NCCParameters(
         radius=radius,
@@ -277,7 +285,7 @@ def map_(
         refine=refine,
         options={"metric": metric, "initial": initial, "keep_doubtful": keep_doubtful},
         sink=map_sink(output, overwrite=overwrite),
-        by_frame=is_series or table is not None,
+        by_frame=is_series or table is not None or report_ is not None,
         workers=workers,
     )
     result = follow(translate(run, progress_in))
@@ -302,7 +310,16 @@ def map_(
     if plot is not None:
         _plot(plot, a, b, output)
         tell(f"figure   {plot}")
-    written = {"map": output, "table": table, "vectors": vectors, "figure": plot}
+    if report_ is not None:
+        _write_report(report_, result, plan, fdr, output, searched=register != UNREGISTERED)
+        tell(f"report   {report_}")
+    written = {
+        "map": output,
+        "table": table,
+        "vectors": vectors,
+        "figure": plot,
+        "report": report_,
+    }
     answer("map", lambda: _facts(result, plan, fdr, by_frame, written))
     judge(strict, _doubts(result))
 
@@ -326,6 +343,33 @@ def _facts(
         frames=frames,
         outputs=outputs,
     )
+
+
+def _write_report(
+    path: Path, result: RunResult, plan: str, rate: float, output: Path, *, searched: bool
+) -> None:
+    """Write the page of a comparison; the map is read back."""
+    from napari_local_ncc.batch.compare import judge_frames, plain_document, with_verdicts
+    from napari_local_ncc.io.writing import read_map
+    from napari_local_ncc.reports.document import pair_facts
+    from napari_local_ncc.reports.html_report import write_pair_report
+    from napari_local_ncc.reports.tables import frame_table
+
+    comparison, frames = result.comparison, result.frames
+    facts = pair_facts(
+        comparison,
+        result.tally,
+        read_map(output),
+        rate=rate,
+        plan=plan,
+        refinement=result.refinement,
+        frames=None if frames is None else frame_table(frames, result.map.grid),
+        outputs={"map": output},
+    )
+    names = {"fixed": comparison.fixed.name, "moving": comparison.moving.name}
+    facts |= {"name": f"{names['moving']} on {names['fixed']}", "files": names}
+    verdicts = judge_frames(comparison, searched=searched)
+    write_pair_report(plain_document(with_verdicts(facts, verdicts)), path)
 
 
 def _doubts(result: RunResult) -> list[str]:

@@ -103,6 +103,32 @@ def whiten(detail: Values, valid: Flags | None = None) -> Detail:
     return unit_scale(found, valid)
 
 
+def whitened_noise(detail: Values, noise: float) -> float:
+    """Return the share of noise in the power of what `whiten` makes of a detail.
+
+    Parameters
+    ----------
+    detail : ndarray of float, shape (...)
+        What `without_background` returns.
+    noise : float
+        Standard deviation of the noise in it, white, in its units.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN where the noise is not known or there is no detail.
+    """
+    axes = [axis for axis, n in enumerate(detail.shape) if n > 1]
+    if not axes:
+        return float("nan")
+    power = np.square(fft.dctn(detail.astype(np.float32), axes=axes, norm="ortho"))
+    response = np.square(_response(power))
+    whole = float(np.mean(response * power))
+    if not whole > 0:
+        return float("nan")
+    return float(np.clip(noise**2 * float(np.mean(response)) / whole, 0, 1))
+
+
 def _response(power: Detail) -> Detail:
     """Return the factor of every frequency of a cosine transform."""
     radius = _frequencies(power.shape)

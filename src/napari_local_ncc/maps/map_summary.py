@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.shift_summary import ShiftSummary
 
 BINS = 20_000
+BARS = 80  # of a histogram that is shown
 OWN = ("ncc", "confidence", "ncc_best", "gain", "classes")  # the bands that have lines of their own
 UNTOLD = ("intercept",)  # in units of the images: its median says nothing
 RATE = 0.05  # of false discoveries
@@ -67,6 +68,10 @@ class MapTally:
     def summary(self) -> Summary:
         """The distribution of the NCC."""
         return self._ncc.summary
+
+    def histogram(self) -> dict[str, list[float]]:
+        """Return how many pixels have which NCC: "counts" between neighbouring "edges"."""
+        return self._ncc.histogram()
 
     def lines(self, rate: float = RATE) -> dict[str, str]:
         """Say what the map holds, a line for each title.
@@ -193,6 +198,11 @@ class Tally:
         """Count an array of values in [-1, 1]; NaN counts as undefined."""
         self._counts += np.histogram(values, BINS, (-1.0, 1.0))[0]
         self._pixels += values.size
+
+    def histogram(self) -> dict[str, list[float]]:
+        """Return "counts" between neighbouring "edges", in bars of equal width."""
+        counts = self._counts.reshape(BARS, -1).sum(axis=1)
+        return {"edges": np.linspace(-1, 1, BARS + 1).tolist(), "counts": counts.tolist()}
 
     @property
     def summary(self) -> Summary:

@@ -103,6 +103,35 @@ def comparison_facts(
     }
 
 
+def pair_facts(
+    comparison: Comparison, tally: MapTally, shown: ConfidenceMap, *, rate: float, **more: Any
+) -> dict[str, Any]:
+    """Return what `comparison_facts` does, and what a page shows beside it.
+
+    Parameters
+    ----------
+    comparison, tally, rate
+        As for `comparison_facts`.
+    shown : ConfidenceMap
+        The map, whose middle plane is drawn: best as it was written.
+    **more
+        Further arguments of `comparison_facts`.
+
+    Returns
+    -------
+    dict
+        Also "lines" (the map in words), "histogram", "pictures" and "provenance".
+    """
+    from napari_local_ncc.reports.pictures import pictures_of
+
+    return comparison_facts(comparison, tally, rate=rate, **more) | {
+        "lines": tally.lines(rate),
+        "histogram": tally.histogram(),
+        "pictures": pictures_of(comparison, shown),
+        "provenance": shown.provenance,
+    }
+
+
 def frame_facts(table: FrameTable) -> list[dict[str, Any]]:
     """Return the rows of a table by frame."""
     return [

@@ -9,6 +9,7 @@ import numpy as np
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.outputs import check_free
 from napari_local_ncc.reports import colormap
+from napari_local_ncc.reports.pictures import round_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -144,9 +145,3 @@ def _draw_scale_bar(axis: Axes, width: float, height: float, unit: str) -> None:
     axis.text(length * 1.1, below, label, va="center", ha="left", fontsize=9, clip_on=False)
     axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
-
-
-def round_length(length: float) -> float:
-    """Return the largest of 1, 2, 5 times a power of ten that is not above `length`."""
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(power * max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

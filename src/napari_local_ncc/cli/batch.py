@@ -1,0 +1,197 @@
+"""`local-ncc batch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_local_ncc.cli.app import app
+from napari_local_ncc.cli.console import DOUBTFUL, answer, follow, say, tell, warn
+from napari_local_ncc.cli.image_options import AbsentChunks, IgnorePositions, Json, ReaderPlugin
+from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
+from napari_local_ncc.parameters import BANDS, NCCParameters, check_alternative, check_weights
+from napari_local_ncc.progress import Progress, translate
+
+if TYPE_CHECKING:
+    from napari_local_ncc.batch.pairs import FilePair
+    from napari_local_ncc.batch.run import PairBegun
+
+
+@app.command("batch")
+def batch_(
+    pairs: Annotated[
+        list[str],
+        typer.Argument(
+            help="A table (.csv) with the columns fixed and moving, and, if wanted, name, mask and "
+            "transform; or two folders or patterns, fixed and moving, paired by name (one file "
+            "as fixed: all of moving are compared with it)."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    register: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help=f"Register each moving first: {', '.join((UNREGISTERED, *Kind))}.",
+        ),
+    ] = UNREGISTERED,
+    metric: Annotated[
+        str, typer.Option(help="Of that: 'mutual information' or 'correlation'.")
+    ] = "mutual information",
+    refine: Annotated[
+        bool, typer.Option(help="Then follow the residual shift, until the map gets no better.")
+    ] = False,
+    radius: Annotated[
+        str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
+    ] = "4",
+    weights: Annotated[str, typer.Option(help="Window weights: box or gaussian.")] = "box",
+    bands: Annotated[
+        str, typer.Option(help=f"What to compute: {','.join(BANDS)} or some of these.")
+    ] = "ncc,confidence,shift,classes",
+    search: Annotated[
+        int, typer.Option(min=1, help="How far to look for residual shifts, in pixels.")
+    ] = 3,
+    alternative: Annotated[
+        str,
+        typer.Option(
+            help="'two-sided' where contrast may be inverted: then structure that is not found "
+            "again is no sign of a wrong place."
+        ),
+    ] = "greater",
+    fdr: Annotated[
+        float,
+        typer.Option(
+            min=1e-6, max=1, help="False discovery rate at which confident pixels are counted."
+        ),
+    ] = 0.05,
+    ndim: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
+    ] = None,
+    unitless: Annotated[
+        str | None,
+        typer.Option(metavar="MEANING", help="What an image without units means; as for `map`."),
+    ] = None,
+    maps: Annotated[bool, typer.Option(help="Whether to write the maps.")] = True,
+    report: Annotated[
+        Path | None, typer.Option(metavar="R.html", help="Also write a page with all of it.")
+    ] = None,
+    multiqc: Annotated[
+        Path | None,
+        typer.Option(metavar="NAME_mqc.json", help="Also write a table that MultiQC reads."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compare again what an earlier run has compared.")
+    ] = False,
+    absent_chunks: AbsentChunks = None,
+    ignore_positions: IgnorePositions = False,
+    reader: ReaderPlugin = None,
+    json_: Json = False,
+) -> None:
+    """Compare many pairs, and say which are good, which failed, and which to check.
+
+    An earlier run in the same folder is resumed. Ends with code 3 where a pair could not be
+    compared.
+    """
+    parameters = NCCParameters(
+        radius=radius,
+        weights=check_weights(weights),
+        bands=tuple(band.strip() for band in bands.split(",")),
+        search=search,
+        alternative=check_alternative(alternative),
+    )
+    if "ncc" not in parameters.bands:
+        raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
+    if register != UNREGISTERED:
+        from napari_local_ncc.registration.engines import check_model
+
+        check_model(register)
+    chosen = _pairs(pairs)
+    for path, ending in ((report, ".html"), (multiqc, ".json")):
+        if path is not None:
+            _check_page(path, ending)
+    from napari_local_ncc.batch.compare import Settings
+    from napari_local_ncc.batch.results import counts, outliers, pair_row, write_results
+    from napari_local_ncc.batch.run import iter_run_batch
+
+    settings = Settings(
+        parameters=parameters,
+        model=register,
+        options={"metric": metric},
+        refine=refine,
+        ndim=ndim,
+        rate=fdr,
+        reading={
+            "absent_chunks": absent_chunks,
+            "positions": not ignore_positions,
+            "reader": reader,
+        },
+        unitless=unitless,
+        keep_maps=maps,
+    )
+    found = follow(translate(iter_run_batch(chosen, settings, output, fresh=fresh), _progress_in))
+    rows = [pair_row(each) for each in found]
+    odd = outliers(rows)
+    for row in rows:
+        tell(f"{row['verdict']:8} {row['name']}: {row['reason']}")
+    for name, said in odd.items():
+        tell(f"outlier  {name}: {said}")
+    written = write_results(found, output)
+    for path, write in ((report, _write_report), (multiqc, _write_multiqc)):
+        if path is not None:
+            write(found, odd, path)
+            written["report" if path is report else "multiqc"] = path
+    totals = counts(rows)
+    tell("pairs    " + ", ".join(f"{number} {name}" for name, number in totals.items()))
+    for name, path in written.items():
+        tell(f"{name:8} {path}")
+    facts = {"counts": totals, "outliers": list(odd), "pairs": rows, "outputs": written}
+    answer("batch", lambda: facts)
+    if totals["error"]:
+        warn(f"local-ncc: {totals['error']} of {len(rows)} pairs could not be compared")
+        raise typer.Exit(DOUBTFUL)
+
+
+def _pairs(words: list[str]) -> list[FilePair]:
+    from napari_local_ncc.batch.pairs import pair_by_name, read_pairs
+    from napari_local_ncc.io.outputs import check_inputs
+
+    if len(words) == 1:
+        check_inputs(words)
+        if not words[0].lower().endswith(".csv"):
+            raise ValueError(f"{words[0]} is no table (.csv); or give two folders or patterns")
+        return read_pairs(words[0])
+    if len(words) != 2:
+        raise ValueError(
+            f"give a table, or two folders or patterns, got {len(words)} words; "
+            "quote patterns, so that the shell leaves them as they are"
+        )
+    return pair_by_name(*words)
+
+
+def _check_page(path: Path, ending: str) -> None:
+    """Fail before the work where a page cannot be written; one that is there is replaced."""
+    from napari_local_ncc.io.outputs import check_free
+
+    check_free(path, overwrite=True, ending=ending)
+
+
+def _progress_in(event: PairBegun | Progress) -> tuple[Progress, ...]:
+    if isinstance(event, Progress):
+        return (event,)
+    known = ", compared before" if event.is_done else ""
+    say(f"pair {event.number} of {event.total}: {event.pair.name}{known}")
+    return ()
+
+
+def _write_report(found: list[dict[str, Any]], odd: dict[str, str], path: Path) -> None:
+    from napari_local_ncc.reports.html_report import write_batch_report
+
+    write_batch_report(found, odd, path)
+
+
+def _write_multiqc(found: list[dict[str, Any]], odd: dict[str, str], path: Path) -> None:
+    from napari_local_ncc.batch.multiqc import write_multiqc
+
+    write_multiqc(found, path)

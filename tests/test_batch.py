@@ -1,0 +1,300 @@
+"""Many pairs: each gets a verdict, a bad one stops nothing, and a second run goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+import scipy.ndimage
+import tifffile
+
+from napari_local_ncc.batch import pair_by_name, read_pairs
+from napari_local_ncc.batch.place import place_evidence
+from napari_local_ncc.batch.results import outliers
+from napari_local_ncc.cli import main
+from napari_local_ncc.reports.verdict import (
+    Judgement,
+    PlaceEvidence,
+    ShiftEvidence,
+    Verdict,
+    judge_place,
+    judge_series,
+)
+
+SIDE = 96
+FAST = ("--bands", "ncc", "--radius", "3")
+
+
+def texture(seed, side=SIDE + 40):
+    noise = np.random.default_rng(seed).normal(size=(side, side))
+    smooth = scipy.ndimage.gaussian_filter(noise, 1.2)
+    return smooth / smooth.std()
+
+
+def noisy(image, seed):
+    return (image + 0.2 * np.random.default_rng(seed).normal(size=image.shape)).astype("f4")
+
+
+def pair_of(relation):
+    """Return two images of which moving is right, displaced by (5, -3) px, or unrelated."""
+    scene = texture(1)
+    moving = {
+        "right": scene[20:-20, 20:-20],
+        "displaced": scene[15:-25, 23:-17],
+        "unrelated": texture(2)[20:-20, 20:-20],
+    }[relation]
+    return noisy(scene[20:-20, 20:-20], 3), 3 * noisy(moving, 4) + 100
+
+
+# ------------------------------------------------------------------ the verdict
+
+
+@pytest.mark.parametrize(
+    ("relation", "judgement"), [("right", "good"), ("displaced", "failed"), ("unrelated", "failed")]
+)
+def test_a_verdict_says_what_is_so(relation, judgement):
+    verdict = judge_place(place_evidence(*pair_of(relation)))
+    assert verdict.judgement == judgement
+    if relation == "displaced":
+        assert verdict.distance_px == pytest.approx(np.hypot(5, 3), abs=0.1)
+
+
+def test_what_is_displaced_in_a_part_is_not_good():
+    fixed, right = pair_of("right")
+    _, moved = pair_of("displaced")
+    partly = np.concatenate([moved[:48], right[48:]])
+    verdict = judge_place(place_evidence(fixed, partly))
+    assert verdict.judgement != Judgement.GOOD
+
+
+def test_no_structure_and_noise_alone_are_not_judged():
+    fixed, _ = pair_of("right")
+    flat = judge_place(place_evidence(fixed, np.zeros_like(fixed)))
+    assert flat.judgement == Judgement.CHECK
+    noise = np.random.default_rng(0).normal(size=(2, SIDE, SIDE))
+    assert judge_place(place_evidence(*noise)).judgement != Judgement.GOOD
+
+
+def test_where_contrast_may_differ_absence_is_no_failure():
+    evidence = place_evidence(*pair_of("unrelated"))
+    assert judge_place(evidence, same_contrast=False).judgement == Judgement.CHECK
+
+
+def test_a_dask_array_is_judged_as_its_values_are():
+    import dask.array as da
+
+    pair = pair_of("displaced")
+    lazy = [da.from_array(each, chunks=40) for each in pair]
+    assert place_evidence(*lazy) == place_evidence(*pair)
+
+
+SURE = ShiftEvidence(0.1, 0.1, best=30, here=30, chance=5, chance_here=5, expected=32)
+
+
+def test_thresholds_of_the_verdict():
+    assert judge_place(PlaceEvidence(SURE)).judgement == Judgement.GOOD
+    assert judge_place(PlaceEvidence(SURE), doubt="periodic").judgement == Judgement.CHECK
+    unsure = ShiftEvidence(0.9, 0.3, best=30, here=30, chance=5, chance_here=5, expected=32)
+    assert judge_place(PlaceEvidence(unsure)).judgement == Judgement.CHECK
+    # what was searched for has to exceed the best of all shifts of unrelated structure
+    found = ShiftEvidence(0.0, 0.1, best=6, here=6, chance=5.5, chance_here=3, expected=8)
+    assert judge_place(PlaceEvidence(found)).judgement == Judgement.GOOD
+    assert judge_place(PlaceEvidence(found), searched=True).judgement == Judgement.CHECK
+    elsewhere = ShiftEvidence(6.0, 0.2, best=12, here=3, chance=4, chance_here=4, expected=14)
+    parts = PlaceEvidence(SURE, (SURE, SURE, SURE, elsewhere))
+    assert parts.right_share() == 0.75
+    assert judge_place(parts).judgement == Judgement.CHECK
+
+
+def test_a_series_is_good_if_all_of_its_frames_are():
+    good, failed = Verdict(Judgement.GOOD, "right"), Verdict(Judgement.FAILED, "wrong", 5.0)
+    assert judge_series([good, good]).judgement == Judgement.GOOD
+    mixed = judge_series([good, failed, good])
+    assert (mixed.judgement, mixed.distance_px) == (Judgement.CHECK, 5.0)
+    assert mixed.reason == "2 good, 1 failed of 3 frames"
+
+
+# ------------------------------------------------------------------ pairs
+
+
+def touch(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return str(folder)
+
+
+def test_files_are_paired_by_equal_names_or_by_what_differs(tmp_path):
+    a, b = touch(tmp_path / "a", "1.tif", "2.tif"), touch(tmp_path / "b", "2.tif", "1.tif")
+    assert [pair.name for pair in pair_by_name(a, b)] == ["1", "2"]
+    names = [f"s{k}_ch{c}.tif" for k in (1, 2, 11) for c in (0, 1)]
+    folder = touch(tmp_path / "c", *names)
+    found = pair_by_name(f"{folder}/*_ch0.tif", f"{folder}/*_ch1.tif")
+    assert [(pair.fixed[-10:], pair.moving[-10:]) for pair in found] == [
+        ("/s1_ch0.tif"[-10:], "/s1_ch1.tif"[-10:]),
+        ("s11_ch0.tif"[-10:], "s11_ch1.tif"[-10:]),
+        ("/s2_ch0.tif"[-10:], "/s2_ch1.tif"[-10:]),
+    ]
+    one = pair_by_name(f"{folder}/s1_ch0.tif", f"{folder}/*_ch1.tif")
+    assert len(one) == 3
+    assert len({pair.fixed for pair in one}) == 1
+
+
+def test_what_has_no_partner_is_named(tmp_path):
+    a, b = touch(tmp_path / "a", "1.tif", "2.tif"), touch(tmp_path / "b", "1.tif", "3.tif")
+    with pytest.raises(ValueError, match=r"2 files have no partner.*2\.tif"):
+        pair_by_name(a, b)
+    with pytest.raises(FileNotFoundError, match="none"):
+        pair_by_name(str(tmp_path / "none*"), b)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "no column fixed or moving"),
+        ("fixed,moving\n1,\n", "row 2: moving is empty"),
+        ("fixed,moving,name\n1,2,x\n3,4,X\n", "two pairs are called X"),
+        ("fixed,moving\n", "holds no pair"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_why(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_pairs(tmp_path / "t.csv")
+
+
+def test_paths_of_a_table_are_relative_to_it(tmp_path):
+    text = "\ufefffixed,moving,name,note\na.tif,sub/b.tif,x/y,hello\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    (found,) = read_pairs(tmp_path / "t.csv")
+    assert found.name == "x_y"
+    assert found.moving == str(tmp_path / "sub" / "b.tif")
+    assert found.mask == ""
+
+
+def test_outliers_are_unlike_the_rest():
+    rows = [{"name": str(k), "median_ncc": 0.9 + 0.01 * k, "shift_px": None} for k in range(6)]
+    assert outliers(rows) == {}
+    rows.append({"name": "odd", "median_ncc": 0.1, "shift_px": None})
+    assert list(outliers(rows)) == ["odd"]
+    assert outliers(rows[-4:]) == {}  # too few to be a folder
+
+
+# ------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Three pairs that differ in truth, and one that cannot be read."""
+    for relation in ("right", "displaced", "unrelated"):
+        fixed, moving = pair_of(relation)
+        tifffile.imwrite(tmp_path / "fixed.tif", fixed)
+        tifffile.imwrite(tmp_path / f"{relation}.tif", moving)
+    (tmp_path / "broken.tif").write_bytes(b"no image")
+    rows = [f"fixed.tif,{name}.tif" for name in ("right", "displaced", "broken", "unrelated")]
+    (tmp_path / "pairs.csv").write_text("\n".join(["fixed,moving", *rows]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def results(folder):
+    text = (folder / "out" / "results.csv").read_text(encoding="utf-8")
+    return {row["name"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def test_a_batch_judges_each_pair_and_a_bad_one_stops_nothing(table, capsys, repository):
+    words = ["batch", "pairs.csv", "-o", "out", *FAST, "--json"]
+    assert main([*words, "--report", "r.html", "--multiqc", "t_mqc.json"]) == 3
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    schema = (repository / "docs" / "local-ncc-1.schema.json").read_text(encoding="utf-8")
+    jsonschema.validate(document, json.loads(schema))
+    assert document["counts"] == {"error": 1, "failed": 2, "check": 0, "good": 1}
+    found = results(table)
+    verdicts = {name: row["verdict"] for name, row in found.items()}
+    expected = {"right": "good", "displaced": "failed", "broken": "error", "unrelated": "failed"}
+    assert verdicts == expected
+    assert float(found["displaced"]["distance_px"]) == pytest.approx(np.hypot(5, 3), abs=0.1)
+    assert "broken.tif" in found["broken"]["reason"]
+    assert (table / "out" / "right.ome.zarr").is_dir()
+
+    page = (table / "r.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)  # it needs nothing else
+    order = re.findall(r"<article id='(\w+)'", page)
+    assert order == ["broken", "displaced", "unrelated", "right"]
+    table_of_multiqc = json.loads((table / "t_mqc.json").read_text(encoding="utf-8"))
+    assert table_of_multiqc["data"]["right"]["verdict"] == "good"
+
+
+def test_a_second_run_goes_on_where_the_first_ended(table, capsys):
+    words = ["batch", "pairs.csv", "-o", "out", *FAST, "--no-maps"]
+    assert main(words) == 3
+    assert not list((table / "out").glob("*.zarr"))
+    capsys.readouterr()
+    _, moving = pair_of("right")
+    tifffile.imwrite(table / "broken.tif", moving)
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "right, compared before" in said
+    assert "broken, compared before" not in said
+    assert results(table)["broken"]["verdict"] == "good"
+    # other settings, or another file, are compared again
+    assert main([*words[:-3], "--radius", "4", "--no-maps"]) == 0
+    assert "compared before" not in capsys.readouterr().err
+
+
+def test_registering_mends_what_is_displaced(table, capsys):
+    assert (
+        main(["batch", "fixed.tif", "d*.tif", "-o", "out", *FAST, "--register", "translation"]) == 0
+    )
+    row = results(table)["displaced"]
+    assert row["verdict"] == "good"
+    assert float(row["shift_px"]) == pytest.approx(np.hypot(5, 3), abs=0.1)
+    assert 0 < float(row["expected_error_px"]) < 0.5
+
+
+def test_frames_of_a_series_are_judged_one_by_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frames = [pair_of(relation) for relation in ("right", "displaced", "right")]
+    for name, images in zip(("a", "b"), zip(*frames, strict=True), strict=True):
+        axes = {"axes": "TYX"}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", np.stack(images), metadata=axes)
+    assert main(["batch", "a.ome.tif", "b.ome.tif", "-o", "out", *FAST]) == 0
+    (row,) = results(tmp_path).values()
+    assert (row["verdict"], row["exclude_frames"]) == ("check", "t=1")
+    text = (tmp_path / "out" / "frames.csv").read_text(encoding="utf-8")
+    verdicts = [each["verdict"] for each in csv.DictReader(text.splitlines())]
+    assert verdicts == ["good", "failed", "good"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("batch none.csv -o out", "none.csv"),
+        ("batch fixed.tif -o out", "no table"),
+        ("batch a b c -o out", "quote patterns"),
+        ("batch pairs.csv -o out --report r.pdf", ".html"),
+        ("batch pairs.csv -o out --bands shift", "must contain ncc"),
+        ("batch pairs.csv -o out --register warp", "warp"),
+    ],
+)
+def test_bad_words_are_said_before_any_work(table, capsys, words, message):
+    assert main(words.split()) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (table / "out").exists()
+
+
+def test_the_page_of_a_map_stands_alone(table, capsys):
+    words = ["map", "fixed.tif", "right.tif", "-o", "m.ome.zarr", "--report", "r.html"]
+    assert main([*words, "--register", "translation", "--radius", "3"]) == 0
+    page = (table / "r.html").read_text(encoding="utf-8")
+    assert "badge good" in page
+    assert page.count("<figure>") == 4
+    assert "prefers-color-scheme:dark" in page
+    assert "@media print" in page
+    assert "local-ncc map" in page  # the recipe
+    assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)
