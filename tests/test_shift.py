@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from napari_local_ncc import local_ncc, local_shift
 from napari_local_ncc.shift import search as _search
 from napari_local_ncc.shift.dispatch import shift_depth, shift_of_pieces
+from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
 
 TOLERANCE = 1e-6
 EXACT = 1e-4  # px: what the rounding of NCC does to a shift
@@ -388,7 +389,8 @@ def test_the_block_gives_the_ncc_too(rng):
 @pytest.mark.parametrize("search", [1, 3, 10, 40])
 def test_memory_does_not_follow_the_search(ndim, search):
     region = (slice(0, 4000),) * ndim
-    tile = next(iter(_search._tiles(region, (4,) * ndim, (search,) * ndim)))
+    shape = (10**4,) * ndim
+    tile = next(iter(_search._tiles(region, (4,) * ndim, (search,) * ndim, shape)))
     held = np.prod([part.stop - part.start + 2 for part in tile])  # with neighbours, for the fit
     assert (2 * search + 1) ** ndim * held <= 1.1 * _search.TILE_VALUES
 
@@ -433,3 +435,43 @@ def test_a_smooth_field_is_followed(shared_data, texture):
 def test_a_search_that_would_hold_too_much_is_refused():
     with pytest.raises(ValueError, match="register first"):
         local_shift(np.zeros((9, 9, 9)), np.zeros((9, 9, 9)), search=60)
+
+
+@pytest.mark.parametrize(
+    ("shape", "radius", "search", "part"),
+    [
+        ((90, 300), (4, 4), (3, 2), (20, 60)),
+        ((40, 60), (2, 3), (1, 2), None),
+        ((24, 26, 40), (1, 2, 2), (1, 1, 2), (8, 16)),
+    ],
+)
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+@pytest.mark.parametrize("kind", ["known", "holes", "flat"])
+def test_all_shifts_at_once_give_what_each_gives_alone(
+    shape, radius, search, part, weights, kind, rng
+):
+    """Sums that shifts share, or of samples known in both images: NCC as of the kernel."""
+    fixed = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), 1)
+    moving = np.roll(fixed, 1, -1) + rng.standard_normal(shape) * fixed.std() / 5
+    if kind == "holes":
+        moving[rng.random(shape) < 0.1] = np.nan
+    if kind == "flat":
+        fixed[..., : sum(part or (0, shape[-1])) // 2] = 7.25
+    whole = tuple(slice(0, n) for n in shape)
+    centres = whole if part is None else tuple(slice(*part) for _ in shape)
+    around = tuple(
+        slice(max(p.start - r, 0), min(p.stop + r, n))
+        for p, r, n in zip(centres, radius, shape, strict=True)
+    )
+    dtypes = fixed.dtype, moving.dtype
+    limits = {"weights": weights, "min_std": 0.0, "min_valid": 0.5}
+    windows = Windows(shape, radius, search, [(centres, around)], dtypes, **limits)
+    samples = Displaced.read([[(whole, fixed)], [(whole, moving)], []], centres, around, windows)
+    shifts = list(itertools.product(*(range(-s, s + 1) for s in search)))
+    together = np.empty((len(shifts), *(p.stop - p.start for p in centres)), np.float32)
+    samples.store_all(shifts, together)
+    alone = np.empty_like(together)
+    for shift, values in zip(shifts, alone, strict=True):
+        samples.store_ncc(shift, values)
+    assert np.isfinite(alone).any()
+    np.testing.assert_allclose(together, alone, atol=1e-6)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_local_ncc.ncc.kernels.constant_windows import mark_constant
 from napari_local_ncc.ncc.kernels.driver import ALL_VALID, SLOTS, Tile, Workplace, ncc_of_tile
+from napari_local_ncc.ncc.kernels.rows import NEAR, UNDETERMINED
 from napari_local_ncc.ncc.kernels.tiles import (
     Axis,
     Window,
@@ -23,6 +25,13 @@ from napari_local_ncc.ncc.kernels.tiles import (
     scale_and_centre,
     window_axis,
 )
+from napari_local_ncc.shift.shifts_kernel import (
+    SUMS,
+    ncc_of_joint_windows,
+    ncc_of_whole_windows,
+    shifts_workspace_size,
+)
+from napari_local_ncc.shift.window_sums_kernel import sum_products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +40,10 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.ncc.kernels.rows import Samples, Validity
     from napari_local_ncc.ncc.kernels.tiles import Pieces, Slices
+
+
+FEW = 2**14  # pixels of a tile for which a call per shift costs more than sums that do not run
+LEAST_VARIANCE = 1e-18  # of samples with a span of about 1, times the squared weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +106,13 @@ class Windows:
             (_from_zero(self.stack(lengths_of(c))), _from_zero(self.stack(lengths_of(around))))
             for c, around in tiles
         ]
-        whole = self.window(self.overlaps([0] * len(shape)))
-        self.work = Workplace(whole, stacks, dtypes, masked=True)
+        self.whole = self.window(self.overlaps([0] * len(shape)))
+        self.work = Workplace(self.whole, stacks, dtypes, masked=True)
 
     @property
     def samples(self) -> float:
         """How many samples a whole window is worth."""
-        whole = self.window(self.overlaps([0] * len(self.shape)))
-        return prod(taps.sum() ** 2 / (taps**2).sum() for taps in whole.taps)
+        return prod(taps.sum() ** 2 / (taps**2).sum() for taps in self.whole.taps)
 
     def overlaps(self, shift: Sequence[int]) -> list[_Overlap]:
         """Return where both images are at a shift, along each axis."""
@@ -168,6 +180,92 @@ class Displaced:
         ]
         return cls(windows, centres, around, fixed, moving, known, clean, gauges)
 
+    def store_all(self, shifts: Sequence[tuple[int, ...]], out: NDArray[np.float32]) -> None:
+        """Store the NCC of fixed and moving at all shifts; `out` is contiguous."""
+        if any(scale == 0.0 for scale, _ in self.gauges):  # every window is flat
+            out.fill(np.nan)
+            return
+        windows = self.windows
+        steps = np.array([windows.place(shift, 0) for shift in shifts])
+        stacks = out.reshape(len(shifts), *windows.stack(lengths_of(self.centres)))
+        fixed, moving = self._padded()
+        if fixed[1].all() and moving[1].all() and self._store_whole(fixed, moving, steps, stacks):
+            return
+        left = np.arange(len(steps))
+        if out[0].size <= FEW:
+            left = np.flatnonzero(self._store_joint(fixed, moving, steps, stacks))
+        for k in left.tolist():
+            self.store_ncc(shifts[k], out[k])
+
+    def _padded(self) -> list[NDArray[np.float64]]:
+        """Return scaled samples of fixed and moving, and 1 where known, around whole windows.
+
+        Of shape (2, batch, z, y, x); both 0 where there is no sample.
+        """
+        windows, axes = self.windows, len(self.centres)
+        overlaps = windows.overlaps([0] * axes)
+        padded = []
+        for image, (samples, known, (scale, centre)) in enumerate(
+            zip((self.fixed, self.moving), self.known, self.gauges, strict=True)
+        ):
+            beyond = [s * image for s in windows.search]
+            whole = tuple(
+                slice(part.start - overlap.axis.reach - s, part.stop + overlap.axis.reach + s)
+                for part, overlap, s in zip(self.centres, overlaps, beyond, strict=True)
+            )
+            held = tuple(
+                slice(part.start - s, part.stop + s)
+                for part, s in zip(self.around, beyond, strict=True)
+            )
+            filled = np.zeros((2, *lengths_of(whole)))
+            here = (slice(None), *relative(held, whole))
+            filled[here][0] = np.where(known, samples * np.float64(scale) - scale * centre, 0.0)
+            filled[here][1] = known
+            padded.append(filled.reshape(2, *windows.stack(lengths_of(whole))))
+        return padded
+
+    def _store_whole(
+        self,
+        fixed: NDArray[np.float64],
+        moving: NDArray[np.float64],
+        steps: NDArray[np.intp],
+        out: NDArray[np.float32],
+    ) -> bool:
+        """Store NCC where all samples are known; say whether all of it is determined."""
+        window, own = self.windows.whole, []
+        for image, (scale, _) in zip((fixed, moving), self.gauges, strict=True):
+            moments = _standard_moments(image[0], window, scale, self.windows.work.rounding)
+            if moments is None:
+                return False
+            own.append(moments)
+        room = np.empty(shifts_workspace_size(window.taps, out.shape[1:], 1))
+        ncc_of_whole_windows(fixed[0], moving[0], *own, steps, window.taps, window.box, room, out)
+        return True
+
+    def _store_joint(
+        self,
+        fixed: NDArray[np.float64],
+        moving: NDArray[np.float64],
+        steps: NDArray[np.intp],
+        out: NDArray[np.float32],
+    ) -> NDArray[np.intp]:
+        """Store NCC of the samples that are known; return how many are not determined."""
+        windows, window = self.windows, self.windows.whole
+        here = [part.start for part in self.centres[-len(windows.slots) :]]
+        starts = windows.place([0] * (len(self.centres) - len(here)) + here, 0)
+        inside = tuple(
+            np.ascontiguousarray(axis.inside[0, at : at + n])
+            for axis, at, n in zip(window.axes, starts, out.shape[2:], strict=True)
+        )
+        floors = tuple(window.min_std * scale for scale, _ in self.gauges)
+        room = np.empty(shifts_workspace_size(window.taps, out.shape[1:], SUMS))
+        undetermined = np.zeros(len(steps), np.intp)
+        ncc_of_joint_windows(
+            fixed, moving, steps, window.taps, window.box, inside, floors,
+            windows.work.rounding, window.min_valid, room, out, undetermined,
+        )  # fmt: skip
+        return undetermined
+
     def store_ncc(self, shift: tuple[int, ...], out: NDArray[np.float32]) -> None:
         """Store the NCC of fixed and moving at a shift; `out` is contiguous."""
         # Windows that reach out of moving are clipped, like those that reach out of fixed,
@@ -228,6 +326,37 @@ class Displaced:
             out.reshape(windows.stack(lengths_of(self.centres))),
         )
         return ncc_of_tile(tile, valid, self.gauges, windows.window(overlaps), work)
+
+
+def _standard_moments(
+    image: NDArray[np.float64], window: Window, scale: float, rounding: float
+) -> NDArray[np.float64] | None:
+    """Return what `ncc_of_whole_windows` takes of an image alone; None where sums do not tell."""
+    sides = [taps.size for taps in window.taps]
+    lengths = tuple(n - side + 1 for n, side in zip(image.shape[1:], sides, strict=True))
+    sums = np.empty((2, len(image), *lengths))
+    for stack, total, square in zip(image, *sums, strict=True):
+        for factor, out in ((np.ones_like(stack), total), (stack, square)):
+            arguments = factor, (0, 0, 0), stack[np.newaxis], (0, 0, 0)
+            sum_products(*arguments, lengths, window.taps, window.box, out[np.newaxis])
+    weight = prod(taps.sum() for taps in window.taps)
+    total, square = sums
+    power, floor = weight * square, (window.min_std * scale * weight) ** 2
+    variance = power - total**2
+    reliable = variance > rounding * power if rounding else np.True_
+    flat = reliable & (variance <= floor * (1 - NEAR))
+    unsure = ~flat & ~(variance > np.maximum(rounding * power, floor * (1 + NEAR)))
+    unsure |= ~flat & (variance < LEAST_VARIANCE)
+    if unsure.any():
+        marked = np.where(unsure, UNDETERMINED, np.float32(0))
+        first = tuple(side // 2 for side in sides)
+        target = marked, marked.shape, (0, 0, 0, 0)
+        mark_constant(image.ravel(), image.shape, first, tuple(sides), *target)
+        if not np.isnan(marked[unsure]).all():
+            return None
+        flat |= unsure
+    deviation = np.sqrt(np.where(flat, np.nan, variance))
+    return np.stack([np.sqrt(weight) / deviation, total / deviation])
 
 
 def _read(pieces: Pieces, box: Slices, dtype: np.dtype[Any]) -> NDArray[Any]:

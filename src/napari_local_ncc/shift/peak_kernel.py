@@ -30,6 +30,9 @@ NEGLIGIBLE = 1e-5  # weight of a shift
 ALMOST_ONE = 1 - 1e-7  # an NCC beyond it is 1 but for rounding
 TIE = np.float32(1e-6)  # the accuracy of the kernel: a lead within it is none
 MIN_CURVATURE = 1e-5  # per px^2; less may be rounding
+ROW = 64  # pixels whose shifts are weighed together
+# What is known of them: the shift, the best whole-pixel one, 1 - NCC^2 there, the second peak.
+TOPS, BEST, LEAST, SECOND = 0, 3 * ROW, 6 * ROW, 7 * ROW
 MAX_OFFSET = 1.0  # px from the best whole-pixel shift
 PITCH = BLOCK + 8  # not a multiple of 4096 bytes, where rows would share few lines of the cache
 # Rows of `work`: the derivatives of the fit, those along z last; its top; NCC at a neighbour.
@@ -248,18 +251,85 @@ def _find_top(work: Array, search: Triple, n: int) -> None:
 
 
 @inner
-def _is_peak(
-    values: Values, size: int, at: int, shift: Integers, neighbours: Integers, search: Triple
-) -> bool:
-    """Tell whether no neighbour that was searched is more alike."""
-    here = values[shift[3] * size + at]
-    for k in range(neighbours.shape[0]):
-        inside = True
-        for axis in range(3):
-            inside &= abs(shift[axis] + neighbours[k, axis]) <= search[axis]
-        if inside and values[(shift[3] + neighbours[k, 3]) * size + at] > here:
-            return False
-    return True
+def _copy_values(
+    values: Values, size: int, at: int, columns: Integers, local: Values, shifts: int, n: int
+) -> None:
+    """Gather the NCC of n pixels at every shift, in C order; what is undefined is below all."""
+    for k in range(shifts):
+        row, to = U(k * size + at), U(k * ROW)
+        for x in range(U(n)):
+            value = values[row + U(columns[x])]
+            local[to + x] = value if value == value else np.float32(-2)
+
+
+@inner
+def _highest_beside(local: Values, search: Triple, shifts: int) -> int:
+    """Set the highest NCC of each shift and its neighbours that were searched; return where."""
+    source, pitch = 0, 1
+    for axis in range(2, -1, -1):
+        count = 2 * search[axis] + 1
+        if count > 1:
+            target = (1 if source != 1 else 2) * shifts
+            _widen(local, source * shifts * ROW, target * ROW, shifts, count, pitch)
+            source = target // shifts
+        pitch *= count
+    return source * shifts * ROW
+
+
+@inner
+def _widen(local: Values, source: int, target: int, shifts: int, count: int, pitch: int) -> None:
+    """Set the highest of each shift and the ones before and after it along an axis."""
+    for k in range(shifts):
+        along = (k // pitch) % count
+        low, high = (pitch if along > 0 else 0), (pitch if along < count - 1 else 0)
+        here, to = U(source + k * ROW), U(target + k * ROW)
+        before, after = U(source + (k - low) * ROW), U(source + (k + high) * ROW)
+        for x in range(U(ROW)):
+            highest = local[before + x] if local[before + x] > local[here + x] else local[here + x]
+            local[to + x] = local[after + x] if local[after + x] > highest else highest
+
+
+@inner
+def _find_second(local: Values, beside: int, shifts: Integers, pixels: Values) -> None:
+    """Set the highest peak farther than `NEAR` from the best whole-pixel shift."""
+    for k in range(shifts.shape[0]):
+        here, around = U(shifts[k, 3] * ROW), U(beside + shifts[k, 3] * ROW)
+        z, y, x0 = np.float32(shifts[k, 0]), np.float32(shifts[k, 1]), np.float32(shifts[k, 2])
+        for x in range(U(ROW)):
+            far = (
+                (abs(z - pixels[U(BEST) + x]) > NEAR)
+                | (abs(y - pixels[U(BEST + ROW) + x]) > NEAR)
+                | (abs(x0 - pixels[U(BEST + 2 * ROW) + x]) > NEAR)
+            )
+            value, second = local[here + x], pixels[U(SECOND) + x]
+            higher = far & (value == local[around + x]) & (value > second)
+            pixels[U(SECOND) + x] = value if higher else second
+
+
+@inner
+def _add_weights(
+    local: Values, shifts: Integers, pixels: Values, samples: float, sums: Array, n: int
+) -> None:
+    """Add up the weights of all shifts, and squared distances so weighted."""
+    bound = np.float32(NEGLIGIBLE ** (2 / samples))
+    for k in range(shifts.shape[0]):
+        here, heavy = U(shifts[k, 3] * ROW), 0
+        for x in range(U(n)):
+            value = local[here + x]
+            heavy += (value > 0) & (pixels[U(LEAST) + x] >= bound * (1 - value * value))
+        if not heavy:
+            continue
+        for x in range(n):
+            value = min(np.float64(local[here + U(x)]), ALMOST_ONE)
+            least = np.float64(pixels[LEAST + x])
+            if value <= 0 or least < bound * (1 - value * value):
+                continue
+            weight = (least / (1 - value * value)) ** (samples / 2)
+            sums[3 * ROW + x] += weight
+            for axis in range(3):
+                gap = abs(shifts[k, axis] - np.float64(pixels[TOPS + axis * ROW + x]))
+                far = max(gap - NEAR, 0.0)
+                sums[axis * ROW + x] += weight * far * far
 
 
 @kernel
@@ -267,7 +337,6 @@ def weigh_shifts(
     ncc: Values,
     shifts: Integers,
     search: Triple,
-    neighbours: Integers,
     first: Triple,
     samples: float,
     out: Values,
@@ -276,7 +345,7 @@ def weigh_shifts(
 
     Parameters
     ----------
-    ncc, shifts, search, neighbours, first
+    ncc, shifts, search, first
         As for `find_peaks`.
     samples : float
         How many samples a window has.
@@ -291,47 +360,39 @@ def weigh_shifts(
     """
     _, batch, deep, high, wide = ncc.shape
     _, _, depth, height, width = out.shape
-    values = ncc.reshape(ncc.size)
-    size = batch * deep * high * wide
+    values, bands, count = ncc.reshape(ncc.size), out.reshape(out.size), shifts.shape[0]
+    size, band = batch * deep * high * wide, batch * depth * height * width
+    local, pixels = np.empty(3 * count * ROW, np.float32), np.empty(8 * ROW, np.float32)
+    sums, columns = np.empty(4 * ROW), np.empty(ROW, np.intp)
     for m in range(batch):
         for z in range(depth):
             for y in range(height):
-                for x in range(width):
-                    if not np.isfinite(out[2, m, z, y, x]):
+                for x0 in range(0, width, ROW):
+                    to = ((m * depth + z) * height + y) * width + x0
+                    n = 0
+                    for x in range(min(ROW, width - x0)):
+                        if np.isfinite(bands[2 * band + to + x]) and bands[to + x] > 0:
+                            columns[n] = x
+                            n += 1
+                    if not n:
                         continue
-                    at = ((m * deep + first[0] + z) * high + first[1] + y) * wide + first[2] + x
-                    best = min(np.float64(out[0, m, z, y, x]), ALMOST_ONE)
-                    if best <= 0:
-                        continue
-                    least = 1 - best * best
-                    bound = NEGLIGIBLE ** (2 / samples)
-                    second, total = 0.0, 0.0
-                    spread_z = spread_y = spread_x = 0.0
-                    for k in range(shifts.shape[0]):
-                        value = np.float64(values[shifts[k, 3] * size + at])
-                        if not value > 0:
-                            continue
-                        gap = 0.0
+                    at = ((m * deep + first[0] + z) * high + first[1] + y) * wide + first[2] + x0
+                    _copy_values(values, size, at, columns, local, count, n)
+                    for x in range(n):
+                        pixel = to + columns[x]
                         for axis in range(3):
-                            gap = max(gap, abs(shifts[k, axis] - out[5 + axis, m, z, y, x]))
-                        if (
-                            gap > NEAR
-                            and value > second
-                            and _is_peak(values, size, at, shifts[k], neighbours, search)
-                        ):
-                            second = value
-                        quotient = least / (1 - min(value, ALMOST_ONE) ** 2)
-                        if quotient < bound:
-                            continue
-                        weight = quotient ** (samples / 2)
-                        total += weight
-                        far = max(abs(shifts[k, 0] - out[2, m, z, y, x]) - NEAR, 0.0)
-                        spread_z += weight * far * far
-                        far = max(abs(shifts[k, 1] - out[3, m, z, y, x]) - NEAR, 0.0)
-                        spread_y += weight * far * far
-                        far = max(abs(shifts[k, 2] - out[4, m, z, y, x]) - NEAR, 0.0)
-                        spread_x += weight * far * far
-                    out[8, m, z, y, x] = second / best
-                    out[9, m, z, y, x] = spread_z / total
-                    out[10, m, z, y, x] = spread_y / total
-                    out[11, m, z, y, x] = spread_x / total
+                            pixels[TOPS + axis * ROW + x] = bands[(2 + axis) * band + pixel]
+                            pixels[BEST + axis * ROW + x] = bands[(5 + axis) * band + pixel]
+                        best = min(np.float64(bands[pixel]), ALMOST_ONE)
+                        pixels[LEAST + x] = 1 - best * best
+                        pixels[SECOND + x] = 0
+                    sums[:] = 0
+                    beside = _highest_beside(local, search, count)
+                    _find_second(local, beside, shifts, pixels)
+                    _add_weights(local, shifts, pixels, samples, sums, n)
+                    for x in range(n):
+                        pixel = to + columns[x]
+                        bands[8 * band + pixel] = pixels[SECOND + x] / bands[pixel]
+                        for axis in range(3):
+                            spread = sums[axis * ROW + x] / sums[3 * ROW + x]
+                            bands[(9 + axis) * band + pixel] = spread

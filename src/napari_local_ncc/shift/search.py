@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from napari_local_ncc.ncc.kernels.tiles import Pieces, Slices
 
 TILE_VALUES = 2**25  # NCC values of a tile: 128 MiB
-TILE_PIXELS = 2**17
+TILE_PIXELS = 2**16
+ROW = 256  # pixels of a tile along its rows
+# Times what windows reach out of an image: the least length cut there; by number of windowed axes.
+APART = {1: 8, 2: 8}  # in 3-D, the many thin parts would take longer
 FIT_SIGMA = 1.0  # px; the fit's weights fall off with the distance from the best shift
 
 
@@ -56,7 +59,7 @@ def search_pieces(
     if with_error:  # the noise is averaged over as much more
         region = _reach(region, radius, shape)
     tiles = []
-    for tile in _tiles(region, radius, search):
+    for tile in _tiles(region, radius, search, shape):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
         tiles.append((tile, grown, _reach(grown, radius, shape)))
     rows = 4 + 3 * len(windowed) if with_error else 3 + 2 * len(windowed)
@@ -69,8 +72,7 @@ def search_pieces(
     for tile, grown, around in tiles:
         samples = Displaced.read(images, grown, around, windows)
         ncc = room[: len(shifts) * prod(lengths_of(grown))].reshape(-1, *lengths_of(grown))
-        for shift, values in zip(shifts, ncc, strict=True):
-            samples.store_ncc(shift, values)
+        samples.store_all(shifts, ncc)
         here = relative(tile, grown)
         at_zero = ncc[len(shifts) // 2][here].copy()
         if not is_signed:
@@ -143,7 +145,7 @@ def _peaks(
     if samples is None:
         return [*found, *ends]
     out[8:] = np.nan
-    weigh_shifts(ncc, nearest_first, steps, numbered, first, samples, out)
+    weigh_shifts(ncc, nearest_first, steps, first, samples, out)
     return [*found, out[8], *out[9:12][used], *ends]
 
 
@@ -163,29 +165,44 @@ def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:
     return derivatives[1:]
 
 
-def _tiles(region: Slices, radius: tuple[int, ...], search: tuple[int, ...]) -> Iterator[Slices]:
-    """Cut a region into tiles, compact along the axes of the windows.
+def _tiles(
+    region: Slices, radius: tuple[int, ...], search: tuple[int, ...], shape: tuple[int, ...]
+) -> Iterator[Slices]:
+    """Cut a region into tiles: long rows, and compact along the other axes of the windows.
 
     What is bounded is the tile together with its neighbours along the searched axes, whose
-    NCC the fit needs.
+    NCC the fit needs. What windows reach out of the image is apart, where there is much else.
     """
     pixels = min(TILE_PIXELS, TILE_VALUES // prod(2 * s + 1 for s in search))
     lengths = lengths_of(region)
     sides = [1] * len(lengths)
     # The windowed axes share the pixels; the independent ones get what they leave.
-    axes = sorted(range(len(lengths)), key=lambda axis: (radius[axis] == 0, lengths[axis]))
+    rows = len(lengths) - 1
+    axes = sorted(range(rows), key=lambda axis: (radius[axis] == 0, lengths[axis]))
     shared = sum(1 for r in radius if r)
     held = 1
-    for done, axis in enumerate(axes):
+    for done, axis in enumerate([rows, *axes]):
         beside = 2 * min(search[axis], 1)
-        side = int((pixels / held) ** (1 / max(shared - done, 1))) - beside
-        sides[axis] = min(lengths[axis], max(side, 1))
+        wanted = (pixels / held) ** (1 / max(shared - done, 1))
+        if axis == rows:
+            wanted = min(ROW, max(wanted, pixels / ROW))
+        sides[axis] = min(lengths[axis], max(min(int(wanted), pixels) - beside, 1))
         held *= sides[axis] + beside
     cuts = []
-    for part, length, side in zip(region, lengths, sides, strict=True):
-        edges = np.linspace(part.start, part.stop, -(-length // side) + 1).astype(int).tolist()
-        cuts.append([slice(a, b) for a, b in pairwise(edges)])
+    for part, side, r, s, n in zip(region, sides, radius, search, shape, strict=True):
+        margin = r + s + min(s, 1)
+        inner = [margin, n - margin] if r and n >= APART.get(shared, np.inf) * margin else []
+        bounds = [part.start, *(b for b in inner if part.start < b < part.stop), part.stop]
+        cuts.append(
+            [piece for start, stop in pairwise(bounds) for piece in _cut(start, stop, side)]
+        )
     return product(*cuts)
+
+
+def _cut(start: int, stop: int, side: int) -> list[slice]:
+    """Cut part of an axis into about equal lengths up to `side`."""
+    edges = np.linspace(start, stop, -(-(stop - start) // side) + 1).astype(int).tolist()
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def _reach(part: Slices, reach: Sequence[int], shape: tuple[int, ...]) -> Slices:

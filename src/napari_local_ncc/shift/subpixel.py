@@ -28,7 +28,7 @@ from napari_local_ncc.ncc.kernels.tiles import (
     scale_and_centre,
     window_axis,
 )
-from napari_local_ncc.shift.maximum_kernel import find_maxima
+from napari_local_ncc.shift.maximum_kernel import correlate, find_maxima, square_series
 from napari_local_ncc.shift.smoothing import (
     FILL_REACH,
     FILL_SIGMA,
@@ -37,7 +37,6 @@ from napari_local_ncc.shift.smoothing import (
     SMOOTHING,
     derivative_taps,
 )
-from napari_local_ncc.shift.taylor_kernel import correlate, square_series
 from napari_local_ncc.shift.window_sums_kernel import sum_products, sum_products_at
 
 if TYPE_CHECKING:
@@ -216,6 +215,8 @@ class WindowSums:
 
     def __init__(self, pair: SmoothPair, tile: tuple[int, ...], whole: Integers) -> None:
         self.pair, self.tile = pair, tile
+        self.in_moving = pair.known[1][np.newaxis]
+        self.together: dict[int, Values] = {}  # terms of a sample beside each other, as sums take
         self.sides = prod(taps.size for taps in pair.window.taps)
         self.lowest = np.zeros(3, np.intp)
         self.lengths: tuple[int, ...] = tile
@@ -298,7 +299,7 @@ class WindowSums:
             own = (self.weight[place], self.mean[place], self.square[place])
             of_moving = (self.means, self.squares, *own)
         else:
-            in_fixed, in_moving = pair.known[0], pair.known[1][np.newaxis]
+            in_fixed, in_moving = pair.known[0], self.in_moving
             there = here
             of_moving = (
                 self._sparse(in_fixed, pair.terms, *starts),
@@ -335,7 +336,10 @@ class WindowSums:
         return out.reshape(len(terms), -1)
 
     def _sparse(self, factor: Values, terms: Values, at: Integers, there: Integers) -> Numbers:
-        together = np.ascontiguousarray(np.moveaxis(terms, 0, -1))
+        key = id(terms)  # of arrays that the pair holds
+        if key not in self.together:
+            self.together[key] = np.ascontiguousarray(np.moveaxis(terms, 0, -1))
+        together = self.together[key]
         out = np.empty((len(terms), len(at)))
         sum_products_at(factor, at, together, there, self.pair.window.taps, out)
         return out

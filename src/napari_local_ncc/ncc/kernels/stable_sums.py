@@ -124,7 +124,7 @@ def _store_valid_powers(
 
 
 @inner
-def _sum_along(
+def sum_along(
     work: Array, line: int, length: int, taps: Array, box: bool, row: int, n: int
 ) -> None:
     """Sum neighbours in the line, which has two more rows for sums of some, into a row."""
@@ -139,7 +139,7 @@ def _sum_along(
 
 
 @inner
-def _slide_box(
+def slide_box(
     work: Array, queue: int, length: int, head: int, step: int, side: int, total: int, n: int
 ) -> None:
     """Sum the last rows of a queue, of which number `step` has just come.
@@ -162,7 +162,7 @@ def _slide_box(
 
 
 @inner
-def _slide_weighted(
+def slide_weighted(
     work: Array, queue: int, length: int, step: int, taps: Array, total: int, n: int
 ) -> None:
     """Sum the last rows of a queue by their weights, once there are enough."""
@@ -324,7 +324,7 @@ def tile_ncc(
                         ):
                             return NOT_FINITE
                         _multiply(work, p + 4 * pitch, p, q, size)
-                        _sum_along(work, line, length, taps_x, box, row, used)
+                        sum_along(work, line, length, taps_x, box, row, used)
                     else:
                         fill_row(work, row, 0.0, used)
                     queue_z = queues_z + length * (side_z + 1) * i
@@ -332,14 +332,14 @@ def tile_ncc(
                     plane = queue_z + length * (step_z % side_z)
                     target = plane if side_z > 1 and i >= 0 else total
                     if box:
-                        _slide_box(work, queue_y, length, head_y, step_y, side_y, target, used)
+                        slide_box(work, queue_y, length, head_y, step_y, side_y, target, used)
                     else:
-                        _slide_weighted(work, queue_y, length, step_y, taps_y, target, used)
+                        slide_weighted(work, queue_y, length, step_y, taps_y, target, used)
                     if i >= 0 and side_z > 1:
                         if box:
-                            _slide_box(work, queue_z, length, head_z, step_z, side_z, total, used)
+                            slide_box(work, queue_z, length, head_z, step_z, side_z, total, used)
                         else:
-                            _slide_weighted(work, queue_z, length, step_z, taps_z, total, used)
+                            slide_weighted(work, queue_z, length, step_z, taps_z, total, used)
                     if i < 0 or k < 0:
                         continue
                     whole = inside_z[0, first[0] + k] * inside_y[0, first[1] + i]
