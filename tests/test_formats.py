@@ -27,7 +27,7 @@ from PIL import Image
 from napari_local_ncc import read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.image import as_spatial_image
-from napari_local_ncc.io.errors import ReadNote
+from napari_local_ncc.image.read_guard import ReadNote
 
 for module in ("SimpleITK", "h5py", "imagecodecs", "mrcfile", "nibabel", "xarray", "aiohttp"):
     pytest.importorskip(module)
@@ -468,7 +468,7 @@ def row_of(name, folder):
     return f"| {' | '.join(cells)} |"
 
 
-@pytest.mark.filterwarnings("ignore::napari_local_ncc.io.errors.ReadNote")
+@pytest.mark.filterwarnings("ignore::napari_local_ncc.image.read_guard.ReadNote")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_table_of_formats_is_what_is_found(tmp_path):

@@ -9,8 +9,8 @@ import zarr
 
 from napari_local_ncc import SpatialImage, confidence_map, read_image
 from napari_local_ncc.cli import main
+from napari_local_ncc.image.read_guard import ReadNote
 from napari_local_ncc.io import iter_write_image
-from napari_local_ncc.io.errors import ReadNote
 from napari_local_ncc.io.reading import open_image
 
 STACK = np.random.default_rng(2).integers(1, 60000, (10, 32, 48), dtype=np.uint16)

@@ -195,7 +195,7 @@ def test_stage_positions_are_honoured_in_their_units(tmp_path):
 
 
 def test_positions_in_no_length_are_said_not_to_be_used(tmp_path):
-    from napari_local_ncc.io.errors import ReadNote
+    from napari_local_ncc.image.read_guard import ReadNote
 
     write_at(tmp_path / "a.ome.tif", 3, 4, "reference frame")
     with pytest.warns(ReadNote, match=r"stage position \(Y 3 reference frame, X 4 .*not used"):

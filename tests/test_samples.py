@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from napari_local_ncc import confidence_map, read_image
-from napari_local_ncc.io.errors import ReadNote
+from napari_local_ncc.image.read_guard import ReadNote
 
 RNG = np.random.default_rng(5)
 GREY = np.round(np.cumsum(RNG.normal(size=(40, 52)), axis=1) * 4 + 128).clip(1, 254).astype("u1")
@@ -96,7 +96,7 @@ INTERPRETATIONS = {
 
 
 @pytest.mark.parametrize("case", INTERPRETATIONS)
-@pytest.mark.filterwarnings("ignore::napari_local_ncc.io.errors.ReadNote")
+@pytest.mark.filterwarnings("ignore::napari_local_ncc.image.read_guard.ReadNote")
 def test_interpretation_of_samples_is_obeyed(case, tmp_path):
     samples, photometric, options, least = INTERPRETATIONS[case]
     image = read_image(tiff_with(tmp_path / "a.tif", samples, photometric, **options))

@@ -8,8 +8,8 @@ from yaozarrs import DimSpec, v05
 from yaozarrs.write.v05 import write_bioformats2raw
 
 from napari_local_ncc.cli import main
+from napari_local_ncc.image.read_guard import ReadNote
 from napari_local_ncc.io import read_image
-from napari_local_ncc.io.errors import ReadNote
 from napari_local_ncc.io.reading import open_image
 
 SCAN = np.random.default_rng(1).integers(0, 4000, (48, 64), dtype=np.uint16)

@@ -21,6 +21,10 @@ Result = TypeVar("Result")
 MENDABLE = (ValueError, TypeError, MemoryError, OSError, ImportError)
 
 
+class Note(UserWarning):
+    """What a user should know of, in one line; nothing is wrong."""
+
+
 class Step(StrEnum):
     """What a long computation is doing, by its short name.
 

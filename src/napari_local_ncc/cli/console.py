@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -58,15 +58,50 @@ def reset_voice(*, quiet: bool) -> None:
     VOICE.quiet, VOICE.json, VOICE.data = quiet, False, False
 
 
+# Names of files and axes are others' words: what would steer a terminal is shown, not obeyed.
+STEERING = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) != "\t"
+}
+
+
+def escape(text: str) -> str:
+    """Return a text in which what would steer a terminal is written out; lines stay lines."""
+    return "\n".join(line.translate(STEERING) for line in text.split("\n"))
+
+
 def say(message: str) -> None:
-    """Print a message to standard error, unless the run is quiet."""
+    """Print a message to standard error, in one line, unless the run is quiet."""
     if not VOICE.quiet:
         warn(message)
 
 
 def warn(message: str) -> None:
-    """Print a message to standard error."""
-    print(message, file=sys.stderr)
+    """Print a message to standard error, in one line."""
+    print(message.translate(STEERING), file=sys.stderr)
+
+
+class EscapedStream:
+    """A stream that shows what would steer a terminal, and what its encoding lacks.
+
+    Parameters
+    ----------
+    stream : text stream
+        Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        encoding = self._stream.encoding or "utf-8"
+        known = escape(text).encode(encoding, "backslashreplace").decode(encoding)
+        return self._stream.write(known)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def tell(line: str) -> None:

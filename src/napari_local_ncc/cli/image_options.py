@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_local_ncc.cli.console import VOICE, answer_in_json, say, tell, warn
+from napari_local_ncc.progress import Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,15 +96,13 @@ def say_stages(fixed: SpatialImage, moving: SpatialImage) -> None:
 
 @contextmanager
 def notes_said() -> Iterator[None]:
-    """Say what a file lacks or what of it is not used, in one line each."""
-    from napari_local_ncc.io.errors import ReadNote
-
+    """Say what a file lacks or what of it is not used, and the like, in one line each."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", ReadNote)
+        warnings.simplefilter("always", Note)
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-            if issubclass(category, ReadNote):
+            if issubclass(category, Note):
                 warn(str(message))
             else:
                 shown(message, category, *rest, **more)

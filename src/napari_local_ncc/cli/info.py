@@ -118,13 +118,23 @@ def _of_transform(found: Registration) -> Iterator[str]:
 
 
 def _of_map(found: ConfidenceMap) -> Iterator[str]:
-    said, chosen = found.provenance, found.parameters
-    yield f"map      {', '.join(found.band_names)}; made with {said['software']}"
-    yield f"compare  {said['fixed']['name']} with {said['moving']['name']}"
+    chosen = found.parameters
+    made = _of_document(found.provenance, "software")
+    yield f"map      {', '.join(found.band_names)}; made with {made}"
+    names = [_of_document(found.provenance, image, "name") for image in ("fixed", "moving")]
+    yield f"compare  {names[0]} with {names[1]}"
     yield f"window   radius {chosen.radius}, weights {chosen.weights}"
-    moved = said["registration"]
-    yield f"moved    {'no' if moved is None else 'by a ' + moved['model']}"
+    is_moved = found.provenance.get("registration") is not None
+    model = _of_document(found.provenance, "registration", "model")
+    yield f"moved    {'by a ' + model if is_moved else 'no'}"
     yield from _of_grid(found.grid)
+
+
+def _of_document(document: Any, *names: str) -> str:
+    """Return what a document says under some names, one inside the other: what is told, or ?."""
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return "?" if document is None else str(document)
 
 
 def _of_grid(grid: Grid) -> Iterator[str]:

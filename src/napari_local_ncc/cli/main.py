@@ -6,7 +6,10 @@ import logging
 import os
 import signal
 import sys
+from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
+from typing import TextIO, cast
 
 import typer
 
@@ -15,6 +18,7 @@ from napari_local_ncc.cli.console import (
     BAD_INPUT,
     INTERRUPTED,
     INTERRUPTION,
+    EscapedStream,
     interrupt,
     reset_voice,
     warn,
@@ -23,6 +27,7 @@ from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE
 
 COMMANDS = ("apply", "batch", "convert", "demo", "info", "map", "refine", "register")
+NO_THREAD = "can't start new thread"  # all that Python says where a limit is reached
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,15 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
         _handle_signals()
     _import_commands(words)
     try:
-        with notes_said():
+        with notes_said(), redirect_stdout(cast("TextIO", EscapedStream(sys.stdout))):
             code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
     except typer.Abort:
         code = INTERRUPTED
-    except (*MENDABLE, typer.TyperException) as error:
-        if debug:
+    except (*MENDABLE, RuntimeError, typer.TyperException) as error:
+        if debug or (type(error) is RuntimeError and NO_THREAD not in str(error)):
             raise
-        told = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        warn(f"local-ncc: {' '.join(told.split()) or type(error).__name__}")
+        warn(f"local-ncc: {' '.join(_told(error, words).split())}")
         code = BAD_INPUT
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
         warn("local-ncc: interrupted; what was not complete is removed")
@@ -78,6 +82,22 @@ def _handle_signals() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # by nohup
             signal.signal(number, interrupt)
+
+
+def _told(error: Exception, words: list[str]) -> str:
+    """Say what a user can mend."""
+    if isinstance(error, typer.TyperException):
+        advice = ""
+        if any(word.startswith("-") and Path(word).exists() for word in words):
+            advice = "; a file whose name begins with - is given as ./-NAME"
+        return error.format_message() + advice
+    if isinstance(error, MemoryError | RuntimeError):
+        return (
+            f"the memory does not suffice ({str(error) or 'none is left'}); compare a part "
+            "(--select-fixed) or a coarser level (--level-fixed, --level-moving), or give "
+            "--workers 1"
+        )
+    return str(error) or type(error).__name__
 
 
 def _import_commands(words: list[str]) -> None:

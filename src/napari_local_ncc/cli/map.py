@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -239,10 +240,12 @@ def map_(
     # All that can be checked without them is checked: the heavy imports begin here.
     from napari_local_ncc.image.spatial_image import parse_selection
     from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_layout, map_sink
+    from napari_local_ncc.io.writing import check_layout, check_space, map_sink
+    from napari_local_ncc.maps.bands import bands_on
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.run import progress_in, run_comparison
     from napari_local_ncc.reports.describe import describe_comparison
+    from napari_local_ncc.transforms.resampling import labels_on
 
     how: dict[str, Any] = {
         "absent_chunks": absent_chunks,
@@ -277,6 +280,11 @@ def map_(
         comparison = comparison.with_registration(_transform(transform, comparison.grid))
     plan = describe_comparison(comparison, model=register)
     check_layout(output, comparison.grid, parameters)
+    check_space(
+        output, 4 * len(bands_on(parameters, comparison.grid)) * prod(comparison.grid.shape)
+    )
+    if regions is not None:
+        labels_on(regions, comparison.grid)  # or an error, before there is any work
     say(plan)
     is_series = bool(comparison.grid.series_shape)
     run = run_comparison(

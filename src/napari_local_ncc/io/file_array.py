@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, describe_part, guard_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,25 +74,8 @@ class FileArray:
         return _open(self.opener, self.path, self.key, self.version, os.getpid())
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        try:
+        with guard_reading(self.path, describe_part(index, self.shape)):
             return np.asarray(self.array[index], dtype=self.dtype)
-        except (MemoryError, ReadError):
-            raise
-        except Exception as error:  # a broken file makes the format libraries raise anything
-            raise unreadable(self.path, index, self.shape, error) from error
-
-
-def unreadable(path: str, index: Any, shape: tuple[int, ...], error: Exception) -> ReadError:
-    """Return the error to raise where a part of a file that is there cannot be read."""
-    parts = index if isinstance(index, tuple) else (index,)
-    where = ", ".join(
-        f"{part.start or 0}:{n if part.stop is None else part.stop}"
-        if isinstance(part, slice)
-        else str(part)
-        for part, n in zip(parts, shape, strict=False)
-    )
-    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return ReadError(f"{path}: its samples [{where}] cannot be read ({reason})")
 
 
 @lru_cache(maxsize=32)

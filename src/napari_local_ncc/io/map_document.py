@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import dask.array as da
@@ -46,6 +47,8 @@ def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:
     if document.get(UNFINISHED):
         raise unfinished_map()
     registration, calibration = document["registration"], document.get("calibration")
+    if not isinstance(document["provenance"], dict):
+        raise ReadError("its provenance is no object of names and values")
     if registration is not None and "displacement" in registration:
         registration = None  # a map does not hold a flow's field; its provenance says what it was
     return ConfidenceMap(
@@ -78,6 +81,15 @@ def unfinished_map(path: Path | None = None) -> ReadError:
         f"{what} is unfinished: give the command that was cut short again, with --resume to "
         "continue it or with --overwrite to begin anew"
     )
+
+
+def check_samples(found: Sequence[int], told: Sequence[int]) -> None:
+    """Raise ReadError where a map has other samples than its document says."""
+    if tuple(found) != tuple(told):
+        raise ReadError(
+            f"its document says that it has {'x'.join(map(str, told))} samples, but it has "
+            f"{'x'.join(map(str, found))}"
+        )
 
 
 def missing_document() -> ReadError:

@@ -44,8 +44,6 @@ class MapFormat:
         Of the module that makes and reads it; see `MapModule`.
     endings : tuple of str
         How to name such a file, for people.
-    is_mapped : bool
-        Whether the file is written through memory, where a full disk is a crash.
     has_sidecar : bool
         Whether a JSON file lies beside it.
     for_others : bool
@@ -54,7 +52,6 @@ class MapFormat:
 
     name: str
     endings: tuple[str, ...]
-    is_mapped: bool = True
     has_sidecar: bool = False
     for_others: bool = False
 
@@ -68,7 +65,7 @@ class MapFormat:
         return [path, sidecar(path)] if self.has_sidecar else [path]
 
 
-OME_ZARR = MapFormat("napari_local_ncc.io.map_omezarr", (".ome.zarr",), is_mapped=False)
+OME_ZARR = MapFormat("napari_local_ncc.io.map_omezarr", (".ome.zarr",))
 OME_TIFF = MapFormat("napari_local_ncc.io.map_tiff", (".ome.tif", ".tif"))
 NPY = MapFormat("napari_local_ncc.io.map_npy", (".npy",), has_sidecar=True)
 VOLUME = MapFormat(

@@ -11,7 +11,7 @@ import numpy as np
 from napari_local_ncc.files.claim import headless
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
-from napari_local_ncc.io.map_document import describe, missing_document, restore
+from napari_local_ncc.io.map_document import check_samples, describe, missing_document, restore
 from napari_local_ncc.io.map_formats import sidecar
 from napari_local_ncc.io.readers.npy import npy_array
 from napari_local_ncc.io.stored import lazy
@@ -46,8 +46,10 @@ def read(path: Path) -> ConfidenceMap:
         raise missing_document()
     document = json.loads(sidecar(path).read_text(encoding="utf-8"))
     pixels = npy_array(path)
-    chunks = map_chunks(Grid.from_dict(document["grid"]))
-    if len(document["band_names"]) == 1:
+    grid, count = Grid.from_dict(document["grid"]), len(document["band_names"])
+    check_samples(pixels.shape, grid.shape if count == 1 else (count, *grid.shape))
+    chunks = map_chunks(grid)
+    if count == 1:
         return restore(document, lazy(pixels, chunks)[np.newaxis])
     return restore(document, lazy(pixels, (1, *chunks)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,17 @@ from zarr.codecs import BloscCodec
 from napari_local_ncc.chunked.blocks import block_edges
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.image.pyramid import SMALLEST_PLANE, reduce_by
+from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.io.map_document import (
     KEY,
     UNFINISHED,
+    check_samples,
     describe,
     missing_document,
     restore,
 )
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
+from napari_local_ncc.io.readers.ome_zarr.chunks import ZarrSamples
 from napari_local_ncc.io.stored import lazy
 from napari_local_ncc.maps.bands import bands_on
 
@@ -189,8 +193,10 @@ def read(path: Path) -> ConfidenceMap:
         raise missing_document()
     document: Any = group.attrs[KEY]
     layout = OmeLayout.of_document(document)
-    pixels = group["0"]
-    return restore(document, layout.bands(lazy(pixels, pixels.chunks)))
+    pixels: Any = group["0"]
+    check_samples(pixels.shape, layout.shape)
+    check_claim(math.prod(pixels.chunks) * pixels.dtype.itemsize, pixels.nbytes_stored(), "a chunk")
+    return restore(document, layout.bands(lazy(ZarrSamples(pixels, None), pixels.chunks)))
 
 
 def _pyramid(layout: OmeLayout) -> list[tuple[int, ...]]:

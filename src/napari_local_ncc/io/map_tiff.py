@@ -13,7 +13,7 @@ import tifffile
 from napari_local_ncc.files.claim import headless
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
-from napari_local_ncc.io.map_document import KEY, describe, missing_document, restore
+from napari_local_ncc.io.map_document import KEY, check_samples, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.stored import lazy
 
@@ -67,7 +67,9 @@ def read(path: Path) -> ConfidenceMap:
     """Open a map written as OME-TIFF, lazily."""
     with tifffile.TiffFile(path) as tif:
         document = _document(tif)
-    layout = OmeLayout.of_document(document)
+        layout = OmeLayout.of_document(document)
+        told = [n for n in layout.shape if n > 1]
+        check_samples([n for n in tif.series[0].shape if n > 1], told)
     pixels = FileArray.at(open_ometiff_map, path, 0, layout.shape, np.dtype(np.float32))
     return restore(document, layout.bands(lazy(pixels, layout.chunks)))
 

@@ -12,9 +12,9 @@ from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.geometry.units import PIXEL, unit_factor
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.file_array import FileArray
-from napari_local_ncc.io.map_document import describe, missing_document, restore
+from napari_local_ncc.io.map_document import check_samples, describe, missing_document, restore
 from napari_local_ncc.io.map_formats import sidecar
-from napari_local_ncc.io.readers.volume import load_simpleitk, open_volume
+from napari_local_ncc.io.readers.volume import header_of, load_simpleitk, open_volume
 from napari_local_ncc.io.stored import lazy
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def read(path: Path) -> ConfidenceMap:
     document = json.loads(sidecar(path).read_text(encoding="utf-8"))
     grid, count = Grid.from_dict(document["grid"]), len(document["band_names"])
     shape = grid.shape if count == 1 else (*grid.shape, count)
+    check_samples(header_of(path).shape, shape)
     chunks = map_chunks(grid) if count == 1 else (*map_chunks(grid), count)
     stored = lazy(FileArray.at(open_volume, path, 0, shape, np.dtype(np.float32)), chunks)
     bands = stored[np.newaxis] if count == 1 else stored.transpose((-1, *range(grid.ndim)))

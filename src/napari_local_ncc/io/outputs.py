@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_local_ncc.files.claim import check_unclaimed
+from napari_local_ncc.image.read_guard import check_file
 from napari_local_ncc.io.map_formats import map_format
 from napari_local_ncc.io.readers.sniff import is_address, is_pattern
 
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LONGEST_NAME = 200  # bytes of a file's name, of which systems take 255
+
+
 def check_inputs(paths: Iterable[str | os.PathLike[str] | None]) -> None:
-    """Raise FileNotFoundError for the first of some files that is not there.
+    """Raise an error for the first of some files that is not there, or is no file.
 
     None, addresses and patterns of names are left to who reads them.
     """
     for path in paths:
         if path is None or is_address(path) or is_pattern(Path(path)):
             continue
-        if not Path(path).exists():
-            raise FileNotFoundError(f"there is no file {path}")
+        check_file(path)
 
 
 def check_output(
@@ -83,6 +86,11 @@ def check_free(
     """Do the same as `check_output` for a file of any ending, or of the one that is given."""
     if ending and path.suffix.lower() != ending:
         raise ValueError(f"{path} must end in {ending}")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise ValueError(
+            f"the name {path.name[:20]}... has {len(os.fsencode(path.name))} bytes; at most "
+            f"{LONGEST_NAME} leave room for what is not finished"
+        )
     place = path.resolve()
     for source in (Path(source).resolve() for source in inputs):
         linked = path.exists() and source.exists() and path.samefile(source)

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_local_ncc.files.whole import write_text
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_file, guard_reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
+
+
+FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +74,7 @@ def read_points(path: str | PathLike[str], axis_labels: Sequence[str]) -> PointT
     ValueError
         If a column is missing, or a cell is no number.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+    with guard_reading(path), check_file(path).open(newline="", encoding="utf-8-sig") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     names = [name.strip().lower() for name in header]
     wanted = (
@@ -98,8 +99,24 @@ def read_points(path: str | PathLike[str], axis_labels: Sequence[str]) -> PointT
     return table
 
 
+def cell_text(cell: str) -> str:
+    """Return the text of a cell such that a spreadsheet does not take it for a formula.
+
+    A text that is no number gets an apostrophe before a first ``=``, ``+``, ``-`` or ``@``
+    (owasp.org/www-community/attacks/CSV_Injection).
+    """
+    if not cell.lstrip().startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def write_points(table: PointTable, path: str | PathLike[str]) -> None:
     """Write points to a CSV file, which is replaced in one step."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([table.header, *table.rows])
+    rows = [table.header, *table.rows]
+    csv.writer(text).writerows([cell_text(cell) for cell in row] for row in rows)
     write_text(path, text.getvalue(), newline="")

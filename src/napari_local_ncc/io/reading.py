@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from napari_local_ncc.image.read_guard import ReadError, ReadNote, check_file, guard_reading
 from napari_local_ncc.image.source import Source
-from napari_local_ncc.io.errors import ReadError, ReadNote
 from napari_local_ncc.io.readers.request import Request
 from napari_local_ncc.io.readers.scene import choose_scene, list_scenes
 from napari_local_ncc.io.readers.sniff import format_of, is_address, is_pattern
@@ -200,9 +200,9 @@ def open_image(
 def _read(
     path: Path | str, scene: int | str | None, request: Request, plugin: str | None
 ) -> tuple[list[Scene], int, StoredImage]:
-    if isinstance(path, Path) and not path.exists() and not is_pattern(path):
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
+    if isinstance(path, Path) and not is_pattern(path):
+        check_file(path)
+    with guard_reading(path, remedy=_remedy(path)):
         if plugin is None:
             reader = cast("Reader", import_module(format_of(path)))
         else:
@@ -212,26 +212,12 @@ def _read(
         scenes = reader.scenes(path)
         index = choose_scene(scenes, scene)
         return scenes, index, reader.read(path, index, request)
-    except ReadError as error:
-        told = str(error)
-        raise ReadError(told if told.startswith(str(path)) else f"{path}: {told}") from error
-    except PermissionError:
-        raise
-    except MemoryError as error:
-        raise ReadError(
-            f"{path}: its samples do not fit into memory; read a coarser level, or save it as a "
-            "tiled TIFF or as OME-Zarr, which are read in parts"
-        ) from error
-    except Exception as error:  # a broken file makes the format libraries raise anything
-        if isinstance(path, str):
-            raise ReadError(
-                f"cannot read {path} ({_first_line(error)}); over a network Zarr is read: https:// "
-                "needs pip install 'napari-local-ncc[formats]', s3:// pip install s3fs"
-            ) from error
-        raise ReadError(
-            f"cannot read {path} ({_first_line(error)}); readable are {READABLE}"
-        ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+def _remedy(path: Path | str) -> str:
+    if isinstance(path, str):
+        return (
+            "; over a network Zarr is read: https:// needs pip install "
+            "'napari-local-ncc[formats]', s3:// pip install s3fs"
+        )
+    return f"; readable are {READABLE}"

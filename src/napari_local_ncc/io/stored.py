@@ -11,8 +11,8 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import Grid, is_spatial
 from napari_local_ncc.geometry.units import PIXEL, unit_name
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
-from napari_local_ncc.io.errors import ReadError
 from napari_local_ncc.parameters import check_real
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.tiles import Tile, compute_tiles
 from napari_local_ncc.files.claim import ENDING, claim
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_file, guard_reading
 from napari_local_ncc.io.map_document import unfinished_map
 from napari_local_ncc.io.map_formats import FORMATS, ending_of, map_format
 from napari_local_ncc.io.outputs import check_output
@@ -148,14 +148,11 @@ def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:
     """
     source = Path(path)
     module = map_format(source).module
-    if not source.exists():
-        raise FileNotFoundError(f"there is no file {source}")
+    check_file(source)
     if source.absolute().parent.name.endswith(ENDING):
         raise unfinished_map(source)
-    try:
+    with guard_reading(source, whole="the map "):
         return module.read(source)
-    except Exception as error:  # a broken file makes the format libraries raise anything
-        raise ReadError(f"cannot read the map {source}: {error}") from error
 
 
 def is_map(path: str | os.PathLike[str]) -> bool:
@@ -178,9 +175,12 @@ def check_layout(path: str | os.PathLike[str], grid: Grid, parameters: NCCParame
 
 
 def check_space(target: Path, needed: int) -> None:
-    """Raise OSError where a file that is written through memory would fill its disk."""
+    """Raise OSError where a file would fill its disk.
+
+    A Zarr is packed, but has a pyramid of a third more.
+    """
     free = shutil.disk_usage(target.parent).free
-    if map_format(target).is_mapped and free < needed:
+    if free < needed:
         raise OSError(
             f"{target} needs {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free"
         )

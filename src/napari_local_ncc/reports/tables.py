@@ -15,6 +15,7 @@ from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
+from napari_local_ncc.io.points import cell_text
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.shift.interpret import CLASSES
@@ -318,7 +319,7 @@ def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathL
 
 def _write_rows(columns: dict[str, list[Any]], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n" if file is sys.stdout else "\r\n")
-    writer.writerow(columns)
+    writer.writerow([cell_text(name) for name in columns])
     for row in zip(*columns.values(), strict=True):
         writer.writerow(["" if value != value else _number(value) for value in row])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_local_ncc.files.whole import whole_file
+from napari_local_ncc.image.read_guard import ReadError, check_file, guard_reading, reason_of
 from napari_local_ncc.transforms.formats.table import (
     FORMATS,
     Options,
@@ -64,10 +65,8 @@ def is_own_document(file: Path) -> bool:
     FileNotFoundError
         If there is no such file.
     """
-    if file.suffix.lower() == OWN:
+    if check_file(file).suffix.lower() == OWN:
         return True
-    if not file.exists():
-        raise FileNotFoundError(f"there is no file {file}")
     return file.is_file() and content_of(file).text.lstrip().startswith("{")
 
 
@@ -76,16 +75,17 @@ def read_frame(file: Path, grid: Grid | None, options: Options) -> FrameTransfor
     kind = format_of(content_of(file))
     if kind is None:
         names = ", ".join(dict.fromkeys(one.name for one in FORMATS))
-        raise ValueError(f"{file} is no transform file that is known: {OWN}, {names}")
+        raise ReadError(f"{file} is no transform file that is known: {OWN}, {names}")
     if grid is None:
         raise ValueError(
             f"{file} ({kind.name}) says nothing of units and axes: "
             "give the fixed image's grid (--like FIXED)"
         )
-    try:
-        return kind.read(file, grid.space(), options)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+    with guard_reading(file, whole=f"the transform ({kind.name}) "):
+        try:
+            return kind.read(file, grid.space(), options)
+        except ValueError as error:  # it says itself what is wrong
+            raise ReadError(f"{file}: {reason_of(error)}") from error
 
 
 def write_frame(found: FrameTransform, file: Path, options: Options) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from napari_local_ncc.geometry.affine import apply_affine, check_affine, invert_affine
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
+from napari_local_ncc.image.read_guard import reason_of
 from napari_local_ncc.transforms.compose_fields import (
     compose_field,
     inverse_field,
@@ -516,7 +517,7 @@ class Registration:
             values, displacement = read_document(file)
             try:
                 return cls.from_dict(values, displacement)
-            except (ValueError, KeyError, TypeError) as error:
+            except ValueError as error:
                 raise foreign(file, error) from error
         return cls.from_frame(read_frame(file, grid, Options(order, model)))
 
@@ -582,8 +583,10 @@ class Registration:
             )
             for matrix in found.matrix.reshape(-1, *found.matrix.shape[-2:]):
                 check_affine(matrix, grid.spatial_ndim)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"these are no values of a registration: {error!r}") from error
+        except Exception as error:  # whatever a document that is not ours makes of it
+            raise ValueError(
+                f"these are no values of a registration: {reason_of(error)}"
+            ) from error
         number = int(np.prod(grid.series_shape))
         if len(found.reports) not in (0, number):
             raise ValueError(f"there are {len(found.reports)} reports of {number} frames")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
@@ -77,7 +78,28 @@ def _h5py() -> Any:
 
 
 def _samples(path: Path, name: str, dataset: Any) -> FileArray:
+    _check_sources(path, name, dataset)
+    piece = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
+    check_claim(piece, dataset.id.get_storage_size(), f"a chunk of its dataset {name}")
     return FileArray.at(open_dataset, path, name, tuple(dataset.shape), dataset.dtype)
+
+
+def _check_sources(path: Path, name: str, dataset: Any) -> None:
+    """Raise ReadError unless all samples are in the file, or in files beside it that are there.
+
+    HDF5 reads the fill value for those of a file that is not there.
+    """
+    sources = [source.file_name for source in dataset.virtual_sources()] if (
+        dataset.is_virtual) else []  # fmt: skip
+    sources += [file for file, *_ in dataset.external or ()]
+    for source in sources:
+        if source == ".":
+            continue
+        place = (path.parent / source).resolve()
+        if path.parent.resolve() not in place.parents:
+            raise ReadError(f"its dataset {name} names samples elsewhere: {source}")
+        if not place.exists():
+            raise ReadError(f"its dataset {name} has samples in {source}, which is not there")
 
 
 def _datasets(file: Any) -> Iterator[tuple[str, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import Axis, StoredImage, check_level, pixel_size, stored_image
@@ -32,6 +33,9 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         sizes = {axis: pixel_size(getattr(mrc.voxel_size, axis), "angstrom") for axis in "xyz"}
         origin = {axis: float(getattr(mrc.header.origin, axis)) for axis in "xyz"}
         is_stack = int(mrc.header.ispg) == 0  # of images, not a volume
+    if path.name.lower().endswith((".gz", ".bz2")):
+        claimed = math.prod(scenes(path)[0].shape) * 8
+        check_claim(claimed, path.stat().st_size, "its samples")
     array = open_mrc(str(path), 0)
     labels = ("q", "z", "y", "x")[-array.ndim :]
     if is_stack and array.ndim == 3:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.readers.colour import BY_SAMPLES
 from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.scene import Scene
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.io.readers.request import Request
 
 NEEDED = "it has 16 bits per sample, of which Pillow reads 8; pip install imagecodecs"
+MOST_PACKED = {"PNG": 1040}
 # Pillow's modes that are not grey, red, green and blue, and what they are turned into
 TURNED = {
     "P": "RGB",
@@ -53,6 +54,8 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     check_level(request.level, 1)
     with _opened(path) as picture:
         orientation = picture.getexif().get(TAG, 1)
+        check_claim(_claimed(picture), path.stat().st_size, "it", most=MOST_PACKED.get(
+            picture.format or ""))  # fmt: skip
         deep = _deep_samples(path, picture)
         samples = _samples(picture) if deep is None else deep
         count = getattr(picture, "n_frames", 1)
@@ -71,6 +74,13 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     if orientation in range(2, 9):
         stored = stored.noting(orientation=f"{orientation}; turned upright")
     return upright(stored, orientation)
+
+
+def _claimed(picture: ImageFile) -> int:
+    """Return the bytes that all frames of a picture take, with 8 bits or as its mode has."""
+    frames = getattr(picture, "n_frames", 1)
+    wide = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2, "1": 0.125}.get(picture.mode, 1)
+    return int(picture.width * picture.height * frames * len(picture.getbands()) * wide)
 
 
 @contextmanager

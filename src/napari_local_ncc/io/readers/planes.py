@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.readers.sniff import ENDINGS, format_of
 from napari_local_ncc.io.stored import Axis, StoredImage, lazy

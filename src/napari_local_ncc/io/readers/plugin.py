@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import is_spatial
 from napari_local_ncc.geometry.units import PIXEL, unit_name
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.readers.colour import BY_SAMPLES
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.geometry.units import PIXEL
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.readers.colour import BY_SAMPLES
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.units import PIXEL
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.colour import RGB
 from napari_local_ncc.io.readers.nifti import Layout, unpacked
@@ -28,6 +28,7 @@ PHOTOMETRIC = "0028|0004"  # DICOM tags
 BITS_STORED, DESCRIPTION = "0028|0101", "0008|103e"
 UNEVEN = 0.01  # of the distance of slices, by which it may vary without a word
 LABELS = ("x", "y", "z", "t")
+APART = (".mhd", ".nhdr", ".hdr")  # their samples are another file
 PACKED = (".gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zraw")
 
 
@@ -64,10 +65,10 @@ class Header:
 def scenes(path: Path) -> list[Scene]:
     """List the one volume of a file, or the series of a folder of DICOM files."""
     if not path.is_dir():
-        header = _header(path)
+        header = header_of(path)
         return [Scene("", header.shape, _letters(header))]
     return [
-        Scene(_series_name(files[0]), (len(files), *_header(files[0]).size[1::-1]), "zyx")
+        Scene(_series_name(files[0]), (len(files), *header_of(files[0]).size[1::-1]), "zyx")
         for files in _series(path)
     ]
 
@@ -77,10 +78,13 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     check_level(request.level, 1)
     if path.is_dir():
         return _read_series(_series(path)[scene])
-    header = _header(path)
+    header = header_of(path)
     layout = Layout.of(path)
+    samples = math.prod(header.size) * header.components
     if layout is not None:
-        layout.check_length(path, math.prod(header.size) * header.components)
+        layout.check_length(path, samples)
+    if path.suffix.lower() not in APART:
+        check_claim(samples * header.dtype.itemsize, path.stat().st_size, "its samples")
     source = FileArray.at(open_volume, path, 0, header.shape, header.dtype)
     outer = len(header.size) - 2
     native = (1,) * outer + header.shape[outer:]
@@ -89,8 +93,8 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
 
 
 def _read_series(files: list[Path]) -> StoredImage:
-    header = _header(files[0])
-    places = np.array([_header(file).matrix[:3, -1] for file in files])
+    header = header_of(files[0])
+    places = np.array([header_of(file).matrix[:3, -1] for file in files])
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
     matrix = header.matrix.copy()
     if len(files) > 1:
@@ -119,7 +123,7 @@ class Volume:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._header = _header(Path(path))
+        self._header = header_of(Path(path))
         layout = Layout.of(Path(path))
         self._whole = None if layout is None else self._floats(layout)
         if self._whole is None and path.lower().endswith(".gz"):
@@ -208,7 +212,8 @@ def _pixels(reader: Any) -> NDArray[Any]:
         raise ReadError(_reason(error)) from error
 
 
-def _header(path: Path) -> Header:
+def header_of(path: Path) -> Header:
+    """Return what a file says of its samples."""
     sitk, reader = load_simpleitk(), _reader(str(path))
     try:
         reader.ReadImageInformation()
@@ -241,7 +246,7 @@ def _series(folder: Path) -> list[list[Path]]:
 
 
 def _series_name(file: Path) -> str:
-    return _header(file).tags.get(DESCRIPTION, "")
+    return header_of(file).tags.get(DESCRIPTION, "")
 
 
 def _axes(header: Header, path: Path) -> list[Axis]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from functools import cache
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
+
+from napari_local_ncc.progress import Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +32,24 @@ def kernel(function: Any) -> Any:
     try:
         compiled = numba.njit(cache=True, **COMPILE)(function)
     except RuntimeError:  # neither the installation nor the user's cache directory is writable
+        _tell_once()
         return numba.njit(**COMPILE)(function)
     if numba.config.DISABLE_JIT:
         return compiled
     file = compiled._cache._cache_file  # numba has no public way to say what else the code holds
     file._source_stamp = (file._source_stamp, source_digest(function))
     return compiled
+
+
+@cache
+def _tell_once() -> None:
+    warnings.warn(
+        "compiled code cannot be kept, since neither the installation nor the home directory can "
+        "be written to: every start compiles it anew, for some seconds; NUMBA_CACHE_DIR=FOLDER "
+        "names a place for it",
+        Note,
+        stacklevel=4,
+    )
 
 
 def source_digest(function: FunctionType) -> str:

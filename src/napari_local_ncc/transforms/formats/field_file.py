@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from napari_local_ncc.image.read_guard import ReadError, check_claim, guard_reading
 from napari_local_ncc.transforms.displacement_field import field_array
 
 if TYPE_CHECKING:
@@ -72,18 +73,17 @@ def read_field(path: Path, shape: Sequence[int], ndim: int, checksum: str) -> ND
             f"the dense field {path} is missing; a flow is its .json file and the .zarr beside it"
         )
     if _attributes(path).get("format") != FORMAT:
-        raise ValueError(f"{path} is no dense field of local-ncc; make the flow again")
-    try:
+        raise ReadError(f"{path} is no dense field of local-ncc; make the flow again")
+    with guard_reading(path, "the dense field"):
         array = zarr.open_array(path, mode="r")
-        if tuple(array.shape) != tuple(shape):
-            raise ValueError(f"its shape is {array.shape}, not {tuple(shape)}")
+        if tuple(array.shape) != tuple(shape) or array.dtype != np.float32:
+            raise ReadError(f"its shape is {array.shape}, not {tuple(shape)}, or no float32")
+        check_claim(array.nbytes, array.nbytes_stored(), "the dense field")
         field = field_array(shape)
         for box in _slices(shape, ndim, array.chunks):
             field[box] = array[box]
-    except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
-        raise ValueError(f"the dense field {path} cannot be read: {error}") from error
     if _checksum(field, ndim) != checksum:
-        raise ValueError(
+        raise ReadError(
             f"the dense field {path} is damaged or belongs to another transform (its checksum "
             f"is not {checksum}); make the flow again"
         )
@@ -126,8 +126,9 @@ class Workplace:
 def _attributes(path: Path) -> dict[str, Any]:
     """Return the attributes of a Zarr array; none for what is no such array."""
     try:
-        return dict(zarr.open_array(path, mode="r").attrs)
-    except (OSError, ValueError, KeyError, TypeError):
+        with guard_reading(path):
+            return dict(zarr.open_array(path, mode="r").attrs)
+    except (ReadError, OSError):
         return {}
 
 

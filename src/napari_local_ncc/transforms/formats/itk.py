@@ -7,11 +7,13 @@ world coordinates, without flips.
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_local_ncc.geometry.affine import check_affine
+from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.transforms.displacement_field import transform_pixels
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.sampled_map import points_of, sample_map
@@ -161,8 +163,13 @@ def _reason(error: RuntimeError) -> str:
 def read_field(path: Path, space: Grid) -> FrameTransform:
     """Read an image of displacements: .nii, .nii.gz, .mha, .nrrd, a vector for every pixel."""
     itk = simpleitk()
+    reader = itk.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        image = itk.ReadImage(str(path))
+        reader.ReadImageInformation()
+        claimed = 8 * prod(reader.GetSize()) * reader.GetNumberOfComponents()
+        check_claim(claimed, path.stat().st_size, "its field")
+        image = reader.Execute()
     except RuntimeError as error:
         raise ValueError(f"it is no image that ITK reads ({_reason(error)})") from error
     number, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()

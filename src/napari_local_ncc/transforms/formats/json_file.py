@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.files.whole import write_text
 from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.read_guard import (
+    TOLD_BY_SYSTEM,
+    ReadError,
+    check_file,
+    reason_of,
+)
 from napari_local_ncc.transforms.formats.field_file import (
     Workplace,
     check_replaceable,
@@ -70,7 +76,7 @@ def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np
         If it is not such a file.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(check_file(path).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise KeyError(document["format"])
         if document["version"] != VERSION:
@@ -80,9 +86,11 @@ def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np
             return document, None
         shape, checksum = tuple(summary["shape"]), str(summary["checksum"])
         ndim = Grid.from_dict(document["grid"]).spatial_ndim
-    except (FileNotFoundError, IsADirectoryError):
+    except IsADirectoryError:
         raise FileNotFoundError(f"there is no file {path}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever a document that is not ours makes of it
+        if type(error) in TOLD_BY_SYSTEM:
+            raise
         raise foreign(path, error) from error
     # by its name beside the file, so that both can be renamed together
     return document, read_field(field_path(Path(path)), shape, ndim, checksum)
@@ -90,7 +98,7 @@ def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np
 
 def foreign(path: str | PathLike[str], error: Exception) -> ValueError:
     """Return the error of a file that holds no transform."""
-    return ValueError(
-        f"{path} is no transform of local-ncc ({type(error).__name__}: {error}); "
+    return ReadError(
+        f"{path} is no transform of local-ncc ({reason_of(error)}); "
         "make one with: local-ncc register FIXED MOVING -o T.json"
     )

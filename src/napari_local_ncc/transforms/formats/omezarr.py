@@ -9,6 +9,7 @@ import zarr
 
 from napari_local_ncc.geometry.affine import check_affine
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_name
+from napari_local_ncc.image.read_guard import ReadError, reason_of
 from napari_local_ncc.transforms.formats.omezarr_steps import Step, step_of
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.sampled_map import lattice_map, sample_map
@@ -50,12 +51,14 @@ def read_omezarr(path: Path, space: Grid) -> FrameTransform:
         raise ValueError("it is no Zarr group") from error
     ome = cast("Document", dict(group.attrs).get("ome", dict(group.attrs)))
     part, document = _only_transformation(ome)
-    units = [_to_units(part, document.get(end), space) for end in ("input", "output")]
     try:
+        units = [_to_units(part, document.get(end), space) for end in ("input", "output")]
         step = step_of(document, group, space.ndim)
         whole = Step.linear(np.diag(units[0])).then(step).then(Step.linear(np.diag(1 / units[1])))
-    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
-        raise ValueError(f"its transformation cannot be read: {error!r}") from error
+    except ReadError:
+        raise
+    except Exception as error:  # whatever a document that is not as it should be makes of it
+        raise ReadError(f"its transformation cannot be read: {reason_of(error)}") from error
     if whole.matrix is not None:
         return FrameTransform(check_affine(whole.matrix, space.ndim), space)
     return sample_map(lattice_map(whole.moves), space)

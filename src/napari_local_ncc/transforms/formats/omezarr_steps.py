@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.transforms.displacement_field import Displacement
 from napari_local_ncc.transforms.sampled_map import points_of
 
@@ -155,6 +156,7 @@ def _field(document: Document, group: zarr.Group, ndim: int) -> tuple[Points, Ma
     vector = next(k for k, axis in enumerate(axes) if axis["type"] in VECTORS)
     level = image["datasets"][0]
     array = cast("zarr.Array", inner[level["path"]])
+    check_claim(8 * array.size, array.nbytes_stored(), "its field")
     values = np.moveaxis(np.asarray(array[...], np.float64), vector, 0)
     if values.shape[0] != ndim or values.ndim != ndim + 1:
         raise ValueError(f"its vectors have the shape {array.shape}, but it has {ndim} axes")

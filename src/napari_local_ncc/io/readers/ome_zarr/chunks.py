@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,14 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from napari_local_ncc.io.errors import ReadError
-from napari_local_ncc.io.file_array import unreadable
+from napari_local_ncc.image.read_guard import (
+    ReadError,
+    check_claim,
+    describe_part,
+    guard_reading,
+    read_limit,
+)
+from napari_local_ncc.io.stored import MOST_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
 NO_CHUNK = 2**64 - 1  # offset of an absent chunk in the index of a shard, by the specification
 ASKED_AT_ONCE = 64
+MOST_CHUNKS = 2**23  # whose presence is kept in memory
 MOST_ASKED = 20_000  # of a server that lists nothing
 
 
@@ -63,12 +71,8 @@ class ZarrSamples:
         return np.dtype(self.array.dtype)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        try:
+        with guard_reading(place_of(self.array), describe_part(index, self.shape)):
             samples = np.asarray(self.array[index])
-        except MemoryError:
-            raise
-        except Exception as error:  # a broken chunk makes codecs raise anything
-            raise unreadable(place_of(self.array), index, self.shape, error) from error
         if self.present is not None:
             self._check_there(samples, index)
         return samples
@@ -126,6 +130,12 @@ def outer_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:
 def present_chunks(array: zarr.Array[Any]) -> NDArray[np.bool_] | None:
     """Return which chunks (shards) are in the store; None where it cannot be asked."""
     counts = [-(-n // edge) for n, edge in zip(array.shape, outer_chunks(array), strict=True)]
+    if math.prod(counts) > MOST_CHUNKS:
+        raise ReadError(
+            f"its array {array.path or '/'} claims {math.prod(counts):,} chunks of "
+            f"{'x'.join(map(str, outer_chunks(array)))}, more than can be kept track of; save it "
+            "in larger ones"
+        )
     keys = [array.metadata.encode_chunk_key(chunk) for chunk in np.ndindex(*counts)]
     if _lists(array):
         stored = sync(_listed(array))
@@ -135,6 +145,24 @@ def present_chunks(array: zarr.Array[Any]) -> NDArray[np.bool_] | None:
     else:
         there = sync(_asked(array, keys))
     return np.array(there, bool).reshape(counts)
+
+
+def check_chunks(array: zarr.Array[Any], present: NDArray[np.bool_]) -> None:
+    """Raise ReadError where a chunk would fill the memory with next to nothing."""
+    size = math.prod(native_chunks(array)) * array.dtype.itemsize
+    if size <= read_limit():
+        return
+    for chunk in map(tuple, np.argwhere(present)):
+        key = _joined(array, array.metadata.encode_chunk_key(chunk))
+        check_claim(size, sync(array.store_path.store.getsize(key)), f"its chunk {key}")
+    if not present.all():
+        check_claim(size, 0, f"a chunk of {'x'.join(map(str, outer_chunks(array)))}")
+
+
+def native_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:
+    """Return what is best read at once: shards, but of large ones the chunks inside."""
+    edges = outer_chunks(array)
+    return edges if math.prod(edges) <= MOST_SAMPLES else tuple(array.chunks)
 
 
 def absent_in_shards(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.stored import Axis, pixel_size
 
 if TYPE_CHECKING:

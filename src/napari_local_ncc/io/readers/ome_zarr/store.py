@@ -8,12 +8,13 @@ from xml.etree import ElementTree
 
 import zarr
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.partial_array import PartialArray
 from napari_local_ncc.io.readers.ome_zarr.chunks import (
     ZarrSamples,
     absent_in_shards,
-    outer_chunks,
+    check_chunks,
+    native_chunks,
     present_chunks,
 )
 from napari_local_ncc.io.readers.ome_zarr.multiscales import (
@@ -109,8 +110,10 @@ def _with_absent(
     """Wrap an array; its absent chunks are undefined, or its fill value in labels and masks."""
     present = present_chunks(array)
     source: Any = ZarrSamples(array, present)
-    native = outer_chunks(array)
-    if present is None:
+    native = native_chunks(array)
+    if present is not None:
+        check_chunks(array, present)
+    else:
         return stored_image(source, axes, native).noting(
             f"its store does not tell which of its {array.nchunks} chunks are absent; they read as "
             f"{array.fill_value}"
@@ -140,8 +143,18 @@ def _open(path: Path | str) -> Any:
         return zarr.open(path, mode="r")
     place = path.absolute()  # another process may work elsewhere
     if path.suffix.lower() in ZIPS or path.is_file():
+        _check_entries(place)
         return zarr.open(zarr.storage.ZipStore(place, mode="r"), mode="r")
     return zarr.open(place, mode="r")
+
+
+def _check_entries(path: Path) -> None:
+    """Compare what the entries of a zip claim with their bytes."""
+    from zipfile import ZipFile
+
+    with ZipFile(path) as archive:
+        for entry in archive.infolist():
+            check_claim(entry.file_size, entry.compress_size, f"its entry {entry.filename}")
 
 
 def _entries(node: Any) -> Iterator[Entry]:

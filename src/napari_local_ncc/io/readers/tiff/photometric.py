@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.image.luminance import weigh_rgb
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.readers.colour import (
     CMYK,
     Colour,

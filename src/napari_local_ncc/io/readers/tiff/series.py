@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from tifffile import TIFF, TiffFile
 
-from napari_local_ncc.io.errors import ReadError
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.partial_array import PartialArray
 from napari_local_ncc.io.readers.orientation import TAG, upright
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 REDUCED, MASK_OF = 1, 4  # bits of the tag NewSubfileType
+# how many times LZW, deflate and PackBits can pack at most
+MOST_PACKED = {1: 1, 5: 2800, 8: 1040, 32946: 1040, 32773: 64}
 NODATA = 42113  # GDAL's tag: the value of samples that are none
 
 
@@ -82,6 +84,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         page = series.keyframe
         _check_complete(series)
         _check_codec(page)
+        _check_claims(series)
         calibration = calibration_of(tif, picture.index)
         axes = _axes(series, full.shape, calibration, request.positions)
         missing = _missing_chunks(series)
@@ -317,6 +320,28 @@ def _check_complete(series: TiffPageSeries) -> None:
         raise ReadError(
             "cannot read all of it: the file is cut off, pixels lie beyond its end; copy it again"
         )
+
+
+def _check_claims(series: TiffPageSeries) -> None:
+    """Compare what tiles and strips claim with their bytes, before anything is allocated."""
+    if series.dataoffset is not None:
+        return  # one block without compression, whose end was looked at
+    frame = series.keyframe
+    pieces, samples = math.prod(frame.chunked), math.prod(frame.chunks)
+    what = "tile" if frame.is_tiled else "strip"
+    most = MOST_PACKED.get(frame.compression)
+    for k, page in enumerate(series):
+        if page is None:
+            continue
+        counts = page.databytecounts
+        if len(counts) < pieces:
+            raise ReadError(
+                f"its plane {k} claims {pieces} {what}s, but lists {len(counts)}; it is damaged"
+            )
+        if held := max(counts):
+            part = f"a {what} of its plane {k}"
+            check_claim(samples * frame.bitspersample // 8, held, part, most=most)
+            check_claim(samples * frame.dtype.itemsize, held, part)
 
 
 def _check_codec(page: TiffPage) -> None:
