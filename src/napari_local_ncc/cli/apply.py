@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -72,6 +73,7 @@ def apply_(
     from napari_local_ncc.io.image_writing import iter_write_image
     from napari_local_ncc.io.outputs import check_output
     from napari_local_ncc.io.reading import read_image
+    from napari_local_ncc.io.writing import check_space
     from napari_local_ncc.parameters import check_choice
     from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels
     from napari_local_ncc.transforms.resampling import ORDERS
@@ -84,6 +86,7 @@ def apply_(
     check_output(output, overwrite, [p for p in (transform, moving, like) if p is not None])
     grid = _grid(like, ndim)
     found = read_transform(transform, grid)
+    check_space(output, 4 * prod((grid or found.grid).shape))
     image = read_image(
         moving,
         scene=scene,

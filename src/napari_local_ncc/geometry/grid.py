@@ -75,6 +75,8 @@ class Grid:
         if not shape or min(shape) < 1:
             raise ValueError(f"the image is empty: its shape is {shape}")
         labels = tuple(self.axis_labels) or tuple(str(k) for k in range(-ndim, 0))
+        if not all(isinstance(label, str) for label in labels):
+            raise ValueError(f"the labels of axes are texts, got {labels}")
         units = tuple(unit_name(unit) for unit in self.units or (PIXEL,) * ndim)
         spatial = tuple(self.spatial) or tuple(map(is_spatial, labels, units))
         for name, values in (("units", units), ("axis_labels", labels), ("spatial", spatial)):

@@ -28,6 +28,7 @@ READABLE = (
     "pictures, folders and patterns of them"
 )
 COLOUR = "colour samples"
+MOST_PARTS = 2**23  # of an image, each of which has a place in a graph
 MOST_SAMPLES = 2**24  # read at once, where the file's own chunks leave the choice
 
 
@@ -215,6 +216,9 @@ def stored_image(
 
 def lazy(source: Any, chunks: Sequence[int]) -> da.Array:
     """Wrap an array-like, without reading it or taking its name for what is in it."""
+    parts = math.prod(-(-n // edge) for n, edge in zip(source.shape, chunks, strict=True))
+    if parts > MOST_PARTS:
+        raise ReadError(f"it claims {parts:,} parts of {'x'.join(map(str, chunks))} samples")
     meta = np.empty((0,) * len(chunks), source.dtype)
     return da.from_array(source, chunks=tuple(chunks), name=False, meta=meta, fancy=False)
 

@@ -53,9 +53,9 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     """Read a picture into memory; it has one level and no calibration."""
     check_level(request.level, 1)
     with _opened(path) as picture:
-        orientation = picture.getexif().get(TAG, 1)
         check_claim(_claimed(picture), path.stat().st_size, "it", most=MOST_PACKED.get(
             picture.format or ""))  # fmt: skip
+        orientation = picture.getexif().get(TAG, 1)
         deep = _deep_samples(path, picture)
         samples = _samples(picture) if deep is None else deep
         count = getattr(picture, "n_frames", 1)
