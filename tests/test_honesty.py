@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ import scipy.ndimage
 from skimage import data
 
 from napari_local_ncc import Registration, SpatialImage, local_ncc, register
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.registration import iter_register
 from napari_local_ncc.registration.evidence.agreement import detection_threshold, round_trip
 from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.transforms.displacement_field import Jacobian
+from napari_local_ncc.transforms.report import Agreement, FrameReport, RoundTrip
 from napari_local_ncc.transforms.resampling import resample
 
 
@@ -135,14 +139,46 @@ def test_a_wrong_way_back_is_measured():
     assert round_trip(lost, still, pair) is None
 
 
-@pytest.mark.parametrize("model", ["translation", "affine", "flow"])
+REPORTS = {
+    "translation": FrameReport(
+        "ncc",
+        0.93,
+        significance=3.2,
+        before=Agreement(0.1, 0.04),
+        after=Agreement(0.9, 0.8),
+        round_trip=RoundTrip(0.1, 0.2, 0.05, 0.1),
+        error_px=0.02,
+        error95_px=0.05,
+    ),
+    "affine": FrameReport(
+        "mutual information",
+        -0.4,
+        iterations=120,
+        converged=False,
+        significance=1.1,
+        applied=False,
+        note="no transform is better; 3 outlying samples replaced",
+        remark="3 outlying samples replaced",
+    ),
+    "flow": FrameReport(
+        "mean squared local ncc", 0.5, significance=9.0, gain=3.0, volumes=Jacobian(0.8, 1.2, 2, 99)
+    ),
+}
+
+
+@pytest.mark.parametrize("model", REPORTS)
 def test_a_report_survives_json(model, tmp_path):
-    pytest.importorskip("SimpleITK")
-    found = register(*turned_camera(2), model=model, consistency=True)
+    grid = SpatialImage.from_array(np.zeros((10, 11)), spacing=0.5, units=("um", "um")).grid
+    matrix = np.array([[1, 0, 3.5], [0, 1, -2], [0, 0, 1]])
+    field = np.ones((2, 10, 11), np.float32) if model == "flow" else None
+    found = Registration.from_matrix(matrix, grid, Kind(model), displacement=field)
+    ncc = {"ncc_before": np.array(0.2), "ncc_after": np.array(0.3)}
+    found = replace(found, reports=(REPORTS[model],), **ncc)
     found.save(tmp_path / "t.json")
     again = Registration.load(tmp_path / "t.json")
     assert again.reports == found.reports
     assert describe_registration(again) == describe_registration(found)
+    assert ("not applied" in describe_registration(again)) == (not REPORTS[model].applied)
     assert found.inverse().reports == ()
 
 

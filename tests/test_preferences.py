@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from napari.settings import get_plugin_settings
 
 PLUGIN = "napari-local-ncc"
@@ -18,29 +17,29 @@ def test_the_tests_leave_the_users_settings_alone(tmp_path):
     assert get_plugin_settings(PLUGIN).config_path.parent == CONFIG
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("registration", "rigid"),
-        ("radius", 11),
-        ("exact_radius", "2 mm"),
-        ("weights", "gaussian"),
-        ("refine", True),
-        ("confidence", True),
-        ("shift", True),
-        ("search", 5),
-        ("interpolation", "cubic"),
-        ("min_std", 1e-7),
-        ("min_valid", 0.25),
-        ("add_registered", True),
-        ("keep", True),
-        ("on_cancel", "remove"),
-    ],
-)
-def test_every_preference_is_where_the_widget_starts(make_napari_viewer, name, value):
-    setattr(get_plugin_settings(PLUGIN).widget, name, value)
-    field = open_dock(make_napari_viewer())[name]
-    assert type(value)(field.value) == value
+def test_every_preference_is_where_the_widget_starts(make_napari_viewer):
+    changed = {
+        "registration": "rigid",
+        "radius": 11,
+        "exact_radius": "2 mm",
+        "weights": "gaussian",
+        "refine": True,
+        "confidence": True,
+        "shift": True,
+        "search": 5,
+        "interpolation": "cubic",
+        "min_std": 1e-7,
+        "min_valid": 0.25,
+        "add_registered": True,
+        "keep": True,
+        "on_cancel": "remove",
+    }
+    preferences = get_plugin_settings(PLUGIN).widget
+    for name, value in changed.items():
+        assert getattr(preferences, name) != value
+        setattr(preferences, name, value)
+    dock = open_dock(make_napari_viewer())
+    assert {name: type(value)(dock[name].value) for name, value in changed.items()} == changed
 
 
 def test_the_last_used_settings_come_back(make_napari_viewer, run):

@@ -414,7 +414,7 @@ print("left the event loop")
 """
 
 
-def test_quitting_while_it_computes(viewer):
+def test_quitting_while_it_computes(qtbot):
     found = subprocess.run(
         [sys.executable, "-c", QUIT], capture_output=True, encoding="utf-8", timeout=90
     )

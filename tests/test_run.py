@@ -401,7 +401,7 @@ print("left the event loop,", "local-ncc-register" in names)
 """
 
 
-def test_quitting_after_a_flow_is_cancelled_closes_the_window_at_once(viewer):
+def test_quitting_after_a_flow_is_cancelled_closes_the_window_at_once(qtbot):
     """While the flow goes on; the process ends when that is through."""
     found = subprocess.run(
         [sys.executable, "-c", QUIT_DURING_A_FLOW],
@@ -414,7 +414,7 @@ def test_quitting_after_a_flow_is_cancelled_closes_the_window_at_once(viewer):
     assert found.returncode == 0
 
 
-def test_quitting_while_running_ends_the_process(viewer):
+def test_quitting_while_running_ends_the_process(qtbot):
     """Without an error, and without waiting for the rest of the map."""
     found = subprocess.run(
         [sys.executable, "-c", QUIT_WHILE_RUNNING],
