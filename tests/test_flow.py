@@ -19,7 +19,7 @@ from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import write_map
 from napari_local_ncc.registration import iter_register
 from napari_local_ncc.registration.flow import estimate as flow
-from napari_local_ncc.registration.flow import frame as _dense
+from napari_local_ncc.registration.flow import frame as flow_frame
 from napari_local_ncc.registration.flow.estimate import iter_flow
 from napari_local_ncc.reports.describe import describe_registration
 from napari_local_ncc.transforms.displacement_field import jacobian
@@ -335,7 +335,7 @@ def test_after_cancel_no_block_begins_and_another_flow_can(
     """Optical flow cannot be stopped in the middle: what goes on are the blocks in flight."""
     monkeypatch.setattr(flow, "CORE", {2: 32})
     monkeypatch.setattr(flow, "OVERLAP", {2: 8})
-    monkeypatch.setattr(_dense, "WHOLE", 3000)
+    monkeypatch.setattr(flow_frame, "WHOLE", 3000)
     begun, go_on, found = [], threading.Event(), flow.block_flow
 
     def held(*arguments: object, alone: bool = True) -> Pixels:
