@@ -78,7 +78,7 @@ class FrameReport:
         Whether it ended at an optimum.
     significance : float
         How many times the evidence for the transform found is the most that the same search
-        finds in unrelated structure (of a flow: standard deviations above that).
+        finds in unrelated structure of the same kind.
     applied : bool
         Whether the registration holds what was found, or else its start: that is doubtful,
         or (a flow, without a note) gains nothing.

@@ -48,10 +48,13 @@ class Verdict:
         For the transform, in standard deviations of chance at one shift.
     by_chance : float
         The most that the same search finds in unrelated structure of the same kind.
+    needed : float
+        How many times that the evidence has to be.
     """
 
     evidence: float
     by_chance: float
+    needed: float = NEEDED
 
     @property
     def significance(self) -> float:
@@ -61,13 +64,15 @@ class Verdict:
     @property
     def is_significant(self) -> bool:
         """Whether that is enough to apply the transform."""
-        return self.evidence >= LEAST and self.significance >= NEEDED
+        return self.evidence >= LEAST and self.significance >= self.needed
 
     def describe(self) -> str:
         """Say how much of what is needed there is."""
         if np.isnan(self.significance):
             return "too few samples to tell"
-        return f"{self.significance:.2f} times the best of unrelated structure, {NEEDED:g} needed"
+        return (
+            f"{self.significance:.2f} times the best of unrelated structure, {self.needed:g} needed"
+        )
 
 
 def judge(

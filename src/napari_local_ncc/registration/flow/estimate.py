@@ -111,7 +111,7 @@ def iter_flow(
     yield 0, len(blocks) + 1
     a, b = (reduce_image(image, factor, whole) for image in (fixed, moving))
     contrast = Contrast.from_images(a, b)
-    chance = chance_correlation(a, b, contrast, method)
+    chance = fit_unrelated(a, b, contrast, method).correlation
     coarse = block_flow(a, b, contrast, method, chance)
     if not blocks:
         return coarse
@@ -196,11 +196,8 @@ def block_flow(
     *,
     alone: bool = True,
 ) -> Pixels:
-    """Find the flow of one block; `alone`: it is the whole image. See `chance_correlation`."""
-    fit = _fit(fixed, moving, contrast, method)
-    return keep_determined(
-        fit.fixed, fit.moved, fit.valid, fit.flow, chance=chance, to_the_end=alone
-    )
+    """Find the flow of one block; `alone`: it is the whole image. See `Unrelated` for `chance`."""
+    return _fit(fixed, moving, contrast, method).keep(chance, to_the_end=alone)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,6 +208,12 @@ class _Fit:
     moved: Pixels
     valid: NDArray[np.bool_]
     flow: Pixels
+
+    def keep(self, chance: float, *, to_the_end: bool) -> Pixels:
+        """Return what the images determine of the flow; see `keep_determined`."""
+        return keep_determined(
+            self.fixed, self.moved, self.valid, self.flow, chance=chance, to_the_end=to_the_end
+        )
 
 
 def _fit(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> _Fit:
@@ -230,22 +233,44 @@ def _fit(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> _Fit
     return _Fit(a, moved, np.isfinite(fixed) & (valid > 0.99), flow)
 
 
-def chance_correlation(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> float:
-    """Return the correlation that windows of unrelated structure reach after a flow.
+@dataclass(frozen=True, slots=True, eq=False)
+class Unrelated:
+    """Optical flows of images that cannot match: moving mirrored, displaced and turned.
 
-    Optical flow makes any images alike, the more the smoother they are, noise shared by
-    neighbours included. So it is fitted to moving displaced by half its size and turned by
-    half a turn or mirrored: the same texture, and no correspondence.
+    Attributes
+    ----------
+    correlation : float
+        That windows reach after such a flow. Optical flow makes any images alike, the more
+        the smoother they are, noise shared by neighbours included.
+    """
+
+    correlation: float
+    images: list[Pixels]
+    fits: list[_Fit]
+
+    def flows(self) -> Iterator[tuple[Pixels, Pixels]]:
+        """Yield each image, and the flow that would be kept of its fit."""
+        for image, fit in zip(self.images, self.fits, strict=True):
+            yield image, fit.keep(self.correlation, to_the_end=True)
+
+
+def fit_unrelated(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> Unrelated:
+    """Fit flows to moving displaced by half its size, turned by half a turn or mirrored.
+
+    The texture is the same, and nothing corresponds.
     """
     half = [n // 2 for n in moving.shape]
     other = np.roll(moving, half, axis=tuple(range(moving.ndim)))
-    levels = []
-    for unrelated in (np.flip(other), np.flip(other, axis=-1)):
-        fit = _fit(fixed, unrelated, contrast, method)
-        if fit.valid.any():
-            reached = window_correlation(fit.fixed, fit.moved)[fit.valid]
-            levels.append(float(np.quantile(reached, CHANCE_LEVEL)))
-    return max([LEAST_CHANCE, *levels])
+    turned = [(other, None), (other, -1), (other, -2), (moving, -2)]
+    images = [np.flip(image, axis=axis) for image, axis in turned]
+    with ThreadPoolExecutor(THREADS) as pool:
+        fits = list(pool.map(lambda image: _fit(fixed, image, contrast, method), images))
+    levels = [
+        float(np.quantile(window_correlation(fit.fixed, fit.moved)[fit.valid], CHANCE_LEVEL))
+        for fit in fits
+        if fit.valid.any()
+    ]
+    return Unrelated(max([LEAST_CHANCE, *levels]), images, fits)
 
 
 def local_contrast(image: Pixels) -> Pixels:

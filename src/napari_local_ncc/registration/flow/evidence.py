@@ -1,9 +1,8 @@
-"""What speaks for a flow: flows of unrelated structure agree less, pixels left out agree more."""
+"""What speaks for a flow: it brings more together than flows of unrelated structure do."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,21 +10,14 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_local_ncc.evidence.validity import normalized_convolution
-from napari_local_ncc.registration.affine.sampled_image import Sampled, to_unit_range
+from napari_local_ncc.registration.evidence.judge import Verdict, judge
 from napari_local_ncc.registration.flow.estimate import (
-    THREADS,
     WHOLE,
     Contrast,
     block_flow,
-    chance_correlation,
+    fit_unrelated,
     local_contrast,
     reduce_image,
-)
-from napari_local_ncc.registration.flow.window_agreement import (
-    FEWEST,
-    SIDE,
-    agreement_of,
-    draw_windows,
 )
 from napari_local_ncc.transforms.displacement_field import pixels_of
 
@@ -37,8 +29,9 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.float32]
 
-UNRELATED = 8  # flows of unrelated structure
-NEAREST = 0.25  # of the field, by which moving is displaced for them, at least
+SIDE = {2: 256.0, 3: 64.0}  # px of an axis (geometric mean) at which flows are judged
+NEEDED = 1.5  # times the best of unrelated structure: a flow has more freedom than four show
+FEWEST = 8  # places below which nothing is said
 SMOOTHED = 1.0  # px: sigma, so that interpolating moving blurs it no further
 HOLE = 2  # px around a place left out that are left out with it
 PITCH = 8  # px from one such place to the next
@@ -50,97 +43,69 @@ class FlowEvidence:
 
     Parameters
     ----------
-    significance : float
-        Standard deviations by which windows agree better after the flow than after flows
-        that were fitted in the same way to unrelated structure of the same texture; NaN
-        where there is too little structure.
+    verdict : Verdict
+        Of the judge, for what the flow makes of moving, against the same of unrelated
+        structure.
     gain : float
         Standard errors by which places of fixed agree better after a flow that was found
         without them than before; NaN where there is too little structure.
     """
 
-    significance: float
+    verdict: Verdict
     gain: float
 
 
-def flow_evidence(
-    fixed: ArrayLike, moving: ArrayLike, flow: Pixels, method: str, watch: Watch
-) -> FlowEvidence:
-    """Compare a flow with chance, and with no flow, on copies of at most 256 px (64 in 3-D).
+@dataclass(frozen=True, slots=True, eq=False)
+class Copies:
+    """Both images as small as they are judged, and the factor by which they were reduced."""
+
+    fixed: Pixels
+    moving: Pixels
+    factor: int
+
+    @classmethod
+    def of(cls, fixed: ArrayLike, moving: ArrayLike) -> Copies:
+        """Return copies of at most 256 px a side (64 in 3-D)."""
+        ndim = len(fixed.shape)
+        side = float(np.prod(fixed.shape, dtype=float)) ** (1 / ndim)
+        factor = max(1, int(np.ceil(side / SIDE[ndim] - 1e-9)))
+        here, there = (reduce_image(image, factor, WHOLE) for image in (fixed, moving))
+        return cls(here, there, factor)
+
+
+def flow_evidence(copies: Copies, flow: Pixels, method: str, watch: Watch) -> FlowEvidence:
+    """Compare a flow with chance, and with no flow.
 
     A flow fits any images, and noise: that windows agree better afterwards shows nothing.
 
     Parameters
     ----------
-    fixed, moving : array_like, shape (...)
-        Images on one grid, as for `iter_flow`.
+    copies : Copies
+        Of images on one grid, as for `iter_flow`.
     flow : ndarray of float32, shape (ndim, ...)
-        What it found, in px.
+        What it found, in px of the images.
     method : str
         By which it was found.
     watch : Watch
         Can stop the work.
     """
-    ndim = len(fixed.shape)
-    side = float(np.prod(fixed.shape, dtype=float)) ** (1 / ndim)
-    factor = max(1, int(np.ceil(side / SIDE[ndim] - 1e-9)))
-    a, b = (reduce_image(image, factor, WHOLE) for image in (fixed, moving))
-    if factor > 1:
-        flow = np.stack([reduce_image(part, factor, WHOLE) for part in flow]) / np.float32(factor)
+    a, b = copies.fixed, copies.moving
+    if copies.factor > 1:
+        parts = [reduce_image(part, copies.factor, WHOLE) for part in flow]
+        flow = np.stack(parts) / np.float32(copies.factor)
     common = np.isfinite(a) & np.isfinite(b)
     for part in ndi.find_objects(common.astype(np.uint8)):
-        # Displaced within where both have samples, a small valid part still meets itself.
+        # displaced within where both have samples, a small valid part still meets itself
         a, b, flow = a[part], b[part], flow[:, *part]
-    chance = chance_correlation(a, b, Contrast.from_images(a, b), method)
-    return FlowEvidence(
-        _significance(a, b, flow, method, chance, watch), _gain(a, b, method, chance, watch)
+    contrast = Contrast.from_images(a, b)
+    unrelated = fit_unrelated(a, b, contrast, method)
+    watch.check()
+    moved, *others = (
+        _move(contrast.standardise_moving(image), by, order=1)
+        for image, by in ((b, flow), *unrelated.flows())
     )
-
-
-def _significance(
-    fixed: Pixels,
-    moving: Pixels,
-    flow: Pixels,
-    method: str,
-    chance: float,
-    watch: Watch,
-    seed: int = 0,
-) -> float:
-    """Return how far the agreement stands out from that after flows of unrelated structure."""
-    random, eye = np.random.default_rng(seed), np.eye(fixed.ndim + 1)
-    points, values = draw_windows(Sampled(to_unit_range(fixed), eye), random)
-    others = list(_make_unrelated(to_unit_range(moving), random))
-
-    def agreement(image: Pixels, by: Pixels) -> float:
-        return agreement_of(points, values, Sampled(_move(image, by, order=1), eye), eye)
-
-    def by_chance(other: Pixels) -> float:
-        watch.check()
-        try:
-            contrast = Contrast.from_images(fixed, other)
-        except ValueError:  # displaced, they share no samples
-            return np.nan
-        return agreement(other, block_flow(fixed, other, contrast, method, chance))
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        reached = np.array(list(pool.map(by_chance, others)))
-    known = reached[np.isfinite(reached)]
-    spread = float(known.std(ddof=1)) if 2 * known.size >= UNRELATED else 0.0
-    return (
-        (agreement(to_unit_range(moving), flow) - float(known.mean())) / spread
-        if spread
-        else np.nan
-    )
-
-
-def _make_unrelated(moving: Pixels, random: np.random.Generator) -> list[Pixels]:
-    """Displace an image far around its ends, every second time turned by half a turn."""
-    found = []
-    for number in range(UNRELATED):
-        far = [int(n * random.uniform(NEAREST, 1 - NEAREST)) for n in moving.shape]
-        other = np.roll(moving, far, axis=tuple(range(moving.ndim)))
-        found.append(np.flip(other) if number % 2 else other)
-    return found
+    verdict = replace(judge(contrast.standardise_fixed(a), moved, others), needed=NEEDED)
+    return FlowEvidence(verdict, _gain(a, b, method, unrelated.correlation, watch))
 
 
 def _gain(fixed: Pixels, moving: Pixels, method: str, chance: float, watch: Watch) -> float:

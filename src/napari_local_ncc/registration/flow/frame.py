@@ -14,8 +14,7 @@ from napari_local_ncc.registration.engine import WORSE
 from napari_local_ncc.registration.evidence.agreement import likeness
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
-from napari_local_ncc.registration.flow.evidence import FlowEvidence, flow_evidence
-from napari_local_ncc.registration.flow.window_agreement import SIGNIFICANT
+from napari_local_ncc.registration.flow.evidence import Copies, FlowEvidence, flow_evidence
 from napari_local_ncc.registration.multiresolution import Levels
 from napari_local_ncc.transforms.displacement_field import slabs
 from napari_local_ncc.transforms.registration import Registration
@@ -55,7 +54,7 @@ def estimate_frame(
     report = FrameReport(
         "mean squared local ncc",
         after,
-        significance=evidence.significance,
+        significance=evidence.verdict.significance,
         gain=evidence.gain,
         applied=is_applied,
         note="; ".join(filter(None, [*doubts, folds])),
@@ -69,11 +68,11 @@ def estimate_frame(
 
 def _chance(evidence: FlowEvidence) -> list[str]:
     """Say of a flow that chance may have found it."""
-    if evidence.significance >= SIGNIFICANT:
+    if evidence.verdict.is_significant:
         return []
     return [
         "no flow is reliably better than flows of unrelated structure "
-        f"({evidence.significance:.1f} standard deviations of {SIGNIFICANT:g} needed)"
+        f"({evidence.verdict.describe()})"
     ]
 
 
@@ -155,7 +154,8 @@ def dense_flow(
             except StopIteration as end:
                 flow: NDArray[np.float32] = end.value
                 break
-    evidence = flow_evidence(pair.fixed.data, moving.data, flow, method, watch)
+    copies = Copies.of(pair.fixed.data, moving.data)
+    evidence = flow_evidence(copies, flow, method, watch)
     to_world = grid.pixel_to_world[:-1, :-1]
     for box in slabs(flow.shape[1:]):
         part = (slice(None), *box)
