@@ -40,34 +40,35 @@ def info(
     json_: Json = False,
 ) -> None:
     """Say what a file holds, and what of it would be used: an image, a map, or a transform."""
-    how = {"absent_chunks": absent_chunks, "positions": not ignore_positions, "reader": reader}
-    found = _open(file, like, {"scene": scene, **how})
+    request = {"absent": absent_chunks, "positions": not ignore_positions}
+    found = _open(file, like, request, scene=scene, reader=reader)
     tell("\n".join(_lines(found)))
     answer("info", lambda: {"file": file} | _facts(found))
 
 
 def _open(
-    file: str, like: str | None, how: dict[str, Any]
+    file: str, like: str | None, asked: dict[str, Any], *, scene: str | None, reader: str | None
 ) -> ImageFile | Registration | ConfidenceMap:
     """Open a file as what it is."""
     from napari_local_ncc.io.outputs import check_inputs
 
     check_inputs([file, like])
+    from napari_local_ncc.io.readers.request import Request
     from napari_local_ncc.io.reading import open_image, read_image
     from napari_local_ncc.io.writing import is_map, read_map
     from napari_local_ncc.transforms.files import is_transform_path
 
-    path = Path(file)
+    path, request = Path(file), Request(**asked)
     if "://" in file:
-        return open_image(file, **how)
+        return open_image(file, request, scene=scene, reader=reader)
     if is_transform_path(path) and not _is_image_of_hdf5(path):
         from napari_local_ncc.transforms.transform_file import read_transform
 
         grid = None if like is None else read_image(like).grid
         return read_transform(path, grid)
-    if is_map(path) and how["scene"] is None:
+    if is_map(path) and scene is None:
         return read_map(path)
-    return open_image(path, **how)
+    return open_image(path, request, scene=scene, reader=reader)
 
 
 def _lines(found: ImageFile | Registration | ConfidenceMap) -> Iterator[str]:

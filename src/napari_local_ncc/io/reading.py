@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_local_ncc.io.stored import StoredImage
 
 
+WHOLE = Request()
+
+
 class Reader(Protocol):
     """What a module of `readers` does for a format."""
 
@@ -125,16 +128,8 @@ def read_image(
     >>> image.name, image.grid.shape
     ('image.npy', (2, 3))
     """
-    found = open_image(
-        path,
-        scene=scene,
-        select=select,
-        level=level,
-        absent_chunks=absent_chunks,
-        positions=positions,
-        reader=reader,
-        name=name,
-    )
+    request = Request(level, absent_chunks, positions)
+    found = open_image(path, request, scene=scene, select=select, reader=reader, name=name)
     for note in found.notes:
         warnings.warn(f"{found.image.name}: {note}", ReadNote, stacklevel=2)
     return found.image
@@ -142,32 +137,25 @@ def read_image(
 
 def read_source(source: Source) -> SpatialImage:
     """Read the samples of an image once more; what is to be said of them was said."""
-    found = open_image(
-        str(source.path),
-        scene=source.scene,
-        select=source.select,
-        level=source.level,
-        absent_chunks=source.absent_chunks,
-        positions=source.positions,
-        reader=source.reader,
-    )
-    return found.image
+    request = Request(source.level, source.absent_chunks, source.positions)
+    path, scene, select = str(source.path), source.scene, source.select
+    return open_image(path, request, scene=scene, select=select, reader=source.reader).image
 
 
 def open_image(
     path: str | PathLike[str],
+    request: Request = WHOLE,
     *,
     scene: int | str | None = None,
     select: Mapping[str, int] | None = None,
-    level: int = 0,
-    absent_chunks: Absent | None = None,
-    positions: bool = True,
     reader: str | None = None,
     name: str | None = None,
 ) -> ImageFile:
-    """Do the same as `read_image`, with what the file says of the image beside it."""
+    """Do the same as `read_image`, with what the file says of the image beside it.
+
+    `request` holds its `level`, `absent_chunks` and `positions`.
+    """
     location = str(path) if is_address(path) else Path(path)
-    request = Request(level, absent_chunks, positions)
     scenes, index, stored = _read(location, scene, request, reader)
     called = name or Path(str(path).rstrip("/")).name
     try:
@@ -185,14 +173,14 @@ def open_image(
     source = Source(
         location if isinstance(location, str) else str(location.absolute()),
         select or {},
-        level,
+        request.level,
         image.grid,
         scene=scene if scene is None else index,
-        absent_chunks=absent_chunks,
-        positions=positions,
+        absent_chunks=request.absent,
+        positions=request.positions,
         reader=reader,
         notes=notes,
-        stage=dict(stored.facts).get("position", "") if positions else "",
+        stage=dict(stored.facts).get("position", "") if request.positions else "",
     )
     return ImageFile(image.replace(source=source), scenes, index, stored.facts, notes)
 
