@@ -87,3 +87,31 @@ def test_the_core_environment_names_tests_that_there_are(repository):
     tox.read(repository / "tox.ini", encoding="utf-8")
     for path in tox["core"]["tests"].split():
         assert (repository / path).is_file()
+
+
+def test_the_conda_recipe_asks_for_what_the_package_does(repository):
+    text = (repository / "packaging" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    asked = {line.replace(" ", "") for line in yaml.safe_load(text)["requirements"]["run"]}
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    other_names = {"dask[array]": "dask-core", "yaozarrs[write-zarr]": "yaozarrs"}
+    needed = {f"python{project['requires-python']}"}
+    for each in project["dependencies"]:
+        name, bound = each.split(">=")
+        needed.add(f"{other_names.get(name, name)}>={bound}")
+    assert asked == needed
+    assert f'version: "{project["version"]}"' in text
+
+
+@pytest.mark.parametrize("path", ["snakemake/local_ncc.smk", "nextflow/local_ncc.nf"])
+def test_workflow_engines_give_options_that_there_are(repository, path):
+    """Neither engine is a dependency of the tests; what they would run is checked."""
+    from typer.main import get_command
+
+    from napari_local_ncc.cli import map as _  # noqa: F401, adds itself to the app
+    from napari_local_ncc.cli.app import app
+
+    text = (repository / "packaging" / path).read_text(encoding="utf-8")
+    options = set(re.findall(r"(?<![\w-])(--[a-z-]+)", text)) - {"--version", "--quiet"}
+    known = {word for each in get_command(app).commands["map"].params for word in each.opts}
+    assert {"--register", "--json", "--report"} <= options
+    assert options <= known
