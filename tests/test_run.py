@@ -34,7 +34,7 @@ def computing_threads():
 
 def slow_pair(viewer, dock, rng):
     """Set up a run of a few seconds, of 100 tiles: there is time to interfere with it."""
-    series = rng.normal(size=(100, 400, 400)).astype("f4")
+    series = rng.random((100, 400, 400), "f4")
     labels = {"axis_labels": ("t", "y", "x")}
     viewer.add_image(series, name="a", **labels)
     viewer.add_image(series + 1, name="b", **labels)
