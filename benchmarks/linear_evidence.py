@@ -1,30 +1,39 @@
-"""How far rigid, similarity and affine reach, how exact they are, and what they wrongly apply.
+"""How far rigid, similarity and affine reach, and how exact they and the errors they state are.
 
-    python benchmarks/linear_evidence.py reach --pairs 20
-    python benchmarks/linear_evidence.py unrelated --model rigid --pairs 40
-    python benchmarks/linear_evidence.py noise --model affine --pairs 20
+    python benchmarks/linear_evidence.py reach results.jsonl --pairs 100
+    python benchmarks/linear_evidence.py volumes results.jsonl --pairs 48
+    python benchmarks/linear_evidence.py noise results.jsonl --pairs 25   # for each model and SNR
+    python benchmarks/linear_evidence.py exact results.jsonl --pairs 10
+    python benchmarks/linear_evidence.py blur results.jsonl --pairs 10
     python benchmarks/linear_evidence.py time              # needs pystackreg
     python benchmarks/linear_evidence.py series pc12-unreg.tif    # the same
 
-Scenes are read by quintic splines from images of 1024 px, at twice their spacing or more. Seeds
-from `FINAL` on are those of figures that are quoted.
+The first five add a line for each pair to a file, and go on where they were stopped;
+`registration_evidence.py write` counts. Scenes are read by quintic splines from images of
+1024 px, at twice their spacing or more. Seeds from `FINAL` on are those of figures that are quoted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import linalg
 from scipy import ndimage as ndi
 from skimage import data
 
 from napari_local_ncc import register
 from napari_local_ncc.registration.affine.least_squares import generators
+from napari_local_ncc.registration.affine.orientations import axis_orientations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     Image = np.ndarray[Any, Any]
     Matrix = np.ndarray[Any, Any]
     Generator = np.random.Generator
@@ -38,14 +47,13 @@ PHOTOGRAPHS = ("camera", "coins", "moon", "gravel", "immunohistochemistry")
 
 def scene(kind: str, random: Generator) -> Image:
     """Return a scene of WORLD px whose structures are a few px wide at twice their spacing."""
-    y, x = np.mgrid[:WORLD, :WORLD].astype(float)
     if kind == "photograph":
         image = getattr(data, random.choice(PHOTOGRAPHS))().astype(float)
         image = image.mean(axis=-1) if image.ndim == 3 else image
         image = ndi.zoom(image, WORLD / min(image.shape), order=3)[:WORLD, :WORLD]
         return ndi.gaussian_filter(image, 1.2)
     if kind == "texture":
-        parts = [ndi.gaussian_filter(random.normal(size=x.shape), s) for s in (3, 9)]
+        parts = [ndi.gaussian_filter(random.normal(size=(WORLD, WORLD)), s) for s in (3, 9)]
         return sum(part / part.std() for part in parts)
     image = np.zeros((WORLD, WORLD))
     if kind == "filaments":
@@ -61,10 +69,15 @@ def scene(kind: str, random: Generator) -> Image:
         centre, axes = random.uniform(0, WORLD, 2), random.uniform(10, 30, 2)
         axes = axes[[0, 0]] if kind == "discs" else axes
         turn = random.uniform(0, np.pi)
+        low = np.maximum(centre.astype(int) - 31, 0)
+        y, x = np.mgrid[low[0] : low[0] + 63, low[1] : low[1] + 63].astype(float)
         u = (y - centre[0]) * np.cos(turn) + (x - centre[1]) * np.sin(turn)
         v = (x - centre[1]) * np.cos(turn) - (y - centre[0]) * np.sin(turn)
         inside = (u / axes[0]) ** 2 + (v / axes[1]) ** 2 < 1
-        image = np.maximum(image, inside * random.uniform(0.5, 1))
+        part = image[low[0] : low[0] + 63, low[1] : low[1] + 63]
+        part[...] = np.maximum(
+            part, (inside * random.uniform(0.5, 1))[: part.shape[0], : part.shape[1]]
+        )
     return ndi.gaussian_filter(image, 2)
 
 
@@ -73,17 +86,18 @@ def turn(degrees: float) -> Matrix:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def view(image: Image, linear: Matrix, centre: Image) -> tuple[Image, Matrix]:
-    """Return SIDE x SIDE px of a scene (NaN outside), and the map of its pixels to the scene's."""
-    spacing = np.sqrt(abs(np.linalg.det(linear)))
+def view(image: Image, linear: Matrix, centre: Image, side: int = SIDE) -> tuple[Image, Matrix]:
+    """Return `side` px a side of a scene (NaN outside), and the map of its pixels to those."""
+    ndim = image.ndim
+    spacing = abs(np.linalg.det(linear)) ** (1 / ndim)
     blurred = (
         ndi.gaussian_filter(image, 0.5 * np.sqrt(max(spacing**2 - 1, 0))) if spacing > 2 else image
     )
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = centre - linear @ np.full(2, (SIDE - 1) / 2)
+    matrix = np.eye(ndim + 1)
+    matrix[:-1, :-1] = linear
+    matrix[:-1, -1] = centre - linear @ np.full(ndim, (side - 1) / 2)
     read = ndi.affine_transform(
-        blurred, linear, matrix[:2, 2], (SIDE, SIDE), order=5, mode="constant", cval=np.nan
+        blurred, linear, matrix[:-1, -1], (side,) * ndim, order=5, mode="constant", cval=np.nan
     )
     return read, matrix
 
@@ -97,8 +111,8 @@ def missed(matrix: Matrix, truth: Matrix, fixed: Image) -> float:
     at = np.argwhere(np.isfinite(fixed))[::7]
     at = np.c_[at, np.ones(len(at))]
     there = at @ truth.T
-    kept = ((there[:, :2] >= 0) & (there[:, :2] <= SIDE - 1)).all(axis=1)
-    away = (at @ (np.linalg.inv(truth) @ matrix).T - at)[kept, :2]
+    kept = ((there[:, :-1] >= 0) & (there[:, :-1] <= np.array(fixed.shape) - 1)).all(axis=1)
+    away = (at @ (np.linalg.inv(truth) @ matrix).T - at)[kept, :-1]
     return float(np.linalg.norm(away, axis=1).mean()) if kept.any() else np.nan
 
 
@@ -114,90 +128,152 @@ def bound(clean: Image, truth: Matrix, model: str, noise: float) -> float:
     return float(np.sqrt(np.einsum("kdn,ldn,kl->n", moves, moves, covariance).mean()))
 
 
-def reach(first: int, pairs: int) -> None:
+def registered(images: list[Image], model: str, truth: Matrix) -> dict[str, Any]:
+    """Register a pair, and say how far off the transform is."""
+    begin = time.process_time()
+    found = register(*images, model=model)
+    seconds = time.process_time() - begin
+    report = found.reports[0]
+    return {
+        "model": model,
+        "applied": bool(report.applied),
+        "missed": missed(found.matrix, truth, images[0]),
+        "significance": float(report.significance),
+        "errors": (float(report.error_px), float(report.error95_px)),
+        "seconds": seconds,
+    }
+
+
+def reach(seed: int, k: int) -> list[dict[str, Any]]:
     """Any rotation and scale, overlaps of 25 % of the smaller image or more."""
-    right = wrong = 0
-    for k in range(pairs):
-        random = np.random.default_rng(first + k)
-        kind, snr = KINDS[k % len(KINDS)], (np.inf, 5.0, 2.0)[k % 3]
-        degrees, scale = random.uniform(0, 360), 4 ** random.uniform(-1, 1)
-        model = ("rigid", "similarity", "affine")[k % 3]
-        scale = 1.0 if model == "rigid" else scale
-        coarse = min(2.0, WORLD / SIDE / 1.45)
-        spacing = coarse if scale >= 1 else coarse * scale
-        widths = SIDE * spacing * np.array([1, 1 / scale])
-        way = random.uniform(0, 2 * np.pi)
-        far = random.uniform(0, 0.5) * widths.min() + (widths.max() - widths.min()) * 0.3
-        offset = far * np.array([np.sin(way), np.cos(way)])
+    random = np.random.default_rng(seed)
+    kind, snr = KINDS[k % len(KINDS)], (np.inf, 5.0, 2.0)[k % 3]
+    degrees, scale = random.uniform(0, 360), 4 ** random.uniform(-1, 1)
+    model = ("rigid", "similarity", "affine")[k % 3]
+    scale = 1.0 if model == "rigid" else scale
+    coarse = min(2.0, WORLD / SIDE / 1.45)
+    spacing = coarse if scale >= 1 else coarse * scale
+    widths = SIDE * spacing * np.array([1, 1 / scale])
+    way = random.uniform(0, 2 * np.pi)
+    far = random.uniform(0, 0.5) * widths.min() + (widths.max() - widths.min()) * 0.3
+    offset = far * np.array([np.sin(way), np.cos(way)])
+    image = scene(kind, random)
+    fixed, to_scene = view(image, spacing * np.eye(2), np.full(2, WORLD / 2) - offset / 2)
+    moving, its = view(image, spacing / scale * turn(-degrees), np.full(2, WORLD / 2) + offset / 2)
+    truth = np.linalg.inv(its) @ to_scene
+    images = [add_noise(a, snr, random) for a in (fixed, moving)]
+    about = {"kind": kind, "snr": snr, "degrees": degrees, "scale": scale}
+    return [{**about, **registered(images, model, truth)}]
+
+
+def volumes(seed: int, k: int) -> list[dict[str, Any]]:
+    """One of the 24 axis orientations, tilted by up to 20 degrees, of 48 px volumes."""
+    random = np.random.default_rng(seed)
+    snr = (np.inf, 5.0, 2.0)[k % 3]
+    side = 48
+    parts = [ndi.gaussian_filter(random.normal(size=(80,) * 3), s) for s in (1.5, 4)]
+    image = sum(part / part.std() for part in parts)
+    axis = random.normal(size=3)
+    axis *= np.deg2rad(random.uniform(0, 20)) / np.linalg.norm(axis)
+    tilt = linalg.expm(np.cross(np.eye(3), axis))
+    linear = tilt @ axis_orientations()[k % 24]
+    fixed, to_scene = view(image, np.eye(3), np.full(3, 39.5), side)
+    moving, its = view(image, linear, 39.5 + random.uniform(-6, 6, 3), side)
+    truth = np.linalg.inv(its) @ to_scene
+    images = [add_noise(a, snr, random) for a in (fixed, moving)]
+    return [{"kind": "volume", "snr": snr, **registered(images, "rigid", truth)}]
+
+
+def noise(seed: int, k: int) -> list[dict[str, Any]]:
+    """Small motions in noise, their errors beside Cramer and Rao's bound."""
+    rows = []
+    for model in ("rigid", "affine"):
+        random = np.random.default_rng(seed)
+        kind = KINDS[k % len(KINDS)]
         image = scene(kind, random)
-        fixed, to_scene = view(image, spacing * np.eye(2), np.full(2, WORLD / 2) - offset / 2)
-        moving, its = view(
-            image, spacing / scale * turn(-degrees), np.full(2, WORLD / 2) + offset / 2
-        )
+        still = k % 4 == 0  # nothing moved
+        linear = np.eye(2) if still else turn(random.uniform(-8, 8))
+        if model == "affine" and not still:
+            linear = linear @ (np.eye(2) + random.uniform(-0.05, 0.05, (2, 2)))
+        centre = np.full(2, WORLD / 2)
+        fixed, to_scene = view(image, 2 * np.eye(2), centre)
+        moving, its = view(image, 2 * linear, centre + (0 if still else random.uniform(-6, 6, 2)))
         truth = np.linalg.inv(its) @ to_scene
-        images = [add_noise(a, snr, random) for a in (fixed, moving)]
-        begin = time.process_time()
-        found = register(*images, model=model)
-        off = missed(found.matrix, truth, fixed)
-        applied = found.reports[0].applied
-        right += applied and off < 0.01 * SIDE
-        wrong += applied and off >= 0.01 * SIDE
-        print(
-            f"{k} {kind} SNR {snr:g} {model} turn {degrees:.0f} scale {scale:.2f}: "
-            f"off {off:.3f} px, applied {applied}, {found.reports[0].significance:.2f}, "
-            f"{time.process_time() - begin:.1f} s; right {right}, wrong {wrong} of {k + 1}",
-            flush=True,
+        for snr in (2.0, 1.0):
+            images = [add_noise(a, snr, random) for a in (fixed, moving)]
+            limit = bound(fixed, truth, model, fixed.std() / snr)
+            about = {"kind": kind, "snr": snr, "still": still, "bound": limit}
+            rows.append({**about, **registered(images, model, truth)})
+    return rows
+
+
+def exact(seed: int, k: int) -> list[dict[str, Any]]:
+    """Plane waves without noise, which are read exactly wherever pixels lie."""
+    rows = []
+    for model in ("translation", "rigid", "affine"):
+        random = np.random.default_rng(seed)
+        truth = np.eye(3)
+        if model != "translation":
+            truth[:2, :2] = turn(random.uniform(-15, 15))
+        if model == "affine":
+            truth[:2, :2] += random.uniform(-0.05, 0.05, (2, 2))
+        middle = np.full(2, (SIDE - 1) / 2)
+        truth[:2, 2] = middle - truth[:2, :2] @ middle + random.uniform(-8, 8, 2)
+        directions = random.normal(size=(60, 2))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        vectors = 2 * np.pi * directions / random.uniform(7, 40, (60, 1))
+        phases = random.uniform(0, 2 * np.pi, (60, 1))
+        at = np.indices((SIDE, SIDE)).reshape(2, -1).astype(float)
+        moved = truth[:2, :2] @ at + truth[:2, 2:]
+        fixed, moving = (
+            np.cos(vectors @ p + phases).sum(axis=0).reshape(SIDE, SIDE) for p in (moved, at)
         )
+        rows.append({"kind": "waves", "snr": np.inf, **registered([fixed, moving], model, truth)})
+    return rows
 
 
-def unrelated(model: str, first: int, pairs: int) -> None:
-    """Two scenes of a kind: nothing is right but a refusal."""
-    applied = 0
-    for k in range(pairs):
-        random = np.random.default_rng(first + k)
-        kind, snr = KINDS[k % len(KINDS)], (np.inf, 2.0, 1.0, 0.5)[k % 4]
-        images = []
-        for part in range(2):
-            image = scene(kind, np.random.default_rng(2 * (first + k) + part))
-            if kind == "photograph":
-                image = np.roll(image, 512 * part, axis=part)[:: 1 - 2 * part]
-            read = view(image, 2 * np.eye(2), np.full(2, WORLD / 2))[0]
-            images.append(add_noise(read, snr, random))
-        report = register(*images, model=model).reports[0]
-        applied += report.applied
-        print(
-            f"{k} {kind} SNR {snr:g}: applied {report.applied}, {report.significance:.2f}; "
-            f"wrong {applied} of {k + 1}",
-            flush=True,
+def blur(seed: int, k: int) -> list[dict[str, Any]]:
+    """Moving out of focus: a shift, and moving blurred."""
+    rows = []
+    for sigma in (0.0, 2.0, 4.0, 6.0, 10.0):
+        random = np.random.default_rng(seed)
+        kind = KINDS[k % len(KINDS)]
+        image = scene(kind, random)
+        centre = np.full(2, WORLD / 2)
+        fixed, to_scene = view(image, 2 * np.eye(2), centre)
+        shift = random.uniform(-12, 12, 2)
+        moving, its = view(ndi.gaussian_filter(image, 2 * sigma), 2 * np.eye(2), centre + shift)
+        truth = np.linalg.inv(its) @ to_scene
+        images = [add_noise(a, 20.0, random) for a in (fixed, moving)]
+        rows.append(
+            {"kind": kind, "snr": 20.0, "sigma": sigma} | registered(images, "translation", truth)
         )
+    return rows
 
 
-def noise(model: str, first: int, pairs: int) -> None:
-    """Errors beside the bound, and how often the truth lies within what is stated."""
-    for snr in (np.inf, 2.0, 1.0):
-        errors, bounds, within = [], [], []
+TRIALS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+    "reach": reach,
+    "volumes": volumes,
+    "noise": noise,
+    "exact": exact,
+    "blur": blur,
+}
+
+
+def add_rows(section: str, results: Path, first: int, pairs: int) -> None:
+    """Add what is not in a file yet, pair by pair."""
+    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    done = {(row.get("section"), row["seed"]) for row in map(json.loads, lines)}
+    with results.open("a", encoding="utf-8") as file:
         for k in range(pairs):
-            random = np.random.default_rng(first + k)
-            image = scene(KINDS[k % len(KINDS)], random)
-            linear = turn(random.uniform(-8, 8))
-            if model == "affine":
-                linear = linear @ (np.eye(2) + random.uniform(-0.05, 0.05, (2, 2)))
-            centre = np.full(2, WORLD / 2)
-            fixed, to_scene = view(image, 2 * np.eye(2), centre)
-            moving, its = view(image, 2 * linear, centre + random.uniform(-6, 6, 2))
-            truth = np.linalg.inv(its) @ to_scene
-            found = register(*(add_noise(a, snr, random) for a in (fixed, moving)), model=model)
-            report, off = found.reports[0], missed(found.matrix, truth, fixed)
-            errors.append(off if report.applied else np.nan)
-            bounds.append(bound(fixed, truth, model, fixed.std() / snr))
-            within.append((off <= report.error_px, off <= report.error95_px))
-        shares = np.mean(within, axis=0)
-        print(
-            f"{model} SNR {snr:g}: median error {np.nanmedian(errors):.4f} px, bound (rms) "
-            f"{np.median(bounds):.4f} px; within what is stated {shares[0]:.0%}, {shares[1]:.0%}; "
-            f"refused {np.isnan(errors).sum()} of {pairs}",
-            flush=True,
-        )
+            if (section, first + k) in done:
+                continue
+            for row in TRIALS[section](first + k, k):
+                snr = row["snr"] if np.isfinite(row["snr"]) else None
+                row |= {"section": section, "seed": first + k, "snr": snr}
+                file.write(json.dumps(row) + "\n")
+                print(row, flush=True)
+            file.flush()
 
 
 def compare_time() -> None:
@@ -223,7 +299,7 @@ def compare_time() -> None:
             print(f"{side} px {name}: {min(seconds):.2f} s", flush=True)
 
 
-def compare_series(path: str) -> None:
+def compare_series(path: Path) -> None:
     """Distance of every step (to the frame before) from StackReg's."""
     import tifffile
     from pystackreg import StackReg
@@ -249,22 +325,19 @@ def compare_series(path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("reach", "unrelated", "noise", "time", "series"))
-    parser.add_argument("path", nargs="?")
-    parser.add_argument("--model", default="rigid")
+    parser.add_argument("what", choices=(*TRIALS, "time", "series"))
+    parser.add_argument("path", nargs="?", type=Path, help="results, or a series of frames")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--first", type=int, default=FINAL)
     given = parser.parse_args()
-    if given.what == "reach":
-        reach(given.first, given.pairs)
-    elif given.what == "unrelated":
-        unrelated(given.model, given.first, given.pairs)
-    elif given.what == "noise":
-        noise(given.model, given.first, given.pairs)
-    elif given.what == "time":
+    if given.what == "time":
         compare_time()
-    else:
+    elif given.path is None:
+        parser.error(f"{given.what} needs a path")
+    elif given.what == "series":
         compare_series(given.path)
+    else:
+        add_rows(given.what, given.path, given.first, given.pairs)
 
 
 if __name__ == "__main__":

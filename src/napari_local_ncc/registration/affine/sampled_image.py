@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 from napari_local_ncc.evidence.blocks import block_means
 from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.geometry.affine import invert_affine
+from napari_local_ncc.registration.affine.score_kernel import read_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,26 +88,11 @@ class Sampled:
     def read(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         """Interpolate linearly at points of the frame, shape (n, ndim); NaN outside."""
         inverse = invert_affine(self.to_frame)
-        pixels = (points @ inverse[:-1, :-1].T + inverse[:-1, -1]).T
-        last = np.array(self.values.shape)[:, None] - 1
-        whole = np.rint(pixels)
-        pixels = np.where(np.abs(pixels - whole) < 1e-6, whole, pixels)
-        inside = ((pixels >= 0) & (pixels <= last)).all(axis=0)
-        pixels = pixels[:, inside]
-        low = np.minimum(pixels.astype(np.intp), np.maximum(last - 1, 0))
-        part = (pixels - low).astype(np.float32)
-        weights = (1 - part, part)
-        values = np.ascontiguousarray(self.values)
-        strides = np.array(values.strides)[:, None] // values.itemsize
-        base, flat = (low * strides).sum(axis=0), values.ravel()
-        found = np.zeros(base.size, np.float32)
-        for corner in product((0, 1), repeat=self.ndim):
-            weight = reduce(np.multiply, (weights[c][axis] for axis, c in enumerate(corner)))
-            at = np.minimum(base + int(np.dot(corner, strides[:, 0])), flat.size - 1)
-            # an invalid neighbour without weight does no harm
-            found += np.where(weight == 0, 0, weight * flat[at])
-        result = np.full(len(points), np.nan, np.float32)
-        result[inside] = found
+        lead = 3 - self.ndim
+        pixels = np.zeros((len(points), 3))
+        pixels[:, lead:] = points @ inverse[:-1, :-1].T + inverse[:-1, -1]
+        result = np.empty(len(points), np.float32)
+        read_points(self.values.reshape((1,) * lead + self.values.shape), pixels, result)
         return result
 
     def reduce(self, spacing: float) -> Sampled:

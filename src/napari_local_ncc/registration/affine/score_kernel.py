@@ -1,4 +1,4 @@
-"""The compiled part of least squares: gradients, residuals, and the sums of their products.
+"""The compiled part of linear registration: reading at points, and the sums of least squares.
 
 Arrays are volumes (an image is one of one plane). A gradient along an axis is that of five taps,
 of three where the axis is short; an axis of one sample has none. Samples beside what is invalid
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NEAR, FAR = np.float32(8 / 12), np.float32(1 / 12)  # taps of a derivative at 1 and 2 px
 HALF = np.float32(0.5)
+ROUNDING = 1e-6  # px, within which a place is a sample's
 LONG = 16  # samples of an axis, for five taps: of fewer planes too few would be left
 
 
@@ -40,6 +41,48 @@ def slope_of(flat: Volume, at: int, stride: int, length: int) -> np.float32:
 def margin(length: int) -> int:
     """Return how many samples at either end of an axis have no gradient."""
     return 0 if length == 1 else 1 if length < LONG else 2
+
+
+@inner
+def find_cell(at: float, length: int) -> tuple[int, float]:
+    """Return the sample before a place on an axis, and how far beyond it that is; -1 outside."""
+    whole = np.rint(at)
+    if abs(at - whole) < ROUNDING:
+        at = whole
+    if not (0 <= at <= length - 1):
+        return -1, 0.0
+    low = min(int(at), max(length - 2, 0))
+    return low, at - low
+
+
+@kernel
+def read_points(values: Volume, pixels: Table, out: Volume) -> None:
+    """Interpolate linearly at places; NaN outside, and beside what is invalid.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (z, y, x)
+    pixels : ndarray of float64, shape (n, 3)
+        Indices.
+    out : ndarray of float32, shape (n,)
+        Filled.
+    """
+    depth, height, width = values.shape
+    for k in range(pixels.shape[0]):
+        z, far_z = find_cell(pixels[k, 0], depth)
+        y, far_y = find_cell(pixels[k, 1], height)
+        x, far_x = find_cell(pixels[k, 2], width)
+        if min(z, y, x) < 0:
+            out[k] = np.nan
+            continue
+        total = 0.0
+        for corner in range(8):
+            up, down, right = corner >> 2, (corner >> 1) & 1, corner & 1
+            weight = (far_z if up else 1 - far_z) * (far_y if down else 1 - far_y)
+            weight *= far_x if right else 1 - far_x
+            if weight != 0:  # an invalid neighbour without weight does no harm
+                total += weight * values[z + up, y + down, x + right]
+        out[k] = total
 
 
 @kernel
