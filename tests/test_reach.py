@@ -135,6 +135,21 @@ def test_unrelated_discs_are_refused(model, snr):
     assert_allclose(found.matrix, np.eye(3))
 
 
+def test_two_cells_that_an_affine_lays_on_two_others_are_no_match():
+    """Rims of few round cells coincide: mutual information found them, and edges agreed."""
+    at = np.indices((256, 256))
+    images = []
+    for cells in (
+        ((53, 139, 15), (112, 66, 16), (120, 72, 14), (185, 200, 12), (215, 193, 8), (12, 255, 13)),
+        ((15, 88, 10), (48, 83, 18), (50, 138, 15), (61, 127, 10), (185, 47, 18), (237, 176, 13)),
+    ):
+        image = np.zeros((256, 256))
+        for y, x, radius in cells:
+            image[np.hypot(at[0] - y, at[1] - x) < radius] = 0.7 + radius / 60
+        images.append(20 + 100 * ndi.gaussian_filter(image, 1.5))
+    assert not register(*images, model="affine").reports[0].applied
+
+
 def test_what_scales_or_stretches_too_far_is_doubted():
     assert not is_extreme(motion(40, 3.9), 4)
     assert "scales by" in is_extreme(motion(40, 4.9), 4)

@@ -11,7 +11,7 @@ from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.evidence.usable import usable_samples
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.kind import Kind
-from napari_local_ncc.registration.affine.by_detail import DetailPair, Found
+from napari_local_ncc.registration.affine.by_detail import DetailPair, Found, reflection
 from napari_local_ncc.registration.affine.detail_search import DetailSearch
 from napari_local_ncc.registration.affine.ladder import is_extreme
 from napari_local_ncc.registration.affine.orientations import LARGEST_SCALE, search_range
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MODELS = (Kind.RIGID, Kind.SIMILARITY, Kind.AFFINE)
 METRICS = ("mutual information", "correlation")
 SHORTEST = 4  # px of every axis
+BY_EDGES = 2.0  # times the best of unrelated structure: rims of few cells fit one another
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +228,14 @@ def _by_information(search: Search, pair: DetailPair, begin: Matrix, *, alone: b
     """Search by mutual information, for images whose detail is not alike."""
     best = search.run(begin, alone=alone)
     details = DetailSearch(orthogonal(pair.fixed), search.moving, pair.model, search.watch)
-    verdict = pair.verdict(details, best.matrix, by_edges=True)
+    verdict = replace(pair.verdict(details, best.matrix, by_edges=True), needed=BY_EDGES)
+    if verdict.is_significant and not alone:
+        mirror = reflection(search.moving)
+        back = replace(search.moving, to_frame=mirror @ search.moving.to_frame)
+        chance = replace(search, moving=back).run(begin)
+        unrelated = replace(details, moving=back, _details={}, _images={}), chance.matrix
+        verdict = pair.verdict(details, best.matrix, unrelated, by_edges=True)
+        verdict = replace(verdict, needed=BY_EDGES)
     if verdict.is_significant:
         best = search.polish(best)
     return Found(best.matrix, verdict, pair.model, best.iterations, best.converged)

@@ -42,7 +42,7 @@ FEWEST_BLOCKS = 12
 FEWEST = 64  # samples
 SHORTEST = 3  # px of an axis that has gradients
 LARGEST = 2**18  # samples at which no lattice is thinned out
-RESIDUAL = -2  # column of what `sample_rows` makes
+SLOPES, RESIDUAL = slice(3, 9), -2  # columns of what `sample_rows` makes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,7 +228,7 @@ class SmoothPair:
         other += np.float32(offset)
         planes = [a.reshape((1,) * (3 - a.ndim) + a.shape) for a in (here, other)]
         rows = _sample(planes[0], planes[1], CURVED[self.order])
-        if len(rows) < FEWEST or not (np.ptp(rows[:, RESIDUAL]) > 0 or np.ptp(here[both]) > 0):
+        if len(rows) < FEWEST or not rows[:, SLOPES].any():
             return None
         middle, bound = _bounds(rows[:, RESIDUAL])
         sums = np.zeros((BLOCKS**here.ndim, 3, 5))
@@ -315,8 +315,11 @@ class Linearised:
         free, count = score.shape
         if count < max(FEWEST_BLOCKS, 2 * free):
             return np.full((free, free), np.nan)
+        curvature = self._curvatures()[0]
+        if np.linalg.matrix_rank(curvature) < free:
+            return np.full((free, free), np.nan)
         spread = score @ score.T * count / (count - free)
-        inverse = np.linalg.inv(self._curvatures()[0])
+        inverse = np.linalg.inv(curvature)
         return np.asarray(inverse @ spread @ inverse.T)
 
 

@@ -96,7 +96,7 @@ def _verified_shift(pair: Pair, settings: Settings, watch: Watch) -> Registratio
     except ValueError:  # no structure to tell a shift by: the flow's own checks say more
         return Registration.identity(pair.fixed.grid)
     report = found.reports[0]
-    is_sure = report.applied and not report.note
+    is_sure = report.applied and not report.doubt
     return found if is_sure else Registration.identity(pair.fixed.grid)
 
 
