@@ -149,20 +149,21 @@ def test_a_labels_layer_is_a_mask(viewer, dock, run, rng):
     )
 
 
-@pytest.mark.parametrize("kind", ["rgb", "multiscale", "float16", "bool"])
-def test_layers_of_every_kind(viewer, dock, run, rng, kind):
+def test_layers_of_every_kind(viewer, dock, run, rng):
     grey = rng.integers(0, 255, (64, 64), dtype=np.uint8)
-    data = {
-        "rgb": np.dstack([grey] * 3),
-        "multiscale": [grey, grey[::2, ::2]],
-        "float16": grey.astype("f2"),
-        "bool": grey > 100,
-    }[kind]
-    viewer.add_image(data, rgb=kind == "rgb", multiscale=kind == "multiscale", name="a")
-    viewer.add_image(grey[::-1], name="b")
-    run(dock)
-    plain = data[0] if kind == "multiscale" else data[..., 0] if kind == "rgb" else data
-    np.testing.assert_allclose(viewer.layers[-1].data, local_ncc(plain, grey[::-1]), atol=1e-6)
+    kinds = {
+        "rgb": (np.dstack([grey] * 3), grey),
+        "multiscale": ([grey, grey[::2, ::2]], grey),
+        "float16": (grey.astype("f2"), grey),
+        "bool": (grey > 100, grey > 100),
+    }
+    for kind, (data, plain) in kinds.items():
+        viewer.layers.clear()
+        viewer.add_image(data, rgb=kind == "rgb", multiscale=kind == "multiscale", name="a")
+        viewer.add_image(grey[::-1], name="b")
+        run(dock)
+        ncc = viewer.layers[-1].data
+        np.testing.assert_allclose(ncc, local_ncc(plain, grey[::-1]), atol=1e-6, err_msg=kind)
 
 
 def test_the_second_layer_is_chosen_as_moving_and_choices_are_kept(viewer, dock, rng):
