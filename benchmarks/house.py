@@ -22,8 +22,9 @@ import numpy as np
 PACKAGE = "napari_local_ncc"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 ROOMS = (
-    "_napari", "cli", "sample_data", "reports", "io", "maps", "registration", "confidence", "shift",
-    "transforms", "ncc", "image", "evidence", "parameters", "geometry", "chunked", "progress",
+    "_napari", "cli", "batch", "sample_data", "reports", "io", "maps", "registration", "confidence",
+    "shift", "transforms", "ncc", "image", "evidence", "parameters", "geometry", "chunked", "files",
+    "progress",
 )  # fmt: skip
 MAP = """
 import numpy, os, sys, tempfile
