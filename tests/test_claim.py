@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
 import numpy as np
 import pytest
 import tifffile
+import yaozarrs
 import zarr
 
 from napari_local_ncc.files.claim import claim, unfinished
@@ -28,7 +30,7 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 from test_claim import make_map
 from napari_local_ncc.io import iter_write_map
-for tile in iter_write_map(make_map(), sys.argv[1], workers=1):
+for tile in iter_write_map(make_map(), sys.argv[1], threads=1):
     os._exit(9)
 """
 
@@ -84,10 +86,49 @@ def test_what_a_killed_run_leaves_is_named_and_goes_on_demand(left):
     assert names_in(left.parent) <= {left.name, f"{left.name}.json"}
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_killed_run_is_resumed_to_the_same_bits(left, resume):
+    computed = []
+
+    def count(block):
+        computed.append(1)
+        return block
+
+    whole = make_map()
+    again = replace(whole, bands=whole.bands.map_blocks(count, dtype="f4", meta=np.zeros((0,) * 3)))
+    options = {"resume": True} if resume else {"overwrite": True}
+    write_map(again, left, **options)
+    assert len(computed) == (3 if resume else 4)
+    np.testing.assert_array_equal(read_map(left).bands.compute(), 1)
+    assert names_in(left.parent) <= {left.name, f"{left.name}.json"}
+    if left.suffix == ".zarr":
+        yaozarrs.validate_zarr_store(left)
+        assert "unfinished" not in str(dict(zarr.open_group(left).attrs))
+
+
+def test_only_the_same_map_is_resumed(left):
+    with pytest.raises(FileExistsError, match="begun with other images, options or blocks"):
+        write_map(make_map(20), left, resume=True)
+    assert names_in(left.parent) == {f"{left.name}.unfinished"}
+
+
+def test_an_input_that_changes_during_the_run_is_an_error(tmp_path):
+    source = tmp_path / "in.npy"
+    np.save(source, np.zeros(9))
+    origin = {"source": {"path": str(source)}}
+    made = replace(make_map(), provenance={"fixed": origin})
+    steps = iter_write_map(made, tmp_path / "a.npy", threads=1)
+    next(steps)
+    source.unlink()
+    with pytest.raises(OSError, match="was removed during the run: the map is not kept"):
+        list(steps)
+    assert names_in(tmp_path) == set()
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_of_two_writers_exactly_one_wins(ending, tmp_path):
     path = tmp_path / f"a{ending}"
-    with closing(iter_write_map(make_map(), path, workers=1)) as winner:
+    with closing(iter_write_map(make_map(), path, threads=1)) as winner:
         next(winner)
         for overwrite in (False, True):
             with pytest.raises(FileExistsError, match="is being written by another run"):
@@ -107,9 +148,9 @@ def test_what_was_finished_meanwhile_is_not_replaced(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_output_removed_during_the_run_is_an_error(ending, tmp_path):
     path = tmp_path / f"a{ending}"
-    tiles = iter_write_map(make_map(), path, workers=1)
+    tiles = iter_write_map(make_map(), path, threads=1)
     next(tiles)
-    shutil.rmtree(unfinished(path))
+    unfinished(path).rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError):
         list(tiles)
     assert path.name not in names_in(tmp_path)
@@ -117,7 +158,7 @@ def test_an_output_removed_during_the_run_is_an_error(ending, tmp_path):
 
 def test_chunks_removed_during_the_run_are_an_error(tmp_path):
     path = tmp_path / "a.ome.zarr"
-    tiles = iter_write_map(make_map(), path, workers=1)
+    tiles = iter_write_map(make_map(), path, threads=1)
     next(tiles)
     for chunk in (unfinished(path) / path.name / "0" / "c").rglob("*"):
         if chunk.is_file():

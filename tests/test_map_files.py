@@ -250,7 +250,7 @@ def test_old_map_survives_if_the_new_one_cannot_take_its_place(ending, tmp_path,
 def test_tiles_are_told_as_they_are_written(ending, tmp_path):
     new = make_map(Grid((8, 40)), chunks=(1, 8, 10))
     path = write_map(make_map(Grid((8, 40))), tmp_path / f"a{ending}")
-    tiles = list(iter_write_map(new, path, overwrite=True, workers=1))
+    tiles = list(iter_write_map(new, path, overwrite=True, threads=1))
     assert [(tile.done, tile.total) for tile in tiles] == [(k, 4) for k in (1, 2, 3, 4)]
     assert_same_map(read_map(path), new)
     assert names_in(tmp_path) <= {f"a{ending}", "a.npy.json"}

@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
+import dask
+import dask.array as da
 import numpy as np
+from dask.local import get_sync
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    import dask.array as da
     from numpy.typing import NDArray
 
     Box = tuple[slice, ...]
@@ -78,12 +82,62 @@ def _nearest_first(
     return np.lexsort((np.square(away[:, ~frames]).sum(axis=1), away[:, frames].sum(axis=1)))
 
 
-def compute_block(array: da.Array, box: Box) -> NDArray[Any]:
-    """Compute a box of an array in this thread.
+def lazy_blocks(
+    task: Callable[[Box], NDArray[Any]],
+    whole: Box,
+    chunks: tuple[tuple[int, ...], ...],
+    dtype: np.dtype[Any],
+    leading: tuple[tuple[int, ...], ...] = (),
+) -> da.Array:
+    """Return a lazy array of which a task computes every block by itself.
 
-    napari's opportunistic cache, which registers callbacks for all, must not join in.
+    Parameters
+    ----------
+    task : callable
+        Takes a box, returns its values, with some axes of their own before.
+    whole : tuple of slice
+        The box that the array is.
+    chunks : tuple of tuple of int
+        How it is cut, as dask has it.
+    dtype : dtype
+        Of the values.
+    leading : tuple of tuple of int
+        Chunks of the axes before; one each.
     """
-    return np.asarray(array[box].compute(scheduler="synchronous", callbacks=[]))
+    starts = [
+        (part.start + np.cumsum((0, *lengths))).tolist()
+        for part, lengths in zip(whole, chunks, strict=True)
+    ]
+    return da.map_blocks(
+        partial(_run_block, task, starts),
+        chunks=(*leading, *chunks),
+        dtype=dtype,
+        meta=np.empty((0,) * (len(leading) + len(chunks)), dtype),
+        name=f"local-ncc-{uuid4().hex}",
+    )
+
+
+def _run_block(
+    task: Callable[[Box], NDArray[Any]], starts: list[list[int]], block_id: tuple[int, ...]
+) -> NDArray[Any]:
+    own = block_id[len(block_id) - len(starts) :]
+    return task(tuple(slice(s[k], s[k + 1]) for s, k in zip(starts, own, strict=True)))
+
+
+def compute_block(array: da.Array, box: tuple[slice | int, ...]) -> NDArray[Any]:
+    """Compute a box of an array in this thread."""
+    (block,) = compute_here(array[box])
+    return np.asarray(block)
+
+
+def compute_here(*arrays: da.Array) -> tuple[Any, ...]:
+    """Compute some arrays in this thread.
+
+    napari's opportunistic cache, which registers callbacks for all, must not join in. Of a
+    scheduler's name dask makes sure by importing distributed, which takes a second.
+    """
+    found: tuple[Any, ...] = dask.compute(*arrays, scheduler=get_sync, callbacks=[])
+    return found
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
@@ -168,5 +169,9 @@ def _rounds(array: da.Array, first: Sequence[float] | None, workers: int) -> lis
 
 
 def compute_array(array: da.Array) -> NDArray[Any]:
-    """Compute a dask array; napari's opportunistic cache must not join in."""
-    return np.asarray(array.compute(callbacks=[]))
+    """Compute a dask array; napari's opportunistic cache must not join in.
+
+    Where no client of a cluster can be there, dask is not to look for one: see `compute_here`.
+    """
+    scheduler = None if "distributed" in sys.modules else get_in_threads
+    return np.asarray(array.compute(scheduler=scheduler, callbacks=[]))

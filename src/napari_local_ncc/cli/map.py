@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -40,6 +41,10 @@ from napari_local_ncc.parameters import BANDS, NCCParameters, check_alternative,
 from napari_local_ncc.progress import translate
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from distributed import Client
+
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.image.spatial_image import SpatialImage
@@ -47,6 +52,32 @@ if TYPE_CHECKING:
     from napari_local_ncc.parameters import Interpolation
     from napari_local_ncc.reports.tables import FrameTable
     from napari_local_ncc.transforms.registration import Registration
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads, of each process; default: one per core."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes (extra distributed); default: this one.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="tcp://...", help="Compute on a cluster of dask (extra distributed)."),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="2GB", help="To keep to, all processes together; default: half of what is free."
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue what was cut short; keep what is finished if this is cut short, too.",
+    ),
+]
 
 
 @app.command("map")
@@ -162,9 +193,11 @@ def map_(
             "pixels (the other's pixels) or numbers (in the other's units).",
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads; default: one per core.")
-    ] = None,
+    threads: Threads = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    memory: Memory = None,
+    resume: Resume = False,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw a figure here (.png, .pdf, .svg).")
     ] = None,
@@ -201,7 +234,8 @@ def map_(
     files = [fixed, moving, mask, None if _is_json(transform) else transform]
     check_inputs([*files, labels])
     inputs = [path for path in files if path is not None]
-    check_output(output, overwrite, inputs)
+    check_output(output, overwrite, inputs, resume=resume)
+    _check_cluster(workers, scheduler)
     if labels is not None and table is None:
         raise ValueError("--labels needs --table T.csv, for a row per label")
     table_is_said = answer_with_data(table)
@@ -247,6 +281,7 @@ def map_(
     from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.transforms.resampling import labels_on
 
+    budget = None if memory is None else _bytes(memory)
     how: dict[str, Any] = {
         "absent_chunks": absent_chunks,
         "positions": not ignore_positions,
@@ -287,16 +322,19 @@ def map_(
         labels_on(regions, comparison.grid)  # or an error, before there is any work
     say(plan)
     is_series = bool(comparison.grid.series_shape)
-    run = run_comparison(
-        comparison,
-        model=register,
-        refine=refine,
-        options={"metric": metric, "initial": initial, "keep_doubtful": keep_doubtful},
-        sink=map_sink(output, overwrite=overwrite),
-        by_frame=is_series or table is not None or report_ is not None,
-        workers=workers,
-    )
-    result = follow(translate(run, progress_in))
+    with _cluster(workers, scheduler, threads) as client:
+        run = run_comparison(
+            comparison,
+            model=register,
+            refine=refine,
+            options={"metric": metric, "initial": initial, "keep_doubtful": keep_doubtful},
+            sink=map_sink(output, overwrite=overwrite, resume=resume),
+            by_frame=is_series or table is not None or report_ is not None,
+            threads=threads,
+            client=client,
+            memory=budget,
+        )
+        result = follow(translate(run, progress_in))
     tell(f"compare  {plan}")
     if result.refinement is not None:
         tell(f"refine   {result.refinement}")
@@ -330,6 +368,33 @@ def map_(
     }
     answer("map", lambda: _facts(result, plan, fdr, by_frame, written))
     judge(strict, _doubts(result))
+
+
+def _bytes(memory: str) -> int:
+    from napari_local_ncc.chunked.budget import parse_memory
+
+    return parse_memory(memory)
+
+
+def _check_cluster(workers: int | None, scheduler: str | None) -> None:
+    """Raise an error where other processes are wanted but cannot be had."""
+    if workers is not None and scheduler is not None:
+        raise ValueError("give --workers or --scheduler, not both")
+    if workers is not None or scheduler is not None:
+        from napari_local_ncc.cli.cluster import check_distributed
+
+        check_distributed()
+
+
+def _cluster(
+    workers: int | None, scheduler: str | None, threads: int | None
+) -> AbstractContextManager[Client | None]:
+    """Return the context of a client, or of none."""
+    if workers is None and scheduler is None:
+        return nullcontext()
+    from napari_local_ncc.cli.cluster import cluster
+
+    return cluster(workers, scheduler, threads)
 
 
 def _facts(

@@ -26,6 +26,10 @@ class ConfidenceTally:
         step = np.log(np.maximum(p, SMALLEST)) * (STEPS / np.log(SMALLEST))
         self._counts += np.bincount(step.astype(np.intp), minlength=STEPS + 1)
 
+    def merge(self, other: ConfidenceTally) -> None:
+        """Count what another tally has counted."""
+        self._counts += other._counts
+
     def share(self, confidence: float = 0.95) -> float:
         """Return the share of defined pixels with at least this confidence; NaN if none is.
 

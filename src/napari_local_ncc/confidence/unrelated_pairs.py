@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
 import scipy.ndimage
 
+from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.confidence.samples import margin
 from napari_local_ncc.parameters import as_samples
 
@@ -120,7 +120,7 @@ def read_tile(
         The samples.
     """
     # callbacks=[]: global ones, such as napari registers, are not for several threads.
-    parts = dask.compute(*read(place), scheduler="synchronous", callbacks=[])
+    parts = compute_here(*read(place))
     fixed, moving, *mask = map(as_samples, parts)
     rim = [
         rim if part.stop - part.start < n else 0

@@ -83,6 +83,16 @@ class Claim:
                 f"{self.folder}, in which {self.target.name} is made, was removed during the run"
             )
 
+    def clear(self, *names: str) -> None:
+        """Remove what was made, but for files of some names."""
+        for each in self.folder.iterdir():
+            if each.name in (LOCK, *names):
+                continue
+            if each.is_dir():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
+
     def finish(self) -> None:
         """Bring what was made to its place: all files of it, or none."""
         self.check()
@@ -161,7 +171,7 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
         finished = False
         try:
             if not resume:
-                _clear(folder)
+                held.clear()
             yield held
             held.finish()
             finished = True
@@ -173,23 +183,63 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
 @contextmanager
 def headless(path: Path) -> Iterator[None]:
     """Keep from a file the first bytes, by which every reader knows it, until it is complete."""
+    kept = path.with_name("head")
     with open(path, "rb+") as file:
         head = file.read(HEAD)
+        kept.write_bytes(head)
         file.seek(0)
         file.write(bytes(len(head)))
     yield
+    restore_head(path)
+
+
+def restore_head(path: Path) -> None:
+    """Give a file its first bytes, that it may be opened."""
     with open(path, "rb+") as file:
-        file.write(head)
+        file.write(path.with_name("head").read_bytes())
 
 
-def _clear(folder: Path) -> None:
-    for each in folder.iterdir():
-        if each.name == LOCK:
-            continue
-        if each.is_dir():
-            shutil.rmtree(each)
-        else:
-            each.unlink()
+class Record:
+    """Which blocks of an output are finished: a line for each, written after its data.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    heading : str
+        What is being made, in one line.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there, and its blocks are of something else.
+
+    Attributes
+    ----------
+    finished : frozenset of tuple of int
+        Where the blocks begin that were finished when it was opened.
+    """
+
+    def __init__(self, path: Path, heading: str) -> None:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [heading, ""]
+        if lines[0] != heading:
+            raise FileExistsError(
+                f"{path.parent} was begun with other images, options or blocks than now: give the "
+                "same ones, or begin anew (--overwrite, overwrite=True)"
+            )
+        whole = lines[1:-1]  # what is after the last end of a line was being written
+        self.finished = frozenset(tuple(map(int, line.split())) for line in whole)
+        path.write_text("\n".join([heading, *whole, ""]), encoding="utf-8")
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def add(self, start: tuple[int, ...]) -> None:
+        """Note that a block is finished."""
+        self._file.write(" ".join(map(str, start)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _escaped(name: str) -> str:

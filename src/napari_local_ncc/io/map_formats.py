@@ -46,6 +46,9 @@ class MapFormat:
         How to name such a file, for people.
     has_sidecar : bool
         Whether a JSON file lies beside it.
+    resumes : bool
+        Whether blocks are in the file once they are written, and `create` goes on with a file
+        that is there.
     for_others : bool
         Whether it is for other programs rather than for this package.
     """
@@ -53,6 +56,7 @@ class MapFormat:
     name: str
     endings: tuple[str, ...]
     has_sidecar: bool = False
+    resumes: bool = False
     for_others: bool = False
 
     @property
@@ -65,9 +69,9 @@ class MapFormat:
         return [path, sidecar(path)] if self.has_sidecar else [path]
 
 
-OME_ZARR = MapFormat("napari_local_ncc.io.map_omezarr", (".ome.zarr",))
-OME_TIFF = MapFormat("napari_local_ncc.io.map_tiff", (".ome.tif", ".tif"))
-NPY = MapFormat("napari_local_ncc.io.map_npy", (".npy",), has_sidecar=True)
+OME_ZARR = MapFormat("napari_local_ncc.io.map_omezarr", (".ome.zarr",), resumes=True)
+OME_TIFF = MapFormat("napari_local_ncc.io.map_tiff", (".ome.tif", ".tif"), resumes=True)
+NPY = MapFormat("napari_local_ncc.io.map_npy", (".npy",), has_sidecar=True, resumes=True)
 VOLUME = MapFormat(
     "napari_local_ncc.io.map_volume",
     (".nii.gz", ".nrrd", ".mha"),

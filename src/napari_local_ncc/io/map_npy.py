@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.files.claim import headless
+from napari_local_ncc.files.claim import headless, restore_head
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.map_document import check_samples, describe, missing_document, restore
@@ -33,7 +33,11 @@ def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[NDArray[np.flo
     """
     bands = confidence_map.bands
     shape = bands.shape if len(bands) > 1 else bands.shape[1:]
-    pixels: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    if path.exists():  # it is resumed
+        restore_head(path)
+        pixels: NDArray[Any] = np.lib.format.open_memmap(path, "r+")
+    else:
+        pixels = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     with headless(path):
         yield pixels.reshape(bands.shape)
         pixels.flush()  # type: ignore[attr-defined]  # a memmap

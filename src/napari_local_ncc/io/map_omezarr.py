@@ -84,6 +84,34 @@ def create_group(
     document : dict, optional
         What the map says beside its pixels.
     """
+    levels = (
+        _open_levels(path)
+        if path.exists()  # it is resumed
+        else _create_levels(layout, path, dtype, chunks, blocks, rendering, document)
+    )
+    target = OmeTarget(levels, layout, _covered(levels, blocks))
+    yield target
+    for fine, coarse in itertools.pairwise(levels[target.covered :]):
+        _reduce(fine, coarse)
+    for level in levels:
+        _check_chunks(level)
+    attributes = zarr.open_group(path, mode="r+").attrs
+    if document is None:
+        del attributes[KEY]
+    else:
+        attributes[KEY] = document
+
+
+def _create_levels(
+    layout: OmeLayout,
+    path: Path,
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    blocks: tuple[int, ...],
+    rendering: v05.Omero | None,
+    document: dict[str, Any] | None,
+) -> list[zarr.Array[Any]]:
+    """Make a group, marked as unfinished, and the arrays of its levels."""
     factors = _pyramid(layout)
     shapes = [_level_shape(layout.shape, level) for level in factors]
     edges = iter(_level_chunks(chunks, blocks, factors, shapes))
@@ -99,27 +127,22 @@ def create_group(
     ) -> zarr.Array[Any]:
         return _create_level(path, shape, dtype, next(edges), dimension_names)
 
-    unfinished = {KEY: {**(document or {}), UNFINISHED: True}}
     _, arrays = prepare_image(
         path,
         _metadata(layout, factors, path.name, rendering),
         [(shape, dtype) for shape in shapes],
-        extra_attributes=unfinished,
+        extra_attributes={KEY: {**(document or {}), UNFINISHED: True}},
         chunks=chunks,
         writer=create_level,
     )
-    levels = list(arrays.values())
-    target = OmeTarget(levels, layout, _covered(levels, blocks))
-    yield target
-    for fine, coarse in itertools.pairwise(levels[target.covered :]):
-        _reduce(fine, coarse)
-    for level in levels:
-        _check_chunks(level)
-    attributes = zarr.open_group(path, mode="r+").attrs
-    if document is None:
-        del attributes[KEY]
-    else:
-        attributes[KEY] = document
+    return list(arrays.values())
+
+
+def _open_levels(path: Path) -> list[zarr.Array[Any]]:
+    """Open the levels of a group that is to be continued."""
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group = zarr.open_group(path, mode="r+")
+        return [group[str(level)] for level in range(len(list(group.array_keys())))]
 
 
 def _create_level(

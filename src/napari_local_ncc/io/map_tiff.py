@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from napari_local_ncc.files.claim import headless
+from napari_local_ncc.files.claim import headless, restore_head
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import KEY, check_samples, describe, missing_document, restore
@@ -50,9 +50,13 @@ def create_tiff(
         **metadata,
         **_physical_sizes(layout),
     }
-    pixels = tifffile.memmap(
-        path, shape=layout.shape, dtype=dtype, ome=True, photometric="minisblack", metadata=told
-    )
+    if path.exists():  # it is resumed
+        restore_head(path)
+        pixels = tifffile.memmap(path, mode="r+").reshape(layout.shape)
+    else:
+        pixels = tifffile.memmap(
+            path, shape=layout.shape, dtype=dtype, ome=True, photometric="minisblack", metadata=told
+        )
     with headless(path):
         yield OmeTarget([pixels], layout)
         pixels.flush()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.files.claim import check_unclaimed
 from napari_local_ncc.image.read_guard import check_file
@@ -13,6 +14,10 @@ from napari_local_ncc.io.readers.sniff import is_address, is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
+
+DEPTH, MOST = 2, 1000  # levels of folders in an input, and entries of each, that are looked at
 
 
 LONGEST_NAME = 200  # bytes of a file's name, of which systems take 255
@@ -27,6 +32,35 @@ def check_inputs(paths: Iterable[str | os.PathLike[str] | None]) -> None:
         if path is None or is_address(path) or is_pattern(Path(path)):
             continue
         check_file(path)
+
+
+def input_states(confidence_map: ConfidenceMap) -> dict[str, Any]:
+    """Return what tells whether the files that a map is made from are still what they were."""
+    origins = [confidence_map.provenance.get(name) for name in ("fixed", "moving", "mask")]
+    sources = [origin["source"] for origin in origins if origin and origin["source"]]
+    paths = {source["path"] for source in sources if source["path"]}
+    return {path: state for path in sorted(paths) if (state := _state(path, DEPTH)) is not None}
+
+
+def check_unchanged(states: dict[str, Any]) -> None:
+    """Raise OSError for the first file that is not as `input_states` found it."""
+    for path, state in states.items():
+        now = _state(path, DEPTH)
+        if now != state:
+            what = "was removed" if now is None else "changed"
+            raise OSError(f"{path} {what} during the run: the map is not kept; make it again")
+
+
+def _state(path: str, depth: int) -> list[Any] | None:
+    """Return time and size of a file; of a folder, with what is in it down to some depth."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return [status.st_mtime_ns, status.st_size]
+        names = sorted(os.listdir(path))[:MOST] if depth else []
+        return [status.st_mtime_ns, [_state(os.path.join(path, n), depth - 1) for n in names]]
+    except OSError:
+        return None
 
 
 def check_output(

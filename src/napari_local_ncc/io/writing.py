@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.chunked.tiles import Tile, compute_tiles
-from napari_local_ncc.files.claim import ENDING, claim
+from napari_local_ncc.chunked.blocks import block_edges, blocks_of
+from napari_local_ncc.files.claim import ENDING, Record, claim
 from napari_local_ncc.image.read_guard import ReadError, check_file, guard_reading
-from napari_local_ncc.io.map_document import unfinished_map
-from napari_local_ncc.io.map_formats import FORMATS, ending_of, map_format
-from napari_local_ncc.io.outputs import check_output
+from napari_local_ncc.io.map_document import describe, unfinished_map
+from napari_local_ncc.io.map_formats import FORMATS, OME_ZARR, ending_of, map_format
+from napari_local_ncc.io.outputs import check_output, check_unchanged, input_states
 from napari_local_ncc.maps.bands import bands_on
-from napari_local_ncc.progress import stepwise
+from napari_local_ncc.maps.stream import stream_map
+from napari_local_ncc.progress import Progress, Step, stepwise
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
+    import numpy as np
+    from distributed import Client
+    from numpy.typing import NDArray
+
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.parameters import NCCParameters
+
+RECORD = "blocks"  # the file of those that are finished
 
 
 @stepwise
@@ -32,12 +42,14 @@ def write_map(
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,
-    workers: int | None = None,
-) -> Generator[Tile, None, Path]:
+    resume: bool = False,
+    threads: int | None = None,
+    client: Client | None = None,
+) -> Generator[Progress, None, Path]:
     """Compute a map and write it to a file, completely or not at all.
 
-    `iter_write_map` does the same tile by tile: it yields every `Tile` of the bands once it is
-    written, and closing it leaves what was there.
+    `iter_write_map` does the same block by block: it yields `Progress` once a block is written,
+    and closing it leaves what was there.
 
     Parameters
     ----------
@@ -50,8 +62,14 @@ def write_map(
         ``.json`` beside it; the latter by SimpleITK, lengths in mm).
     overwrite : bool, default False
         Whether to replace an existing file, once the new one is complete.
-    workers : int, optional
-        Number of threads; default: one per core.
+    resume : bool, default False
+        Whether to continue what a run of the same map left unfinished, and to keep what this one
+        leaves if it ends early. Finished blocks are not computed again, and the result is the
+        same to the last bit.
+    threads : int, optional
+        How many; default: one per core. Not with a client.
+    client : distributed.Client, optional
+        Where to compute. Its workers write an OME-Zarr themselves.
 
     Returns
     -------
@@ -61,11 +79,13 @@ def write_map(
     Raises
     ------
     FileExistsError
-        If there is such a file already.
+        If there is such a file already, unfinished or not, or another run is making it.
     ValueError
-        If the ending is unknown, or its format has no place for the map's axes.
+        If the ending is unknown, or its format has no place for the map's axes, or cannot be
+        resumed.
     OSError
-        If the folder does not exist or cannot be written to.
+        If the folder does not exist or cannot be written to; if an image was changed or
+        removed meanwhile, or what was written.
 
     Examples
     --------
@@ -76,11 +96,12 @@ def write_map(
     >>> write_map(confidence_map(fixed, fixed), "same.ome.zarr").name
     'same.ome.zarr'
     """
-    tiles = compute_tiles(confidence_map.bands, workers=workers)
-    with map_sink(path, overwrite=overwrite)(confidence_map) as pixels, closing(tiles):
-        for tile in tiles:
-            pixels[tile.location] = tile.data
-            yield tile
+    sink = map_sink(path, overwrite=overwrite, resume=resume)
+    parts = stream_map(confidence_map, sink, threads=threads, client=client)
+    total = len(blocks_of(confidence_map.bands.shape, block_edges(confidence_map.bands)))
+    with closing(parts):
+        for done, _ in enumerate(parts, start=1):
+            yield Progress(Step.WRITE, done, total)
     return Path(path)
 
 
@@ -88,13 +109,13 @@ iter_write_map = write_map.steps
 
 
 def map_sink(
-    path: str | os.PathLike[str], *, overwrite: bool = False
+    path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False
 ) -> Callable[[ConfidenceMap], AbstractContextManager[Any]]:
     """Return what takes the tiles of a map into a file, for `run_comparison`.
 
     Parameters
     ----------
-    path, overwrite
+    path, overwrite, resume
         As for `write_map`.
 
     Returns
@@ -106,14 +127,62 @@ def map_sink(
 
     @contextmanager
     def opened(confidence_map: ConfidenceMap) -> Iterator[Any]:
-        target = check_output(path, overwrite)
+        target = check_output(path, overwrite, resume=resume)
         check_space(target, confidence_map.bands.nbytes)
-        with claim(target) as held:
+        kind = map_format(target)
+        if resume and not kind.resumes:
+            raise ValueError(f"{target} is written at the end; to resume, write .ome.zarr")
+        inputs = input_states(confidence_map)
+        with claim(target, resume=resume) as held:
             check_output(path, overwrite, claimed=True)  # another may just have finished it
-            with map_format(target).module.create(confidence_map, held.path) as pixels:
-                yield pixels
+            record = Record(held.folder / RECORD, _heading(confidence_map, inputs))
+            if not record.finished:
+                held.clear(RECORD)  # it may have been killed while the file was made
+            with closing(record), kind.module.create(confidence_map, held.path) as pixels:
+                yield Kept(pixels, record.finished, record.add, kind is OME_ZARR)
+                held.check()
+                check_unchanged(inputs)
 
     return opened
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """The pixels of a map in the making; it travels to the processes that compute them.
+
+    Parameters
+    ----------
+    pixels : object
+        Takes and gives blocks of the bands array by item.
+    finished : frozenset of tuple of int
+        Where the blocks begin that are there already.
+    record : callable
+        Notes where a block begins that is finished; not in other processes.
+    shared : bool
+        Whether other processes reach the pixels.
+    """
+
+    pixels: Any
+    finished: frozenset[tuple[int, ...]]
+    record: Callable[[tuple[int, ...]], None] | None
+    shared: bool
+
+    def __setitem__(self, box: tuple[slice, ...], block: NDArray[np.float32]) -> None:
+        self.pixels[box] = block
+
+    def __getitem__(self, box: tuple[slice, ...]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.pixels[box]
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kept, (self.pixels, self.finished, None, self.shared)
+
+
+def _heading(confidence_map: ConfidenceMap, inputs: dict[str, Any]) -> str:
+    """Return a digest of all that decides about the pixels of a map."""
+    edges = block_edges(confidence_map.bands)
+    made = json.dumps([describe(confidence_map), edges, inputs], sort_keys=True)
+    return hashlib.sha256(made.encode()).hexdigest()
 
 
 def read_map(path: str | os.PathLike[str]) -> ConfidenceMap:

@@ -56,6 +56,10 @@ class ClassSummary:
             counts[differs] = 0
         return shares_of(counts)
 
+    def merge(self, other: ClassSummary) -> None:
+        """Count what another has counted."""
+        self._counts += other._counts
+
     def lines(self, lower_ncc: float) -> dict[str, str]:
         """Say how the pixels divide; `lower_ncc` as for `shares`."""
         shares = self.shares(lower_ncc)

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.chunked.blocks import compute_block
 from napari_local_ncc.image.pairing import pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.transforms.overlap import overlap_box, overlap_share
-from napari_local_ncc.transforms.resampling import matrices_of, pair_marks, place_mask, resample
+from napari_local_ncc.transforms.resampling import (
+    Sampling,
+    matrices_of,
+    pair_marks,
+    place_mask,
+    resample,
+    sample_lazily,
+)
 
 if TYPE_CHECKING:
     from typing import Self
 
     import dask.array as da
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.geometry.grid import Grid
@@ -198,19 +206,35 @@ class Comparison:
             Fixed, moving sampled on the grid (NaN outside), and the mask (bool) if there is
             one; in the same chunks.
         """
-        moved, grid = self.registration, self.grid.crop(box)
-        moving = resample(
-            self._frames_of(self.pair.moving, box),
-            grid,
-            None if moved is None else moved.frames(self._series(box)),
+        moving = sample_lazily(
+            self.pair.moving,
+            self.grid,
+            self.registration,
+            box,
             interpolation=self.parameters.interpolation,
-        ).data
-        images = [self.pair.fixed.crop(box).data.rechunk(moving.chunks), moving]
+        )
+        images = [self.pair.fixed.data[tuple(box)].rechunk(moving.chunks), moving]
         if self.usable is not None:
-            marks = self._frames_of(self.usable, box)
-            usable = resample(marks, grid, interpolation="nearest").data > 0
-            images.append(usable.rechunk(moving.chunks))
+            images.append(
+                sample_lazily(self.usable, self.grid, box=box, interpolation="nearest") > 0
+            )
         return images
+
+    def read(self, box: Box) -> list[NDArray[Any]]:
+        """Return what is compared in a box of the grid: as `images_in`, read in this thread."""
+        images = [compute_block(self.pair.fixed.data, box)]
+        images += [sampling(box) for sampling in self._samplings[:1]]
+        images += [sampling(box) > 0 for sampling in self._samplings[1:]]
+        return images
+
+    @cached_property
+    def _samplings(self) -> list[Sampling]:
+        """How moving and the mask are sampled on the grid."""
+        how = self.parameters.interpolation
+        found = [Sampling.of(self.pair.moving, self.grid, self.registration, how)]
+        if self.usable is not None:
+            found.append(Sampling.of(self.usable, self.grid, None, "nearest"))
+        return found
 
     def usable_on_grid(self) -> da.Array | None:
         """Return where samples may be used, lazily, shape `grid.shape`; None if everywhere."""
@@ -226,13 +250,6 @@ class Comparison:
             self.registration,
             interpolation=self.parameters.interpolation,
         ).data
-
-    def _series(self, box: Box) -> Box:
-        return box[: len(self.grid.series_shape)]
-
-    def _frames_of(self, image: SpatialImage, box: Box) -> SpatialImage:
-        everywhere = (slice(None),) * image.grid.spatial_ndim
-        return image.crop((*self._series(box), *everywhere))
 
     def provenance(self, calibration: Calibration | None = None) -> dict[str, Any]:
         """Return, as plain JSON values, what is compared and how; see `reports.recipe`."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
-from napari_local_ncc.chunked.windows import join_pieces, map_windows
-from napari_local_ncc.maps.bands import bands_on
-from napari_local_ncc.ncc.dispatch import local_ncc
+from napari_local_ncc.chunked.windows import join_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +17,13 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.exposure import Exposure
     from napari_local_ncc.ncc.moments import Moments
     from napari_local_ncc.parameters import NCCParameters
 
     Reach = tuple[int, ...]
+    Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +61,13 @@ class BandPlan:
     def searches(self) -> bool:
         """Whether any band needs the search for the best shift, which finds the NCC too."""
         return any(COMPUTED[name].searches for name in self.kinds)
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """How much memory a block takes for each sample that it needs, about."""
+        column = sum(r > 0 for r in self.radius) > 2
+        taken = max(COMPUTED[name].memory[column] for name in self.kinds)
+        return taken + KEPT * len(self.kinds)
 
     @property
     def with_error(self) -> bool:
@@ -271,11 +277,14 @@ class ComputedKind:
         How far a pixel's bands reach along each axis.
     searches : bool
         Whether they need the search for the best shift.
+    memory : tuple of int
+        Bytes that they take for each sample of a block, in planes and in volumes.
     """
 
     bands: Callable[[Block], list[NDArray[np.float32]]]
     reach: Callable[[BandPlan], Reach]
     searches: bool = False
+    memory: tuple[int, int] = (24, 60)
 
 
 def _moved(
@@ -341,34 +350,37 @@ def _radius(plan: BandPlan) -> Reach:
     return plan.radius
 
 
+KEPT = 16  # bytes of a sample of a finished band: in the queue, and while it is written
+SEARCHED = (320, 900)  # bytes of a sample, in planes and volumes
 COMPUTED = {
     "ncc": ComputedKind(lambda block: [block.ncc], _radius),
-    "confidence": ComputedKind(lambda block: [block.confidence], _confidence_reach),
-    "shift": ComputedKind(lambda block: list(block.ncc_and_shift[1:]), _shift_reach, True),
-    "shift_error": ComputedKind(lambda block: list(block.shift_error), _shift_reach, True),
-    "classes": ComputedKind(_classes, _class_reach, True),
-    "ceiling": ComputedKind(_ceiling, _radius),
-    "fit": ComputedKind(_fit, _radius),
+    "confidence": ComputedKind(
+        lambda block: [block.confidence], _confidence_reach, memory=(180, 360)
+    ),
+    "shift": ComputedKind(
+        lambda block: list(block.ncc_and_shift[1:]), _shift_reach, True, (120, 700)
+    ),
+    "shift_error": ComputedKind(
+        lambda block: list(block.shift_error), _shift_reach, True, SEARCHED
+    ),
+    "classes": ComputedKind(_classes, _class_reach, True, SEARCHED),
+    "ceiling": ComputedKind(_ceiling, _radius, memory=(180, 360)),
+    "fit": ComputedKind(_fit, _radius, memory=(180, 360)),
 }
 JUDGED = {"confidence", "classes"}  # kinds that need a calibration
 EXPOSED = {"classes", "ceiling"}  # and those that need an exposure
 
 
-def compute_bands(
-    images: list[da.Array],
-    *,
+def plan_bands(
     grid: Grid,
     parameters: NCCParameters,
     calibration: Calibration | None,
     exposure: Exposure | None = None,
-    frames: da.Array | None = None,
-) -> da.Array:
-    """Compute the bands of a map chunk by chunk.
+) -> BandPlan:
+    """Return how the bands of every block are computed.
 
     Parameters
     ----------
-    images : list of dask array, shape grid.shape
-        Fixed, moving and perhaps the mask on one grid; see `Comparison.images_in`.
     grid : Grid
         What radius and search are resolved on.
     parameters : NCCParameters
@@ -377,74 +389,89 @@ def compute_bands(
         What turns NCC into confidence; needed for the kinds in `JUDGED`.
     exposure : Exposure or None
         Noise and typical contrast of the images; needed for the kinds in `EXPOSED`.
-    frames : dask array of int, shape grid.shape, optional
-        The frame that each pixel is of, where every frame has its own null.
-
-    Returns
-    -------
-    dask array of float32, shape (bands, *grid.shape)
-        The bands in the order of `bands_on(parameters, grid)`.
     """
-    radius = parameters.radius_on(grid)
-    limits: dict[str, Any] = {
-        "weights": parameters.weights,
-        "min_std": parameters.min_std,
-        "min_valid": parameters.min_valid,
-    }
-    if parameters.bands == ("ncc",):
-        fixed, moving, *masks = images
-        mask = masks[0] if masks else None
-        return local_ncc(fixed, moving, mask=mask, radius=radius, **limits)[np.newaxis]
     searches = any(COMPUTED[name].searches for name in parameters.bands)
-    plan = BandPlan(
+    return BandPlan(
         parameters.bands,
-        radius,
+        parameters.radius_on(grid),
         parameters.search_on(grid) if searches else (),
-        limits,
+        {
+            "weights": parameters.weights,
+            "min_std": parameters.min_std,
+            "min_valid": parameters.min_valid,
+        },
         calibration,
         exposure,
         parameters.alternative == "greater",
-        frames is not None,
-    )
-    return map_windows(
-        partial(_bands_of_pieces, plan=plan),
-        [*images, *([] if frames is None else [frames])],
-        plan.reach,
-        bands=len(bands_on(parameters, grid)),
+        calibration is not None and len(calibration.nulls) > 1,
     )
 
 
-def _bands_of_pieces(
-    *pieces: Any, region: tuple[slice, ...], plan: BandPlan
-) -> NDArray[np.float32]:
-    """Compute the bands of one chunk."""
-    block = Block(list(pieces), region, plan)
-    return np.stack([band for name in plan.kinds for band in COMPUTED[name].bands(block)])
-
-
-def frame_numbers(
-    shape: tuple[int, ...], radius: tuple[int, ...], box: tuple[slice, ...], like: da.Array
-) -> da.Array:
-    """Return the number of the frame that each pixel of a box is of, without memory for it.
+@dataclass(frozen=True, slots=True, eq=False)
+class BandTask:
+    """Computes the bands of any block of a map from what it reads; it travels by pickle.
 
     Parameters
     ----------
-    shape : tuple of int
-        Of all frames, as `Calibration` counts them.
-    radius : tuple of int
-        Window radius per axis; every index along axes of radius 0 is a frame.
-    box : tuple of slice
-        The part of them.
-    like : dask array
-        Has the shape of the box, and the chunks to use.
+    comparison : Comparison
+        What is compared.
+    plan : BandPlan
+        How.
+    names : tuple of str
+        The bands, in the order of `bands_on`.
+    """
 
-    Returns
-    -------
-    dask array of int
-        Each chunk repeats one number per frame without a copy of it.
+    comparison: Comparison
+    plan: BandPlan
+    names: tuple[str, ...]
+
+    def __call__(self, box: Box) -> NDArray[np.float32]:
+        """Return the bands in a box of the grid, shape (bands, *box); NaN where undefined."""
+        known = tuple(
+            slice(max(part.start, b.start), min(part.stop, b.stop))
+            for part, b in zip(box, self.comparison.box, strict=True)
+        )
+        if known == tuple(box):
+            return self._compute(known)
+        out = np.full((len(self.names), *_lengths(box)), np.nan, np.float32)
+        if "classes" in self.names:  # which are numbers, and undefined is 0
+            out[self.names.index("classes")] = 0
+        if all(part.start < part.stop for part in known):
+            here = tuple(
+                slice(k.start - part.start, k.stop - part.start)
+                for k, part in zip(known, box, strict=True)
+            )
+            out[(slice(None), *here)] = self._compute(known)
+        return out
+
+    def _compute(self, box: Box) -> NDArray[np.float32]:
+        reach = tuple(
+            slice(max(part.start - r, b.start), min(part.stop + r, b.stop))
+            for part, r, b in zip(box, self.plan.reach, self.comparison.box, strict=True)
+        )
+        region = tuple(
+            slice(part.start - r.start, part.stop - r.start)
+            for part, r in zip(box, reach, strict=True)
+        )
+        images = self.comparison.read(reach)
+        if self.plan.has_frames:
+            images.append(_frame_numbers(self.comparison.grid.shape, self.plan.radius, reach))
+        whole = tuple(slice(0, n) for n in images[0].shape)
+        block = Block([[(whole, image)] for image in images], region, self.plan)
+        bands = [band for name in self.plan.kinds for band in COMPUTED[name].bands(block)]
+        return bands[0][np.newaxis] if len(bands) == 1 else np.stack(bands)
+
+
+def _lengths(box: Box) -> list[int]:
+    return [part.stop - part.start for part in box]
+
+
+def _frame_numbers(shape: tuple[int, ...], radius: Reach, box: Box) -> NDArray[np.intp]:
+    """Return the number of the frame that each pixel of a box is of, without memory for it.
+
+    Every index along axes of radius 0 is a frame; all of `shape` are counted.
     """
     lengths = [1 if r else n for n, r in zip(shape, radius, strict=True)]
     numbers = np.arange(np.prod(lengths)).reshape(lengths)
     numbers = numbers[tuple(slice(None) if r else b for b, r in zip(box, radius, strict=True))]
-    chunks = tuple((1,) if r else c for c, r in zip(like.chunks, radius, strict=True))
-    return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
+    return np.broadcast_to(numbers, _lengths(box))

@@ -49,6 +49,10 @@ class ConfidenceSummary:
             "accepted": 0.0 * share if none else self._tally.share(limit),
         }
 
+    def merge(self, other: ConfidenceSummary) -> None:
+        """Count what another has counted."""
+        self._tally.merge(other._tally)
+
     def lines(self, rate: float) -> dict[str, str]:
         """Say what is confident at a false discovery rate, and what the calibration detects."""
         found = {"confidence": _discoveries(self._tally, rate)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import dask
 import numpy as np
 import scipy.fft
 
+from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.confidence.background import without_smooth_background
 from napari_local_ncc.confidence.unrelated_pairs import places
 from napari_local_ncc.evidence.noise import NoiseModel, noise_model
@@ -103,7 +103,7 @@ def measure_exposure(
 
 def _read_pair(parts: Sequence[Any]) -> list[NDArray[np.float64]]:
     """Return both images as float64, NaN where invalid in either."""
-    images = dask.compute(*parts, scheduler="synchronous", callbacks=[])
+    images = compute_here(*parts)
     fixed, *rest = (np.asarray(image) for image in images)
     valid = np.isfinite(fixed)
     for image in rest:

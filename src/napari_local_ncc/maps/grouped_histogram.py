@@ -48,6 +48,11 @@ class GroupTally:
         steps = np.rint(values[known].astype(np.float64) / STEP).astype(np.int64)
         self._values.add(groups[known] * SPAN + steps + HALF)
 
+    def merge(self, other: GroupTally) -> None:
+        """Count what another tally has counted."""
+        self._pixels.merge(other._pixels.keys, other._pixels.counts)
+        self._values.merge(other._values.keys, other._values.counts)
+
     def add_frames(self, location: tuple[slice, ...], values: NDArray[Any], grid: Grid) -> None:
         """Count a tile of one band frame by frame.
 

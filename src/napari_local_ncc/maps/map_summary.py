@@ -64,6 +64,18 @@ class MapTally:
         for name, tally in self._others.items():
             tally.add(np.zeros(1, np.int64), found[name])
 
+    def merge(self, other: MapTally) -> None:
+        """Count what another tally of the same bands has counted."""
+        self._ncc.merge(other._ncc)
+        if self._confidence is not None and other._confidence is not None:
+            self._confidence.merge(other._confidence)
+        if self._shift is not None and other._shift is not None:
+            self._shift.merge(other._shift)
+        if self._classes is not None and other._classes is not None:
+            self._classes.merge(other._classes)
+        for name, tally in self._others.items():
+            tally.merge(other._others[name])
+
     @property
     def summary(self) -> Summary:
         """The distribution of the NCC."""
@@ -196,13 +208,20 @@ class Tally:
 
     def add(self, values: NDArray[Any]) -> None:
         """Count an array of values in [-1, 1]; NaN counts as undefined."""
-        self._counts += np.histogram(values, BINS, (-1.0, 1.0))[0]
+        from napari_local_ncc.ncc.kernels.reduce import count_values
+
+        count_values(np.ascontiguousarray(values).reshape(-1), -1.0, 1.0, self._counts)
         self._pixels += values.size
 
     def histogram(self) -> dict[str, list[float]]:
         """Return "counts" between neighbouring "edges", in bars of equal width."""
         counts = self._counts.reshape(BARS, -1).sum(axis=1)
         return {"edges": np.linspace(-1, 1, BARS + 1).tolist(), "counts": counts.tolist()}
+
+    def merge(self, other: Tally) -> None:
+        """Count what another tally has counted."""
+        self._counts += other._counts
+        self._pixels += other._pixels
 
     @property
     def summary(self) -> Summary:

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask
-import dask.array as da
 import numpy as np
+from dask.array.core import normalize_chunks
 
+from napari_local_ncc.chunked.blocks import compute_here, lazy_blocks
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
-from napari_local_ncc.maps.compute_bands import EXPOSED, JUDGED, compute_bands, frame_numbers
-from napari_local_ncc.ncc.dispatch import local_ncc
+from napari_local_ncc.maps.compute_bands import EXPOSED, JUDGED, BandTask, plan_bands
 from napari_local_ncc.progress import stepwise
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import dask.array as da
     import xarray
     from numpy.typing import ArrayLike, NDArray
 
@@ -109,7 +109,7 @@ class ConfidenceMap:
         ImportError
             If xarray is not installed.
         """
-        from napari_local_ncc.maps.data_array import as_data_array
+        from napari_local_ncc.image.data_array import as_data_array
 
         software = self.provenance.get("software", "")
         return as_data_array(self.bands, self.band_names, self.grid, software=software)
@@ -176,13 +176,20 @@ iter_confidence_map = confidence_map.steps
 
 
 def map_of(
-    comparison: Comparison, *, calibration: Calibration | None = None
+    comparison: Comparison,
+    *,
+    calibration: Calibration | None = None,
+    blocks: tuple[int, ...] | None = None,
 ) -> Generator[Progress, None, ConfidenceMap]:
-    """Make the map of a comparison; yield and return as `iter_confidence_map` does."""
+    """Make the map of a comparison; yield and return as `iter_confidence_map` does.
+
+    `blocks` are the edges of the chunks, each of which is computed by a task of its own;
+    default: those of `map_chunks`.
+    """
     comparison.check_overlap()
     parameters, grid, radius = comparison.parameters, comparison.grid, comparison.radius
-    images, frames = comparison.images_in(comparison.box), None
     kinds = set(parameters.bands)
+    images = comparison.images_in(comparison.box)
     exposure = exposure_of(comparison, images[0].shape) if EXPOSED & kinds else None
     if not JUDGED & kinds:
         calibration = None
@@ -190,21 +197,14 @@ def map_of(
         calibration = yield from calibrated(comparison, images)
     else:
         calibration.check_map(grid.shape, radius, parameters.weights, parameters.alternative)
-    if calibration is not None and len(calibration.nulls) > 1:
-        frames = frame_numbers(grid.shape, radius, comparison.box, images[0])
-    bands = compute_bands(
-        images,
-        grid=grid.crop(comparison.box),
-        parameters=parameters,
-        calibration=calibration,
-        exposure=exposure,
-        frames=frames,
-    )
     names = tuple(band.name for band in bands_on(parameters, grid))
-    classes = names.index("classes") if "classes" in names else None
+    plan = plan_bands(grid, parameters, calibration, exposure)
+    task = BandTask(comparison, plan, names)
+    chunks = normalize_chunks(blocks or map_chunks(grid), grid.shape)
+    whole = tuple(slice(0, n) for n in grid.shape)
     measured = None if exposure is None else exposure.to_dict()
     return ConfidenceMap(
-        _pad_box(bands, comparison.box, grid, classes),
+        lazy_blocks(task, whole, chunks, np.dtype(np.float32), ((len(names),),)),
         names,
         grid,
         parameters,
@@ -282,7 +282,7 @@ def _read_flat(comparison: Comparison, shape: tuple[int, ...], place: Slices) ->
         slice(part.start - g.start, part.stop - g.start)
         for part, g in zip(place, grown, strict=True)
     )
-    read = dask.compute(*_read(comparison, grown), scheduler="synchronous", callbacks=[])
+    read = compute_here(*_read(comparison, grown))
     fixed, moving, *masks = read
     mask = masks[0] if masks else None
     flat = [
@@ -298,20 +298,11 @@ def load_kernel() -> None:
     Any map does so by itself. Calling it before lets a program say what the user waits
     for: a few seconds once, a fraction of one later.
     """
-    local_ncc(np.eye(4), np.eye(4), radius=1)
+    from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
 
-
-def _undefined_class(bands: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
-    """Of the classes, which are numbers, undefined is 0."""
-    is_class = (np.arange(len(bands)) == classes).reshape(-1, *(1,) * (bands.ndim - 1))
-    return np.where(is_class & np.isnan(bands), np.float32(0), bands)
-
-
-def _pad_box(bands: da.Array, box: Slices, grid: Grid, classes: int | None) -> da.Array:
-    """Put the box back into its place, undefined around it; `classes` is the place of that band."""
-    if bands.shape[1:] == grid.shape:
-        return bands
-    margins = [(part.start, n - part.stop) for part, n in zip(box, grid.shape, strict=True)]
-    padded = da.pad(bands, [(0, 0), *margins], mode="constant", constant_values=np.float32(np.nan))
-    padded = padded.rechunk((len(bands), *map_chunks(grid)))
-    return padded if classes is None else padded.map_blocks(_undefined_class, classes)
+    some = np.square(np.arange(16, dtype=np.float32)).reshape(4, 4)
+    whole = (slice(0, 4), slice(0, 4))
+    pieces = [(whole, some)]
+    ncc_of_pieces(
+        pieces, pieces, region=whole, radius=(1, 1), weights="box", min_std=0.0, min_valid=0.5
+    )

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+import math
+import os
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.chunked.tiles import compute_tiles
+from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.geometry.kind import UNREGISTERED
+from napari_local_ncc.maps.compute_bands import plan_bands
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.pipeline import load_kernel, map_of
+from napari_local_ncc.maps.stream import stream_map
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy as np
+    from distributed import Client
     from numpy.typing import NDArray
 
-    from napari_local_ncc.chunked.tiles import Tile
     from napari_local_ncc.confidence.calibration import Calibration
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.grouped_histogram import GroupTally
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.maps.refinement import Refinement
+    from napari_local_ncc.maps.stream import Sink
     from napari_local_ncc.transforms.registration import Registration
 
-    Sink = Callable[[ConfidenceMap], AbstractContextManager[Any]]
+SMALL = 100_000_000  # bytes that are always there
+REFINED = 12  # bytes of a pixel and band while a transform is refined
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +61,7 @@ class MapTile:
     location : tuple of slice
         Where it lies on the map's grid.
     bands : dict of str to ndarray of float32
-        Its values by band.
+        Its values by band; none where another process keeps them (`client`).
     progress : Progress
         How much of the map is finished.
     """
@@ -160,7 +165,9 @@ def run_comparison(
     sink: Sink | None = None,
     by_frame: bool = False,
     first: Sequence[float] | None = None,
-    workers: int | None = None,
+    threads: int | None = None,
+    client: Client | None = None,
+    memory: float | None = None,
     cancelled: threading.Event | None = None,
 ) -> Generator[Event, None, RunResult]:
     """Register, refine, calibrate, compare and sum up, step by step.
@@ -178,14 +185,21 @@ def run_comparison(
     calibration : Calibration, optional
         As for `confidence_map`.
     sink : callable, optional
-        Takes the map, and returns a context that takes its tiles by item assignment and
-        keeps them where it closes without an error; see `napari_local_ncc.io.map_sink`.
+        Takes the map, and returns a context that takes its tiles by item assignment, from
+        several threads, and keeps them where it closes without an error; see
+        `napari_local_ncc.io.map_sink`.
     by_frame : bool, default False
         Whether to sum up the NCC of each frame, too.
     first : sequence of float, optional
         The pixel of the grid to begin at. Default: in any order.
-    workers : int, optional
-        Number of threads; default: one per core.
+    threads : int, optional
+        How many; default: one per core. Not with a client.
+    client : distributed.Client, optional
+        Where to compute the map. Its workers read the images and write the map themselves,
+        where the sink is a store.
+    memory : float, optional
+        Bytes to keep to: blocks are as large, and as many at a time, as fit. Default: half of
+        what is free.
     cancelled : threading.Event, optional
         Cancels when it is set, from any thread.
 
@@ -218,27 +232,80 @@ def run_comparison(
     MapBegun
     MapTile
     """
+    blocks, threads = _fit(comparison, memory, threads, client)
+    if memory is not None:
+        options = {"memory": memory / 2, **(options or {})}
+        _check_refined(comparison, refine, memory)
     aligned = yield from align(
         comparison, model=model, refine=refine, options=options, cancelled=cancelled
     )
-    result = yield from map_of(aligned.comparison, calibration=calibration)
+    # Whoever looks on gets small parts early; blocks of a store are larger.
+    if first is not None:
+        blocks = None
+    result = yield from map_of(aligned.comparison, calibration=calibration, blocks=blocks)
     yield Progress(Step.LOAD, 0, 1)
     load_kernel()
     yield MapBegun(aligned.comparison, result)
     tally = MapTally(result.band_names, result.calibration)
     frames = _frame_tally() if by_frame else None
-    with closing(_tiles(result, sink, first, workers, cancelled)) as tiles:
-        for tile in tiles:
-            tally.add(tile.data)
-            part = MapTile(
-                tile.location[1:],
-                dict(zip(result.band_names, tile.data, strict=True)),
-                Progress(Step.COMPARE, tile.done, tile.total),
-            )
-            if frames is not None:
-                frames.add_frames(part.location, part.bands["ncc"], result.grid)
-            yield part
+    total = len(blocks_of(result.bands.shape, block_edges(result.bands)))
+    parts = stream_map(
+        result,
+        sink,
+        summed=True,
+        by_frame=by_frame,
+        first=first,
+        threads=threads,
+        client=client,
+        cancelled=cancelled,
+    )
+    with closing(parts):
+        for done, part in enumerate(parts, start=1):
+            if part.tally is not None:
+                tally.merge(part.tally)
+            if frames is not None and part.frames is not None:
+                frames.merge(part.frames)
+            bands = () if part.bands is None else zip(result.band_names, part.bands, strict=True)
+            yield MapTile(part.location[1:], dict(bands), Progress(Step.COMPARE, done, total))
     return RunResult(aligned.comparison, result, aligned.refinement, tally, frames)
+
+
+def _fit(
+    comparison: Comparison, memory: float | None, threads: int | None, client: Client | None
+) -> tuple[tuple[int, ...] | None, int]:
+    """Return the blocks of a map and how many to compute at a time, within a budget."""
+    grid, parameters = comparison.grid, comparison.parameters
+    plan = plan_bands(grid, parameters, None)
+    wanted = threads or os.cpu_count() or 1
+    if memory is None and math.prod(grid.shape) * plan.bytes_per_pixel < SMALL:
+        return None, wanted
+    from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory
+
+    memory = free_memory() / 2 if memory is None else memory
+    if client is not None:
+        wanted = max(1, sum(client.nthreads().values()))
+        memory -= BASE * (len(client.nthreads()) - 1)
+    return fit_blocks(
+        grid.shape,
+        grid.spatial,
+        reach=plan.reach,
+        per_pixel=plan.bytes_per_pixel,
+        memory=memory,
+        threads=wanted,
+    )
+
+
+def _check_refined(comparison: Comparison, refine: bool, memory: float) -> None:
+    """Raise ValueError where a refinement, which holds whole bands, does not fit."""
+    from napari_local_ncc.chunked.budget import BASE
+
+    needed = math.prod(comparison.grid.shape) * REFINED * (4 + comparison.grid.spatial_ndim)
+    if refine and needed + BASE > memory:
+        raise ValueError(
+            f"refining holds the bands of the whole map, {(needed + BASE) / 1e9:.1f} GB, more than "
+            f"{memory / 1e9:.1f} GB: give more memory (--memory), or refine at a reduced level "
+            "(--level-fixed, --level-moving)"
+        )
 
 
 def _frame_tally() -> GroupTally:
@@ -264,21 +331,3 @@ def _registered(
     settings = Settings(model, **{k: v for k, v in options.items() if k in names})
     rest = {k: v for k, v in options.items() if k not in names}
     return (yield from iter_register_pair(pair, settings, cancelled=cancelled, **rest))
-
-
-def _tiles(
-    result: ConfidenceMap,
-    sink: Sink | None,
-    first: Sequence[float] | None,
-    workers: int | None,
-    cancelled: threading.Event | None,
-) -> Generator[Tile, None, None]:
-    """Compute the bands of a map tile by tile, and keep them in a sink if there is one."""
-    begin = None if first is None else (0.0, *first)
-    tiles = compute_tiles(result.bands, workers=workers, cancelled=cancelled, first=begin)
-    kept = nullcontext() if sink is None else sink(result)
-    with kept as pixels, closing(tiles):
-        for tile in tiles:
-            if pixels is not None:
-                pixels[tile.location] = tile.data
-            yield tile

@@ -36,6 +36,11 @@ class ShiftSummary:
             "defined": float(self._length.defined[0]),
         }
 
+    def merge(self, other: ShiftSummary) -> None:
+        """Count what another has counted."""
+        self._length.merge(other._length)
+        self._gain.merge(other._gain)
+
     def lines(self) -> dict[str, str]:
         """Say how long the shift is."""
         return {"shift": self._shifts()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
 
+from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.confidence.samples import effective_samples, margin
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
 from napari_local_ncc.ncc.dispatch import local_ncc
@@ -194,7 +194,7 @@ def _region(comparison: Comparison, index: tuple[int, ...]) -> _Region:
         for i, r, n in zip(index, reach, grid.shape, strict=True)
     )
     # napari's cache of dask results must not see a computation of another thread
-    samples = dask.compute(*comparison.images_in(box), scheduler="synchronous", callbacks=[])
+    samples = compute_here(*comparison.images_in(box))
     series = len(grid.series_shape)
     ours, theirs, *masks = (array[(0,) * series] for array in samples)
     usable = masks[0] if masks else np.ones(ours.shape, bool)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import dask.array as da
 import numpy as np
+from dask.array.core import normalize_chunks
 
+from napari_local_ncc.chunked.blocks import compute_block, lazy_blocks
 from napari_local_ncc.geometry.affine import invert_affine, whole_pixel_offset
 from napari_local_ncc.image.pairing import check_place, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.warp import FlowMotion
 
+    Box = tuple[slice, ...]
 
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
-SPLINE_MARGIN = 12
+SPLINE_MARGIN = 24  # px, past which a sample counts less than rounding
 SPLINE_REACH = 3
 # how far from the outermost samples an image holds, in pixels: a label fills its pixel
 ROUNDING, HALF_PIXEL = 1e-6, 0.5 + 1e-6
@@ -67,24 +71,29 @@ def resample(
     >>> resample(moving, Grid.from_spacing((2, 2), spacing=2.0)).data.compute().tolist()
     [[0.0, 2.0], [8.0, 10.0]]
     """
-    order = ORDERS[interpolation]
-    matrices = matrices_of(registration, grid)
-    space, moving_space = grid.space(), moving.grid.space()
-    frames = []
-    for index in np.ndindex(grid.series_shape):
-        fixed_px_to_moving_px = (
-            invert_affine(moving_space.pixel_to_world) @ matrices[index] @ space.pixel_to_world
-        )
-        flow = None if registration is None else registration.displacement_of(index)
-        if flow is None:
-            frames.append(_sample_frame(moving.data[index], fixed_px_to_moving_px, space, order))
-        else:
-            from napari_local_ncc.transforms.warp import FlowMotion
+    data = sample_lazily(moving, grid, registration, interpolation=interpolation)
+    return moving.replace(data=data, grid=grid)
 
-            motion = FlowMotion.from_grids(space, flow, matrices[index], moving_space)
-            frames.append(_sample_flow(moving.data[index], motion, space, order))
-    data = frames[0] if not grid.series_shape else da.stack(frames).reshape(grid.shape)
-    return moving.replace(data=data.rechunk(map_chunks(grid)), grid=grid)
+
+def sample_lazily(
+    moving: SpatialImage,
+    grid: Grid,
+    registration: Registration | None = None,
+    box: Box | None = None,
+    *,
+    interpolation: str = "linear",
+) -> da.Array:
+    """Do as `resample` in a box of the grid, chunk by chunk, each from what it needs.
+
+    Returns
+    -------
+    dask array
+        Of the box's shape, in chunks of a map. A pixel is the same in every box.
+    """
+    sampling = Sampling.of(moving, grid, registration, interpolation)
+    whole = tuple(slice(0, n) for n in grid.shape) if box is None else tuple(box)
+    chunks = normalize_chunks(map_chunks(grid.crop(whole)), tuple(b.stop - b.start for b in whole))
+    return lazy_blocks(sampling, whole, chunks, sampling.dtype)
 
 
 def mask_on(
@@ -198,105 +207,235 @@ def matrices_of(registration: Registration | None, grid: Grid) -> NDArray[np.flo
     return np.broadcast_to(matrix, (*grid.series_shape, ndim + 1, ndim + 1))
 
 
-def _sample_frame(
-    data: da.Array, to_moving: NDArray[np.float64], space: Grid, order: int
-) -> da.Array:
-    offset = whole_pixel_offset(to_moving, space.shape)
-    if offset is not None:
-        return _shift_by_pixels(data, offset, space.shape)
-    dtype = np.result_type(data.dtype, np.float32)
-    samples, matrix = data.astype(dtype), to_moving
-    if order > 1:
-        samples, matrix = _spline_coefficients(samples, to_moving)
-    from dask_image.ndinterp import affine_transform
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampling:
+    """How the pixels of a grid are sampled from an image: a task of its own for any box.
 
-    # "nearest" and a test of our own, since rounding puts border samples outside.
-    sampled = affine_transform(
-        samples,
+    Parameters
+    ----------
+    moving : SpatialImage
+        The image.
+    grid : Grid
+        Where to sample.
+    to_moving : ndarray, shape (*series, ndim + 1, ndim + 1)
+        Pixels of a frame of the grid to pixels of moving, without a flow.
+    motions : dict
+        Of the frames that a flow moves, by index.
+    order : int
+        Of the spline: 0, 1 or 3.
+    dtype : dtype
+        Of the samples: moving's own where none is interpolated and none outside.
+    """
+
+    moving: SpatialImage
+    grid: Grid
+    to_moving: NDArray[np.float64]
+    motions: dict[tuple[int, ...], FlowMotion]
+    order: int
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(
+        cls,
+        moving: SpatialImage,
+        grid: Grid,
+        registration: Registration | None,
+        interpolation: str,
+    ) -> Self:
+        """Find out how an image is sampled on a grid; see `resample`."""
+        matrices, space, own = matrices_of(registration, grid), grid.space(), moving.grid.space()
+        to_moving = invert_affine(own.pixel_to_world) @ matrices @ space.pixel_to_world
+        motions: dict[tuple[int, ...], FlowMotion] = {}
+        for index in np.ndindex(grid.series_shape):
+            flow = None if registration is None else registration.displacement_of(index)
+            if flow is not None:
+                from napari_local_ncc.transforms.warp import FlowMotion
+
+                motions[index] = FlowMotion.from_grids(space, flow, matrices[index], own)
+        found = cls(
+            moving, grid, to_moving, motions, ORDERS[interpolation], np.dtype(moving.data.dtype)
+        )
+        if all(found._is_copy(index) for index in np.ndindex(grid.series_shape)):
+            return found
+        return replace(found, dtype=np.result_type(moving.data.dtype, np.float32))
+
+    def __call__(self, box: Box) -> NDArray[Any]:
+        """Return the samples in a box of the grid."""
+        first = len(self.grid.series_shape)
+        out = np.empty([part.stop - part.start for part in box], self.dtype)
+        frames = [range(part.start, part.stop) for part in box[:first]]
+        for place in np.ndindex(out.shape[:first]):
+            index = tuple(numbers[k] for numbers, k in zip(frames, place, strict=True))
+            self._sample(index, box[first:], out[place])
+        return out
+
+    def _offset(self, index: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return by how many pixels a frame is shifted, if that is all."""
+        if index in self.motions:
+            return None
+        return whole_pixel_offset(self.to_moving[index], self.grid.space().shape)
+
+    def _is_copy(self, index: tuple[int, ...]) -> bool:
+        offset = self._offset(index)
+        return offset is not None and all(
+            o >= 0 and o + n <= size
+            for o, n, size in zip(
+                offset, self.grid.space().shape, self.moving.grid.space().shape, strict=True
+            )
+        )
+
+    def _sample(self, index: tuple[int, ...], box: Box, out: NDArray[Any]) -> None:
+        """Fill `out` with a box of one frame."""
+        offset, shape = self._offset(index), self.moving.grid.space().shape
+        if offset is not None:
+            self._copy(index, box, offset, out)
+            return
+        motion = self.motions.get(index)
+        source = (
+            _source_box(self.to_moving[index], box, shape)
+            if motion is None
+            else motion.crop_field(box).source_box(box, shape)
+        )
+        margin = SPLINE_MARGIN if self.order > 1 else 0
+        source = tuple(
+            slice(max(s.start - margin, 0), min(s.stop + margin, n))
+            for s, n in zip(source, shape, strict=True)
+        )
+        if any(part.start >= part.stop for part in source):
+            out[...] = np.nan
+            return
+        samples = self._read(index, source).astype(self.dtype, copy=False)
+        if motion is None and self.order == 1:
+            _sample_affinely(samples, source, shape, self.to_moving[index], box, out)
+            return
+        if self.order > 1:
+            samples, source = _spline_coefficients(samples, source, shape)
+        positions = motion.sources if motion is not None else _positions(self.to_moving[index])
+        reach = HALF_PIXEL if self.order == 0 and motion is None else ROUNDING
+        _sample_at(positions, samples, source, shape, box, self.order, reach, out)
+
+    def _copy(
+        self, index: tuple[int, ...], box: Box, offset: tuple[int, ...], out: NDArray[Any]
+    ) -> None:
+        """Take pixels as they are; NaN where there is none."""
+        shape = self.moving.grid.space().shape
+        source = tuple(
+            slice(min(max(b.start + o, 0), n), min(max(b.stop + o, 0), n))
+            for b, o, n in zip(box, offset, shape, strict=True)
+        )
+        there = tuple(
+            slice(s.start - o - b.start, s.stop - o - b.start)
+            for s, o, b in zip(source, offset, box, strict=True)
+        )
+        if any(s.stop - s.start < b.stop - b.start for s, b in zip(source, box, strict=True)):
+            out[...] = np.nan
+        if all(s.start < s.stop for s in source):
+            out[there] = self._read(index, source)
+
+    def _read(self, index: tuple[int, ...], box: Box) -> NDArray[Any]:
+        return compute_block(self.moving.data, (*index, *box))
+
+
+def _source_box(to_moving: NDArray[np.float64], box: Box, shape: Sequence[int]) -> Box:
+    """Return the box of an image of `shape` from which an affine samples a box of pixels."""
+    from napari_local_ncc.transforms.displacement_field import transform_pixels
+
+    ends = [np.array([part.start, part.stop - 1], float) for part in box]
+    corners = transform_pixels(to_moving, np.stack(np.meshgrid(*ends, indexing="ij")))
+    corners = corners.reshape(len(box), -1)
+    low, high = np.floor(corners.min(axis=1)) - 1, np.floor(corners.max(axis=1)) + 3
+    return tuple(
+        slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n)))
+        for a, b, n in zip(low, high, shape, strict=True)
+    )
+
+
+def _positions(to_moving: NDArray[np.float64]) -> Callable[[Box], NDArray[np.float64]]:
+    """Return the function of a box of pixels to where they lie in the image."""
+    from napari_local_ncc.transforms.displacement_field import pixels_of, transform_pixels
+
+    return lambda box: transform_pixels(to_moving, pixels_of(box))
+
+
+def _sample_affinely(
+    samples: NDArray[Any],
+    source: Box,
+    shape: tuple[int, ...],
+    to_moving: NDArray[np.float64],
+    box: Box,
+    out: NDArray[Any],
+) -> None:
+    """Fill `out` by linear interpolation; up to 3 axes."""
+    from napari_local_ncc.transforms.linear_kernel import sample_linearly
+
+    lacking = 3 - len(box)
+    matrix = np.eye(3, 4)
+    matrix[lacking:, lacking:] = to_moving[:-1]
+    before = (0,) * lacking
+    index = (np.newaxis,) * lacking
+    sample_linearly(
+        samples[index],
+        (*before, *(part.start for part in source)),
+        ((1,) * lacking + shape),
         matrix,
-        order=order,
-        output_shape=space.shape,
-        output_chunks=map_chunks(space),
-        mode="nearest",
-    )
-    return sampled.map_blocks(
-        _blank_outside,
-        to_moving=to_moving,
-        shape=data.shape,
-        reach=HALF_PIXEL if order == 0 else ROUNDING,
-        dtype=dtype,
-        meta=np.empty((0,) * space.ndim, dtype),
+        (*before, *(part.start for part in box)),
+        ROUNDING,
+        out[index],
     )
 
 
-def _sample_flow(data: da.Array, motion: FlowMotion, space: Grid, order: int) -> da.Array:
-    from napari_local_ncc.transforms.warp import sample_through
+def _sample_at(
+    positions: Callable[[Box], NDArray[np.float64]],
+    samples: NDArray[Any],
+    source: Box,
+    shape: tuple[int, ...],
+    box: Box,
+    order: int,
+    reach: float,
+    out: NDArray[Any],
+) -> None:
+    """Fill `out` slab by slab, since coordinates take more room than pixels."""
+    from scipy import ndimage
 
-    samples, margin = data, np.zeros(data.ndim)
-    if order > 1:
-        samples = data.astype(np.result_type(data.dtype, np.float32))
-        samples, padded = _spline_coefficients(samples, np.eye(data.ndim + 1))
-        margin = padded[:-1, -1]
-    inside = [(int(m), int(m) + n - 1) for m, n in zip(margin, data.shape, strict=True)]
-    return sample_through(samples, motion.shift_moving(margin), space, order=order, inside=inside)
+    from napari_local_ncc.transforms.displacement_field import slabs
+
+    low, last = (np.array(v).reshape(-1, *(1,) * len(box)) for v in
+                 ([part.start for part in source], [n - 1 for n in shape]))  # fmt: skip
+    for slab in slabs(out.shape):
+        at = positions((slice(slab[0].start + box[0].start, slab[0].stop + box[0].start), *box[1:]))
+        inside = ((at >= -reach) & (at <= last + reach)).all(axis=0)
+        # "nearest" and a test of our own, since rounding puts border samples outside
+        values = ndimage.map_coordinates(
+            samples, at - low, out.dtype, order=order, mode="nearest", prefilter=False
+        )
+        out[slab] = np.where(inside, values, np.nan)
 
 
 def _spline_coefficients(
-    samples: da.Array, to_moving: NDArray[np.float64]
-) -> tuple[da.Array, NDArray[np.float64]]:
-    """Return cubic spline coefficients on a mirrored margin, and the transform to them.
+    samples: NDArray[Any], source: Box, shape: tuple[int, ...]
+) -> tuple[NDArray[Any], Box]:
+    """Return cubic spline coefficients, and the box that they fill.
 
-    The filter's memory of a sample fades by 0.27 a pixel. Past SPLINE_REACH from an
-    invalid one it is below 1 %, and what is nearer is invalid too.
+    The image is mirrored at its borders. The filter's memory of a sample fades by 0.27 a
+    pixel. Past SPLINE_REACH from an invalid one it is below 1 %, and what is nearer is
+    invalid too.
     """
-    from dask_image.ndinterp import spline_filter
     from scipy import ndimage
 
-    margin = [min(SPLINE_MARGIN, n - 1) for n in samples.shape]
-    mirrored = da.pad(samples, [(m, m) for m in margin], mode="reflect")
-    reach = dict(enumerate([SPLINE_REACH] * samples.ndim))
-    near_invalid = da.map_overlap(
-        ndimage.binary_dilation,
-        ~da.isfinite(mirrored),
-        depth={k: min(r, mirrored.shape[k] - 1) for k, r in reach.items()},
-        boundary="none",
-        dtype=bool,
-        iterations=SPLINE_REACH,
+    margins = [
+        (min(SPLINE_MARGIN, n - 1) if s.start == 0 else 0,
+         min(SPLINE_MARGIN, n - 1) if s.stop == n else 0)
+        for s, n in zip(source, shape, strict=True)
+    ]  # fmt: skip
+    known = np.isfinite(samples)
+    filled = np.pad(np.where(known, samples, samples.dtype.type(0)), margins, mode="reflect")
+    coefficients = ndimage.spline_filter(filled, order=3, output=np.float64, mode="mirror")
+    if not known.all():
+        unknown = np.pad(~known, margins, mode="reflect")
+        near = ndimage.binary_dilation(unknown, iterations=SPLINE_REACH)
+        coefficients[near] = np.nan
+    grown = tuple(
+        slice(s.start - before, s.stop + after)
+        for s, (before, after) in zip(source, margins, strict=True)
     )
-    finite = da.where(da.isfinite(mirrored), mirrored, mirrored.dtype.type(0))
-    coefficients = spline_filter(finite, order=3, mode="mirror")
-    matrix = to_moving.copy()
-    matrix[:-1, -1] += margin
-    return da.where(near_invalid, np.nan, coefficients).astype(samples.dtype), matrix
-
-
-def _shift_by_pixels(data: da.Array, offset: tuple[int, ...], shape: tuple[int, ...]) -> da.Array:
-    """Return data[p + offset] for every p of `shape`, NaN where there is no such sample."""
-    starts = [min(max(o, 0), n) for o, n in zip(offset, data.shape, strict=True)]
-    stops = [min(max(o + size, 0), n) for o, size, n in zip(offset, shape, data.shape, strict=True)]
-    inside = data[tuple(slice(a, max(a, b)) for a, b in zip(starts, stops, strict=True))]
-    if inside.shape == tuple(shape):
-        return inside
-    floating = inside.astype(np.result_type(data.dtype, np.float32))
-    if 0 in inside.shape:
-        return da.full(shape, np.nan, dtype=floating.dtype)
-    before = [a - o for a, o in zip(starts, offset, strict=True)]
-    padding = [(b, size - b - n) for b, size, n in zip(before, shape, inside.shape, strict=True)]
-    return da.pad(floating, padding, mode="constant", constant_values=np.nan)
-
-
-def _blank_outside(
-    block: NDArray[Any],
-    to_moving: NDArray[np.float64],
-    shape: tuple[int, ...],
-    reach: float,
-    block_info: Any = None,
-) -> NDArray[Any]:
-    """Set to NaN what lies more than `reach` outside the samples of an image of `shape`."""
-    places = block_info[None]["array-location"]
-    pixels = np.ogrid[tuple(slice(start, stop) for start, stop in places)]
-    outside = np.zeros(block.shape, bool)
-    for row, n in zip(to_moving[:-1], shape, strict=True):
-        partner = sum((m * p for m, p in zip(row[:-1], pixels, strict=True)), start=row[-1])
-        outside |= (partner < -reach) | (partner > n - 1 + reach)
-    return np.where(outside, np.nan, block)
+    return coefficients.astype(samples.dtype, copy=False), grown

@@ -1,22 +1,16 @@
-"""Sample an image through a dense flow, chunk by chunk, each from the box that it needs."""
+"""Where a dense flow moves pixels, and the box of an image that a box of them shows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import dask
-import dask.array as da
 import numpy as np
-from dask.array.core import normalize_chunks
-from scipy import ndimage
 
 from napari_local_ncc.geometry.affine import invert_affine
-from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.transforms.displacement_field import (
     interpolate_field,
     pixels_of,
-    slabs,
     transform_pixels,
 )
 
@@ -67,12 +61,6 @@ class FlowMotion:
             world_to_moving[:-1, :-1],
         )
 
-    def shift_moving(self, offset: NDArray[np.float64]) -> Self:
-        """Return the motion to an image that has its pixel 0 `offset` px further out."""
-        to_moving = self.to_moving.copy()
-        to_moving[:-1, -1] += offset
-        return replace(self, to_moving=to_moving)
-
     def crop_field(self, box: Box) -> Self:
         """Return the motion with only the part of the field that a box of pixels needs."""
         corners = transform_pixels(self.to_field, _corners(box)).reshape(len(box), -1)
@@ -100,78 +88,6 @@ class FlowMotion:
             slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n)))
             for a, b, n in zip(low, high, shape, strict=True)
         )
-
-
-def sample_through(
-    samples: da.Array,
-    motion: FlowMotion,
-    grid: Grid,
-    *,
-    order: int,
-    inside: Sequence[tuple[int, int]],
-) -> da.Array:
-    """Sample an image where a flow says.
-
-    Parameters
-    ----------
-    samples : dask array
-        The moving image, or its spline coefficients if `order` > 1.
-    motion : FlowMotion
-        To the pixels of `samples`.
-    grid : Grid
-        Where to sample; a spatial grid.
-    order : int
-        Of the spline: 0, 1 or 3.
-    inside : sequence of (int, int)
-        First and last pixel of the image along each axis of `samples`.
-
-    Returns
-    -------
-    dask array, shape grid.shape
-        Lazy; NaN outside.
-    """
-    dtype = np.result_type(samples.dtype, np.float32)
-    edges = normalize_chunks(map_chunks(grid), grid.shape)
-    starts = [np.cumsum([0, *sizes]) for sizes in edges]
-    blocks = np.empty([len(sizes) for sizes in edges], dtype=object)
-    sample = dask.delayed(_sample_block, pure=False, traverse=False)
-    for index in np.ndindex(blocks.shape):
-        box = tuple(slice(int(s[k]), int(s[k + 1])) for s, k in zip(starts, index, strict=True))
-        part = motion.crop_field(box)
-        source = part.source_box(box, samples.shape)
-        shape = tuple(b.stop - b.start for b in box)
-        if any(s.start >= s.stop for s in source):
-            blocks[index] = da.full(shape, np.nan, dtype=dtype)
-            continue
-        low = np.array([s.start for s in source])
-        value = sample(
-            samples[source], part.shift_moving(-low), box, order, np.array(inside).T - low
-        )
-        blocks[index] = da.from_delayed(value, shape, dtype=dtype)
-    return da.block(blocks.tolist())
-
-
-def _sample_block(
-    samples: NDArray[Any],
-    motion: FlowMotion,
-    box: Box,
-    order: int,
-    inside: NDArray[np.int_],
-) -> NDArray[Any]:
-    """Sample one chunk; slab by slab, since coordinates take more room than pixels."""
-    result = np.empty([b.stop - b.start for b in box], np.result_type(samples.dtype, np.float32))
-    samples = samples.astype(result.dtype, copy=False)
-    for slab in slabs(result.shape):
-        part = (slice(slab[0].start + box[0].start, slab[0].stop + box[0].start), *box[1:])
-        at = motion.sources(part)
-        first, last = (end.reshape(-1, *(1,) * len(box)) for end in inside)
-        is_inside = ((at >= first - 1e-6) & (at <= last + 1e-6)).all(axis=0)
-        # "nearest" and a test of our own, since rounding puts border samples outside
-        values = ndimage.map_coordinates(
-            samples, at, result.dtype, order=order, mode="nearest", prefilter=False
-        )
-        result[slab] = np.where(is_inside, values, np.nan)
-    return result
 
 
 def _corners(box: Box) -> NDArray[np.float64]:

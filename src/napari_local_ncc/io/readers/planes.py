@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.readers.sniff import ENDINGS, format_of
@@ -83,7 +84,7 @@ class Frames:
 
 @lru_cache(maxsize=4)
 def _read_frame(path: str, request: Request) -> NDArray[Any]:
-    frame: NDArray[Any] = _plane(Path(path), request).data.compute(scheduler="sync")
+    frame: NDArray[Any] = compute_here(_plane(Path(path), request).data)[0]
     return frame
 
 

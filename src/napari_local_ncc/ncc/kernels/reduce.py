@@ -1,4 +1,4 @@
-"""Means of blocks of two samples a side, compiled: a coarser copy in one pass over the finer."""
+"""What a map becomes in one pass over it, compiled: a coarser copy, and counts of its values."""
 
 from __future__ import annotations
 
@@ -36,3 +36,17 @@ def mean_of_blocks(
                             total += value
                             count += 1
             coarse[n, z, y, x] = total / count if count else np.nan
+
+
+@kernel
+def count_values(values: Floats, low: float, high: float, counts: NDArray[np.int64]) -> None:
+    """Add to `counts` how many values fall into each of its equal steps from `low` to `high`.
+
+    As `numpy.histogram`: the last step holds `high` too; NaN and what is outside do not count.
+    """
+    steps = len(counts)
+    scale = steps / (high - low)
+    for k in range(len(values)):
+        value = values[k]
+        if low <= value <= high:
+            counts[min(int((value - low) * scale), steps - 1)] += 1

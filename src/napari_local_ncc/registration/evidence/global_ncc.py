@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
+from dask.threaded import get as get_in_threads
 
 from napari_local_ncc.evidence.pearson import PairMoments
 from napari_local_ncc.transforms.resampling import resample
@@ -23,7 +24,7 @@ def with_quality(pair: Pair, found: Registration) -> Registration:
     """Add what the transform does to the NCC, and how much of fixed has a partner."""
     images = [resample(pair.moving, found.grid, t).data for t in (None, found)]
     sums = [_moments(pair.fixed.data, image) for image in images]
-    before, after = dask.compute(*sums, scheduler="threads", callbacks=[])
+    before, after = dask.compute(*sums, scheduler=get_in_threads, callbacks=[])
     (first, _), (last, samples) = (_put_together(chunks) for chunks in (before, after))
     return replace(
         found,

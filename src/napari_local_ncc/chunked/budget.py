@@ -1,0 +1,125 @@
+"""How large blocks may be, and how many at a time, within a budget of memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask.utils import format_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PLANE_EDGES = (2048, 1024, 512, 256)  # px
+VOLUME_EDGES = (128, 64, 32)  # px
+WANTED = 16  # blocks of a map at least, or threads end at different times
+BASE = 250_000_000  # bytes: what the program takes before its first block
+UNKNOWN = 4_000_000_000  # bytes that are taken to be free where the system does not say
+
+
+def parse_memory(text: str | float) -> int:
+    """Read a number of bytes: 2e9, "2GB", "600 MiB".
+
+    Raises
+    ------
+    ValueError
+        If it is not written like that, or not above 0.
+    """
+    try:
+        found = parse_bytes(text)
+    except (ValueError, TypeError):
+        found = 0
+    if found <= 0:
+        raise ValueError(f"cannot read {text!r} as an amount of memory; write it like 2GB or 600MB")
+    return int(found)
+
+
+def free_memory() -> int:
+    """Return how many bytes the system, or the container, has to give now."""
+    free = _available()
+    for limit, used in (("memory.max", "memory.current"),):  # of a container
+        group = Path("/sys/fs/cgroup")
+        try:
+            most = (group / limit).read_text(encoding="ascii").strip()
+            free = min(free, int(most) - int((group / used).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue
+    return max(free, 0)
+
+
+def _available() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        (line,) = (each for each in lines if each.startswith("MemAvailable:"))
+        return 1024 * int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return UNKNOWN
+
+
+def fit_blocks(
+    shape: Sequence[int],
+    spatial: Sequence[bool],
+    *,
+    reach: Sequence[int],
+    per_pixel: float,
+    memory: float,
+    threads: int,
+) -> tuple[tuple[int, ...], int]:
+    """Return the edges of the blocks of a map, and how many to compute at a time.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the map's grid.
+    spatial : sequence of bool
+        Which of its axes are space; blocks are one sample long along the others.
+    reach : sequence of int
+        How far beyond a block samples are needed.
+    per_pixel : float
+        Bytes that computing takes for each sample that a block needs.
+    memory : float
+        Bytes to keep to, those of the program itself included.
+    threads : int
+        How many are wanted.
+
+    Returns
+    -------
+    tuple of (tuple of int, int)
+        Edges, the largest that fit for all threads; and the threads, fewer where even the
+        smallest do not.
+
+    Raises
+    ------
+    ValueError
+        If not even one of the smallest blocks fits.
+    """
+
+    def edges_of(edge: int) -> tuple[int, ...]:
+        return tuple(min(n, edge) if s else 1 for n, s in zip(shape, spatial, strict=True))
+
+    def needed(edge: int) -> float:
+        read = (min(e + 2 * r, n) for e, r, n in zip(edges_of(edge), reach, shape, strict=True))
+        return per_pixel * math.prod(read)
+
+    known = VOLUME_EDGES if sum(spatial) > 2 else PLANE_EDGES
+    room = memory - BASE
+    for edge in known:
+        count = math.prod(-(-n // e) for n, e in zip(shape, edges_of(edge), strict=True))
+        enough = edge <= known[0] // 2 or count >= WANTED or known is VOLUME_EDGES
+        if enough and threads * needed(edge) <= room:
+            return edges_of(edge), threads
+    smallest = needed(known[-1])
+    if smallest > room:
+        raise ValueError(
+            f"a block of {'x'.join(map(str, edges_of(known[-1])))} needs "
+            f"{format_bytes(math.ceil(smallest))} beside the {format_bytes(BASE)} of the program, "
+            f"more than {format_bytes(int(memory))}: give more memory (--memory, memory=), or "
+            "fewer bands, a smaller radius or search"
+        )
+    return edges_of(known[-1]), int(room // smallest)

@@ -1,0 +1,168 @@
+"""Larger than memory, and on other processes: the same map, block by block."""
+
+from __future__ import annotations
+
+import pickle
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_local_ncc import NCCParameters, Registration, SpatialImage
+from napari_local_ncc.chunked.blocks import block_edges, blocks_of
+from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory, parse_memory
+from napari_local_ncc.cli import main
+from napari_local_ncc.io import map_sink, read_image, read_map, write_map
+from napari_local_ncc.maps.comparison import Comparison
+from napari_local_ncc.maps.pipeline import map_of
+from napari_local_ncc.maps.run import MapTile, run_comparison
+from napari_local_ncc.progress import Progress, finish, translate
+from napari_local_ncc.transforms.resampling import resample, sample_lazily
+
+ALL = ("ncc", "confidence", "shift", "shift_error", "classes", "ceiling", "fit")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two images on disk, of whole numbers."""
+    folder = tmp_path_factory.mktemp("pair")
+    rng = np.random.default_rng(0)
+    fixed = rng.integers(0, 4000, (150, 190)).astype(np.uint16)
+    for name, image in (("a", fixed), ("b", np.roll(fixed, 1, 0) // 2)):
+        np.save(folder / f"{name}.npy", image)
+    return folder
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (3, -2), (0.4, 1.7)])
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_blocks_are_the_whole(files, shift, interpolation):
+    images = [read_image(files / f"{name}.npy") for name in "ab"]
+    matrix = np.eye(3)
+    matrix[:2, 2] = shift
+    moved = Registration.from_matrix(matrix, images[0].grid, "translation")
+    used = NCCParameters(bands=("ncc", "shift"), search=1, interpolation=interpolation)
+    comparison = Comparison(*images, None, used, moved)
+    whole = finish(map_of(comparison, blocks=(150, 190))).bands.compute()
+    parts = finish(map_of(comparison, blocks=(37, 64))).bands
+    rounding = 0 if shift == (0, 0) else 3e-7  # sums of whole numbers are exact
+    np.testing.assert_allclose(parts.compute()[:3], whole[:3], rtol=0, atol=rounding)
+    np.testing.assert_array_equal(np.isnan(parts), np.isnan(whole))
+
+
+def test_a_pixel_is_sampled_the_same_in_every_box(files):
+    image = read_image(files / "a.npy")
+    matrix = np.array([[1.01, 0.02, 3.3], [-0.015, 0.99, -2.7], [0, 0, 1]])
+    moved = Registration.from_matrix(matrix, image.grid, "affine")
+    whole = resample(image, image.grid, moved).data.compute()
+    box = (slice(31, 140), slice(5, 102))
+    part = sample_lazily(image, image.grid, moved, box).compute()
+    np.testing.assert_array_equal(part, whole[box])
+
+
+def test_a_block_is_one_task_that_travels(files):
+    images = [read_image(files / f"{name}.npy") for name in "ab"]
+    result = finish(map_of(Comparison(*images), blocks=(50, 50)))
+    assert len(result.bands.__dask_graph__().layers) == 1
+    assert result.bands.npartitions == 12
+    again = pickle.loads(pickle.dumps(result))
+    assert len(pickle.dumps(result)) < 20_000
+    np.testing.assert_array_equal(again.bands.compute(), result.bands.compute())
+
+
+def test_a_million_blocks_are_handed_out_without_a_graph():
+    huge = da.broadcast_to(np.float32(0), (1, 2**20, 2**20), chunks=(1, 1024, 1024))
+    boxes = blocks_of(huge.shape, block_edges(huge), (0, 2**19, 2**19))
+    assert len(boxes) == 2**20
+    assert boxes[0][1].start <= 2**19 < boxes[0][1].stop + 1024
+
+
+@pytest.mark.parametrize(("shape", "edges"), [((90, 70), (20, 30)), ((5, 40, 41), (1, 10, 10))])
+def test_blocks_cover_all_once(shape, edges):
+    count = np.zeros(shape)
+    for box in blocks_of(shape, edges, [n / 3 for n in shape]):
+        count[box] += 1
+    np.testing.assert_array_equal(count, 1)
+
+
+def test_a_cluster_of_processes_writes_the_same_map(files, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    images = [read_image(files / f"{name}.npy") for name in "ab"]
+    comparison = Comparison(*images, None, NCCParameters(bands=ALL, search=1))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        events = []
+        run = run_comparison(comparison, sink=map_sink(tmp_path / "c.ome.zarr"), client=client)
+        found = finish(translate(run, lambda event: [events.append(event)]))
+        write_map(found.map, tmp_path / "c.npy", client=client)
+    assert not any(event.bands for event in events if isinstance(event, MapTile))
+    alone = finish(run_comparison(comparison, sink=map_sink(tmp_path / "t.ome.zarr"), threads=1))
+    expected = read_map(tmp_path / "t.ome.zarr").bands.compute()
+    for name in ("c.ome.zarr", "c.npy"):
+        np.testing.assert_array_equal(read_map(tmp_path / name).bands.compute(), expected)
+    assert found.tally.lines() == alone.tally.lines()
+
+
+def test_blocks_fit_the_budget():
+    plane = {"reach": (4, 4), "per_pixel": 30, "threads": 2}
+    edges, threads = fit_blocks((40_000,) * 2, (True,) * 2, memory=600e6, **plane)
+    assert (edges, threads) == ((2048, 2048), 2)
+    need = threads * 30 * 2056**2
+    edges, _ = fit_blocks((40_000,) * 2, (True,) * 2, memory=BASE + need - 1, **plane)
+    assert edges == (1024, 1024)
+    edges, threads = fit_blocks((40_000,) * 2, (True,) * 2, memory=BASE + 30 * 300**2, **plane)
+    assert (edges, threads) == ((256, 256), 1)
+    with pytest.raises(ValueError, match=r"a block of 256x256 needs .* give more memory"):
+        fit_blocks((40_000,) * 2, (True,) * 2, memory=BASE, **plane)
+    assert free_memory() > 0
+
+
+@pytest.mark.parametrize(("text", "number"), [("2GB", 2e9), ("600 MiB", 600 * 2**20), ("1e9", 1e9)])
+def test_memory_is_read_as_written(text, number):
+    assert parse_memory(text) == number
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--memory 3MB", "needs"),
+        ("--memory lots", "cannot read 'lots'"),
+        ("--workers 2 --scheduler tcp://127.0.0.1:9", "not both"),
+        ("--memory 300MB --refine", None),
+    ],
+)
+def test_what_cannot_be_computed_within_means_is_said(files, tmp_path, capsys, words, told):
+    names = [str(files / f"{name}.npy") for name in "ab"]
+    code = main(["map", *names, "-o", str(tmp_path / "o.npy"), *words.split()])
+    err = capsys.readouterr().err
+    assert code == (0 if told is None else 2)
+    assert told is None or (told in err and err.count("\n") <= 2)
+    assert told is None or list(tmp_path.iterdir()) == []
+
+
+def test_resumed_on_the_command_line(files, tmp_path, capsys):
+    names = [str(files / f"{name}.npy") for name in "ab"]
+    images = [read_image(name) for name in names]
+    path = tmp_path / "o.ome.zarr"
+    run = run_comparison(Comparison(*images), sink=map_sink(path, resume=True))
+    for event in run:
+        if isinstance(event, MapTile):
+            break
+    run.close()
+    words = ["map", *names, "-o", str(path)]
+    assert main(words) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    expected = finish(map_of(Comparison(*images)))
+    np.testing.assert_array_equal(read_map(path).bands.compute(), expected.bands.compute())
+
+
+def test_progress_is_told_of_a_written_map(tmp_path):
+    image = SpatialImage.from_array(np.random.default_rng(0).normal(size=(30, 40)))
+    told = []
+    steps = write_map.steps(finish(map_of(Comparison(image, image))), tmp_path / "a.npy")
+    finish(translate(steps, lambda event: [told.append(event)]))
+    assert [(event.done, event.total) for event in told if isinstance(event, Progress)] == [(1, 1)]
