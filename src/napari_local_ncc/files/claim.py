@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -162,22 +162,28 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
     folder = unfinished(target)
     for old in target.parent.glob(f"{_escaped(folder.name)}-*"):
         shutil.rmtree(old, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
-    with open(folder / LOCK, "ab+") as lock:
-        _lock(lock, target)
-        if not _is_same(lock, folder / LOCK):
-            raise FileExistsError(_used(target))  # it has just been finished
-        held = Claim(target, folder, lock)
-        finished = False
-        try:
-            if not resume:
-                held.clear()
-            yield held
-            held.finish()
-            finished = True
-        finally:
-            if finished or not resume:
-                held.remove()
+    held: Claim | None = None
+    finished = False
+    try:
+        folder.mkdir(exist_ok=True)
+        with open(folder / LOCK, "ab+") as lock:
+            _lock(lock, target)
+            held = Claim(target, folder, lock)
+            if not _is_same(lock, folder / LOCK):
+                raise FileExistsError(_used(target))  # it has just been finished
+            try:
+                if not resume:
+                    held.clear()
+                yield held
+                held.finish()
+                finished = True
+            finally:
+                if finished or not resume:
+                    held.remove()
+    finally:
+        if held is None:  # as where a signal came in between
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager
