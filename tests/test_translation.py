@@ -13,7 +13,9 @@ from scipy import ndimage as ndi
 from skimage import data
 from skimage.io import imread
 
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
 from napari_local_ncc.registration.translation.estimate import Translation, estimate_translation
+from napari_local_ncc.registration.translation.subpixel import shift_covariance, snap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -346,3 +348,16 @@ def test_no_overlap_that_could_be_judged() -> None:
     left[:2, :4], right[-4:, -2:] = True, True
     with pytest.raises(ValueError, match="no shift of moving"):
         estimate_translation(GOOD, GOOD, fixed_valid=left, moving_valid=right)
+
+
+def test_a_fit_less_exact_than_a_whole_pixel_is_rounded():
+    """Noise leaves nothing of what tells fractions: the peak of the evidence is as good."""
+    random = np.random.default_rng(4)
+    y, x = np.indices((96, 96))
+    smooth = np.exp(-((y - 48.0) ** 2 + (x - 48.0) ** 2) / (2 * 15.0**2))
+    images = [
+        standardise(smooth + random.normal(size=smooth.shape), None, "image") for _ in range(2)
+    ]
+    pair = ArrayPair(*images, 0.1)
+    assert np.sqrt(np.diag(shift_covariance(pair, np.full(2, 0.4)))).min() > 0.29
+    np.testing.assert_array_equal(snap(pair, np.array([0.4, -0.3])), 0)

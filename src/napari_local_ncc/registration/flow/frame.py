@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration import translation_frame
 from napari_local_ncc.registration.engine import WORSE
@@ -87,7 +88,7 @@ def _worse(before: dict[str, float], after: float) -> list[str]:
 
 
 def _verified_shift(pair: Pair, settings: Settings, watch: Watch) -> Registration:
-    """Return the shift of two frames; none where that is doubtful, or cannot be told."""
+    """Return the shift of two frames; none where that is doubtful, or none within its error."""
     shift = translation_frame.estimate_frame
     engine = Levels(Kind.TRANSLATION, shift, shift)
     alone = replace(settings, model="translation", keep_doubtful=False)
@@ -96,8 +97,14 @@ def _verified_shift(pair: Pair, settings: Settings, watch: Watch) -> Registratio
     except ValueError:  # no structure to tell a shift by: the flow's own checks say more
         return Registration.identity(pair.fixed.grid)
     report = found.reports[0]
-    is_sure = report.applied and not report.doubt
+    is_sure = report.applied and not report.doubt and not _length_px(found) <= report.error95_px
     return found if is_sure else Registration.identity(pair.fixed.grid)
+
+
+def _length_px(shift: Registration) -> float:
+    """Return the length of a shift, in px of fixed."""
+    to_pixels = invert_affine(shift.grid.pixel_to_world)[:-1, :-1]
+    return float(np.linalg.norm(to_pixels @ shift.matrix[:-1, -1]))
 
 
 def _gains(evidence: FlowEvidence, before: float, after: float) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FINAL_SAMPLES = 2**16  # enough for 0.001 px on any image with texture
 SNAP = 0.05  # px: the largest fraction that may be rounded away
+INEXACT = 0.29  # px: sd from which a fit is no more exact than a whole pixel is
 SNAPPED, EXACT = 1.5, 0.003  # standard deviations, and px, that rounding stays within
 MAX_STEPS = 8  # in one place
 TRACKED, CONVERGED = 1e-2, 1e-4  # px: the steps that are the last
@@ -175,13 +176,16 @@ def _step(fit: Vector, target: NDArray[np.float64]) -> Vector:
 
 
 def snap(pair: ArrayPair, offset: Vector) -> Vector:
-    """Round the axes on which a whole pixel is, within the noise, as good: nothing is resampled."""
+    """Round the axes on which a whole pixel is, within the noise, as good: nothing is resampled.
+
+    Where the fit is less exact than that, it is no better than the peak of the evidence.
+    """
     sd = np.sqrt(np.diag(shift_covariance(pair, offset)))
     if not np.isfinite(sd).all():
         return np.round(offset) if Problem.at(pair, offset, FINAL_SAMPLES) is None else offset
     whole = np.round(offset)
     reach = np.minimum(np.maximum(SNAPPED * sd, EXACT), SNAP)
-    return np.where(np.abs(offset - whole) <= reach, whole, offset)
+    return np.where((np.abs(offset - whole) <= reach) | (sd > INEXACT), whole, offset)
 
 
 def shift_covariance(pair: ArrayPair, offset: Vector) -> NDArray[np.float64]:
