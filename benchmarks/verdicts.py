@@ -24,6 +24,7 @@ from scipy import ndimage as ndi
 
 from napari_local_ncc import Comparison, register
 from napari_local_ncc.batch.place import place_evidence
+from napari_local_ncc.evidence.noise import noise_sd
 from napari_local_ncc.reports.verdict import WITHIN, PlaceEvidence, ShiftEvidence, judge_place
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def pair(kind: str, relation: str, snr: float, seed: int) -> tuple[Image, Image,
     """Return two images, and by how many px moving lies from fixed; None if nowhere."""
     random = np.random.default_rng([seed, 7, RELATIONS.index(relation), int(10 * snr)])
     if relation == "unrelated":
-        return *unrelated_pair(kind, snr, seed, SIDE), None
+        scenes = unrelated_pair(kind, np.inf, seed, SIDE)
+        shots = [taken(scene, kind, snr, random) for scene in scenes]
+        return shots[0], random.uniform(0.5, 2) * shots[1] + random.uniform(0, 50), None
     length, way = random.uniform(*LENGTHS[relation]), random.uniform(0, 2 * np.pi)
     step = length * np.array([np.sin(way), np.cos(way)])
     margin = int(np.ceil(length)) + 3
@@ -70,14 +73,15 @@ def look(kind: str, relation: str, snr: float, seed: int, registered: bool) -> d
     fixed, moving, step = pair(kind, relation, snr, seed)
     row: dict[str, Any] = {"kind": kind, "relation": relation, "snr": snr, "seed": seed}
     left, doubt = (np.inf if step is None else float(np.hypot(*step))), ""
-    moved = moving
+    moved, noise = moving, None
     if registered:
         found = register(fixed, moving, model="translation")
         doubt = "; ".join(report.doubt for report in found.reports if report.doubt)
         if step is not None:
             left = float(np.hypot(*(found.translation - step)))
         moved = np.asarray(Comparison(fixed, moving, registration=found).moving_on_grid())
-    evidence = place_evidence(fixed, moved)
+        noise = noise_sd(moving)
+    evidence = place_evidence(fixed, moved, moving_noise=noise)
     row |= {"registered": registered, "left_px": left, "doubt": doubt}
     return row | {"right": left <= WITHIN and relation != "partly", "evidence": asdict(evidence)}
 

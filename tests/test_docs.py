@@ -16,18 +16,22 @@ import scipy.ndimage
 import tifffile
 
 import napari_local_ncc
+from napari_local_ncc import read_image
 from napari_local_ncc.cli import main
+from napari_local_ncc.io.image_writing import iter_write_image
+from napari_local_ncc.progress import finish
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: [^>]+ -->\n```.*?^```", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 SHAPE = (72, 80)
 
 
 def blocks(page):
     """Return the code of a page: language and text, in order."""
-    text = page.read_text(encoding="utf-8")
+    text = NOT_RUN.sub("", page.read_text(encoding="utf-8"))
     return [
         (language, re.sub(f"(?m)^{indent}", "", code))
         for indent, language, code in BLOCK.findall(text)
@@ -87,6 +91,8 @@ def files(tmp_path_factory):
     )
     rows = [f'"Pt-{k}","true",{x},{y},{x + 1},{y - 1.5}' for k, (x, y) in enumerate(CORNERS)]
     (folder / "landmarks.csv").write_text("\n".join(rows), encoding="utf-8")
+    for name, source in (("a.ome.zarr", "fixed.tif"), ("b.ome.zarr", "moving.tif")):
+        finish(iter_write_image(read_image(folder / source), folder / name))
     for side in ("scans", "moving-folder"):
         (folder / side).mkdir()
         for k in range(2):
@@ -100,6 +106,11 @@ def files(tmp_path_factory):
 
 
 CORNERS = [(2, 2), (35, 3), (4, 30), (33, 31), (20, 15)]  # µm
+
+
+def test_few_blocks_are_not_run():
+    said = [page.name for page in PAGES for _ in NOT_RUN.findall(page.read_text(encoding="utf-8"))]
+    assert said == ["scale.md", "scale.md"]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(ROOT).as_posix())

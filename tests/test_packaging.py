@@ -56,6 +56,14 @@ def test_the_project_has_one_address(repository, home):
     assert [path.name for path in pages if home in path.read_text(encoding="utf-8")] == []
 
 
+def test_the_plugin_has_an_icon_and_categories(repository):
+    path = repository / "src" / "napari_local_ncc" / "napari.yaml"
+    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    package, name = manifest["icon"].split(":")
+    assert (repository / "src" / package.replace(".", "/") / name).is_file()
+    assert "Registration" in manifest["categories"]
+
+
 def test_a_release_names_one_version(repository):
     versions = script(repository, "check_version").versions()
     assert versions["pyproject.toml"] == versions["CITATION.cff"]

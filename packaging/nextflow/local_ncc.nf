@@ -16,7 +16,7 @@ process LOCAL_NCC {
     script:
     def options = task.ext.args ?: '--register translation --bands ncc,confidence,shift,classes'
     """
-    local-ncc map ${fixed} ${moving} -o ${meta.id}.ome.zarr ${options} --workers ${task.cpus} \\
+    local-ncc map ${fixed} ${moving} -o ${meta.id}.ome.zarr ${options} --threads ${task.cpus} \\
         --report ${meta.id}.html --json --quiet > ${meta.id}.json
 
     printf '"%s":\\n    local-ncc: "%s"\\n' "${task.process}" "\$(local-ncc --version | cut -d' ' -f2)" \\

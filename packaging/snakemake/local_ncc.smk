@@ -19,5 +19,5 @@ rule local_ncc_map:
         "logs/local_ncc/{pair}.log",
     shell:
         "local-ncc map {input.fixed} {input.moving} -o {output.map} {params.options} "
-        "--workers {threads} --report {output.report} --overwrite --json "
+        "--threads {threads} --report {output.report} --overwrite --json "
         "> {output.document} 2> {log}"

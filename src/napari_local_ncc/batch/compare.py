@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_local_ncc.batch.place import place_evidence
+from napari_local_ncc.evidence.noise import noise_sd
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.io.reading import read_image
 from napari_local_ncc.maps.comparison import Comparison
@@ -26,6 +27,8 @@ from napari_local_ncc.transforms.transform_file import read_transform
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    import dask.array as da
+
     from napari_local_ncc.batch.pairs import FilePair
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.maps.pipeline import ConfidenceMap
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 BANDS = ("ncc", "confidence", "shift", "classes")
 MAP_ENDING = ".ome.zarr"
 RATE = 0.05  # of false discoveries
+NOISE_SIDE = 512  # px of every axis, in the middle of an image whose noise is measured
 BY_INFORMATION = "mutual information"  # a metric that asks for no contrast in common
 
 
@@ -210,12 +214,20 @@ def _verdicts(comparison: Comparison, searched: bool) -> Iterator[Verdict]:
             one = one.astype(np.float32)
             one[~usable[index]] = np.nan
         report = reports[number] if number < len(reports) else None
+        noise = None if found is None else _noise(comparison.pair.moving.data, index)
         yield judge_place(
-            place_evidence(one, moved[index]),
+            place_evidence(one, moved[index], moving_noise=noise),
             searched=searched,
             same_contrast=_same_contrast(comparison, report),
             doubt="" if report is None else report.doubt,
         )
+
+
+def _noise(moving: da.Array, index: tuple[int, ...]) -> float:
+    """Return the noise of the middle of a frame of moving, as it was taken."""
+    frame = moving[tuple(min(k, n - 1) for k, n in zip(index, moving.shape, strict=False))]
+    middle = tuple(slice(max(0, (n - NOISE_SIDE) // 2), (n + NOISE_SIDE) // 2) for n in frame.shape)
+    return noise_sd(np.asarray(frame[middle]))
 
 
 def _same_contrast(comparison: Comparison, report: FrameReport | None) -> bool:

@@ -43,13 +43,18 @@ FLATTEST = 0.02  # of a peak's height, that it falls from one px to the next at 
 CHUNK = 1024  # px, of images that are reduced lazily
 
 
-def place_evidence(fixed: Image | da.Array, moved: Image | da.Array) -> PlaceEvidence:
+def place_evidence(
+    fixed: Image | da.Array, moved: Image | da.Array, *, moving_noise: float | None = None
+) -> PlaceEvidence:
     """Look for shifts that are left: of the whole, and block by block.
 
     Parameters
     ----------
     fixed, moved : ndarray or dask array of float, shape (...)
         Images on one grid; NaN where there is no sample.
+    moving_noise : float, optional
+        The noise of moving before it was interpolated, which hides noise: its standard
+        deviation. Default: that of `moved`.
 
     Returns
     -------
@@ -57,10 +62,12 @@ def place_evidence(fixed: Image | da.Array, moved: Image | da.Array) -> PlaceEvi
         Of the whole at a reduced resolution if the images are large, of blocks at full.
     """
     factor = reduction(fixed.shape)
-    whole = shift_evidence(*(_reduced(each, factor) for each in (fixed, moved)), factor=factor)
+    coarse = [_reduced(each, factor) for each in (fixed, moved)]
+    left = None if moving_noise is None else moving_noise / float(np.sqrt(np.prod(factor)))
+    whole = shift_evidence(coarse[0], coarse[1], factor=factor, moving_noise=left)
     pairs = ([np.asarray(each[box]) for each in (fixed, moved)] for box in boxes(fixed.shape))
     blocks = [
-        shift_evidence(one, two, reach=REACH)
+        shift_evidence(one, two, reach=REACH, moving_noise=moving_noise)
         for one, two in pairs
         if np.mean(np.isfinite(one) & np.isfinite(two)) >= LEAST_VALID
     ]
@@ -94,7 +101,12 @@ def boxes(shape: tuple[int, ...]) -> Iterator[Box]:
 
 
 def shift_evidence(
-    fixed: Image, moved: Image, *, reach: int | None = None, factor: Sequence[int] = (1,)
+    fixed: Image,
+    moved: Image,
+    *,
+    reach: int | None = None,
+    factor: Sequence[int] = (1,),
+    moving_noise: float | None = None,
 ) -> ShiftEvidence:
     """Say which shift of two images is best, and what speaks for it.
 
@@ -106,6 +118,8 @@ def shift_evidence(
         How many px along each axis the best shift may be. Default: any shift.
     factor : sequence of int
         By which the images are reduced, per axis.
+    moving_noise : float, optional
+        As for `place_evidence`, of the reduced image.
     """
     fixed, moved, valid = _usable(fixed, moved)
     marks = None if valid.all() else valid
@@ -125,7 +139,9 @@ def shift_evidence(
         here=_highest(own, HERE),
         chance=max(float(null.max()) for null in nulls),
         chance_here=max(_highest(null, REACH) for null in nulls),
-        expected=_expected(_structure(fixed, marks) * _structure(moved, marks), one, two),
+        expected=_expected(
+            _structure(fixed, marks) * _structure(moved, marks, moving_noise), one, two
+        ),
     )
 
 
@@ -184,7 +200,7 @@ def _expected(structure: float, one: Detail, two: Detail) -> float:
     return float(np.sqrt(fisher * alike * np.sqrt(count / (1 + 2 * alike**2))))
 
 
-def _structure(image: Image, valid: Flags | None) -> float:
+def _structure(image: Image, valid: Flags | None, noise: float | None = None) -> float:
     """Return the share of an image's whitened detail that is not noise; NaN where unknown."""
-    noise = noise_sd(image, valid)
+    noise = noise_sd(image, valid) if noise is None else noise
     return 1 - whitened_noise(without_background(image, valid), noise)
