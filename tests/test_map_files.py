@@ -29,6 +29,7 @@ from napari_local_ncc.io.map_document import KEY
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
+from napari_local_ncc.shift.interpret import CLASSES
 from napari_local_ncc.transforms import Registration
 
 RNG = np.random.default_rng(7)
@@ -369,3 +370,40 @@ def test_channels_of_several_bands_have_colours_of_their_own(tmp_path):
     assert [channel["Name"] for channel in told] == list(result.band_names)
     hexes = [(channel["Color"] & 0xFFFFFFFF) >> 8 for channel in told]
     assert [f"{value:06X}" for value in hexes] == [channel["color"] for channel in channels]
+
+
+# ---------------------------------------------------------------- classes
+
+
+def test_classes_are_a_label_image_that_others_show(tmp_path):
+    rng = np.random.default_rng(5)
+    fixed = rng.normal(size=(3, 20, 700))
+    place = {"spacing": (2, 0.5, 0.5), "origin": (1, 2, 3), "units": ("um",) * 3,
+             "axis_labels": ("z", "y", "x")}  # fmt: skip
+    images = [SpatialImage.from_array(a, **place) for a in (fixed, rng.normal(size=fixed.shape))]
+    parameters = NCCParameters(radius=(0, 2, 2), search=1, bands=("ncc", "shift", "classes"))
+    result = confidence_map(*images, parameters=parameters)
+    write_map(result, tmp_path / "a.ome.zarr")
+    codes = result["classes"].compute()
+    assert len(np.unique(codes)) > 1
+    group = zarr.open_group(tmp_path / "a.ome.zarr/labels", mode="r")
+    assert group.attrs["ome"]["labels"] == ["classes"]
+    yaozarrs.validate_zarr_store(str(tmp_path / "a.ome.zarr/labels/classes"))
+    told = group["classes"].attrs["ome"]["image-label"]
+    assert json.dumps([c["label-value"] for c in told["colors"]]) == "[1, 2, 3, 4, 5]"
+    assert [p["class"] for p in told["properties"]] == list(CLASSES[1:])
+    assert told["source"] == {"image": "../../"}
+    labels = read_image(tmp_path / "a.ome.zarr/labels/classes")
+    assert labels.data.dtype == np.uint8
+    np.testing.assert_array_equal(labels.data, codes)
+    np.testing.assert_allclose(labels.grid.pixel_to_world, result.grid.pixel_to_world)
+    coarse = read_image(tmp_path / "a.ome.zarr/labels/classes", level=1)
+    steps = np.rint(coarse.grid.spacing / labels.grid.spacing).astype(int)
+    np.testing.assert_array_equal(coarse.data, codes[tuple(slice(None, None, k) for k in steps)])
+    np.testing.assert_allclose(coarse.grid.origin, labels.grid.origin)
+    np.testing.assert_array_equal(read_map(tmp_path / "a.ome.zarr")["classes"], codes)
+
+
+def test_maps_without_classes_have_no_labels(tmp_path):
+    write_map(turned_map(2, ("ncc",)), tmp_path / "a.ome.zarr")
+    assert not (tmp_path / "a.ome.zarr/labels").exists()

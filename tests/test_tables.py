@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import dask.array as da
 import numpy as np
@@ -25,6 +26,7 @@ from napari_local_ncc.reports.tables import (
     label_table,
     write_csv,
 )
+from napari_local_ncc.reports.vectors import vector_table
 
 
 def make_map(values, bands=("ncc",), **place):
@@ -143,6 +145,29 @@ def test_labels_lie_where_they_lie_in_the_world(rng):
         label_table(result, labels.replace(data=labels.data * 0.5))
     with pytest.raises(ValueError, match="axes"):
         label_table(make_map(values[:, 0]), SpatialImage.from_array(np.ones((3, 4, 8, 8), int)))
+
+
+def test_pandas_holds_what_the_columns_hold(rng, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    values = rng.uniform(-1, 1, (5, 1, 24, 24)).astype("f4")
+    names = ("ncc", "ncc_best", "gain", "shift_y", "shift_x")
+    result = make_map(values, names)
+    labels = SpatialImage.from_array(rng.integers(0, 3, (24, 24)))
+    squeezed = make_map(values[:, 0], names)
+    for table in (label_table(squeezed, labels), vector_table(squeezed), _frames(result)):
+        frame = table.to_pandas()
+        assert {name: frame[name].tolist() for name in frame} == table.columns()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        table.to_pandas()
+    assert pandas
+
+
+def _frames(result):
+    tally = GroupTally()
+    for tile in compute_tiles(result["ncc"]):
+        tally.add_frames(tile.data, tile.location, result.grid)
+    return frame_table(tally, result.grid)
 
 
 def test_csv_leaves_the_undefined_empty(tmp_path):

@@ -8,8 +8,9 @@ import dask.array as da
 import numpy as np
 from PIL import Image
 
-from napari_local_ncc import SpatialImage, confidence_map
+from napari_local_ncc import Grid, Registration, SpatialImage, confidence_map
 from napari_local_ncc.image.thumbnail import MOST_READ
+from napari_local_ncc.transforms.registration_view import MOST_ROWS
 
 
 def shown(html):
@@ -56,3 +57,34 @@ def test_map_and_text_with_signs_of_html():
     image = SpatialImage.from_array(np.random.default_rng(0).normal(size=(24, 24)), "<b>")
     assert "&lt;b&gt;" in image._repr_html_()
     assert shown(confidence_map(image, image)._repr_html_())[..., 0].min() == 255
+
+
+def registration_of(frames, bends=False):
+    shape = (frames, 20, 30) if frames else (20, 30)
+    last = slice(-len(shape), None)
+    grid = Grid.from_spacing(shape, (1, 0.5, 0.5)[last], units=("s", "um", "um")[last],
+                             axis_labels=("t", "<y>", "x")[last])  # fmt: skip
+    matrix = np.eye(3)
+    matrix[0, 2] = 2.5
+    field = np.zeros((*grid.series_shape, 2, 20, 30), np.float32) + 1 if bends else None
+    if field is not None:
+        field[..., :10, :] = 0
+    return Registration.from_matrix(matrix, grid, "flow" if bends else "rigid", displacement=field)
+
+
+def test_registration_shows_a_row_a_frame():
+    one, many = registration_of(0), registration_of(20)
+    assert repr(one) == "Registration('rigid': <y> 20 x 0.5 µm, x 30 x 0.5 µm)"
+    assert "\n" not in repr(many)
+    html = one._repr_html_()
+    assert "<th>shift &lt;y&gt; (µm)</th>" in html
+    assert html.count("<tr>") == 2
+    assert "<td>2.5</td>" in html
+    assert many._repr_html_().count("<tr>") == MOST_ROWS + 1
+    assert f"and {20 - MOST_ROWS} more frames" in many._repr_html_()
+
+
+def test_flow_shows_how_far_it_moves():
+    grey = shown(registration_of(0, bends=True)._repr_html_())[..., 0]
+    assert (grey[:10] == 0).all()
+    assert (grey[10:] == 255).all()

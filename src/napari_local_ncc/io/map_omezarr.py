@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 # lossless and the fastest to write that was measured: docs/scale.md
 COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
+CLASSES = "classes"  # the band that is written as labels too
 SMALLER = 4  # times: how much smaller than those of the map the chunks of coarse levels may be
 
 
@@ -55,6 +56,10 @@ def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
         layout, path, np.dtype(np.float32), layout.chunks, blocks, rendering, document
     ) as target:
         yield target
+        if CLASSES in confidence_map.band_names:
+            from napari_local_ncc.io.class_labels import write_class_labels
+
+            write_class_labels(path, target.levels[0], layout, _pyramid(layout))
 
 
 @contextmanager

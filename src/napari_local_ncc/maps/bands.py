@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 SHIFT, SHIFT_ERROR = "shift_", "shift_sd_"
 V = TypeVar("V")
 
+# Blue, yellow and purple, which differ in brightness too; what is displaced is the brightest.
+# What moved too far is orange, and where nobody can tell is a grey.
+CLASS_COLORS = {
+    "agrees": "#56b4e9",
+    "displaced": "#f0e442",
+    "differs": "#5b2a86",
+    "beyond the search": "#d55e00",
+    "cannot tell": "#b9b9b9",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Band:

@@ -5,6 +5,8 @@ black, so that agreement and inversion both stand out by brightness, and the und
 a mid grey that the map itself never shows.
 """
 
+from napari_local_ncc.maps.bands import CLASS_COLORS
+
 NAME = "ncc"
 LIMITS = (-1.0, 1.0)
 STOPS: tuple[tuple[float, str], ...] = (
@@ -38,12 +40,4 @@ LENGTH: tuple[tuple[float, str], ...] = (
     (1.0, "#fcffa4"),
 )
 PALETTES = {"ncc": STOPS, "confidence": CONFIDENCE, "shift": SHIFT, "gain": LENGTH}
-# Blue, yellow and purple, which differ in brightness too; what is displaced is the brightest.
-# What moved too far is orange, and where nobody can tell is a grey.
-CLASSES = {
-    "agrees": "#56b4e9",
-    "displaced": "#f0e442",
-    "differs": "#5b2a86",
-    "beyond the search": "#d55e00",
-    "cannot tell": "#b9b9b9",
-}
+CLASSES = CLASS_COLORS

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Generator
 
+    import pandas
+
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.maps.pipeline import ConfidenceMap
@@ -126,6 +128,10 @@ class FrameTable:
         frames = {axis: [row.frame[k] for row in self.rows] for k, axis in enumerate(self.axes)}
         return frames | _columns([row.ncc for row in self.rows], self.threshold)
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the table as pandas holds it; ImportError where pandas is not installed."""
+        return data_frame(self)
+
     def lines(self) -> list[str]:
         """Say what the table holds, a line for each frame."""
         lines = []
@@ -177,6 +183,10 @@ class LabelTable:
             for name in names
         }
         return first | _columns([row.ncc for row in self.rows], self.threshold) | medians | shares
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the table as pandas holds it; ImportError where pandas is not installed."""
+        return data_frame(self)
 
 
 def _columns(distributions: list[Distribution], threshold: float) -> dict[str, list[float]]:
@@ -303,6 +313,23 @@ def _class_shares(tally: GroupTally) -> list[dict[str, float]]:
     above = [tally.share_above(code) for code in range(len(CLASSES))]
     shares = [low - high for low, high in pairwise([*above, np.zeros_like(above[0])])]
     return [dict(zip(CLASSES, map(float, row), strict=True)) for row in zip(*shares, strict=True)]
+
+
+def data_frame(table: FrameTable | LabelTable | VectorTable) -> pandas.DataFrame:
+    """Return a table as a data frame of pandas, numbers not rounded; undefined values are NaN.
+
+    Raises
+    ------
+    ImportError
+        If pandas is not installed; `write_csv` needs it not.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "to_pandas needs pandas: pip install pandas; columns() and write_csv do without"
+        ) from error
+    return pandas.DataFrame(table.columns())
 
 
 def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,8 @@ from napari_local_ncc.maps.bands import shift_components
 from napari_local_ncc.shift.outliers import LIMIT, neighbour_residual
 
 if TYPE_CHECKING:
+    import pandas
+
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 BESIDE = ("ncc_best", "peak_ratio")
@@ -43,6 +45,12 @@ class VectorTable:
     def columns(self) -> dict[str, list[Any]]:
         """Return the table by column, as a file holds it: places, values, residual, valid."""
         return {**self.places, **self.values, "residual": self.residual, "valid": self.valid}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the table as pandas holds it; ImportError where pandas is not installed."""
+        from napari_local_ncc.reports.tables import data_frame
+
+        return data_frame(self)
 
 
 def vector_table(result: ConfidenceMap, *, stride: int = 8) -> VectorTable:

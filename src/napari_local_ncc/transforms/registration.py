@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Registration:
     """Maps the fixed image's world to the moving image's world.
 
@@ -97,6 +97,17 @@ class Registration:
     residual: float = np.nan
     reports: tuple[FrameReport, ...] = ()
     reach: NDArray[np.float64] = field(init=False)
+
+    def __repr__(self) -> str:
+        from napari_local_ncc.transforms.registration_view import describe_in_line
+
+        return describe_in_line(self)
+
+    def _repr_html_(self) -> str:
+        """Return the same line, a table of the frames and a flow's thumbnail, for notebooks."""
+        from napari_local_ncc.transforms.registration_view import html_of_registration
+
+        return html_of_registration(self)
 
     def __post_init__(self) -> None:
         square = (self.grid.spatial_ndim + 1,) * 2

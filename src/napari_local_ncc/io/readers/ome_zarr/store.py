@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import zarr
 
 from napari_local_ncc.image.read_guard import ReadError, check_claim
-from napari_local_ncc.io.partial_array import PartialArray
 from napari_local_ncc.io.readers.ome_zarr.chunks import (
     ZarrSamples,
     absent_in_shards,
@@ -22,6 +21,7 @@ from napari_local_ncc.io.readers.ome_zarr.multiscales import (
     ome_attributes,
     read_multiscales,
 )
+from napari_local_ncc.io.readers.partial_array import PartialArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
     Axis,

@@ -16,8 +16,8 @@ from tifffile import TIFF, TiffFile
 
 from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.file_array import FileArray
-from napari_local_ncc.io.partial_array import PartialArray
 from napari_local_ncc.io.readers.orientation import TAG, upright
+from napari_local_ncc.io.readers.partial_array import PartialArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.readers.tiff.calibration import (
     Calibration,
