@@ -93,11 +93,12 @@ def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:
             f"the affine of {ndim} axes must have shape {(ndim + 1, ndim + 1)}, got {affine.shape}"
         )
     if not np.isfinite(affine).all() or not np.array_equal(affine[-1], np.eye(ndim + 1)[-1]):
-        raise ValueError(f"not a finite homogeneous affine matrix:\n{affine}")
+        raise ValueError(f"not a finite homogeneous affine matrix: {affine.tolist()}")
     linear = affine[:-1, :-1]
-    lengths = np.linalg.norm(linear, axis=0)
+    with np.errstate(over="ignore"):  # numbers of 1e300 are no place, and are said to be none
+        lengths = np.linalg.norm(linear, axis=0)
     if not lengths.all() or np.linalg.matrix_rank(linear / lengths) < ndim:
-        raise ValueError(f"the affine cannot be inverted:\n{affine}")
+        raise ValueError(f"the affine cannot be inverted: {affine.tolist()}")
     affine.flags.writeable = False
     return affine
 

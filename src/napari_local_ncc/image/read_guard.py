@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_local_ncc.progress import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
 
 LARGEST_PART = 2**29  # bytes that a part of a file may take at once, however small it is packed
@@ -127,6 +127,27 @@ def check_file(path: str | PathLike[str]) -> Path:
             "file first"
         )
     return file
+
+
+def check_beside(path: str | PathLike[str], names: Iterable[str]) -> None:
+    """Raise ReadError where a file names another, outside its folder, that would be read.
+
+    Parameters
+    ----------
+    path : path_like
+        The file.
+    names : iterable of str
+        What it names, as it stands there.
+    """
+    folder = Path(path).absolute().parent
+    for name in names:
+        place = folder / name.strip()
+        known = folder.resolve() in place.resolve().parents
+        if place != folder and not known and os.path.exists(place):
+            raise ReadError(
+                f"{path}: it names samples elsewhere ({name.strip()}), which are not read; put "
+                "them beside it, and their bare name into it"
+            )
 
 
 def check_claim(claimed: int, held: int, what: str, *, most: float | None = None) -> None:

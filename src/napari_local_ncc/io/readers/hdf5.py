@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.image.read_guard import ReadError, check_claim
+from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
@@ -92,13 +92,9 @@ def _check_sources(path: Path, name: str, dataset: Any) -> None:
     sources = [source.file_name for source in dataset.virtual_sources()] if (
         dataset.is_virtual) else []  # fmt: skip
     sources += [file for file, *_ in dataset.external or ()]
+    check_beside(path, sources)
     for source in sources:
-        if source == ".":
-            continue
-        place = (path.parent / source).resolve()
-        if path.parent.resolve() not in place.parents:
-            raise ReadError(f"its dataset {name} names samples elsewhere: {source}")
-        if not place.exists():
+        if source != "." and not (path.parent / source).exists():
             raise ReadError(f"its dataset {name} has samples in {source}, which is not there")
 
 

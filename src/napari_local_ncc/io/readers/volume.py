@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.units import PIXEL
-from napari_local_ncc.image.read_guard import ReadError, check_claim
+from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.colour import RGB
 from napari_local_ncc.io.readers.nifti import Layout, unpacked
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MILLIMETER = "millimeter"
 PHOTOMETRIC = "0028|0004"  # DICOM tags
 BITS_STORED, DESCRIPTION = "0028|0101", "0008|103e"
+LONGEST_HEADER = 2**16  # bytes that are looked at
 UNEVEN = 0.01  # of the distance of slices, by which it may vary without a word
 LABELS = ("x", "y", "z", "t")
 APART = (".mhd", ".nhdr", ".hdr")  # their samples are another file
@@ -215,6 +216,7 @@ def _pixels(reader: Any) -> NDArray[Any]:
 def header_of(path: Path) -> Header:
     """Return what a file says of its samples."""
     sitk, reader = load_simpleitk(), _reader(str(path))
+    check_beside(path, named_files(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -236,6 +238,20 @@ def _reason(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not re.search(r"0x|\.[ch]xx|sitk::|itk::", line)]
     return f"SimpleITK cannot read it ({told[-1] if told else 'no reason given'})"
+
+
+def named_files(path: Path) -> list[str]:
+    """Return the names of other files that the header of a NRRD or MetaImage gives."""
+    with path.open("rb") as file:
+        start = file.read(LONGEST_HEADER)
+    found = re.search(rb"^\s*(?:ElementDataFile|data ?file)\s*[:=] *([^\r\n]*)", start,
+                      re.MULTILINE | re.IGNORECASE)  # fmt: skip
+    if found is None or found[1].strip().upper() == b"LOCAL":
+        return []
+    names = [found[1]]
+    if found[1].upper().startswith(b"LIST"):
+        names = [line for line in start[found.end() :].splitlines() if line.strip()]
+    return [name.decode("utf-8", "replace") for name in names]
 
 
 def _series(folder: Path) -> list[list[Path]]:

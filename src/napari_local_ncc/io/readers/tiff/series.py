@@ -8,13 +8,14 @@ import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import dask.array as da
 import numpy as np
 import zarr
 from tifffile import TIFF, TiffFile
 
-from napari_local_ncc.image.read_guard import ReadError, check_claim
+from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.partial_array import PartialArray
@@ -117,12 +118,27 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
 def open_file(path: Any) -> TiffFile:
     """Open a file; where it lacks planes that tifffile's own description promises, as pages."""
     tif = TiffFile(path)
+    try:
+        _check_companions(tif)
+    except ReadError:
+        tif.close()
+        raise
     promised = _promised_shape(tif)
     is_shaped = promised is not None and tif.is_shaped and bool(tif.series)
     if is_shaped and math.prod(promised or ()) != math.prod(tif.series[0].shape):
         tif.close()
         return TiffFile(path, is_shaped=False)
     return tif
+
+
+def _check_companions(tif: TiffFile) -> None:
+    """Raise ReadError where an OME-TIFF of several files names one elsewhere."""
+    try:
+        root = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
+    except ElementTree.ParseError as error:
+        raise ReadError(f"its OME-XML is broken ({error})") from error
+    named = [each.get("FileName", "") for each in root.iterfind(".//{*}UUID")]
+    check_beside(tif.filehandle.path, named)
 
 
 def pictures(tif: TiffFile) -> list[Picture]:
