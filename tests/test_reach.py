@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import ndimage as ndi
 
-from napari_local_ncc import register
+from napari_local_ncc import read_map, register
+from napari_local_ncc.cli import main
 from napari_local_ncc.registration.affine.contrast import in_contrast_of
 from napari_local_ncc.registration.affine.ladder import error_quantiles, is_extreme
 from napari_local_ncc.registration.affine.least_squares import generators, least_squares
@@ -109,6 +110,22 @@ def test_a_mirror_image_is_said_and_mirrored_only_on_request():
     asked = register(*pair, model="rigid", mirror=True)
     assert asked.reports[0].applied
     assert missed(asked.matrix, truth) < 0.01
+
+
+def test_a_map_of_a_mirror_image_on_request(tmp_path):
+    pair = pair_of(motion(linear=np.diag([1.0, -1.0])))
+    for name, image in zip("ab", pair, strict=True):
+        np.save(tmp_path / f"{name}.npy", np.asarray(getattr(image, "data", image)))
+    words = [
+        "map",
+        *(str(tmp_path / f"{name}.npy") for name in "ab"),
+        "-o",
+        str(tmp_path / "o.npy"),
+    ]
+    assert main([*words, "--register", "rigid", "--mirror"]) == 0
+    made = read_map(tmp_path / "o.npy")
+    assert np.linalg.det(made.registration.matrix[:2, :2]) == pytest.approx(-1, abs=1e-3)
+    assert np.nanmedian(made["ncc"].compute()) > 0.9
 
 
 # ------------------------------------------------------------------ refusals

@@ -40,6 +40,9 @@ def batch_(
     metric: Annotated[
         str, typer.Option(help="Of that: 'mutual information' or 'correlation'.")
     ] = "mutual information",
+    mirror: Annotated[
+        bool, typer.Option(help="Mirror moving where only that fits; not by a translation.")
+    ] = False,
     refine: Annotated[
         bool, typer.Option(help="Then follow the residual shift, until the map gets no better.")
     ] = False,
@@ -118,7 +121,7 @@ def batch_(
     settings = Settings(
         parameters=parameters,
         model=register,
-        options={"metric": metric},
+        options={"metric": metric, "mirror": mirror},
         refine=refine,
         ndim=ndim,
         rate=fdr,

@@ -101,6 +101,9 @@ def map_(
     keep_doubtful: Annotated[
         bool, typer.Option(help="Apply what is found even where chance may have found it.")
     ] = False,
+    mirror: Annotated[
+        bool, typer.Option(help="Mirror moving where only that fits; not by a translation.")
+    ] = False,
     transform: Annotated[
         str | None,
         typer.Option(
@@ -327,7 +330,12 @@ def map_(
             comparison,
             model=register,
             refine=refine,
-            options={"metric": metric, "initial": initial, "keep_doubtful": keep_doubtful},
+            options={
+                "metric": metric,
+                "initial": initial,
+                "keep_doubtful": keep_doubtful,
+                "mirror": mirror,
+            },
             sink=map_sink(output, overwrite=overwrite, resume=resume),
             by_frame=is_series or table is not None or report_ is not None,
             threads=threads,

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_local_ncc.progress import Note
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def guard_reading(
         As they are: they name the file and the remedy themselves.
     """
     try:
-        yield
+        with np.errstate(all="ignore"):  # of numbers in a header that are none
+            yield
     except ReadError as error:
         told = str(error)
         raise ReadError(told if str(path) in told else f"{path}: {told}") from error

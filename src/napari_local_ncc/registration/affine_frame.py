@@ -68,7 +68,9 @@ def _doubt(found: AffineFit, pair: Pair) -> str:
     doubts = list(found.doubts)
     if found.mirrored is not None and not found.is_applied:
         axis = pair.moving.grid.axis_labels[found.mirrored]
-        doubts.insert(0, f"the moving image is mirrored along {axis}; ask for that (mirror)")
+        doubts.insert(
+            0, f"the moving image is mirrored along {axis}; ask for that (mirror=True, --mirror)"
+        )
     return "; ".join(doubts)
 
 
