@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.image.read_guard import reason_of
 from napari_local_ncc.transforms.formats.matrix import matrix_in_order
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.registration import Registration
@@ -94,7 +95,13 @@ def _from_skimage(transform: Any, space: Grid) -> FrameTransform:
         return FrameTransform(matrix_in_order(params, space.ndim, "xyz"), space)
 
     def moves(points: Points) -> Points:
-        moved = np.asarray(transform(points[:, ::-1]), np.float64)
+        try:
+            moved = np.asarray(transform(points[:, ::-1]), np.float64)
+        except Exception as error:  # one that was never estimated raises anything
+            raise ValueError(
+                f"the {type(transform).__name__} moves no points ({reason_of(error)}); estimate "
+                "it first"
+            ) from error
         if moved.shape != points.shape or (moved == -1).all(axis=1).any():  # outside, in skimage
             raise ValueError(
                 f"the {type(transform).__name__} does not say where every pixel of fixed goes; "

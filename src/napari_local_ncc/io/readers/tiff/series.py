@@ -361,6 +361,10 @@ def _check_claims(series: TiffPageSeries) -> None:
 
 
 def _check_codec(page: TiffPage) -> None:
+    if page.compression != 1:
+        from napari_local_ncc.io.readers.tiff.pillow_codecs import provide_decoders
+
+        provide_decoders()
     try:
         TIFF.DECOMPRESSORS[page.compression]
         TIFF.UNPREDICTORS[page.predictor]
