@@ -12,7 +12,8 @@ import pytest
 
 NAME = "napari-local-ncc"
 WITH_NAPARI = {"qtpy", "vispy", "psygnal"}  # what it brings
-HANDED_IN = {"cupy", "cupyx", "xarray", "bioio_base"}  # used where a user, or bioio, brings them
+# used where a user, or bioio, brings them
+HANDED_IN = {"cupy", "cupyx", "pandas", "xarray", "bioio_base"}
 
 
 @pytest.fixture(scope="module")

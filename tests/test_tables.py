@@ -166,7 +166,7 @@ def test_pandas_holds_what_the_columns_hold(rng, monkeypatch):
 def _frames(result):
     tally = GroupTally()
     for tile in compute_tiles(result["ncc"]):
-        tally.add_frames(tile.data, tile.location, result.grid)
+        tally.add_frames(tile.location, tile.data, result.grid)
     return frame_table(tally, result.grid)
 
 

@@ -517,6 +517,8 @@ def test_a_transform_of_scikit_image_is_in_x_and_y():
         expected = theirs(points[:, ::-1])[:, ::-1]
         np.testing.assert_allclose(found.transform_points(points), expected, atol=1e-3)
     bent = skt.PiecewiseAffineTransform()
+    with pytest.raises(ValueError, match=r"moves no points .* estimate it first"):
+        as_registration(bent, grid)
     inner = np.array([[5.0, 5], [40, 8], [20, 30], [8, 40]])
     bent.estimate(inner, inner + 1)
     with pytest.raises(ValueError, match="where every pixel of fixed goes"):

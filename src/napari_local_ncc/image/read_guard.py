@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_local_ncc.progress import Note
 
 if TYPE_CHECKING:
@@ -58,6 +56,8 @@ def guard_reading(
     FileNotFoundError, PermissionError, ImportError
         As they are: they name the file and the remedy themselves.
     """
+    import numpy as np  # bad words are said before anything heavy is loaded
+
     try:
         with np.errstate(all="ignore"):  # of numbers in a header that are none
             yield

@@ -18,6 +18,7 @@ from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.points import cell_text
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
+from napari_local_ncc.reports.data_frame import data_frame
 from napari_local_ncc.shift.interpret import CLASSES
 from napari_local_ncc.transforms.resampling import labels_on
 
@@ -130,7 +131,7 @@ class FrameTable:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the table as pandas holds it; ImportError where pandas is not installed."""
-        return data_frame(self)
+        return data_frame(self.columns())
 
     def lines(self) -> list[str]:
         """Say what the table holds, a line for each frame."""
@@ -186,7 +187,7 @@ class LabelTable:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the table as pandas holds it; ImportError where pandas is not installed."""
-        return data_frame(self)
+        return data_frame(self.columns())
 
 
 def _columns(distributions: list[Distribution], threshold: float) -> dict[str, list[float]]:
@@ -313,23 +314,6 @@ def _class_shares(tally: GroupTally) -> list[dict[str, float]]:
     above = [tally.share_above(code) for code in range(len(CLASSES))]
     shares = [low - high for low, high in pairwise([*above, np.zeros_like(above[0])])]
     return [dict(zip(CLASSES, map(float, row), strict=True)) for row in zip(*shares, strict=True)]
-
-
-def data_frame(table: FrameTable | LabelTable | VectorTable) -> pandas.DataFrame:
-    """Return a table as a data frame of pandas, numbers not rounded; undefined values are NaN.
-
-    Raises
-    ------
-    ImportError
-        If pandas is not installed; `write_csv` needs it not.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "to_pandas needs pandas: pip install pandas; columns() and write_csv do without"
-        ) from error
-    return pandas.DataFrame(table.columns())
 
 
 def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathLike[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.maps.bands import shift_components
+from napari_local_ncc.reports.data_frame import data_frame
 from napari_local_ncc.shift.outliers import LIMIT, neighbour_residual
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class VectorTable:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the table as pandas holds it; ImportError where pandas is not installed."""
-        from napari_local_ncc.reports.tables import data_frame
-
-        return data_frame(self)
+        return data_frame(self.columns())
 
 
 def vector_table(result: ConfidenceMap, *, stride: int = 8) -> VectorTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dask.array as da
 import numpy as np
@@ -19,12 +19,56 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.geometry.grid import Grid
-    from napari_local_ncc.transforms.registration import Registration
+    from napari_local_ncc.transforms.report import FrameReport
 
 MOST_ROWS = 12  # frames that are shown
 
 
-def describe_in_line(registration: Registration) -> str:
+class Shown(Protocol):
+    """What of a `Registration` is shown."""
+
+    @property
+    def model(self) -> str:
+        """What found it."""
+        ...
+
+    @property
+    def grid(self) -> Grid:
+        """The fixed image's grid."""
+        ...
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Of every frame."""
+        ...
+
+    @property
+    def ncc_before(self) -> NDArray[np.float64]:
+        """Of every frame."""
+        ...
+
+    @property
+    def ncc_after(self) -> NDArray[np.float64]:
+        """Of every frame."""
+        ...
+
+    @property
+    def overlap(self) -> NDArray[np.float64]:
+        """Of every frame."""
+        ...
+
+    @property
+    def displacement(self) -> NDArray[np.float32] | None:
+        """Of a flow."""
+        ...
+
+    @property
+    def reports(self) -> tuple[FrameReport, ...]:
+        """Of every frame, or none."""
+        ...
+
+
+def describe_in_line(registration: Shown) -> str:
     """Say in one line what a registration is: its model, its grid, what it gained."""
     before, after = (
         float(np.mean(values)) for values in (registration.ncc_before, registration.ncc_after)
@@ -33,13 +77,13 @@ def describe_in_line(registration: Registration) -> str:
     return f"Registration({registration.model!r}: {describe_grid(registration.grid)}{gained})"
 
 
-def table_of(registration: Registration) -> dict[str, list[str]]:
+def table_of(registration: Shown) -> dict[str, list[str]]:
     """Return what is known of every frame, by column, as texts; "-" where nothing is."""
     rows = list(_rows(registration))
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _rows(registration: Registration) -> Iterator[dict[str, str]]:
+def _rows(registration: Shown) -> Iterator[dict[str, str]]:
     grid = registration.grid.space()
     centre = grid.corners().mean(axis=0)
     series = registration.grid.series_shape
@@ -64,7 +108,7 @@ def _number(value: Any) -> str:
     return f"{float(value):.3g}" if np.isfinite(value) else "-"
 
 
-def html_of_registration(registration: Registration) -> str:
+def html_of_registration(registration: Shown) -> str:
     """Return the line, a table of the frames, and for a flow how far it moves pixels."""
     columns = table_of(registration)
     count = len(next(iter(columns.values())))
