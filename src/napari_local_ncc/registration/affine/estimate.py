@@ -23,7 +23,7 @@ from napari_local_ncc.registration.affine.sampled_image import (
 )
 from napari_local_ncc.registration.affine.search import FEWEST, SCORED, Search
 from napari_local_ncc.registration.engine_thread import Watch
-from napari_local_ncc.transforms.simpleitk import simpleitk
+from napari_local_ncc.transforms.formats.simpleitk import simpleitk
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

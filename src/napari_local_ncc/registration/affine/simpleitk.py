@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.affine import nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
-from napari_local_ncc.transforms.simpleitk import simpleitk
+from napari_local_ncc.transforms.formats.simpleitk import simpleitk
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -16,7 +16,7 @@ from napari_local_ncc.transforms.formats.itk import (
     linear_matrix,
     vector_image,
 )
-from napari_local_ncc.transforms.simpleitk import simpleitk
+from napari_local_ncc.transforms.formats.simpleitk import simpleitk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

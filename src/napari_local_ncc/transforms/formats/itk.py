@@ -15,9 +15,9 @@ import numpy as np
 from napari_local_ncc.geometry.affine import check_affine
 from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.transforms.displacement_field import transform_pixels
+from napari_local_ncc.transforms.formats.simpleitk import simpleitk
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.sampled_map import points_of, sample_map
-from napari_local_ncc.transforms.simpleitk import simpleitk
 
 if TYPE_CHECKING:
     from pathlib import Path
