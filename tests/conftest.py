@@ -32,13 +32,14 @@ settings.register_profile(
 settings.load_profile("project")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what opens windows in one worker, unless each has a screen of its own."""
-    own_screen = getattr(sys.modules.get("pytest_xvfb"), "xvfb_instance", None) is not None
+    """Keep what opens windows in one worker, unless each worker has a screen of its own."""
+    if getattr(sys.modules.get("pytest_xvfb"), "xvfb_instance", None) is not None:
+        return
     for item in items:
         if {"qtbot", "viewer", "make_napari_viewer"} & set(item.fixturenames):
-            group = f"windows of {item.path.stem}" if own_screen else "windows"
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group("windows"))
 
 
 @pytest.fixture(scope="session")
