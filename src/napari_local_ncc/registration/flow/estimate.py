@@ -58,7 +58,12 @@ class ArrayLike(Protocol):
 
 
 def iter_flow(
-    fixed: ArrayLike, moving: ArrayLike, *, method: str = "ilk", whole: int = WHOLE
+    fixed: ArrayLike,
+    moving: ArrayLike,
+    *,
+    method: str = "ilk",
+    whole: int = WHOLE,
+    chance: float | None = None,
 ) -> Generator[tuple[int, int], None, Pixels]:
     """Estimate where every pixel of `fixed` lies in `moving`.
 
@@ -78,6 +83,8 @@ def iter_flow(
         Iterative Lucas-Kanade, or TV-L1, which follows sharper changes and takes longer.
     whole : int
         The most samples to handle at once.
+    chance : float, optional
+        `Unrelated.correlation` of these images, where it is known.
 
     Yields
     ------
@@ -104,14 +111,15 @@ def iter_flow(
     .. [3] Zach et al., DAGM (2007), doi:10.1007/978-3-540-74936-3_22
     """
     check_choice("method", method, get_args(Method))
-    _check_shapes(fixed, moving)
+    check_shapes(fixed, moving)
     shape = fixed.shape
     factor = int(np.ceil((np.prod(shape, dtype=float) / whole) ** (1 / len(shape)) - 1e-9))
     blocks = list(_blocks(shape, whole)) if factor > 1 else []
     yield 0, len(blocks) + 1
     a, b = (reduce_image(image, factor, whole) for image in (fixed, moving))
     contrast = Contrast.from_images(a, b)
-    chance = fit_unrelated(a, b, contrast, method).correlation
+    if chance is None:
+        chance = fit_unrelated(a, b, contrast, method, number=2).correlation
     coarse = block_flow(a, b, contrast, method, chance)
     if not blocks:
         return coarse
@@ -254,20 +262,23 @@ class Unrelated:
             yield image, fit.keep(self.correlation, to_the_end=True)
 
 
-def fit_unrelated(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> Unrelated:
+def fit_unrelated(
+    fixed: Pixels, moving: Pixels, contrast: Contrast, method: str, number: int = 4
+) -> Unrelated:
     """Fit flows to moving displaced by half its size, turned by half a turn or mirrored.
 
-    The texture is the same, and nothing corresponds.
+    The texture is the same, and nothing corresponds. The first two of `number` tell which
+    correlation windows reach.
     """
     half = [n // 2 for n in moving.shape]
     other = np.roll(moving, half, axis=tuple(range(moving.ndim)))
     turned = [(other, None), (other, -1), (other, -2), (moving, -2)]
-    images = [np.flip(image, axis=axis) for image, axis in turned]
+    images = [np.flip(image, axis=axis) for image, axis in turned[:number]]
     with ThreadPoolExecutor(THREADS) as pool:
         fits = list(pool.map(lambda image: _fit(fixed, image, contrast, method), images))
     levels = [
         float(np.quantile(window_correlation(fit.fixed, fit.moved)[fit.valid], CHANCE_LEVEL))
-        for fit in fits
+        for fit in fits[:2]
         if fit.valid.any()
     ]
     return Unrelated(max([LEAST_CHANCE, *levels]), images, fits)
@@ -283,7 +294,8 @@ def local_contrast(image: Pixels) -> Pixels:
     return np.asarray(rest / np.sqrt(spread + np.float32(FLAT**2)), np.float32)
 
 
-def _check_shapes(fixed: ArrayLike, moving: ArrayLike) -> None:
+def check_shapes(fixed: ArrayLike, moving: ArrayLike) -> None:
+    """Refuse images that differ in shape, or are no planes and no volumes, or too small."""
     if tuple(fixed.shape) != tuple(moving.shape) or len(fixed.shape) not in (2, 3):
         raise ValueError(
             f"fixed has shape {fixed.shape} and moving {moving.shape}; a flow needs images of "

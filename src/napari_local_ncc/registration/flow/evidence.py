@@ -14,7 +14,9 @@ from napari_local_ncc.registration.evidence.judge import Verdict, judge
 from napari_local_ncc.registration.flow.estimate import (
     WHOLE,
     Contrast,
+    Unrelated,
     block_flow,
+    check_shapes,
     fit_unrelated,
     local_contrast,
     reduce_image,
@@ -56,56 +58,73 @@ class FlowEvidence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Copies:
-    """Both images as small as they are judged, and the factor by which they were reduced."""
+class FlowTrial:
+    """Both images as small as they are judged, and flows of what cannot match.
+
+    Attributes
+    ----------
+    fixed, moving : ndarray of float32, shape (...)
+        The part where both have samples, of copies of at most 256 px a side (64 in 3-D).
+    factor : int
+        By which they were reduced.
+    part : tuple of slice
+        Where they lie in the copies.
+    unrelated : Unrelated
+    """
 
     fixed: Pixels
     moving: Pixels
     factor: int
+    part: tuple[slice, ...]
+    contrast: Contrast
+    unrelated: Unrelated
 
     @classmethod
-    def of(cls, fixed: ArrayLike, moving: ArrayLike) -> Copies:
-        """Return copies of at most 256 px a side (64 in 3-D)."""
+    def prepare(cls, fixed: ArrayLike, moving: ArrayLike, method: str) -> FlowTrial:
+        """Reduce images on one grid, as for `iter_flow`, and fit flows to unrelated ones."""
+        check_shapes(fixed, moving)
         ndim = len(fixed.shape)
         side = float(np.prod(fixed.shape, dtype=float)) ** (1 / ndim)
         factor = max(1, int(np.ceil(side / SIDE[ndim] - 1e-9)))
-        here, there = (reduce_image(image, factor, WHOLE) for image in (fixed, moving))
-        return cls(here, there, factor)
-
-
-def flow_evidence(copies: Copies, flow: Pixels, method: str, watch: Watch) -> FlowEvidence:
-    """Compare a flow with chance, and with no flow.
-
-    A flow fits any images, and noise: that windows agree better afterwards shows nothing.
-
-    Parameters
-    ----------
-    copies : Copies
-        Of images on one grid, as for `iter_flow`.
-    flow : ndarray of float32, shape (ndim, ...)
-        What it found, in px of the images.
-    method : str
-        By which it was found.
-    watch : Watch
-        Can stop the work.
-    """
-    a, b = copies.fixed, copies.moving
-    if copies.factor > 1:
-        parts = [reduce_image(part, copies.factor, WHOLE) for part in flow]
-        flow = np.stack(parts) / np.float32(copies.factor)
-    common = np.isfinite(a) & np.isfinite(b)
-    for part in ndi.find_objects(common.astype(np.uint8)):
+        a, b = (reduce_image(image, factor, WHOLE) for image in (fixed, moving))
+        common = np.isfinite(a) & np.isfinite(b)
         # displaced within where both have samples, a small valid part still meets itself
-        a, b, flow = a[part], b[part], flow[:, *part]
-    contrast = Contrast.from_images(a, b)
-    unrelated = fit_unrelated(a, b, contrast, method)
-    watch.check()
-    moved, *others = (
-        _move(contrast.standardise_moving(image), by, order=1)
-        for image, by in ((b, flow), *unrelated.flows())
-    )
-    verdict = replace(judge(contrast.standardise_fixed(a), moved, others), needed=NEEDED)
-    return FlowEvidence(verdict, _gain(a, b, method, unrelated.correlation, watch))
+        (part,) = ndi.find_objects(common.astype(np.uint8)) or [(slice(None),) * ndim]
+        a, b = a[part], b[part]
+        contrast = Contrast.from_images(a, b)
+        return cls(a, b, factor, part, contrast, fit_unrelated(a, b, contrast, method))
+
+    @property
+    def chance(self) -> float | None:
+        """Correlation of unrelated windows after a flow; None where the images are larger."""
+        return self.unrelated.correlation if self.factor == 1 else None
+
+    def weigh(self, flow: Pixels, method: str, watch: Watch) -> FlowEvidence:
+        """Compare a flow with chance, and with no flow.
+
+        A flow fits any images, and noise: that windows agree better afterwards shows nothing.
+
+        Parameters
+        ----------
+        flow : ndarray of float32, shape (ndim, ...)
+            In px of the images.
+        method : str
+            By which it was found.
+        watch : Watch
+            Can stop the work.
+        """
+        if self.factor > 1:
+            parts = [reduce_image(part, self.factor, WHOLE) for part in flow]
+            flow = np.stack(parts) / np.float32(self.factor)
+        own = self.moving, flow[:, *self.part]
+        moved, *others = (
+            _move(self.contrast.standardise_moving(image), by, order=1)
+            for image, by in (own, *self.unrelated.flows())
+        )
+        watch.check()
+        verdict = judge(self.contrast.standardise_fixed(self.fixed), moved, others)
+        gain = _gain(self.fixed, self.moving, method, self.unrelated.correlation, watch)
+        return FlowEvidence(replace(verdict, needed=NEEDED), gain)
 
 
 def _gain(fixed: Pixels, moving: Pixels, method: str, chance: float, watch: Watch) -> float:

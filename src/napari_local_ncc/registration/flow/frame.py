@@ -15,7 +15,7 @@ from napari_local_ncc.registration.engine import WORSE
 from napari_local_ncc.registration.evidence.agreement import likeness
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
-from napari_local_ncc.registration.flow.evidence import Copies, FlowEvidence, flow_evidence
+from napari_local_ncc.registration.flow.evidence import FlowEvidence, FlowTrial
 from napari_local_ncc.registration.multiresolution import Levels
 from napari_local_ncc.transforms.displacement_field import slabs
 from napari_local_ncc.transforms.registration import Registration
@@ -150,8 +150,14 @@ def dense_flow(
     """
     grid = pair.fixed.grid
     moving = resample(pair.moving, grid, start)
+    trial = FlowTrial.prepare(pair.fixed.data, moving.data, method)
+    watch.check()
     steps = iter_flow(
-        pair.fixed.data, moving.data, method=method, whole=int(min(WHOLE, memory / BYTES))
+        pair.fixed.data,
+        moving.data,
+        method=method,
+        whole=int(min(WHOLE, memory / BYTES)),
+        chance=trial.chance,
     )
     with closing(steps):
         while True:
@@ -161,8 +167,7 @@ def dense_flow(
             except StopIteration as end:
                 flow: NDArray[np.float32] = end.value
                 break
-    copies = Copies.of(pair.fixed.data, moving.data)
-    evidence = flow_evidence(copies, flow, method, watch)
+    evidence = trial.weigh(flow, method, watch)
     to_world = grid.pixel_to_world[:-1, :-1]
     for box in slabs(flow.shape[1:]):
         part = (slice(None), *box)
