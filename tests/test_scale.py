@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 
 import dask.array as da
 import numpy as np
@@ -11,12 +13,12 @@ import pytest
 from napari_local_ncc import NCCParameters, Registration, SpatialImage
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory, parse_memory
-from napari_local_ncc.cli import main
+from napari_local_ncc.cli import console, main
 from napari_local_ncc.io import map_sink, read_image, read_map, write_map
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.maps.run import MapTile, run_comparison
-from napari_local_ncc.progress import Progress, finish, translate
+from napari_local_ncc.progress import Progress, Step, finish, translate
 from napari_local_ncc.transforms.resampling import resample, sample_lazily
 
 ALL = ("ncc", "confidence", "shift", "shift_error", "classes", "ceiling", "fit")
@@ -165,3 +167,44 @@ def test_progress_is_told_of_a_written_map(tmp_path):
     steps = write_map.steps(finish(map_of(Comparison(image, image))), tmp_path / "a.npy")
     finish(translate(steps, lambda event: [told.append(event)]))
     assert [(event.done, event.total) for event in told if isinstance(event, Progress)] == [(1, 1)]
+
+
+@pytest.mark.nightly
+def test_blocks_of_a_lost_worker_are_computed_again(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    noise = np.random.default_rng(0).normal(size=(2000, 2000))
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", noise)
+    images = [read_image(tmp_path / f"{name}.npy") for name in "ab"]
+    result = finish(map_of(Comparison(*images), blocks=(200, 200)))
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        steps = write_map.steps(result, tmp_path / "o.ome.zarr", client=client)
+        for progress in steps:
+            if progress.done == 5:
+                os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+        assert progress.done == 100
+    expected = result.bands.compute()
+    np.testing.assert_array_equal(read_map(tmp_path / "o.ome.zarr").bands.compute(), expected)
+
+
+def test_long_steps_say_how_long_they_take(capsys, monkeypatch):
+    monkeypatch.setattr(console, "PERIOD", -1)
+
+    def steps():
+        for done in range(4):
+            yield Progress(Step.COMPARE, done, 3, pixels=1000 * done)
+
+    console.follow(steps())
+    first, *then, last = capsys.readouterr().err.splitlines()
+    assert first == "compare: 3 parts"
+    assert [line.partition(" parts, ")[0] for line in then] == [
+        "compare: 1 of 3",
+        "compare: 2 of 3",
+    ]
+    assert all("ns/px" in line and line.endswith("s left") for line in then)
+    assert last.startswith("compare: 0.0 s, ")

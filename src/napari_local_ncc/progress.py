@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
@@ -70,6 +70,8 @@ class Progress:
         What an optimiser at work has reached, where one is at work; it falls.
     turn : int, default 0
         Which turn of a step that is repeated; nothing is said of the first.
+    pixels : int, default 0
+        How many pixels are finished, where these are counted.
     """
 
     step: Step
@@ -77,6 +79,7 @@ class Progress:
     total: int
     metric: float | None = None
     turn: int = 0
+    pixels: int = field(default=0, compare=False)
 
     @property
     def line(self) -> str:

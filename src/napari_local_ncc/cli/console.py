@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 INTERRUPTION = Event()
+PERIOD = 30  # s between two lines of one step
 
 DEFECT, BAD_INPUT, DOUBTFUL, INTERRUPTED = 1, 2, 3, 130  # exit codes; 0: done
 
@@ -170,32 +172,52 @@ def _tell(show: Callable[[Progress], None], progress: Progress) -> tuple[()]:
 
 @contextmanager
 def _lines() -> Iterator[Callable[[Progress], None]]:
-    """Give a function that says what is done when that changes."""
-    said = ""
+    """Give a function that says what is done when that changes, or has gone on for long."""
+    said, began, last = "", 0.0, 0.0
 
     def show(progress: Progress) -> None:
-        nonlocal said
+        nonlocal said, began, last
+        now = monotonic()
         if progress.line != said:
-            said = progress.line
+            said, began, last = progress.line, now, now
             say(said if progress.total == 1 else f"{said}: {progress.total} parts")
+        elif progress.done == progress.total and progress.pixels:
+            say(f"{said}: {now - began:.1f} s{_pace(progress, now - began)}")
+        elif now - last > PERIOD and progress.done:
+            last = now
+            left = (now - began) / progress.done * (progress.total - progress.done)
+            pace = _pace(progress, now - began)
+            say(f"{said}: {progress.done} of {progress.total} parts{pace}, {left:.0f} s left")
 
     yield show
+
+
+def _pace(progress: Progress, seconds: float) -> str:
+    """Say how long a pixel takes, where pixels are counted."""
+    return f", {1e9 * seconds / progress.pixels:.0f} ns/px" if progress.pixels else ""
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Progress], None]]:
     """Give a function that draws a bar with the time left."""
     from rich.console import Console
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
     from rich.progress import Progress as ProgressBar
-    from rich.progress import TimeRemainingColumn
 
-    columns = (*ProgressBar.get_default_columns()[:-1], TimeRemainingColumn())
+    columns = (
+        *ProgressBar.get_default_columns()[:-1],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task, step, began = bar.add_task("", total=None), "", monotonic()
 
         def show(progress: Progress) -> None:
+            nonlocal step, began
+            if progress.line != step:
+                step, began = progress.line, monotonic()
             metric = "" if progress.metric is None else f" (metric {progress.metric:.4f})"
-            text = progress.line + metric
+            text = progress.line + metric + _pace(progress, monotonic() - began)
             bar.update(task, description=text, completed=progress.done, total=progress.total)
 
         yield show

@@ -88,7 +88,7 @@ def register_(
     keep_doubtful: Annotated[
         bool, typer.Option(help="Save a transform even where chance may have found it.")
     ] = False,
-    memory: Annotated[float, typer.Option(metavar="BYTES", help="To keep to, about.")] = 1e9,
+    memory: Annotated[str, typer.Option(metavar="1GB", help="To keep to, about.")] = "1GB",
     mirror: Annotated[
         bool, typer.Option(help="Mirror moving where only that fits; not for translation.")
     ] = False,
@@ -103,6 +103,7 @@ def register_(
     json_: Json = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
+    from napari_local_ncc.chunked.budget import parse_memory
     from napari_local_ncc.io.outputs import check_free
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.registration.door import iter_register
@@ -154,7 +155,7 @@ def register_(
             reference=reference,
             consistency=consistency,
             keep_doubtful=keep_doubtful,
-            memory=memory,
+            memory=float(parse_memory(memory)),
             mirror=mirror,
         )
     )

@@ -259,14 +259,17 @@ def run_comparison(
         client=client,
         cancelled=cancelled,
     )
+    pixels = 0
     with closing(parts):
         for done, part in enumerate(parts, start=1):
+            pixels += math.prod(b.stop - b.start for b in part.location[1:])
             if part.tally is not None:
                 tally.merge(part.tally)
             if frames is not None and part.frames is not None:
                 frames.merge(part.frames)
             bands = () if part.bands is None else zip(result.band_names, part.bands, strict=True)
-            yield MapTile(part.location[1:], dict(bands), Progress(Step.COMPARE, done, total))
+            progress = Progress(Step.COMPARE, done, total, pixels=pixels)
+            yield MapTile(part.location[1:], dict(bands), progress)
     return RunResult(aligned.comparison, result, aligned.refinement, tally, frames)
 
 

@@ -1,0 +1,176 @@
+"""Time and memory of whole commands on large images: python benchmarks/scale.py --sides 4096.
+
+Processor time (all processes), wall time and the peak of anonymous memory, each command in a
+process of its own; beside them `da.store` of a + b through the same files, and loading the
+libraries alone. docs/scale.md holds the figures. Reads /proc, so Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from scipy import ndimage
+
+TILE = 1024
+SHIFT = (3.4, -5.7)
+ALL = "ncc,confidence,shift,shift_error,classes,ceiling,fit"
+IMPORTS = "import dask.array, zarr, tifffile"
+STORE = """
+import sys, dask.array as da, numpy as np, tifffile, zarr
+from zarr.codecs import BloscCodec
+a, b = (tifffile.memmap(path, mode="r") for path in sys.argv[1:3])
+a, b = (da.from_array(x, chunks=1024, name=False, meta=np.empty((0, 0), x.dtype)) for x in (a, b))
+codec = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
+how = {"chunks": (1024, 1024), "dtype": "f4", "compressors": codec}
+out = zarr.create_array(sys.argv[3], shape=a.shape, **how)
+da.store(a.astype("f4") + b, out, lock=False)
+"""
+
+
+class Cost(NamedTuple):
+    """What a command took: seconds, seconds of processor, bytes."""
+
+    wall: float
+    processor: float
+    anonymous: int
+
+
+def make_pair(folder: Path, side: int) -> list[Path]:
+    """Write two images of the same scene, the second moved, as OME-TIFF."""
+    rng = np.random.default_rng(0)
+    scene = ndimage.gaussian_filter(rng.normal(size=(TILE, TILE)), 1.5, mode="wrap")
+    scene *= 600 / scene.std()
+    moved = ndimage.shift(scene, SHIFT, mode="grid-wrap")
+    paths = []
+    for name, image in (("a", scene), ("b", moved)):
+        noisy = (image + rng.normal(size=image.shape) * 60 + 4000).astype(np.uint16)
+        path = folder / f"{name}{side}.ome.tif"
+        pixels = tifffile.memmap(path, shape=(side, side), dtype=np.uint16, ome=True)
+        for y in range(0, side, TILE):
+            for x in range(0, side, TILE):
+                part = pixels[y : y + TILE, x : x + TILE]
+                # no two places alike: a repeated scene has more than one best shift
+                part[...] = np.roll(noisy, (y // 3, x // 5), (0, 1))[
+                    : part.shape[0], : part.shape[1]
+                ]
+        pixels.flush()
+        paths.append(path)
+    return paths
+
+
+def cost_of(words: list[str]) -> Cost:
+    """Run a program to its end."""
+    before, began = os.times(), time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, anonymous(process.pid))
+        time.sleep(0.02)
+    after = os.times()
+    if process.returncode:
+        raise SystemExit(f"{words} ended with {process.returncode}")
+    processor = sum(after[2:4]) - sum(before[2:4])
+    return Cost(time.perf_counter() - began, processor, peak)
+
+
+def anonymous(pid: int) -> int:
+    """Return the anonymous memory of a process and its children, in bytes."""
+    total = 0
+    for each in (pid, *children(pid)):
+        try:
+            text = Path(f"/proc/{each}/status").read_text(encoding="ascii")
+        except OSError:
+            continue
+        found = [line for line in text.splitlines() if line.startswith("RssAnon:")]
+        total += 1024 * int(found[0].split()[1]) if found else 0
+    return total
+
+
+def children(pid: int) -> list[int]:
+    """Return all descendants of a process."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except OSError:
+        return []
+    own = [int(each) for each in text.split()]
+    return own + [each for child in own for each in children(child)]
+
+
+def report(label: str, side: int, cost: Cost, base: Cost | None = None) -> None:
+    """Print a row of the table."""
+    ratio = "" if base is None else f"{cost.processor / base.processor:.2f} x"
+    print(
+        f"| {side:,} | {label} | {cost.wall:.2f} | {cost.processor:.2f} "
+        f"| {1e9 * cost.processor / side**2:.1f} | {cost.anonymous / 1e6:.0f} | {ratio} |",
+        flush=True,
+    )
+
+
+def measure(folder: Path, side: int, kinds: list[str]) -> None:
+    """Print what all commands take for images of a size."""
+    images = [str(path) for path in make_pair(folder, side)]
+    output = folder / "o.ome.zarr"
+    command = [
+        sys.executable,
+        "-m",
+        "napari_local_ncc",
+        "map",
+        *images,
+        "-o",
+        str(output),
+        "--overwrite",
+    ]
+    options = {
+        "map": [],
+        "map, --memory 600MB": ["--memory", "600MB"],
+        "map, two processes": ["--workers", "2", "--threads", "1"],
+        "map, two threads": ["--threads", "2"],
+        "map, registered, --memory 600MB": ["--register", "translation", "--memory", "600MB"],
+        "map, registered": ["--register", "translation"],
+        "map, all bands": ["--bands", ALL],
+    }
+    for kind in kinds:
+        if kind == "imports":
+            report("loading dask, zarr, tifffile", side, cost_of([sys.executable, "-c", IMPORTS]))
+        elif kind == "store":
+            base = cost_of([sys.executable, "-c", STORE, *images, str(folder / "base.zarr")])
+            report("da.store(a + b)", side, base)
+            shutil.rmtree(folder / "base.zarr")
+        else:
+            report(kind, side, cost_of([*command, *options[kind]]))
+    for path in images:
+        Path(path).unlink()
+
+
+KINDS = ["imports", "store", "map", "map, registered", "map, all bands", "map, --memory 600MB",
+         "map, two threads", "map, two processes"]  # fmt: skip
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sides", type=int, nargs="+", default=[4096])
+    parser.add_argument("--kinds", nargs="+", default=KINDS)
+    parser.add_argument("--folder", type=Path)
+    chosen = parser.parse_args()
+    print(
+        "| side | command | wall s | processor s | ns/px | anonymous MB | |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    with TemporaryDirectory(dir=chosen.folder) as folder:
+        for side in chosen.sides:
+            measure(Path(folder), side, chosen.kinds)
+
+
+if __name__ == "__main__":
+    main()
