@@ -22,7 +22,7 @@ import numpy as np
 from registration_evidence import KINDS, SPARSE, taken, unrelated_pair
 from scipy import ndimage as ndi
 
-from napari_local_ncc import Comparison, register
+from napari_local_ncc import Comparison, Grid, Registration, register
 from napari_local_ncc.batch.place import place_evidence
 from napari_local_ncc.evidence.noise import noise_sd
 from napari_local_ncc.reports.verdict import WITHIN, PlaceEvidence, ShiftEvidence, judge_place
@@ -75,8 +75,7 @@ def look(kind: str, relation: str, snr: float, seed: int, registered: bool) -> d
     left, doubt = (np.inf if step is None else float(np.hypot(*step))), ""
     moved, noise = moving, None
     if registered:
-        found = register(fixed, moving, model="translation")
-        doubt = "; ".join(report.doubt for report in found.reports if report.doubt)
+        found, doubt = _registered(fixed, moving)
         if step is not None:
             left = float(np.hypot(*(found.translation - step)))
         moved = np.asarray(Comparison(fixed, moving, registration=found).moving_on_grid())
@@ -84,6 +83,15 @@ def look(kind: str, relation: str, snr: float, seed: int, registered: bool) -> d
     evidence = place_evidence(fixed, moved, moving_noise=noise)
     row |= {"registered": registered, "left_px": left, "doubt": doubt}
     return row | {"right": left <= WITHIN and relation != "partly", "evidence": asdict(evidence)}
+
+
+def _registered(fixed: Image, moving: Image) -> tuple[Registration, str]:
+    """Return the transform that is found, and what there is to doubt in it."""
+    try:
+        found = register(fixed, moving, model="translation")
+    except ValueError as error:  # an empty part of a sparse scene
+        return Registration.identity(Grid(fixed.shape)), str(error)
+    return found, "; ".join(report.doubt for report in found.reports if report.doubt)
 
 
 def run(path: Path, pairs: int, first: int, registered: bool) -> None:
