@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ def write_corpus(folder: Path) -> dict[str, tuple[str, Path]]:
     Image.fromarray(PICTURE).save(at("grey.png"))
     Image.fromarray(np.stack([PICTURE] * 4, -1)).save(at("rgba.png"))
     Image.fromarray(PICTURE).save(at("grey.jpg"))
+    Image.fromarray(PICTURE).save(at("grey.gif"))
+    _write_volumes(at)
     zarr.create_array(at("two.zarr"), data=PICTURE, chunks=(16, 16), zarr_format=2)
     zarr.create_array(at("three.zarr"), data=PICTURE, chunks=(16, 16))
     zarr.create_array(at("shards.zarr"), data=PICTURE, chunks=(8, 8), shards=(16, 16))
@@ -100,6 +103,21 @@ def _write_ome_zarr(path: Path, zarr_format: int, stack: np.ndarray) -> None:
     for level in range(2):
         data = stack[:, :: 2**level, :: 2**level]
         group.create_array(str(level), data=np.ascontiguousarray(data), chunks=(1, 16, 16))
+
+
+def _write_volumes(at) -> None:
+    with contextlib.suppress(ImportError):
+        import SimpleITK as sitk
+
+        volume = sitk.GetImageFromArray(STACK)
+        volume.SetSpacing((0.5, 0.5, 2.0))
+        for name in ("volume.nii", "volume.nii.gz", "volume.nrrd", "volume.mha"):
+            sitk.WriteImage(volume, str(at(name)))
+    with contextlib.suppress(ImportError):
+        import h5py
+
+        with h5py.File(at("image.h5"), "w") as file:
+            file.create_dataset("a", data=STACK, chunks=(1, 16, 16), compression="gzip")
 
 
 def _write_made(at) -> None:
@@ -257,6 +275,29 @@ def mutate_ome(content: bytes, chance: random.Random) -> bytes:
     return mutate_tiff(content, chance)
 
 
+def mutate_png(content: bytes, chance: random.Random) -> bytes:
+    """Damage one chunk of a PNG, and sum it up anew: most readers look no further."""
+    place, chunks = 8, []
+    while place < len(content):
+        (length,) = struct.unpack_from(">I", content, place)
+        chunks.append((content[place + 4 : place + 8], content[place + 8 : place + 8 + length]))
+        place += 12 + length
+    k = chance.randrange(len(chunks))
+    name, data = chunks[k]
+    if name == b"IHDR" and chance.random() < 0.7:
+        data = bytearray(data)
+        data[chance.randrange(13)] = chance.choice((0, 1, 2, 3, 4, 6, 8, 16, 127, 255))
+    elif name == b"IDAT" and chance.random() < 0.5:
+        data = zlib.compress(mutate_bytes(zlib.decompress(data), chance))
+    else:
+        data = mutate_bytes(data, chance)
+    chunks[k : k + 1] = [(name, bytes(data))] * chance.choice((1, 1, 1, 0, 2))
+    return content[:8] + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
 def mutate_npy(content: bytes, chance: random.Random) -> bytes:
     """Damage the header's text of a npy."""
     if chance.random() < 0.4:
@@ -274,6 +315,8 @@ def mutate_file(path: Path, chance: random.Random) -> None:
         how = chance.choice((mutate_tiff, mutate_tiff, mutate_ome))
     elif content.startswith(b"\x93NUMPY"):
         how = mutate_npy
+    elif content.startswith(b"\x89PNG"):
+        how = chance.choice((mutate_png, mutate_png, mutate_bytes))
     elif name.endswith((".json", ".zarray", ".zgroup", ".zattrs")):
         how = chance.choice((mutate_json, mutate_json, mutate_json, mutate_text, mutate_bytes))
     elif name.endswith((".csv", ".tfm", ".txt")):
@@ -312,7 +355,7 @@ def attempt(what: str, path: Path, sound: Path, out: Path) -> int:
             return code
     if what == "image":
         return main(["map", str(path), str(path), "-o", str(out / "m.npy"), "--radius", "1",
-                     "--workers", "1"])  # fmt: skip
+                     "--threads", "1"])  # fmt: skip
     if what == "map":
         try:
             np.asarray(read_map(path).bands[..., ::1].compute(scheduler="sync"))

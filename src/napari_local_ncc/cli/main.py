@@ -95,7 +95,7 @@ def _told(error: Exception, words: list[str]) -> str:
         return (
             f"the memory does not suffice ({str(error) or 'none is left'}); compare a part "
             "(--select-fixed) or a coarser level (--level-fixed, --level-moving), or give "
-            "--workers 1"
+            "--threads 1"
         )
     return str(error) or type(error).__name__
 
