@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
+from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim, guard_reading
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
@@ -45,7 +45,7 @@ def scenes(path: Path) -> list[Scene]:
 
 def holds_transform(path: Path) -> bool:
     """Return whether a file is a transform of ITK, not an image."""
-    with _h5py().File(path) as file:
+    with guard_reading(path), _h5py().File(path) as file:
         return "TransformGroup" in file
 
 
