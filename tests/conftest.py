@@ -111,10 +111,19 @@ def viewer(make_napari_viewer):
 
 
 @pytest.fixture
-def dock(viewer):
+def fresh_dock(viewer):
     """The widget as the Plugins menu opens it."""
     _, docked = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
     return docked
+
+
+@pytest.fixture
+def dock(fresh_dock):
+    """The same, set to the quickest: the NCC alone, of images as they lie."""
+    fresh_dock["registration"].value = "none"
+    for name in ("confidence", "shift", "classes"):
+        fresh_dock[name].value = False
+    return fresh_dock
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import scipy.ndimage
 from napari.layers import Labels, Vectors
 
 from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc._napari.answer.views import View
 from napari_local_ncc._napari.layers.convert import METADATA, spatial_image
 from napari_local_ncc._napari.layers.map_layers import kind
+from napari_local_ncc._napari.results.kept_results import bands_beside, result_of
 from napari_local_ncc.shift.interpret import CLASSES, classify
 
 PLUGIN = "napari-local-ncc"
@@ -45,38 +47,59 @@ def layers_by_kind(viewer):
     return {kind(layer): layer for layer in viewer.layers if kind(layer)}
 
 
-def test_all_bands_in_one_run(viewer, dock, run, pair):
+def bands_of(viewer):
+    """All that was computed, whether or not a layer shows it."""
+    ncc = layers_by_kind(viewer)["ncc"]
+    return {"ncc": ncc.data} | bands_beside(viewer, ncc)
+
+
+@pytest.fixture
+def show(qtbot):
+    """Press the switch, and wait for the layers."""
+
+    def show(viewer, dock, *views):
+        for view in map(View, views or ("confidence", "classes", "shift")):
+            dock[f"view_{view}"].native.click()
+            result = result_of(layers_by_kind(viewer)["ncc"])
+            wanted = {name for name in view.kinds if len(result.products[name].levels[0])}
+            qtbot.waitUntil(lambda wanted=wanted: wanted <= set(layers_by_kind(viewer)))
+        return layers_by_kind(viewer)
+
+    return show
+
+
+def test_all_bands_in_one_run(viewer, dock, run, pair, show):
     assert "with confidence and residual shift within 3 px" in dock["plan"].value
     run(dock)
-    layers = layers_by_kind(viewer)
     result = confidence_map(*map(spatial_image, pair), parameters=NCCParameters(bands=ALL))
+    bands = bands_of(viewer)
     for band in result.band_names:
-        np.testing.assert_array_equal(layers[band].data, result[band])
-    assert list(layers) == [
-        *("ncc", "gain", "ncc_best", "shift_y", "shift_x"),
-        *("shift_length", "confidence", "classes", "arrows"),
-    ]
-    shown = [name for name, layer in layers.items() if layer.visible]
-    assert shown == ["ncc", "arrows"]
+        np.testing.assert_array_equal(bands[band], result[band])
+    assert list(layers_by_kind(viewer)) == ["ncc"]  # only what the switch shows
+    for view in ("confidence", "classes", "shift", "ncc"):
+        layers = show(viewer, dock, view)
+        shown = {name for name, layer in layers.items() if layer.visible}
+        assert shown == set(View(view).kinds)
+        assert str(dock._panel.legend)
+    assert list(layers) == ["ncc", "confidence", "classes", "shift_length", "arrows"]
+    names = [layer.name for layer in layers.values()]
+    assert names == ["NCC", "confidence", "classes", "|shift| (µm)", "shift arrows (3x longer)"]
     assert viewer.layers.selection.active == layers["ncc"]
     assert all(layer.metadata[METADATA]["complete"] for layer in layers.values())
     np.testing.assert_allclose(
         layers["shift_length"].data, 0.5 * np.hypot(result["shift_y"], result["shift_x"]), rtol=1e-5
     )
-    assert layers["shift_length"].name == "|shift| (µm) a vs b"
-    for title in ("NCC: median", "Confidence: ", "Detection: ", "Shift: ", "Classes, in blue"):
+    for title in ("NCC: median", "Confidence: ", "Detection: ", "Shift: ", "Classes: "):
         assert title in dock["message"].value
 
 
-def test_classes_have_names_colours_and_thresholds(viewer, dock, run, pair):
+def test_classes_have_names_colours_and_thresholds(viewer, dock, run, pair, show):
     run(dock)
-    layers = layers_by_kind(viewer)
-    classes = layers["classes"]
+    classes = show(viewer, dock, "classes")["classes"]
     assert isinstance(classes, Labels)
-    values = [layers[name].data for name in ("ncc", "ncc_best", "gain")]
+    values = [bands_of(viewer)[name] for name in ("ncc", "ncc_best", "gain")]
     np.testing.assert_array_equal(classes.data, classify(*values))
     assert list(classes.features["class"]) == list(CLASSES)
-    assert "ncc ≥ 0.5, gain ≥ 0.1" in classes.name
     assert "alike from ncc 0.5" in dock["message"].value
     colors = {tuple(classes.get_color(label)) for label in (1, 2, 3)}
     assert len(colors) == 3
@@ -88,9 +111,9 @@ def test_classes_have_names_colours_and_thresholds(viewer, dock, run, pair):
 PLACES = {"agrees": (30, 60), "displaced": (80, 30), "cannot tell": (100, 105)}
 
 
-def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair):
+def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair, show):
     run(dock)
-    arrows = layers_by_kind(viewer)["arrows"]
+    arrows = show(viewer, dock, "shift")["arrows"]
     assert isinstance(arrows, Vectors)
     displaced = (arrows.features["class"] == "displaced").to_numpy()
     inside = displaced & (arrows.data[:, 0, 0] > 65) & (arrows.data[:, 0, 1] < 70)
@@ -102,8 +125,9 @@ def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair):
     assert not (colors[displaced][0] == colors[~displaced][0]).all()
 
 
-def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair):
+def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair, show, qtbot):
     run(dock)
+    show(viewer, dock)
     before = list(viewer.layers)
     old = layers_by_kind(viewer)["arrows"].data
     pair[1].data = pair[0].data
@@ -117,12 +141,13 @@ def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair):
     assert (layers["classes"].data == 1).all()
     dock["keep"].value = True
     run(dock)
-    assert len(viewer.layers) == len(before) + 9
+    qtbot.waitUntil(lambda: len(viewer.layers) == len(before) + 3)  # it goes on showing the shift
+    assert viewer.layers[-1].name.startswith("shift arrows (3x longer): a vs b")
 
 
-def test_where_nothing_shifts_there_are_no_arrows(viewer, dock, run, pair, said):
+def test_where_nothing_shifts_there_are_no_arrows(viewer, dock, run, pair, said, show):
     run(dock)
-    assert "arrows" in layers_by_kind(viewer)
+    assert "arrows" in show(viewer, dock, "shift")
     pair[1].data = np.ones_like(pair[1].data)
     run(dock)
     assert "arrows" not in layers_by_kind(viewer)
@@ -132,11 +157,11 @@ def test_where_nothing_shifts_there_are_no_arrows(viewer, dock, run, pair, said)
     assert said() == []
 
 
-def test_what_a_run_without_bands_leaves_of_an_earlier_one(viewer, dock, run, pair):
+def test_what_a_run_without_bands_leaves_of_an_earlier_one(viewer, dock, run, pair, show):
     dock["registration"].value = "translation"
     dock["add_registered"].value = True
     run(dock)
-    before = layers_by_kind(viewer)
+    before = show(viewer, dock)
     for name in ("confidence", "shift"):
         dock[name].value = False
     dock["add_registered"].value = False
@@ -149,8 +174,11 @@ def test_what_a_run_without_bands_leaves_of_an_earlier_one(viewer, dock, run, pa
     assert viewer.layers == [*pair, before["registered"], before["ncc"]]
 
 
-def test_a_run_that_is_cancelled_without_a_trace_leaves_the_bands(viewer, dock, run, pair, click):
+def test_a_run_that_is_cancelled_without_a_trace_leaves_the_bands(
+    viewer, dock, run, pair, click, show
+):
     run(dock)
+    show(viewer, dock)
     before = list(viewer.layers)
     dock["on_cancel"].value = "remove"
     click(dock, "run")
@@ -158,14 +186,14 @@ def test_a_run_that_is_cancelled_without_a_trace_leaves_the_bands(viewer, dock, 
     assert list(viewer.layers) == before
 
 
-def test_arrows_lie_right_on_a_rotated_anisotropic_layer(viewer, dock, run):
+def test_arrows_lie_right_on_a_rotated_anisotropic_layer(viewer, dock, run, show):
     world_step = (1.1, -0.4)  # what the scene is displaced by, in the world
     place = {"scale": (0.5, 1.5), "rotate": 30.0, "units": ("um", "um")}
     data = texture(3, 130, 120)
     viewer.add_image(data, name="a", translate=(7, 9), **place)
     viewer.add_image(data, name="b", translate=np.add((7, 9), world_step), **place)
     run(dock)
-    layers = layers_by_kind(viewer)
+    layers = show(viewer, dock, "shift")
     arrows = layers["arrows"]
     begins = np.array([arrows.data_to_world(p) for p in arrows.data[:, 0]])
     ends = np.array([arrows.data_to_world(p) for p in arrows.data.sum(axis=1)])
@@ -176,21 +204,21 @@ def test_arrows_lie_right_on_a_rotated_anisotropic_layer(viewer, dock, run):
     np.testing.assert_allclose(begins[0], viewer.layers["a"].data_to_world(first))
 
 
-def test_a_series_has_arrows_in_every_frame(viewer, dock, run):
+def test_a_series_has_arrows_in_every_frame(viewer, dock, run, show):
     fixed = texture(4, 60, 70)
     moving = np.stack([np.roll(fixed, step, axis=1) for step in (0, 1, 2)])
     viewer.add_image(fixed, name="a", axis_labels=("y", "x"))
     viewer.add_image(moving, name="b", axis_labels=("t", "y", "x"))
     run(dock)
-    layers = layers_by_kind(viewer)
-    assert "shift_t" not in layers
+    layers = show(viewer, dock, "shift")
+    assert "shift_t" not in bands_of(viewer)
     arrows = layers["arrows"].data
     for frame in range(3):
         inside = arrows[(arrows[:, 0, 0] == frame) & (arrows[:, 0, 2] > 10)]
         np.testing.assert_allclose(np.median(inside[:, 1], axis=0), (0, 0, frame), atol=0.02)
 
 
-def test_a_volume_has_three_components(viewer, dock, run):
+def test_a_volume_has_three_components(viewer, dock, run, show):
     fixed = texture(5, 24, 30, 32)
     place = {"axis_labels": ("z", "y", "x"), "scale": (3, 1, 1), "units": ("um",) * 3}
     viewer.add_image(fixed, name="a", **place)
@@ -199,8 +227,8 @@ def test_a_volume_has_three_components(viewer, dock, run):
     dock["confidence"].value = False
     dock["search"].value = 2
     run(dock)
-    layers = layers_by_kind(viewer)
-    assert {"shift_z", "shift_y", "shift_x"} < set(layers)
+    layers = show(viewer, dock, "shift")
+    assert {"shift_z", "shift_y", "shift_x"} < set(bands_of(viewer))
     inside = layers["shift_length"].data[8:-8, 8:-8, 8:-8]
     assert np.nanmedian(inside) == pytest.approx(3, abs=0.05)  # one plane is 3 um away
     assert layers["shift_length"].contrast_limits == pytest.approx([0, 2 * np.sqrt(11)])
@@ -220,16 +248,21 @@ def test_a_cancelled_run_keeps_the_finished_tiles_of_all_bands(viewer, dock, cli
         timeout=60_000,
     )
     click(dock, "cancel")
-    layers = layers_by_kind(viewer)
-    assert len(layers) == 8
-    assert "arrows" not in layers  # they are drawn when all of the map is there
-    assert all(layer.name.endswith("(partial)") for layer in layers.values())
-    classes = layers.pop("classes")
+    (ncc,) = layers_by_kind(viewer).values()
+    assert ncc.name == "NCC (partial)"
+    bands = bands_of(viewer)
+    assert len(bands) == 8
+    assert "arrows" not in bands  # they are drawn when all of the map is there
+    inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")[1]
+    inspector["band"].value = "gain"
+    qtbot.waitUntil(lambda: "gain" in layers_by_kind(viewer))
+    assert layers_by_kind(viewer)["gain"].name.endswith(" (partial)")
+    classes = bands.pop("classes")
 
     def finished():
-        """Return the frames that each layer has; the tile under way is put into all of them."""
-        maps = [np.isfinite(layer.data) for layer in layers.values()]
-        return [np.flatnonzero(each.any((1, 2))) for each in (classes.data, *maps)]
+        """Return the frames that each band has; the tile under way is put into all of them."""
+        maps = [np.isfinite(each) for each in bands.values()]
+        return [np.flatnonzero(each.any((1, 2))) for each in (classes, *maps)]
 
     qtbot.waitUntil(lambda: len({tuple(frames) for frames in finished()}) == 1, timeout=10_000)
     assert 0 < len(finished()[0]) < 40
@@ -278,14 +311,16 @@ def test_only_refining_is_registering_too(viewer, dock, run, pair):
     assert viewer.layers[-1].metadata[METADATA]["parameters"]["bands"] == ("ncc",)
 
 
-def test_the_inspector_has_the_bands_of_the_pixel_and_of_labels(viewer, dock, run, pair, qtbot):
+def test_the_inspector_has_the_bands_of_the_pixel_and_of_labels(
+    viewer, dock, run, pair, qtbot, show
+):
     run(dock)
-    layers = layers_by_kind(viewer)
+    layers = show(viewer, dock, "classes")
     _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
     inspector.pixel.point_at(layers["ncc"], layers["ncc"].data_to_world((80, 30)))
     qtbot.waitUntil(lambda: inspector.pixel.shown is not None, timeout=30_000)
     facts = inspector.pixel.text.text()
-    at = {kind: layer.data[80, 30] for kind, layer in layers.items() if kind != "arrows"}
+    at = {kind: values[80, 30] for kind, values in bands_of(viewer).items()}
     assert f"confidence {at['confidence']:.3f}" in facts
     assert f"shift y {at['shift_y']:.2f} px, shift x {at['shift_x']:.2f} px" in facts
     assert f"|shift| {at['shift_length']:.3f} µm" in facts

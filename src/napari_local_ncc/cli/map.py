@@ -346,6 +346,13 @@ def map_(
     tell(f"compare  {plan}")
     if result.refinement is not None:
         tell(f"refine   {result.refinement}")
+    if len(parameters.bands) > 1 or register != UNREGISTERED:
+        from napari_local_ncc.reports.headline import headline
+
+        in_short = headline(result.registration, result.tally)
+        tell(f"in short {in_short}")
+        if in_short.next_step is not None:
+            tell(f"next     {in_short.next_step.advice}")
     report(result.registration if register != UNREGISTERED else None, result.tally.lines(fdr))
     by_frame = None
     if result.frames is not None:

@@ -24,11 +24,11 @@ V = TypeVar("V")
 # Blue, yellow and purple, which differ in brightness too; what is displaced is the brightest.
 # What moved too far is orange, and where nobody can tell is a grey.
 CLASS_COLORS = {
-    "agrees": "#56b4e9",
-    "displaced": "#f0e442",
-    "differs": "#5b2a86",
-    "beyond the search": "#d55e00",
-    "cannot tell": "#b9b9b9",
+    "agrees": "#3f9be8",
+    "displaced": "#ffe14d",
+    "differs": "#8a1a5e",
+    "beyond the search": "#a98400",
+    "cannot tell": "#d6d6dc",
 }
 
 
@@ -195,14 +195,14 @@ KINDS = {
         lambda *_: "confidence",
     ),
     "shift": BandKind(
-        "shift ±",
+        "residual shift",
         "Where windows disagree: are they displaced, and by how much (to 0.01 to 0.1 px), or "
         "really different? Costs as much as an NCC for every displacement searched.",
         _shift,
         _shift_plan,
     ),
     "shift_error": BandKind(
-        "error",
+        "shift error",
         "How sure the shift is: its standard deviation along each axis, and the second best "
         "match against the best. Where a window cannot decide between matches, or the error "
         "exceeds 0.5 px, no shift is given.",
@@ -218,14 +218,14 @@ KINDS = {
         lambda *_: "classes",
     ),
     "ceiling": BandKind(
-        "ceiling",
+        "NCC ceiling",
         "The NCC that identical structure would reach at this exposure, by the noise of both "
         "images: is 0.6 all that can be, or really less?",
         _ceiling,
         lambda *_: "the NCC that the noise allows",
     ),
     "fit": BandKind(
-        "fit",
+        "brightness fit",
         "How moving's brightness follows fixed's in each window: moving = slope x fixed + "
         "intercept. Says little where the NCC is low.",
         _fit,

@@ -33,14 +33,15 @@ class ClassSummary:
         self._by_evidence = by_evidence
         self._counts = np.zeros(len(CLASSES), np.int64)
 
-    def add(self, bands: Mapping[str, NDArray[np.float32]]) -> None:
-        """Count a tile, its bands by name; NaN counts as undefined."""
+    def add(self, bands: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
+        """Count a tile, its bands by name, and return its classes; NaN counts as undefined."""
         if self._by_evidence:
             labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
         else:
             # Whether noise allows more is asked of the whole map, at the end.
             labels = classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=1.0)
         self._counts += np.bincount(labels.ravel(), minlength=len(CLASSES))
+        return labels
 
     def shares(self, lower_ncc: float) -> dict[str, float]:
         """Return the share of the pixels in each class, none of no pixels.

@@ -53,6 +53,10 @@ class ConfidenceSummary:
         """Count what another has counted."""
         self._tally.merge(other._tally)
 
+    def share(self) -> float:
+        """Return the share of the defined pixels that are confident; NaN where none is defined."""
+        return float(self._tally.share(LEVEL))
+
     def lines(self, rate: float) -> dict[str, str]:
         """Say what is confident at a false discovery rate, and what the calibration detects."""
         found = {"confidence": _discoveries(self._tally, rate)}

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.class_summary import ClassSummary
     from napari_local_ncc.maps.confidence_summary import ConfidenceSummary
     from napari_local_ncc.maps.grouped_histogram import GroupTally
-    from napari_local_ncc.maps.shift_summary import ShiftSummary
+    from napari_local_ncc.maps.pipeline import ConfidenceMap
+    from napari_local_ncc.maps.shift_summary import Displaced, DisplacedSummary, ShiftSummary
 
 BINS = 20_000
 BARS = 80  # of a histogram that is shown
@@ -36,10 +37,18 @@ class MapTally:
         The bands in their order, as `ConfidenceMap.band_names`.
     calibration : Calibration, optional
         What turned NCC into confidence.
+    displaced : DisplacedSummary, optional
+        What sums up where pixels are displaced; `add` then needs to know where a tile lies.
     """
 
-    def __init__(self, band_names: Sequence[str], calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        band_names: Sequence[str],
+        calibration: Calibration | None = None,
+        displaced: DisplacedSummary | None = None,
+    ) -> None:
         self._names = tuple(band_names)
+        self._displaced = displaced
         self._ncc = Tally()
         self._confidence = _confidence_summary(calibration) if "confidence" in band_names else None
         self._shift = _shift_summary() if "gain" in band_names else None
@@ -50,8 +59,15 @@ class MapTally:
         others = [name for name in self._names if name not in (*OWN, *UNTOLD, *shifts)]
         self._others = _group_tallies(others) if others else {}
 
-    def add(self, bands: NDArray[Any]) -> None:
-        """Count a tile, shape (bands, ...); NaN counts as undefined."""
+    @classmethod
+    def of(cls, result: ConfidenceMap) -> MapTally:
+        """Return an empty tally for a map, which counts where pixels are displaced, too."""
+        is_shifted = {"ncc", "gain"} <= set(result.band_names)
+        displaced = _displaced_summary(result) if is_shifted else None
+        return cls(result.band_names, result.calibration, displaced)
+
+    def add(self, bands: NDArray[Any], location: tuple[slice, ...] = ()) -> None:
+        """Count a tile, shape (bands, ...), at a place of the map; NaN counts as undefined."""
         found = dict(zip(self._names, bands, strict=True))
         if "ncc" in found:
             self._ncc.add(found["ncc"])
@@ -59,8 +75,9 @@ class MapTally:
             self._confidence.add(found["confidence"])
         if self._shift is not None:
             self._shift.add(found)
-        if self._classes is not None:
-            self._classes.add(found)
+        labels = None if self._classes is None else self._classes.add(found)
+        if labels is not None and self._displaced is not None:
+            self._displaced.add(labels, found, location)
         for name, tally in self._others.items():
             tally.add(np.zeros(1, np.int64), found[name])
 
@@ -73,6 +90,8 @@ class MapTally:
             self._shift.merge(other._shift)
         if self._classes is not None and other._classes is not None:
             self._classes.merge(other._classes)
+        if self._displaced is not None and other._displaced is not None:
+            self._displaced.merge(other._displaced)
         for name, tally in self._others.items():
             tally.merge(other._others[name])
 
@@ -84,6 +103,21 @@ class MapTally:
     def histogram(self) -> dict[str, list[float]]:
         """Return how many pixels have which NCC: "counts" between neighbouring "edges"."""
         return self._ncc.histogram()
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of all pixels in each class, by name; none without classes."""
+        return {} if self._classes is None else self._classes.shares(self.summary.lower)
+
+    @property
+    def confident(self) -> float:
+        """The share of the defined pixels from confidence 0.95 on; NaN without confidence."""
+        return np.nan if self._confidence is None else self._confidence.share()
+
+    @property
+    def displaced(self) -> Displaced | None:
+        """What is displaced, where that was counted and something is."""
+        return None if self._displaced is None else self._displaced.result()
 
     def lines(self, rate: float = RATE) -> dict[str, str]:
         """Say what the map holds, a line for each title.
@@ -146,6 +180,12 @@ def _shift_summary() -> ShiftSummary:
     from napari_local_ncc.maps.shift_summary import ShiftSummary
 
     return ShiftSummary()
+
+
+def _displaced_summary(result: ConfidenceMap) -> DisplacedSummary:
+    from napari_local_ncc.maps.shift_summary import DisplacedSummary
+
+    return DisplacedSummary(result.grid, result.parameters)
 
 
 def _class_summary(by_evidence: bool) -> ClassSummary:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SMALL = 100_000_000  # bytes that are always there
 REFINED = 12  # bytes of a pixel and band while a transform is refined
+UNLIKE = 0.2  # median NCC below which images are not alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +114,9 @@ class RunResult:
         The map in numbers.
     frames : GroupTally or None
         Its NCC in numbers frame by frame, if that was asked for; see `reports.frame_table`.
+    found : Registration or None
+        A translation that was looked for and not applied, where the images were taken as they
+        lie and are not alike, if that was asked for.
     """
 
     comparison: Comparison
@@ -120,6 +124,7 @@ class RunResult:
     refinement: Refinement | None
     tally: MapTally
     frames: GroupTally | None
+    found: Registration | None = None
 
     @property
     def registration(self) -> Registration | None:
@@ -168,6 +173,7 @@ def run_comparison(
     threads: int | None = None,
     client: Client | None = None,
     memory: float | None = None,
+    probe: bool = False,
     cancelled: threading.Event | None = None,
 ) -> Generator[Event, None, RunResult]:
     """Register, refine, calibrate, compare and sum up, step by step.
@@ -200,6 +206,9 @@ def run_comparison(
     memory : float, optional
         Bytes to keep to: blocks are as large, and as many at a time, as fit. Default: half of
         what is free.
+    probe : bool, default False
+        Whether to look afterwards if a translation would make images alike that were taken as
+        they lie and are not.
     cancelled : threading.Event, optional
         Cancels when it is set, from any thread.
 
@@ -246,7 +255,7 @@ def run_comparison(
     yield Progress(Step.LOAD, 0, 1)
     load_kernel()
     yield MapBegun(aligned.comparison, result)
-    tally = MapTally(result.band_names, result.calibration)
+    tally = MapTally.of(result)
     frames = _frame_tally() if by_frame else None
     total = len(blocks_of(result.bands.shape, block_edges(result.bands)))
     parts = stream_map(
@@ -270,7 +279,20 @@ def run_comparison(
             bands = () if part.bands is None else zip(result.band_names, part.bands, strict=True)
             progress = Progress(Step.COMPARE, done, total, pixels=pixels)
             yield MapTile(part.location[1:], dict(bands), progress)
-    return RunResult(aligned.comparison, result, aligned.refinement, tally, frames)
+    found = None
+    if probe and aligned.comparison.registration is None and tally.summary.median < UNLIKE:
+        found = yield from _probed(aligned.comparison, cancelled)
+    return RunResult(aligned.comparison, result, aligned.refinement, tally, frames, found)
+
+
+def _probed(
+    comparison: Comparison, cancelled: threading.Event | None
+) -> Generator[Progress, None, Registration | None]:
+    """Look for a translation that nobody asked for: None where the images allow none."""
+    try:
+        return (yield from _registered(comparison, "translation", {}, cancelled))
+    except ValueError:  # too small, flat, no overlap: there is nothing to propose
+        return None
 
 
 def _fit(

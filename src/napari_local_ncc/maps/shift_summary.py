@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.maps.bands import shift_components
+from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.maps.bands import shift_components, shift_steps
 from napari_local_ncc.maps.grouped_histogram import GroupTally
-from napari_local_ncc.shift.interpret import shift_length
+from napari_local_ncc.shift.interpret import CLASSES, shift_length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.parameters import NCCParameters
+
+MOSTLY, EVENLY = 0.7, 0.6  # share of what is displaced in one half, and of all that is defined
+COMMON = 0.8  # share of the mean square of shifts that their mean explains
+REACH = 0.75  # of the search, from which on a shift is near its end
 
 
 class ShiftSummary:
@@ -53,3 +62,107 @@ class ShiftSummary:
             f"median length {length.quantile(0.5)[0]:.2f} px, median gain "
             f"{gain.quantile(0.5)[0]:.3f}, defined in {length.defined[0]:.1%} of pixels"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """What is displaced in a map, in a few numbers.
+
+    Parameters
+    ----------
+    length : float
+        Median length of its shift, in units of the world.
+    unit : str
+        Their symbol.
+    where : str
+        In which part of the plane most of it lies ("lower left", "right"), empty if in none.
+    is_common : bool
+        Whether one shift explains most of all.
+    at_end : float
+        Share of it whose shift is near the end of the search.
+    """
+
+    length: float
+    unit: str
+    where: str
+    is_common: bool
+    at_end: float
+
+
+class DisplacedSummary:
+    """Sums up what is displaced tile by tile; memory grows with the sides of the map.
+
+    Parameters
+    ----------
+    grid : Grid
+        The map's.
+    parameters : NCCParameters
+        What it was computed with.
+    """
+
+    def __init__(self, grid: Grid, parameters: NCCParameters) -> None:
+        self._steps = shift_steps(parameters, grid)
+        self._grid, self._step = grid, float(grid.spacing[-1])
+        searches = zip(parameters.search_on(grid), parameters.radius_on(grid), strict=True)
+        self._search = np.array([float(s) for s, r in searches if r])
+        self._lengths = GroupTally()
+        self._sum, self._squares = np.zeros(len(self._search)), 0.0
+        self._count = self._at_end = 0
+        self._profiles = [np.zeros((2, n), np.int64) for n in grid.shape[-2:]]
+
+    def add(
+        self,
+        labels: NDArray[np.uint8],
+        bands: Mapping[str, NDArray[np.float32]],
+        location: tuple[slice, ...],
+    ) -> None:
+        """Count a tile by its classes, its bands, and where it lies on the grid."""
+        displaced = labels == CLASSES.index("displaced")
+        for row, found in enumerate((displaced, labels > 0)):
+            for axis, profile in enumerate(self._profiles, labels.ndim - 2):
+                others = tuple(k for k in range(labels.ndim) if k != axis)
+                profile[row, location[axis]] += found.sum(axis=others)
+        shift = np.stack(shift_components(bands))[:, displaced].astype(np.float64)
+        if not shift.size:
+            return
+        lengths = shift_length(shift, self._steps) / self._step
+        self._lengths.add(np.zeros(1, np.int64), lengths)
+        self._sum += np.nansum(shift, axis=1)
+        self._squares += float(np.nansum(shift**2))
+        self._count += shift.shape[1]
+        near = np.abs(shift) >= REACH * self._search[:, np.newaxis]
+        self._at_end += int(near.any(axis=0).sum())
+
+    def merge(self, other: DisplacedSummary) -> None:
+        """Count what another has counted of the same map."""
+        self._lengths.merge(other._lengths)
+        self._sum += other._sum
+        self._squares += other._squares
+        self._count += other._count
+        self._at_end += other._at_end
+        for own, theirs in zip(self._profiles, other._profiles, strict=True):
+            own += theirs
+
+    def result(self) -> Displaced | None:
+        """Return what is displaced; None where nothing is."""
+        if not self._count or not self._lengths.defined.any():
+            return None
+        explained = float(np.sum(self._sum**2)) / self._count
+        halves = self._half(0, ("upper", "lower")), self._half(1, ("left", "right"))
+        return Displaced(
+            float(self._lengths.quantile(0.5)[0]) * self._step,
+            unit_symbol(self._grid.units[-1]),
+            " ".join(filter(None, halves)),
+            bool(explained >= COMMON * self._squares),
+            self._at_end / self._count,
+        )
+
+    def _half(self, axis: int, names: tuple[str, str]) -> str:
+        """Return the half of the plane along an axis in which most of it lies, if any."""
+        profile = self._profiles[axis]
+        halves = np.array([part.sum(axis=1) for part in np.array_split(profile, 2, axis=1)])
+        displaced, defined = halves.T / np.maximum(halves.sum(axis=0), 1)[:, np.newaxis]
+        for name, share, of_all in zip(names, displaced, defined, strict=True):
+            if share >= MOSTLY and of_all <= EVENLY:
+                return name
+        return ""

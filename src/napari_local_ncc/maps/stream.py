@@ -95,8 +95,8 @@ class MapTask:
                 self.pixels[box] = data
         tally = None
         if self.summed:
-            tally = MapTally(self.map.band_names, self.map.calibration)
-            tally.add(data)
+            tally = MapTally.of(self.map)
+            tally.add(data, box[1:])
         frames = self._count_frames(box, data) if self.by_frame else None
         return MapPart(box, data if self.returned else None, tally, frames)
 

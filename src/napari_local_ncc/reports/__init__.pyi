@@ -1,5 +1,7 @@
 from .describe import describe_comparison as describe_comparison
 from .describe import describe_registration as describe_registration
+from .headline import Headline as Headline
+from .headline import NextStep as NextStep
 from .recipe import as_command_line as as_command_line
 from .recipe import as_python as as_python
 from .tables import frame_table as frame_table

@@ -1,8 +1,12 @@
-"""The colours of a map's bands: one list for napari and for figures.
+"""The colours of the product, one meaning each: for napari, legends and figures.
 
-Blue and orange are the pair that every common colour blindness keeps apart. Zero is
-black, so that agreement and inversion both stand out by brightness, and the undefined is
-a mid grey that the map itself never shows.
+Blue is alike: a high NCC, confidence, windows that agree and their arrows. Orange is opposite
+contrast. Yellow is displaced, dark yellow displaced beyond the search, purple different, pale
+grey what nobody can tell, mid grey what is undefined. How long a shift is, which says nothing
+of whether it is believed, is a grey dark enough for arrows on it; violet and green are the two
+directions along an axis. What lies on one map stays apart for every common colour blindness, by
+CIEDE2000 (a test measures it), and zero is black, so that agreement and inversion both stand
+out by brightness.
 """
 
 from napari_local_ncc.maps.bands import CLASS_COLORS
@@ -10,34 +14,28 @@ from napari_local_ncc.maps.bands import CLASS_COLORS
 NAME = "ncc"
 LIMITS = (-1.0, 1.0)
 STOPS: tuple[tuple[float, str], ...] = (
-    (-1.0, "#b5dcff"),
-    (-0.5, "#2274cc"),
+    (-1.0, "#ffd9c2"),
+    (-0.5, "#d4451a"),
     (0.0, "#08080c"),
-    (0.5, "#cc6a0c"),
-    (1.0, "#ffe79a"),
+    (0.5, "#1f6fc4"),
+    (1.0, "#c4e4ff"),
 )
 UNDEFINED = "#808080"
 
 # From 0.95 on a step to bright: what is confident stands out, for colour-blind eyes too.
 CONFIDENCE: tuple[tuple[float, str], ...] = (
-    (0.0, "#0b0a1e"),
-    (0.9499, "#5a4fa3"),
-    (0.95, "#3fd9a4"),
-    (1.0, "#e9fff0"),
+    (0.0, "#0b0b10"),
+    (0.9499, "#55555f"),
+    (0.95, "#3f9be8"),
+    (1.0, "#e0f1ff"),
 )
-# Purple and orange about white, so that no shift is mistaken for an NCC.
 SHIFT: tuple[tuple[float, str], ...] = (
-    (-1.0, "#3b1a73"),
-    (-0.5, "#9b8ac4"),
+    (-1.0, "#4d2a8c"),
+    (-0.5, "#a593cf"),
     (0.0, "#f7f7f7"),
-    (0.5, "#f1a340"),
-    (1.0, "#7f3b08"),
+    (0.5, "#7fbf7b"),
+    (1.0, "#1b7837"),
 )
-LENGTH: tuple[tuple[float, str], ...] = (
-    (0.0, "#06040f"),
-    (0.33, "#6a176e"),
-    (0.67, "#dd513a"),
-    (1.0, "#fcffa4"),
-)
+LENGTH: tuple[tuple[float, str], ...] = ((0.0, "#0b0b10"), (1.0, "#7d7488"))
 PALETTES = {"ncc": STOPS, "confidence": CONFIDENCE, "shift": SHIFT, "gain": LENGTH}
 CLASSES = CLASS_COLORS

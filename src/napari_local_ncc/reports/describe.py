@@ -180,8 +180,18 @@ def _bending(registration: Registration) -> list[str]:
     ]
 
 
-def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
-    """Say by how much transforms rotate and scale (the range, for a series)."""
+def rotation_and_scale(
+    matrices: NDArray[np.float64], units: tuple[str, ...]
+) -> tuple[list[float], list[float]]:
+    """Return by how much transforms turn, in degrees, and scale.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n, axes + 1, axes + 1)
+        From world to world.
+    units : tuple of str
+        Of the world's axes.
+    """
     from scipy.linalg import polar
 
     ndim = matrices.shape[-1] - 1
@@ -191,8 +201,14 @@ def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
         rotation, _ = polar(linear)
         cosine = (np.trace(rotation) - (ndim - 2)) / 2
         sign = np.sign(rotation[1, 0]) if ndim == 2 else 1.0
-        angles.append(sign * np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-        scales.append(abs(np.linalg.det(linear)) ** (1 / ndim))
+        angles.append(float(sign * np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
+        scales.append(float(abs(np.linalg.det(linear)) ** (1 / ndim)))
+    return angles, scales
+
+
+def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
+    """Say by how much transforms rotate and scale (the range, for a series)."""
+    angles, scales = rotation_and_scale(matrices, units)
     return [
         f"{name} {span} {unit}".rstrip()
         for name, values, unit in (("rotation", angles, "degrees"), ("scale", scales, ""))
@@ -244,6 +260,11 @@ def _findings(registration: Registration) -> list[str]:
 def _idle(report: FrameReport) -> str:
     """Say of a flow that it is not needed: images that correspond agree no better by it."""
     return "" if report.applied else "a flow gains nothing that noise would not: its start is kept"
+
+
+def describe_doubt(registration: Registration) -> str:
+    """Say in one line why a registration cannot be relied on; empty where it can."""
+    return "; ".join(_doubts(registration))
 
 
 def _doubts(registration: Registration) -> list[str]:

@@ -74,7 +74,7 @@ def run_application(
     )
     yield product
     yield from fill(product, lazy, Step.RESAMPLE, application.output, cancelled)
-    return Outcome(registration, {})
+    return Outcome(registration)
 
 
 def _apply(application: Application) -> SpatialImage:

@@ -13,7 +13,6 @@ from magicgui.widgets import (
     SpinBox,
     Widget,
 )
-from napari import current_viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_local_ncc._napari.layers.convert import image_layers, mask_layers
@@ -24,24 +23,23 @@ from napari_local_ncc.registration.engines import ENGINES, add_installed_engines
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari.layers import Image, Layer
+    from napari.viewer import Viewer
 
 EXISTING = "existing"
-SEARCHED = ("confidence", "shift")  # kinds of band in the row of the search
 
 
-def main_fields() -> Container:
-    """Return what every user chooses."""
+def main_fields(viewer: Viewer) -> Container:
+    """Return what every user chooses, of the layers of a viewer."""
     add_installed_engines()
     fields = [
         ComboBox(
             name="fixed",
-            choices=_image_choices,
+            choices=lambda _: image_layers(viewer),
             tooltip="The reference: the result lies on its pixels.",
         ),
         ComboBox(
             name="moving",
-            choices=_image_choices,
+            choices=lambda _: image_layers(viewer),
             tooltip="The image to compare with it, brought onto its pixels.",
         ),
         ComboBox(
@@ -54,14 +52,6 @@ def main_fields() -> Container:
             tooltip="How to move the moving image onto the fixed one first: the simplest that can "
             "explain how they differ. Translation is for images of the same kind of contrast, "
             "the others for any. High similarity afterwards is no proof that it is right.",
-        ),
-        CheckBox(
-            name="refine",
-            label="",
-            text="refine by the residual shift",
-            tooltip="Then let the shift that the map shows bend the transform, until "
-            "the map gets no better. Takes the time of some maps, and the memory of all bands. It "
-            "makes images more alike where they show different things, too.",
         ),
         ComboBox(
             name="window",
@@ -77,17 +67,20 @@ def main_fields() -> Container:
             tooltip="The window is 2 x radius + 1 pixels wide. Small shows detail, "
             "large is less noisy.",
         ),
-        ComboBox(
-            name="weights",
-            choices=["box", "gaussian"],
-            tooltip="Box: all pixels of a window count the same. "
-            "Gaussian: the middle counts more (sigma = radius / 3).",
+        _also("also", "also", ("confidence", "classes")),
+        _also("also_shift", " ", ("shift",)),
+        SpinBox(
+            name="search",
+            label="search (px)",
+            value=3,
+            min=1,
+            max=50,
+            tooltip="How far to look for the residual shift, in pixels of fixed; a longer one is "
+            "not seen. The time grows with (2 x search + 1) to the number of axes of the window.",
         ),
-        _also(),
-        _also_told(),
         ComboBox(
             name="mask",
-            choices=_mask_choices,
+            choices=lambda _: mask_layers(viewer),
             nullable=True,
             tooltip="Labels, shapes, or an image that is > 0 where samples may be used; "
             "mask out what must not speak for the rest.",
@@ -103,7 +96,7 @@ def main_fields() -> Container:
         _pick("moving_pick", "pick of moving"),
         SpinBox(
             name="level",
-            label="resolution level",
+            label="level",
             max=20,
             tooltip="Of a multiscale layer: 0 is full resolution, higher is coarser and faster.",
         ),
@@ -123,12 +116,28 @@ def more_fields() -> Container:
     """Return what some users choose sometimes."""
     return field_group(
         [
+            ComboBox(
+                name="weights",
+                choices=["box", "gaussian"],
+                tooltip="Box: all pixels of a window count the same. "
+                "Gaussian: the middle counts more (sigma = radius / 3).",
+            ),
             LineEdit(
                 name="exact_radius",
                 label="exact radius",
                 tooltip="Instead of pixels, a length such as 0.5 um, or one radius per axis such "
                 "as 0, 4, 4; empty: the radius above.",
             ),
+            CheckBox(
+                name="refine",
+                label="",
+                text="refine by the residual shift",
+                tooltip="Then let the shift that the map shows bend the transform, until "
+                "the map gets no better. Takes the time of some maps, and the memory of all bands. "
+                "It makes images more alike where they show different things, too.",
+            ),
+            _also("more_bands", "more bands", ("shift_error", "ceiling")),
+            _also("more_bands_2", " ", ("fit",)),
             ComboBox(
                 name="interpolation",
                 choices=["linear", "cubic"],
@@ -137,14 +146,14 @@ def more_fields() -> Container:
             ),
             LineEdit(
                 name="min_std",
-                label="least contrast",
+                label="min. contrast",
                 value="0",
                 tooltip="A window whose standard deviation is at or below this (intensity units) "
                 "is undefined; raise it to the camera's noise to blank the background.",
             ),
             FloatSpinBox(
                 name="min_valid",
-                label="least valid share",
+                label="min. valid",
                 value=0.5,
                 min=0,
                 max=1,
@@ -190,31 +199,12 @@ def more_fields() -> Container:
     )
 
 
-def _also() -> Container:
-    """Return what to compute beside the NCC, in one row: what asks for time."""
-    fields = [
-        *_boxes(name for name in KINDS if name in SEARCHED),
-        SpinBox(
-            name="search",
-            value=3,
-            min=1,
-            max=50,
-            tooltip="How far to look for the shift, in pixels of fixed; a longer one is not seen. "
-            "The time grows with (2 x search + 1) to the number of axes of the window.",
-        ),
+def _also(name: str, label: str, kinds: Iterable[str]) -> Container:
+    """Return what to compute beside the NCC, side by side."""
+    boxes = [
+        CheckBox(name=kind, text=KINDS[kind].label, tooltip=KINDS[kind].hint) for kind in kinds
     ]
-    fields[-1].native.setFixedWidth(62)  # two digits and the buttons
-    return _row("also", "also", fields)
-
-
-def _also_told() -> Container:
-    """Return what else to compute, in a row of its own, or the dock would widen."""
-    names = (name for name in KINDS if name not in {"ncc", *SEARCHED})
-    return _row("also_told", "", list(_boxes(names)))
-
-
-def _boxes(names: Iterable[str]) -> list[CheckBox]:
-    return [CheckBox(name=name, text=KINDS[name].label, tooltip=KINDS[name].hint) for name in names]
+    return _row(name, label, boxes)
 
 
 def _row(name: str, label: str, fields: list[Widget]) -> Container:
@@ -231,7 +221,7 @@ def field_group(fields: list[Widget]) -> Container:
             field.native.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
-            field.native.setMinimumContentsLength(12)
+            field.native.setMinimumContentsLength(6)
     group = Container(widgets=fields, labels=True)
     group.margins = (0, 0, 0, 0)
     return group
@@ -244,16 +234,6 @@ def _grey_out_what_is_not_installed(registration: ComboBox) -> None:
         if engine is not None and engine.missing:
             entries.item(row).setEnabled(False)
             entries.item(row).setToolTip(engine.missing)
-
-
-def _image_choices(_: ComboBox) -> list[Image]:
-    viewer = current_viewer()
-    return [] if viewer is None else image_layers(viewer)
-
-
-def _mask_choices(_: ComboBox) -> list[Layer]:
-    viewer = current_viewer()
-    return [] if viewer is None else mask_layers(viewer)
 
 
 def _pick(name: str, label: str) -> LineEdit:

@@ -20,11 +20,36 @@ from qtpy.QtWidgets import (
 MAIN = "local-ncc"  # the object name of the main widget
 FOLDED, UNFOLDED = "▸", "▾"
 LEAST_HEIGHT = 120  # px: three fields to scroll through, on the smallest screen
-LEAST_TEXT, USUAL_TEXT = 60, 110  # px: four lines where all is short, else seven
+LEAST_TEXT, USUAL_TEXT = 190, 240  # px: headline, switch and legend, and some lines more
 LINE_STYLE = """
 QPushButton { text-align: left; background: transparent; border: none; padding: 2px }
 QPushButton:focus { text-decoration: underline }
 """
+
+
+class Fold(PushButton):
+    """A line of text that says whether what belongs to it is folded away; it is at first.
+
+    Parameters
+    ----------
+    name : str
+        Name of the line, which is a button.
+    title : str
+        Its text.
+    tooltip : str
+        What belongs to it.
+    """
+
+    def __init__(self, name: str, title: str, tooltip: str = "All figures of the result.") -> None:
+        super().__init__(name=name, text=f"{FOLDED} {title}", tooltip=tooltip)
+        self._title = title
+        self.is_unfolded = False
+        self.native.setStyleSheet(LINE_STYLE)
+
+    def unfold(self, shown: bool = True) -> None:
+        """Say that it is shown, or folded away."""
+        self.is_unfolded = shown
+        self.text = f"{UNFOLDED if shown else FOLDED} {self._title}"
 
 
 class Section(Container):
@@ -43,9 +68,8 @@ class Section(Container):
     """
 
     def __init__(self, name: str, title: str, content: Container, tooltip: str) -> None:
-        self._title, self._content = title, content
-        self._line = PushButton(name=name, text=f"{FOLDED} {title}", tooltip=tooltip)
-        self._line.native.setStyleSheet(LINE_STYLE)
+        self._content = content
+        self._line = Fold(name, title, tooltip)
         super().__init__(widgets=[self._line, content], labels=False)
         self.margins = (0, 0, 0, 0)
         content.visible = False
@@ -54,12 +78,12 @@ class Section(Container):
     @property
     def is_unfolded(self) -> bool:
         """Whether its fields are shown."""
-        return not self._content.native.isHidden()
+        return self._line.is_unfolded
 
     def unfold(self, shown: bool = True) -> None:
         """Show the fields, or fold them away."""
         self._content.visible = shown
-        self._line.text = f"{UNFOLDED if shown else FOLDED} {self._title}"
+        self._line.unfold(shown)
 
 
 class FittingScroll(QScrollArea):
@@ -157,12 +181,26 @@ def progress_bar() -> ProgressBar:
     return progress
 
 
-def reports() -> Container:
-    """Return what will be done, what was done, and what a preview shows."""
+def map_actions() -> Container:
+    """Return the button for a closer look at a map."""
+    inspect = PushButton(
+        name="inspect",
+        text="Inspect",
+        tooltip="Open the inspector: the windows behind a pixel, the distribution, tables, "
+        "and the recipe of the map.",
+    )
+    row = Container(layout="horizontal", labels=False, widgets=[inspect])
+    row.margins = (0, 0, 0, 0)
+    return row
+
+
+def reports(answer: Container, details: PushButton) -> Container:
+    """Return what was found, in short and in full, what will be done, and what a preview shows."""
     labels = [Label(name=name) for name in ("plan", "message", "preview_note")]
     for label in labels:
         wrap(label.native)
-    column = Container(name="reports", widgets=labels, labels=False)
+    column = Container(name="reports", widgets=[answer, details, *labels], labels=False)
+    column.native.layout().setSpacing(4)
     column.margins = (0, 0, 0, 0)
     column.native.layout().addStretch(1)
     return column

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
 from napari.layers import Image, Points
-from napari.utils.notifications import ErrorNotification, notification_manager, show_error
+from napari.utils.notifications import ErrorNotification, notification_manager
 from qtpy.QtWidgets import QApplication
 
+from napari_local_ncc._napari.answer.panel import ResultPanel
 from napari_local_ncc._napari.compare.apply_transform import add_moved_points, run_application
 from napari_local_ncc._napari.compare.fields import EXISTING, main_fields, more_fields
 from napari_local_ncc._napari.compare.layout import (
     MAIN,
     FittingScroll,
+    Fold,
     Section,
     TextScroll,
     actions,
     align_labels,
+    map_actions,
     progress_bar,
     reports,
     show_guide,
 )
-from napari_local_ncc._napari.compare.preferences import preferences, remember
+from napari_local_ncc._napari.compare.preferences import PLUGIN, preferences, remember
 from napari_local_ncc._napari.compare.read_fields import Choices
 from napari_local_ncc._napari.compare.transforms_section import Transforms
 from napari_local_ncc._napari.compare.welcome import welcome
@@ -34,6 +37,7 @@ from napari_local_ncc._napari.results.result_layer import LayerError
 from napari_local_ncc._napari.results.run import Run
 from napari_local_ncc.progress import MENDABLE, Step
 from napari_local_ncc.reports.describe import describe_comparison, describe_registration
+from napari_local_ncc.reports.headline import NextStep, headline
 
 if TYPE_CHECKING:
     import threading
@@ -46,14 +50,8 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.worker import Failure
     from napari_local_ncc.progress import Progress
 
-TITLES = {
-    "ncc": "NCC",
-    "confidence": "Confidence",
-    "detects": "Detection",
-    "fallback": "Calibration",
-    "shift": "Shift",
-    "classes": "Classes, in blue, yellow and purple",
-}
+INSPECTOR = "Local NCC inspector"
+WIDER = 2  # times the search, when it is widened
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "data")
 
 
@@ -72,6 +70,8 @@ class LocalNCCWidget(Container):
         self._job: Job | None = None
         self._pair: list[Image] = []
         self._complaint = ""  # the last error that was said
+        self._told = ""  # the last report that was given
+        self._has_plan = False
         self._transforms = Transforms(viewer)
         self._choices = Choices(viewer, self, self._transforms)
         self._transform_section = Section(
@@ -82,22 +82,33 @@ class LocalNCCWidget(Container):
         )
         self._fields = Container(
             widgets=[
-                main_fields(),
-                Section("more", "More settings", more_fields(), "Limits, interpolation, output."),
+                main_fields(viewer),
+                Section("more", "More settings", more_fields(), "Weights, limits, bands, output."),
                 self._transform_section,
             ],
             labels=False,
         )
         self._fields.margins = (0, 0, 0, 0)
         self._welcome = welcome(viewer)
-        said = reports()
+        self._panel = ResultPanel(viewer)
+        self._details = Fold("details", "Details")
+        said = reports(self._panel, self._details)
         super().__init__(
-            widgets=[self._welcome, self._fields, actions(), progress_bar(), said], labels=False
+            widgets=[
+                self._welcome,
+                self._fields,
+                actions(),
+                progress_bar(),
+                said,
+                map_actions(),
+            ],
+            labels=False,
         )
         self.native.setObjectName(MAIN)
+        self.native.layout().setSpacing(3)
         self._scroll = FittingScroll(self._fields)
         self.native.layout().insertWidget(1, self._scroll)
-        self.native.layout().addWidget(TextScroll(said.native), 1)
+        self.native.layout().insertWidget(4, TextScroll(said.native), 1)
         self._preview = LivePreview(viewer, self, self._choices.job)
         self._start_from_preferences()
         self._connect()
@@ -116,12 +127,16 @@ class LocalNCCWidget(Container):
             "register": partial(self._begin, compare=False),
             "cancel": self._cancel,
             "guide": lambda: show_guide(self.native),
+            "inspect": self._inspect,
+            "details": self._unfold_details,
             "load_transform": self._load_transform,
             "save_transform": self._save_transform,
             "apply_transform": self._apply_transform,
         }
         for name, action in presses.items():
             self[name].changed.connect(_without_value(action))
+        self["message"].native.setAccessibleName("Message")
+        self._panel.stepped.connect(self._take_step)
         self.native.destroyed.connect(self._quit)
         QApplication.instance().aboutToQuit.connect(self._quit)
 
@@ -162,7 +177,7 @@ class LocalNCCWidget(Container):
         if layers != self._pair:
             self._follow(layers)
             if self["message"].value == self._complaint:
-                self["message"].value = ""  # it was about other layers
+                self._say("")  # it was about other layers
             if both:  # what the user chose for a pair is kept
                 self["window"].value = default_window_ndim(*layers) if deep else 2
         for name, layer in zip(("fixed_pick", "moving_pick"), layers, strict=True):
@@ -183,15 +198,49 @@ class LocalNCCWidget(Container):
 
     def _show_plan(self, *_: Any) -> None:
         self["radius"].enabled = not self["exact_radius"].value.strip()
-        self["search"].enabled = self["shift"].value or self["refine"].value
+        searching = ("shift", "classes", "shift_error", "refine")
+        self["search"].enabled = any(self[name].value for name in searching)
         if self["registration"].value == EXISTING and not self._transform_section.is_unfolded:
             self._transform_section.unfold()
+        self._has_plan = True
         try:
             comparison = self._choices.comparison(masked=False)
             plan = describe_comparison(comparison, model=self._choices.model())
         except MENDABLE as error:
-            plan = str(error)
+            plan, self._has_plan = str(error), False
         self["plan"].value = plan
+        self._fold()
+
+    def _say(self, text: str, *, is_report: bool = False) -> None:
+        """Show a message; a report stays folded away while its headline is shown."""
+        self["message"].value = text
+        self._told = text if is_report else ""
+        self._fold()
+
+    def _fold(self) -> None:
+        """Show what matters now: beside a headline neither what was planned nor all figures."""
+        is_answered = self["headline"].visible
+        all_of_it = not is_answered or self._details.is_unfolded
+        self["details"].visible = is_answered
+        self["plan"].visible = all_of_it or not self._has_plan
+        self["message"].visible = all_of_it or not self._told
+
+    def _unfold_details(self) -> None:
+        self._details.unfold(not self._details.is_unfolded)
+        self._fold()
+
+    def _inspect(self) -> None:
+        self._viewer.window.add_plugin_dock_widget(PLUGIN, INSPECTOR)
+
+    def _take_step(self, step: NextStep) -> None:
+        """Do what the headline proposes: set the fields for it, and run."""
+        if step is NextStep.SEARCH:
+            search = self["search"]
+            search.value = min(WIDER * search.value, search.max)
+        else:
+            model = "flow" if step is NextStep.FLOW else "translation"
+            self["registration"].value = model
+        self._begin(compare=True)
 
     def _begin(self, *, compare: bool) -> None:
         self._offer_choices()  # the layers may have been edited since
@@ -218,7 +267,7 @@ class LocalNCCWidget(Container):
             return
         self._set_running(True)
         self._job = job
-        self["message"].value = "Starting"
+        self._say("Starting")
         self._run = Run(self._viewer, steps_of, keep_earlier=self["keep"].value)
         self._run.progressed.connect(self._show_progress)
         self._run.ended.connect(self._receive)
@@ -233,38 +282,39 @@ class LocalNCCWidget(Container):
         bar.native.setUpdatesEnabled(True)
         part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
         metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
-        self["message"].value = progress.text + part + metric
+        self._say(progress.text + part + metric)
 
     def _receive(self, result: Outcome | Failure | None) -> None:
+        layer = None if self._run is None else self._run.map_layer
         self._set_running(False)
         if result is None:
-            self["message"].value = "Stopped, since the result's layer was removed."
+            self._say("Stopped, since the result's layer was removed.")
         elif isinstance(result, Outcome):
-            self._report(result)
+            self._report(result, layer)
         elif isinstance(result.error, (*MENDABLE, LayerError)):
             self._fail(result.error)
         else:
             raise result.error  # a defect of ours: napari shows it with its traceback
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome, layer: Any) -> None:
         if self._job is not None:
             self._preview.use(self._job, outcome.registration)
-        lines = [f"{TITLES.get(title, title)}: {text}" for title, text in outcome.lines.items()]
-        if outcome.registration is not None:
-            lines.append(f"Registration: {describe_registration(outcome.registration)}")
-            self._transforms.keep(
-                f"the last one: {outcome.registration.model}", outcome.registration
-            )
-        if outcome.refinement is not None:
-            lines.append(f"Refined: {outcome.refinement}")
-        self["message"].value = ".\n".join(lines)
+        found = outcome.registration
+        if found is not None:
+            self._transforms.keep(f"the last one: {found.model}", found)
+        if outcome.kept is not None and layer is not None:
+            self._panel.show_result(layer)
+            self._say("\n".join(outcome.kept.details), is_report=True)
+        elif found is not None:
+            self._panel.show_headline(headline(found))
+            refined = [] if outcome.refinement is None else [f"Refined: {outcome.refinement}"]
+            lines = [f"Registration: {describe_registration(found)}", *refined]
+            self._say("\n".join(lines), is_report=True)
 
     def _fail(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        self["message"].value = self._complaint = text
-        if error.__cause__ is None:
-            show_error(text)
-        else:  # not ours: with its traceback
+        self._complaint = str(error) or type(error).__name__
+        self._say(self._complaint)
+        if error.__cause__ is not None:  # not ours: with its traceback
             notification_manager.dispatch(ErrorNotification(error))
 
     def _cancel(self) -> None:
@@ -276,7 +326,7 @@ class LocalNCCWidget(Container):
         finally:  # whatever a layer may raise, the next run can begin
             self._set_running(False)
         kept = keep and progress.done and progress.step in (Step.COMPARE, Step.RESAMPLE)
-        self["message"].value = (
+        self._say(
             f"Cancelled; {progress.done} of {progress.total} tiles are finished and kept."
             if kept
             else "Cancelled; nothing was added."
@@ -285,6 +335,7 @@ class LocalNCCWidget(Container):
     def _quit(self) -> None:
         """End what is running, and show nothing more: the widget is gone."""
         self._preview.close()
+        self._panel.let_go()
         if self._run is not None:
             self._run.ended.disconnect()
             self._run.progressed.disconnect()
@@ -292,7 +343,7 @@ class LocalNCCWidget(Container):
             self._run = None
 
     def _set_running(self, running: bool) -> None:
-        for name in ("run", "register", "apply_transform"):
+        for name in ("run", "register", "apply_transform", "next_step"):
             self[name].enabled = not running
         self["cancel"].enabled = running
         self["progress"].visible = running
@@ -310,7 +361,7 @@ class LocalNCCWidget(Container):
             return
         if registration is not None:
             self["registration"].value = EXISTING
-            self["message"].value = f"Loaded: {describe_registration(registration)}"
+            self._say(f"Loaded: {describe_registration(registration)}")
 
     def _save_transform(self) -> None:
         try:
@@ -319,7 +370,7 @@ class LocalNCCWidget(Container):
             self._fail(error)
             return
         if path is not None:
-            self["message"].value = f"Saved {path}"
+            self._say(f"Saved {path}")
 
     def _apply_transform(self) -> None:
         layer = self["other"].value
@@ -329,7 +380,7 @@ class LocalNCCWidget(Container):
                 raise ValueError("choose the other layer that is to be moved")
             if isinstance(layer, Points):
                 count = add_moved_points(self._viewer, layer, registration)
-                self["message"].value = f"{count} points moved onto the fixed image."
+                self._say(f"{count} points moved onto the fixed image.")
             else:
                 self._launch(
                     partial(run_application, self._choices.application(layer, registration))

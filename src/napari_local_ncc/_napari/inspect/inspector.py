@@ -9,6 +9,7 @@ from magicgui.widgets import ComboBox, Container
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QTabWidget
 
+from napari_local_ncc._napari.answer.show import layers_of_run, show_band
 from napari_local_ncc._napari.compare.layout import MAIN, dock_of, tabify_onto
 from napari_local_ncc._napari.inspect.histogram_tab import HistogramTab
 from napari_local_ncc._napari.inspect.pixel_tab import PixelTab
@@ -16,6 +17,7 @@ from napari_local_ncc._napari.inspect.recipe_tab import RecipeTab
 from napari_local_ncc._napari.inspect.table_tab import TableTab
 from napari_local_ncc._napari.layers.convert import world_units
 from napari_local_ncc._napari.layers.map_layers import is_map, maps_in
+from napari_local_ncc._napari.results.kept_results import result_of
 from napari_local_ncc.geometry.units import unit_factor
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 CLICK = 3  # px a mouse may move and still click
+LEAST_HEIGHT = 220  # px: above another dock, for the moment until it joins its tabs
 CHANGES = ("data", "metadata")  # of a layer, when a run has begun or ended in it
 
 
@@ -48,9 +51,18 @@ class InspectorWidget(Container):
             choices=self._choices,
             tooltip="The NCC layer to inspect; run Local NCC to make one.",
         )
-        choice.native.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        band = ComboBox(
+            name="band",
+            label="show also",
+            choices=self._bands,
+            nullable=True,
+            tooltip="Add a layer with one more band of the map: the components and the error of "
+            "the shift, its gain, and what else was computed.",
         )
+        for box in (choice, band):
+            box.native.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
         self.pixel, self.histogram = PixelTab(viewer), HistogramTab(viewer)
         self.table, self.recipe = TableTab(viewer), RecipeTab(viewer)
         self.tabs = QTabWidget()
@@ -61,8 +73,9 @@ class InspectorWidget(Container):
             ("Recipe", self.recipe),
         ):
             self.tabs.addTab(tab, name)
-        super().__init__(widgets=[choice])
+        super().__init__(widgets=[choice, band])
         self.native.layout().addWidget(self.tabs)
+        self.native.setMinimumHeight(LEAST_HEIGHT)
         self._connect()
         self._choose()
         self._join_later()
@@ -95,8 +108,27 @@ class InspectorWidget(Container):
     def _choices(self, _: Any) -> list[Layer]:
         return list(maps_in(self._viewer))
 
+    def _bands(self, _: Any) -> list[tuple[str, str]]:
+        """Return the bands that no layer shows yet, as the choice wants them: title and kind."""
+        layer = self._map() if self._watched is not None else None
+        kept = result_of(layer)
+        if layer is None or kept is None:
+            return []
+        there = layers_of_run(self._viewer, layer)
+        return [
+            (product.name, kind)
+            for kind, product in kept.products.items()
+            if kind not in there and len(product.levels[0])
+        ]
+
+    def _show_band(self, kind: str | None) -> None:
+        layer = self._map()
+        if kind is not None and layer is not None:
+            show_band(self._viewer, layer, kind)
+
     def _connect(self) -> None:
         self["map"].changed.connect(self._choose)
+        self["band"].changed.connect(self._show_band)
         self.histogram.counted.connect(self._tabulate)
         self.histogram.threshold.valueChanged.connect(self._tabulate)
         self.tabs.currentChanged.connect(self._show_mark)
@@ -109,6 +141,7 @@ class InspectorWidget(Container):
     def _choose(self, *_: Any) -> None:
         layer = self["map"].value
         self._watch(layer)
+        self["band"].reset_choices()
         self._count()
         layer = self._map()
         self.recipe.look_at(layer)

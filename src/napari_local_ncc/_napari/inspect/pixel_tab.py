@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox
 
@@ -16,7 +15,8 @@ from napari_local_ncc._napari.inspect.mark import WindowMark
 from napari_local_ncc._napari.inspect.mpl_canvas import has_plots
 from napari_local_ncc._napari.inspect.tab import EMPTY, Tab
 from napari_local_ncc._napari.layers.convert import viewer_to_layer_units
-from napari_local_ncc._napari.layers.map_layers import comparison_of, fellows, values_of
+from napari_local_ncc._napari.layers.map_layers import comparison_of, values_of
+from napari_local_ncc._napari.results.kept_results import bands_beside
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import unit_symbol
@@ -26,6 +26,7 @@ from napari_local_ncc.progress import MENDABLE
 from napari_local_ncc.shift.interpret import CLASSES
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_local_ncc.maps.comparison import Comparison
@@ -133,10 +134,7 @@ def _facts(viewer: Viewer, found: Inspection) -> list[str]:
     ]
     if np.isfinite(pair.slope):
         lines.append(f"moving ≈ {pair.slope:.3g} × fixed {pair.offset:+.3g}")
-    bands = {
-        name: float(values_of(other)[found.index])
-        for name, other in fellows(viewer, layer, (Image, Labels)).items()
-    }
+    bands = {name: float(other[found.index]) for name, other in bands_beside(viewer, layer).items()}
     confidence = _number(bands["confidence"]) if "confidence" in bands else "not computed"
     lines.append(f"confidence {confidence}")
     lines += _noise_facts(pair, bands)

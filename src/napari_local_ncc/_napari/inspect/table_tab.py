@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 from napari_local_ncc._napari.inspect.mpl_canvas import has_plots
 from napari_local_ncc._napari.inspect.tab import Tab
 from napari_local_ncc._napari.layers.convert import spatial_image
-from napari_local_ncc._napari.layers.map_layers import fellows, grid_of, record, values_of
+from napari_local_ncc._napari.layers.map_layers import grid_of, record, values_of
+from napari_local_ncc._napari.results.kept_results import bands_beside
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.image.spatial_image import map_chunks
@@ -110,9 +111,12 @@ class TableTab(Tab):
                 self._show(frame_table(self._tally, grid_of(self._layer), self._threshold))
             return
         self.text.setText("Counting")
-        bands = {"ncc": self._layer} | fellows(self._viewer, self._layer)
+        bands = {"ncc": values_of(self._layer)} | bands_beside(self._viewer, self._layer)
+        own = record(self._layer)
+        if "classes" not in own["parameters"]["bands"]:
+            bands.pop("classes", None)  # told by thresholds alone
         try:
-            question = _label_question(bands, grid_of(self._layer), labels, self._threshold)
+            question = _label_question(bands, own, grid_of(self._layer), labels, self._threshold)
         except MENDABLE as error:
             self.text.setText(str(error))
             return
@@ -157,13 +161,12 @@ class TableTab(Tab):
 
 
 def _label_question(
-    bands: dict[str, Image], grid: Grid, labels: Labels, threshold: float
+    bands: dict[str, Any], own: dict[str, Any], grid: Grid, labels: Labels, threshold: float
 ) -> Callable[[], tuple[Labels, LabelTable]]:
     """Return the counting of a map in each label, for another thread."""
-    values = da.stack([as_lazy(values_of(layer), map_chunks(grid)) for layer in bands.values()])
+    values = da.stack([as_lazy(each, map_chunks(grid)) for each in bands.values()])
     regions = spatial_image(labels)
     regions = regions.with_spatial_ndim(min(grid.spatial_ndim, regions.grid.ndim))
-    own = record(bands["ncc"])
     result = ConfidenceMap(
         values, tuple(bands), grid, NCCParameters(**own["parameters"]), None, own
     )

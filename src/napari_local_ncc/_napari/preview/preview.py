@@ -10,7 +10,6 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from napari_local_ncc._napari.layers.convert import PREVIEW, ncc_colors, placement_on, set_changed
 from napari_local_ncc._napari.preview.compute import Sight, look
 from napari_local_ncc._napari.preview.view import View
-from napari_local_ncc._napari.results.result_layer import show_colorbar_soon
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE
@@ -168,7 +167,6 @@ class LivePreview:
             **ncc_colors(),
             **place,
         )
-        show_colorbar_soon(self._viewer, self._layer)
         if selected:
             self._viewer.layers.selection = selected
 

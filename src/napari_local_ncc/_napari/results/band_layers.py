@@ -18,9 +18,7 @@ from napari_local_ncc.maps.bands import bands_on, shift_components, shift_steps
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.shift.arrows import ArrowTally
 from napari_local_ncc.shift.interpret import (
-    ALIKE,
     CLASSES,
-    MIN_GAIN,
     classify,
     is_believable,
     shift_length,
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
     Bands = Mapping[str, NDArray[np.float32]]
 
-HIDDEN = {"visible": False}
 FIRST = ("ncc", "gain", "ncc_best")  # at the bottom; then the shift, and confidence above it
 
 
@@ -75,8 +72,7 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
     Returns
     -------
     list of Drawn
-        The bands; with a residual shift also its length and the classes. Only the NCC is
-        visible at first: a click on the eye of another shows that above it.
+        The bands; with a residual shift also its length and the classes.
     """
     bands = {band.name: band for band in bands_on(result.parameters, result.grid)}
     order = [name for name in FIRST if name in bands]
@@ -91,7 +87,7 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
     if "confidence" in bands:
         found.append(("confidence", *_band(bands["confidence"]), itemgetter("confidence")))
     if "gain" in bands or "classes" in bands:
-        found.append(("classes", *_classes("classes" in bands), _class_codes))
+        found.append(("classes", *_classes(), _class_codes))
     share = output.budget / max(len(found), 1)
     drawn = []
     for kind, title, style, of in found:
@@ -99,7 +95,7 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
         levels = blank_levels(
             result.grid, kind_of_number, multiscale=output.multiscale, budget=share
         )
-        product = product_of(result, kind, f"{title} {names}", levels, style, output, fixed)
+        product = product_of(result, kind, title, levels, style, output, fixed, names)
         drawn.append(Drawn(product, of))
     return drawn
 
@@ -112,6 +108,7 @@ def product_of(
     style: dict[str, Any],
     output: Output,
     fixed: Grid,
+    pair: str = "",
 ) -> Product:
     """Return a result of a map's run, with the map's provenance."""
     return Product(
@@ -123,6 +120,7 @@ def product_of(
         style,
         result.provenance | {"layers": {"kind": kind, **output.layers}},
         result.registration,
+        pair,
     )
 
 
@@ -163,20 +161,20 @@ class Arrows:
         }
         title = "shift arrows" + (f" ({self._times}x longer)" if self._times > 1 else "")
         ends = [self._tally.ends]
-        return product_of(result, "arrows", f"{title} {names}", ends, style, output, fixed)
+        return product_of(result, "arrows", title, ends, style, output, fixed, names)
 
 
 _COLORS = {"undefined": "#00000000"} | colormap.CLASSES
 
 
 def _look(name: str, limits: tuple[float, float], stops: Any) -> dict[str, Any]:
-    return HIDDEN | colors_between(limits, stops, name)
+    return colors_between(limits, stops, name)
 
 
 def _band(band: Band) -> tuple[str, dict[str, Any]]:
-    """Return a band's title and looks; the NCC alone is visible at first."""
+    """Return a band's title and looks."""
     if band.palette == "ncc":
-        return band.title, ({} if band.name == "ncc" else HIDDEN) | ncc_colors()
+        return band.title, ncc_colors()
     return band.title, _look(band.palette, band.limits, colormap.PALETTES[band.palette])
 
 
@@ -198,11 +196,10 @@ def _components(bands: Bands) -> list[NDArray[np.float32]]:
     return shift_components(bands)
 
 
-def _classes(by_evidence: bool) -> tuple[str, dict[str, Any]]:
-    """Return title and looks of the classes, with how they are told apart."""
+def _classes() -> tuple[str, dict[str, Any]]:
+    """Return title and looks of the classes."""
     colors = {number: _COLORS[name] for number, name in enumerate(CLASSES)}
-    told = "by noise and texture" if by_evidence else f"ncc ≥ {ALIKE:g}, gain ≥ {MIN_GAIN:g}"
-    return f"classes ({told})", HIDDEN | {
+    return "classes", {
         "colormap": DirectLabelColormap(color_dict=colors | {None: "#00000000"}),
         "features": {"index": list(range(len(CLASSES))), "class": list(CLASSES)},
         "opacity": 1.0,

@@ -6,8 +6,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.band_layers import Arrows, layers_of, product_of
+from napari_local_ncc._napari.results.kept_results import KeptResult
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
@@ -15,10 +20,12 @@ from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.maps.run import MapBegun, MapTile, align, run_comparison
 from napari_local_ncc.progress import Progress, Step, translate
+from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.reports.headline import Headline, headline
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
@@ -30,8 +37,17 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.maps.refinement import Refinement
-    from napari_local_ncc.maps.run import Event
+    from napari_local_ncc.maps.run import Event, RunResult
     from napari_local_ncc.transforms.registration import Registration
+
+TITLES = {
+    "ncc": "NCC",
+    "confidence": "Confidence",
+    "detects": "Detection",
+    "fallback": "Calibration",
+    "shift": "Shift",
+    "classes": "Classes",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,21 +110,18 @@ class Outcome:
     ----------
     registration : Registration or None
         The transform that was found or given.
-    lines : dict of str to str
-        What the map says, by title; see `napari_local_ncc.maps.map_summary.MapTally`.
     refinement : Refinement or None
         How the transform was refined, if it was.
-    arrows : Product or None
-        The shift as arrows, if there is one.
+    kept : KeptResult or None
+        The map with all that was found, if one was wanted.
     """
 
     registration: Registration | None
-    lines: dict[str, str]
     refinement: Refinement | None = None
-    arrows: Product | None = None
+    kept: KeptResult | None = None
 
 
-Message = Progress | Product | Landed
+Message = Progress | Product | KeptResult | Landed
 
 
 def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Outcome]:
@@ -124,15 +137,14 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
         model=job.model,
         refine=job.refines,
         first=_viewed_pixel(job.comparison.grid, job.output),
+        probe=True,
         cancelled=cancelled,
     )
     result = yield from translate(run, display.messages)
     if display.registered is not None:
         moving = result.comparison.moving_on_grid()
         yield from fill(display.registered, moving, Step.RESAMPLE, job.output, cancelled)
-    return Outcome(
-        result.registration, result.tally.lines(), result.refinement, display.arrow_product()
-    )
+    return Outcome(result.registration, result.refinement, display.kept(result))
 
 
 def _run_without_map(job: Job, cancelled: threading.Event) -> Generator[Message, None, Outcome]:
@@ -147,7 +159,7 @@ def _run_without_map(job: Job, cancelled: threading.Event) -> Generator[Message,
         yield registered
         moving = comparison.moving_on_grid()
         yield from fill(registered, moving, Step.RESAMPLE, job.output, cancelled)
-    return Outcome(comparison.registration, {}, aligned.refinement)
+    return Outcome(comparison.registration, aligned.refinement)
 
 
 class _Display:
@@ -184,7 +196,10 @@ class _Display:
         fixed = self._job.comparison.fixed.grid
         self._drawn = layers_of(result, self._job.output, fixed, self._job.names)
         yield from (layer.product for layer in self._drawn)
+        yield self._kept(Headline("", ""))
         self._arrows = Arrows(result) if "gain" in result.band_names else None
+        if any(layer.product.kind == "classes" for layer in self._drawn):
+            warm_up_labels()
         yield Progress(Step.COMPARE, 0, result.bands.npartitions)
 
     def _landed(self, tile: MapTile) -> Landed:
@@ -194,12 +209,42 @@ class _Display:
             self._arrows.add(tile.bands, tile.location)
         return Landed(tuple(layer.product for layer in self._drawn), tile.location, tile.progress)
 
-    def arrow_product(self) -> Product | None:
-        """Return the arrows of a shift, once all tiles have landed; None without one."""
-        if self._arrows is None or self._map is None:
-            return None
-        fixed = self._job.comparison.fixed.grid
-        return self._arrows.product(self._map, self._job.output, fixed, self._job.names)
+    def kept(self, result: RunResult) -> KeptResult:
+        """Return all that was found, once all tiles have landed, with the arrows of a shift."""
+        head = headline(result.registration, result.tally, found=result.found)
+        arrows = {}
+        if self._arrows is not None:
+            fixed = self._job.comparison.fixed.grid
+            made = self._arrows.product(result.map, self._job.output, fixed, self._job.names)
+            arrows = {"arrows": made}
+        return self._kept(head, result.tally.shares, details_of(result), arrows)
+
+    def _kept(
+        self,
+        head: Headline,
+        shares: Mapping[str, float] | None = None,
+        details: Sequence[str] = (),
+        arrows: Mapping[str, Product] | None = None,
+    ) -> KeptResult:
+        assert self._map is not None  # a map has begun
+        products = {layer.product.kind: layer.product for layer in self._drawn}
+        every = products | dict(arrows or {})
+        return KeptResult(every, self._map, head, dict(shares or {}), tuple(details))
+
+
+def details_of(result: RunResult) -> list[str]:
+    """Say all that a run found, a line each."""
+    lines = [f"{TITLES.get(k, k)}: {text}" for k, text in result.tally.lines().items()]
+    if result.registration is not None:
+        lines.append(f"Registration: {describe_registration(result.registration)}")
+    if result.refinement is not None:
+        lines.append(f"Refined: {result.refinement}")
+    return lines
+
+
+def warm_up_labels() -> None:
+    """Let napari compile what draws labels here, rather than on the GUI thread when first shown."""
+    Labels(np.zeros((2, 2), np.uint8), colormap=DirectLabelColormap(color_dict={None: "red"}))
 
 
 def _room_for_registered(comparison: Comparison, result: ConfidenceMap, output: Output) -> Product:

@@ -8,9 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
-from qtpy.compat import isalive
-from qtpy.QtCore import QTimer
+from napari.layers import Image, Labels, Vectors
 
 from napari_local_ncc._napari.layers.convert import METADATA, placement, set_changed
 from napari_local_ncc._napari.layers.kept_transforms import keep_transform, transform_of
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 PARTIAL = " (partial)"
 REST = 0.2  # s between two drawings of new tiles
-PAUSE = 50  # ms between a new layer and its colorbar
 PATIENCE = 5  # a drawing that took long is not repeated before this many times as long
 
 
@@ -79,7 +76,9 @@ class ResultLayer:
         self._next_drawing = 0.0
         earlier = None if keep_earlier else earlier_layer(viewer, product, partial(_fits, product))
         self._before = None if earlier is None else _Before.of(earlier)
-        self.layer = _new(product) if earlier is None else earlier
+        self.layer: Any = earlier
+        if earlier is None:
+            self.layer = new_layer(product, free_name(viewer, product))
         with whole_or_not(product.name, self.undo):
             self._begin()
 
@@ -91,7 +90,6 @@ class ResultLayer:
             self.layer.metadata = self._metadata(complete=False)
             with selection_kept(viewer, when=not self.layer.visible):
                 viewer.add_layer(self.layer)
-            _show_colorbar(viewer, self.layer, product)
         else:
             self._show(_levels(product, self.layer), self._metadata(complete=False), None)
             set_changed(self.layer, product.placement)
@@ -160,32 +158,6 @@ class ResultLayer:
         return self.layer.metadata | {METADATA: self.product.metadata | {"complete": complete}}
 
 
-def show_colorbar_soon(viewer: Viewer, layer: Image) -> None:
-    """Show a new layer's colorbar once the layer is drawn: napari takes long for each."""
-
-    def show() -> None:
-        if _can_draw(viewer):
-            layer.colorbar.visible = True
-
-    QTimer.singleShot(PAUSE, show)
-
-
-def _can_draw(viewer: Viewer) -> bool:
-    """Say whether a viewer has no window at all, or one that has not been closed."""
-    window = getattr(viewer, "window", None)
-    if window is None:
-        return True
-    return hasattr(window, "_qt_window") and isalive(window._qt_viewer.canvas.native)
-
-
-def _show_colorbar_when_seen(viewer: Viewer, layer: Image) -> None:
-    def seen(_: object) -> None:
-        layer.events.visible.disconnect(seen)
-        show_colorbar_soon(viewer, layer)
-
-    layer.events.visible.connect(seen)
-
-
 @contextmanager
 def selection_kept(viewer: Viewer, *, when: bool) -> Iterator[None]:
     """Leave the selection as it is, where napari would select a new layer."""
@@ -210,25 +182,29 @@ def whole_or_not(name: str, undo: Callable[[], None]) -> Iterator[None]:
             ) from error
 
 
-def _new(product: Product) -> Image | Labels:
+def free_name(viewer: Viewer, product: Product) -> str:
+    """Return a short name for a new layer; with that of the pair where the short one is taken."""
+    taken = {layer.name.removesuffix(PARTIAL) for layer in viewer.layers}
+    return f"{product.name}: {product.pair}" if product.name in taken else product.name
+
+
+def new_layer(product: Product, name: str) -> Layer:
     """Return a layer that no viewer has yet."""
     multiscale = len(product.levels) > 1
-    arguments = {"name": product.name, "multiscale": multiscale}
-    arguments |= product.placement
+    arguments = {"name": name} | product.placement
     data = product.levels if multiscale else product.levels[0]
+    if product.kind == "arrows":
+        return Vectors(data, **arguments, **product.style)
+    arguments["multiscale"] = multiscale
     if product.kind in LABELS:
         return Labels(data, **arguments, **product.style)
     # the blending that `viewer.add_image` gives, and an image by itself does not
     return Image(data, **arguments | {"blending": "translucent_no_depth"} | product.style)
 
 
-def _show_colorbar(viewer: Viewer, layer: Image | Labels, product: Product) -> None:
-    if product.kind in LABELS:
-        return
-    if not layer.visible:
-        _show_colorbar_when_seen(viewer, layer)
-    elif product.kind != "registered":
-        show_colorbar_soon(viewer, layer)
+def has_earlier(viewer: Viewer, product: Product) -> bool:
+    """Say whether an earlier run of the same pair left a layer that a result fits."""
+    return earlier_layer(viewer, product, partial(_fits, product)) is not None
 
 
 def earlier_layer(

@@ -67,6 +67,8 @@ class Product:
         Plain JSON values: how it was made, of which layers.
     registration : Registration or None
         The transform that was applied, of which the metadata may hold only a description.
+    pair : str
+        What tells its layer's name from that of another pair, where both are there.
     """
 
     kind: str
@@ -77,3 +79,4 @@ class Product:
     style: dict[str, Any]
     metadata: dict[str, Any]
     registration: Registration | None
+    pair: str = ""

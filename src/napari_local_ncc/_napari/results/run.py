@@ -11,9 +11,14 @@ from napari.qt.threading import create_worker
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_local_ncc._napari.results.arrow_layer import show_arrows
+from napari_local_ncc._napari.results.arrow_layer import update_arrows
 from napari_local_ncc._napari.results.job import Landed, Outcome
-from napari_local_ncc._napari.results.result_layer import ResultLayer, remove_leftovers
+from napari_local_ncc._napari.results.kept_results import KeptResult, keep_result
+from napari_local_ncc._napari.results.result_layer import (
+    ResultLayer,
+    has_earlier,
+    remove_leftovers,
+)
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc._napari.worker import Failure, attempt
 from napari_local_ncc.progress import Progress, Step
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.results.job import Message
 
 TICK = 200  # ms between two looks at what has landed
+AT_ONCE = ("ncc", "registered", "labels")  # the kinds that a layer shows while they come
 
 
 class Run:
@@ -69,6 +75,7 @@ class Run:
         self._results: dict[Product, ResultLayer] = {}
         self._waiting: deque[Message] = deque()
         self._is_taking = False
+        self._kept: KeptResult | None = None
         self._ending: tuple[Outcome | Failure | None] | None = None  # come before its turn
         self._progress = Progress(Step.START, 0, 1)
         self._step_began = monotonic()
@@ -111,6 +118,8 @@ class Run:
                 result.leave()
             else:
                 result.undo()
+        if keep and self._kept is not None and self.map_layer is not None:
+            self._keep(self._kept)
         if not self._keep_earlier:
             remove_leftovers(self._viewer, self._results)
         return self._progress
@@ -141,20 +150,31 @@ class Run:
     def _take(self, message: Message) -> None:
         if self._cancelled.is_set():
             return
+        if isinstance(message, KeptResult):
+            self._kept = message
+            return
         if isinstance(message, Product):
-            result = ResultLayer(self._viewer, message, keep_earlier=self._keep_earlier)
-            if self._cancelled.is_set():  # while it was added
-                result.undo()
-            else:
-                self._results[message] = result
+            self._show_product(message)
             return
         if isinstance(message, Landed):
             for product in message.products:
-                self._results[product].tile_landed(message.location)
+                if product in self._results:
+                    self._results[product].tile_landed(message.location)
             message = message.progress
         if message.step != self._progress.step:
             self._step_began = monotonic()
         self._progress = message
+
+    def _show_product(self, product: Product) -> None:
+        """Show a product in a layer: the NCC, and what an earlier run has a layer of."""
+        is_followed = not self._keep_earlier and has_earlier(self._viewer, product)
+        if product.kind not in AT_ONCE and not is_followed:
+            return
+        result = ResultLayer(self._viewer, product, keep_earlier=self._keep_earlier)
+        if self._cancelled.is_set():  # while it was added
+            result.undo()
+        else:
+            self._results[product] = result
 
     def _finish(self, ending: Outcome | Failure | None) -> None:
         if self._is_taking:
@@ -175,10 +195,25 @@ class Run:
                 result.complete()
             else:
                 result.undo()
-        if isinstance(ending, Outcome) and ending.arrows is not None:
-            show_arrows(self._viewer, ending.arrows, keep_earlier=self._keep_earlier)
+        if isinstance(ending, Outcome) and ending.kept is not None:
+            self._keep(ending.kept)
+            if "arrows" in ending.kept.products and not self._keep_earlier:
+                update_arrows(self._viewer, ending.kept.products["arrows"])
         if isinstance(ending, Outcome) and not self._keep_earlier:
             remove_leftovers(self._viewer, self._results)
+
+    def _keep(self, kept: KeptResult) -> None:
+        result = self._results.get(kept.products["ncc"])
+        if result is not None:
+            keep_result(result.layer, kept)
+
+    @property
+    def map_layer(self) -> Layer | None:
+        """The NCC layer that it fills, if it makes a map and that is still there."""
+        for product, result in self._results.items():
+            if product.kind == "ncc" and result.is_there:
+                return result.layer
+        return None
 
     def _show(self) -> None:
         for result in self._results.values():

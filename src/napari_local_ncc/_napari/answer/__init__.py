@@ -1,0 +1,1 @@
+"""The answer at a glance: a sentence, a switch between maps, and their legend."""

@@ -1,0 +1,254 @@
+"""What a comparison found, in one sentence that a person can act on, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_local_ncc.geometry.affine import apply_affine
+from napari_local_ncc.geometry.grid import axis_name
+from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.reports.describe import describe_doubt, rotation_and_scale
+
+if TYPE_CHECKING:
+    from napari_local_ncc.maps.map_summary import MapTally
+    from napari_local_ncc.maps.shift_summary import Displaced
+    from napari_local_ncc.transforms.registration import Registration
+
+LEAST = 0.005  # share of what is defined, below which a class is not worth a word
+TOLD = 0.05  # share of what is defined, from which on it is worth a next step
+ENDS = 0.25  # share of what is displaced, near the end of the search
+STILL = 0.005  # of a unit or a degree: less is written as no move
+DIRECTIONS = (("up", "down"), ("left", "right"))  # of the last two axes, as they are displayed
+
+
+class NextStep(StrEnum):
+    """What is best done next, where that is known.
+
+    Attributes
+    ----------
+    text : str
+        What a button says.
+    reason : str
+        Why.
+    advice : str
+        The same for the command line.
+    """
+
+    REGISTER = (
+        "register",
+        "Register first",
+        "Moving lies elsewhere: one shift makes the images alike. Registers by translation, "
+        "and compares again.",
+        "register first, by --register translation",
+    )
+    SEARCH = (
+        "search",
+        "Search wider",
+        "Much has moved as far as was looked for, or beyond. Looks farther for the shift.",
+        "search wider, by a larger --search",
+    )
+    FLOW = (
+        "flow",
+        "Use flow",
+        "Parts are displaced, each by another shift, which one move cannot mend. A flow moves "
+        "every pixel by itself; it can make images more alike than they are.",
+        "register by --register flow, which can make images more alike than they are",
+    )
+
+    text: str
+    reason: str
+    advice: str
+
+    def __new__(cls, name: str, text: str, reason: str, advice: str) -> NextStep:
+        """Make a step of its name and what to say of it."""
+        step = str.__new__(cls, name)
+        step._value_, step.text, step.reason = name, text, reason
+        step.advice = advice
+        return step
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A comparison in short.
+
+    Parameters
+    ----------
+    registration : str
+        How moving was brought onto fixed, in a sentence; empty if it was not.
+    agreement : str
+        Where the images agree, and what of the rest, in a sentence; empty without a map.
+    next_step : NextStep or None
+        What is best done next, where that is known.
+    """
+
+    registration: str
+    agreement: str
+    next_step: NextStep | None = None
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return " ".join(filter(None, (self.registration, self.agreement)))
+
+
+def headline(
+    registration: Registration | None,
+    tally: MapTally | None = None,
+    *,
+    found: Registration | None = None,
+) -> Headline:
+    """Say in short what a comparison found.
+
+    Parameters
+    ----------
+    registration : Registration or None
+        The transform that was applied; None where the images were taken as they lie.
+    tally : MapTally, optional
+        The map in numbers; without one only the transform is told.
+    found : Registration, optional
+        A transform that was looked for after a comparison without one, and not applied.
+
+    Returns
+    -------
+    Headline
+        The sentence, and the next step. Shares are of the pixels that are defined.
+    """
+    moved = "" if registration is None else _registration_sentence(registration)
+    if tally is None:
+        return Headline(moved, "")
+    return Headline(moved, _agreement(tally), _next_step(registration, tally, found))
+
+
+def _registration_sentence(registration: Registration) -> str:
+    doubt = describe_doubt(registration)
+    if doubt and not any(report.applied for report in registration.reports):
+        return f"Not registered: {_without_figures(doubt)}."
+    parts = [*_move(registration), *_bend(registration)]
+    text = f"Registered: {', '.join(parts)}." if parts else "Registered: no move is needed."
+    return f"{text} Doubtful: {_without_figures(doubt)}." if doubt else text
+
+
+def _without_figures(doubt: str) -> str:
+    """Leave out what stands in brackets behind a doubt: the line of details has it."""
+    return doubt.removesuffix("; not applied").split(" (")[0]
+
+
+def _move(registration: Registration) -> list[str]:
+    """Say how the moving image was moved at fixed's centre, turned and scaled."""
+    grid = registration.grid.space()
+    matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)
+    centre = grid.corners().mean(axis=0)
+    # the transform leads from fixed to moving: moving's structures are carried the other way
+    steps = centre - np.stack([apply_affine(matrix, centre) for matrix in matrices])
+    units = [unit_symbol(unit) for unit in grid.units]
+    if len(matrices) > 1:
+        longest = [
+            f"{axis_name(label)} {np.abs(step).max():.3g} {unit}"
+            for label, step, unit in zip(grid.axis_labels, steps.T, units, strict=True)
+            if np.abs(step).max() >= STILL
+        ]
+        return [f"frames moved by up to {', '.join(longest)}"] if longest else []
+    names = [(f"back along {axis_name(a)}", f"along {axis_name(a)}") for a in grid.axis_labels]
+    names[-2:] = DIRECTIONS[-grid.ndim :]
+    moves = [
+        f"{abs(step):.3g} {unit} {backward if step < 0 else forward}"
+        for step, unit, (backward, forward) in zip(steps[0], units, names, strict=True)
+        if abs(step) >= STILL
+    ]
+    parts = [f"moved {', '.join(moves)}"] if moves else []
+    return parts if registration.is_shift else [*parts, *_turn(registration)]
+
+
+def _turn(registration: Registration) -> list[str]:
+    grid = registration.grid.space()
+    matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)
+    angle, scale = (values[0] for values in rotation_and_scale(matrices, grid.units))
+    # carried the other way, too
+    turned = [f"turned {abs(angle):.3g}°"] if abs(angle) >= STILL else []
+    return turned + ([f"scaled by {1 / scale:.3f}"] if abs(scale - 1) >= STILL / 10 else [])
+
+
+def _bend(registration: Registration) -> list[str]:
+    if registration.model != Kind.FLOW:
+        return []
+    return [f"bent by up to {max(registration.reach):.3g} px"]
+
+
+def _agreement(tally: MapTally) -> str:
+    summary, shares = tally.summary, dict(tally.shares)
+    if not summary.defined:
+        return "Nothing can be compared: every window is flat, masked, or outside one image."
+    left_out = 1 - summary.defined
+    rest = f" {share_text(left_out)} of the image cannot be compared." if left_out >= TOLD else ""
+    if shares:
+        return _by_class(shares, tally.displaced) + rest
+    quartiles = f"half of the area from {summary.lower:.2f} to {summary.upper:.2f}"
+    text = f"The median NCC is {summary.median:.2f}, {quartiles}."
+    if not np.isnan(tally.confident):
+        text = (
+            f"The images are more alike than chance in {share_text(tally.confident)} of the area "
+            f"(confidence from 0.95 on); the median NCC is {summary.median:.2f}."
+        )
+    return text + rest
+
+
+def _by_class(shares: dict[str, float], displaced: Displaced | None) -> str:
+    """Say how the defined pixels divide."""
+    known = 1 - shares.pop("undefined", 0.0)
+    of_known = {name: share / known for name, share in shares.items()}
+    parts = [f"The images agree in {share_text(of_known.pop('agrees', 0.0))} of the area"]
+    texts = {
+        "displaced": f"are displaced{_displacement(displaced)}",
+        "beyond the search": "moved farther than was looked for",
+        "differs": "really differ",
+        "cannot tell": "cannot be told",
+    }
+    parts += [
+        f"{share_text(of_known[name])} {text}"
+        for name, text in texts.items()
+        if of_known.get(name, 0.0) >= LEAST
+    ]
+    return "; ".join(parts) + "."
+
+
+def _displacement(displaced: Displaced | None) -> str:
+    if displaced is None:
+        return ""
+    where = f", mostly {displaced.where}" if displaced.where else ""
+    return f" (median {displaced.length:.2g} {displaced.unit}{where})"
+
+
+def share_text(share: float) -> str:
+    """Write a share in percent, never as all or nothing where it is not."""
+    if 0 < share < LEAST:
+        return "under 1 %"
+    if 1 - LEAST <= share < 1:
+        return "over 99 %"
+    return f"{100 * share:.0f} %"
+
+
+def _next_step(
+    registration: Registration | None, tally: MapTally, found: Registration | None
+) -> NextStep | None:
+    if found is not None and not describe_doubt(found):
+        return NextStep.REGISTER
+    shares, displaced = dict(tally.shares), tally.displaced
+    known = 1 - shares.get("undefined", 0.0)
+    if not shares or not known:
+        return None
+    agrees, moved, beyond, differs = (
+        shares.get(name, 0.0) / known
+        for name in ("agrees", "displaced", "beyond the search", "differs")
+    )
+    if displaced is not None and displaced.is_common and moved > agrees and registration is None:
+        return NextStep.REGISTER
+    if max(moved, beyond) < TOLD or moved + beyond < differs:
+        return None
+    if beyond >= TOLD or (displaced is not None and displaced.at_end >= ENDS):
+        return NextStep.SEARCH
+    bends = registration is not None and registration.model == Kind.FLOW
+    return None if bends else NextStep.FLOW
