@@ -42,10 +42,10 @@ def test_register_alone_adds_the_registered_layer_and_no_map(viewer, dock, regis
     assert "global NCC" in dock["message"].value
 
 
-def test_register_without_a_model_is_refused(viewer, dock, click, said):
+def test_register_without_a_model_is_refused(viewer, dock, click):
     viewer.open_sample(PLUGIN, "slices")
     click(dock, "register")
-    assert "choose how to register" in said()[0][1]
+    assert "choose how to register" in dock["message"].value
     assert len(viewer.layers) == 2
 
 
@@ -78,7 +78,7 @@ def test_a_run_offers_its_transform_once(viewer, dock, run):
         dock[name].value = True
     run(dock)
     offered = [choice for choice in dock["transform"].choices if choice is not None]
-    assert sorted(offered) == ["NCC fixed vs moving", "the last one: translation"]
+    assert sorted(offered) == ["NCC", "the last one: translation"]
 
 
 def test_a_file_keeps_a_transform(viewer, dock, click, registered, files):
@@ -107,24 +107,22 @@ def test_an_itk_file_keeps_a_transform(viewer, dock, click, registered, monkeypa
     assert "-7.2" in dock["message"].value
 
 
-def test_no_transform_is_said(viewer, dock, click, said):
+def test_no_transform_is_said(viewer, dock, click):
     viewer.open_sample(PLUGIN, "slices")
-    for number, button in enumerate(("save_transform", "apply_transform"), 1):
+    for button in ("save_transform", "apply_transform"):
         click(dock, button)
-        assert len(said()) == number
-        assert "no transform is chosen" in said()[-1][1]
+        assert "no transform is chosen" in dock["message"].value
 
 
 def test_a_foreign_file_is_said_once_and_changes_nothing(
     viewer, dock, click, said, registered, files
 ):
     before = dock["transform"].value
-    for number, text in enumerate(("{}", "not JSON", '{"format": "other"}'), 1):
+    for text in ("{}", "not JSON", '{"format": "other"}'):
         files.write_text(text, encoding="utf-8")
         click(dock, "load_transform")
-        messages = [message for severity, message in said() if severity == "error"]
-        assert len(messages) == number
-        assert "no transform" in messages[-1]
+        assert [message for severity, message in said() if severity == "error"] == []
+        assert "no transform" in dock["message"].value
         assert dock["transform"].value == before
         assert dock["registration"].value == "translation"
 
@@ -182,10 +180,10 @@ def test_points_are_moved_to_the_fixed_image(viewer, dock, click, registered):
     assert moved.units == registered.units
 
 
-def test_points_of_other_dimensions_are_refused(viewer, dock, click, registered, said):
+def test_points_of_other_dimensions_are_refused(viewer, dock, click, registered):
     dock["other"].value = viewer.add_points([[1, 2, 3]], name="dots")
     click(dock, "apply_transform")
-    assert "dots has 3 axes" in said()[-1][1]
+    assert "dots has 3 axes" in dock["message"].value
 
 
 def test_cancelling_a_registration_keeps_the_last_one(viewer, dock, click, registered, qtbot, rng):

@@ -45,6 +45,7 @@ class Step(StrEnum):
     RESAMPLE = "resample", "Resampling"
     TABULATE = "tabulate", "Tabulating"
     WRITE = "write", "Writing"
+    READ = "read", "Reading"
 
     text: str
     note: str

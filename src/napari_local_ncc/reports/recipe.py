@@ -304,7 +304,8 @@ def _read_in_python(each: _Input) -> str:
 
 def _literal(name: str, kind: str, values: dict[str, Any]) -> str:
     """Return the assignment of an object that is made from its plain values."""
-    text = pformat(values, width=92, sort_dicts=False, compact=True)
+    plain = json.loads(json.dumps(values))  # a map from a file has lists for tuples
+    text = pformat(plain, width=92, sort_dicts=False, compact=True)
     lines = "\n".join(f"    {line}" for line in text.splitlines())
     return f"{name} = {kind}.from_dict(\n{lines}\n)"
 

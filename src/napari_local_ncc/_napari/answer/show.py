@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels, Vectors
@@ -11,7 +12,12 @@ from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.layers.kept_transforms import keep_transform, transform_of
 from napari_local_ncc._napari.layers.map_layers import kind, run_of
 from napari_local_ncc._napari.results.kept_results import result_of
-from napari_local_ncc._napari.results.result_layer import PARTIAL, free_name, new_layer
+from napari_local_ncc._napari.results.result_layer import (
+    PARTIAL,
+    free_name,
+    new_layer,
+    whole_or_not,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,5 +94,11 @@ def _add(viewer: Viewer, layer: Image, product: Product) -> None:
     keep_transform(new, transform_of(layer))
     selected = set(viewer.layers.selection)
     above = max(viewer.layers.index(each) for each in layers_of_run(viewer, layer).values()) + 1
-    viewer.layers.insert(above, new)
-    viewer.layers.selection = selected
+    with whole_or_not(product.name, partial(_remove, viewer, new)):
+        viewer.layers.insert(above, new)
+        viewer.layers.selection = selected
+
+
+def _remove(viewer: Viewer, layer: Layer) -> None:
+    if layer in viewer.layers:
+        viewer.layers.remove(layer)

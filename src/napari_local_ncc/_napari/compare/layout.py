@@ -189,7 +189,18 @@ def map_actions() -> Container:
         tooltip="Open the inspector: the windows behind a pixel, the distribution, tables, "
         "and the recipe of the map.",
     )
-    row = Container(layout="horizontal", labels=False, widgets=[inspect])
+    save = PushButton(
+        name="save_map",
+        text="Save map",
+        tooltip="Write the map with all of its bands, its place, its transform and its recipe, as "
+        "OME-Zarr or OME-TIFF.",
+    )
+    load = PushButton(
+        name="load_map",
+        text="Load map",
+        tooltip="Open a saved map with all that belongs to it; or drop it here.",
+    )
+    row = Container(layout="horizontal", labels=False, widgets=[inspect, save, load])
     row.margins = (0, 0, 0, 0)
     return row
 

@@ -35,6 +35,7 @@ from napari_local_ncc._napari.preview.preview import LivePreview
 from napari_local_ncc._napari.results.job import Outcome, run_job
 from napari_local_ncc._napari.results.result_layer import LayerError
 from napari_local_ncc._napari.results.run import Run
+from napari_local_ncc._napari.storage.map_files import MapFiles
 from napari_local_ncc.progress import MENDABLE, Step
 from napari_local_ncc.reports.describe import describe_comparison, describe_registration
 from napari_local_ncc.reports.headline import NextStep, headline
@@ -110,6 +111,7 @@ class LocalNCCWidget(Container):
         self.native.layout().insertWidget(1, self._scroll)
         self.native.layout().insertWidget(4, TextScroll(said.native), 1)
         self._preview = LivePreview(viewer, self, self._choices.job)
+        self._files = MapFiles(self.native, self._panel, self._launch, self._say, self._fail)
         self._start_from_preferences()
         self._connect()
         self._set_running(False)
@@ -129,6 +131,8 @@ class LocalNCCWidget(Container):
             "guide": lambda: show_guide(self.native),
             "inspect": self._inspect,
             "details": self._unfold_details,
+            "save_map": self._files.ask_and_save,
+            "load_map": self._files.ask_and_load,
             "load_transform": self._load_transform,
             "save_transform": self._save_transform,
             "apply_transform": self._apply_transform,
@@ -261,6 +265,8 @@ class LocalNCCWidget(Container):
         self,
         steps_of: Callable[[threading.Event], Generator[Message, None, Outcome]],
         job: Job | None = None,
+        *,
+        keep_earlier: bool | None = None,
     ) -> None:
         if self._run is not None:
             self._fail(ValueError("One run at a time: cancel the one that is going, or wait."))
@@ -268,7 +274,8 @@ class LocalNCCWidget(Container):
         self._set_running(True)
         self._job = job
         self._say("Starting")
-        self._run = Run(self._viewer, steps_of, keep_earlier=self["keep"].value)
+        keeps = self["keep"].value if keep_earlier is None else keep_earlier
+        self._run = Run(self._viewer, steps_of, keep_earlier=keeps)
         self._run.progressed.connect(self._show_progress)
         self._run.ended.connect(self._receive)
         self._run.start()
@@ -314,7 +321,7 @@ class LocalNCCWidget(Container):
     def _fail(self, error: Exception) -> None:
         self._complaint = str(error) or type(error).__name__
         self._say(self._complaint)
-        if error.__cause__ is not None:  # not ours: with its traceback
+        if not isinstance(error, MENDABLE):  # of napari or a plugin: with its traceback
             notification_manager.dispatch(ErrorNotification(error))
 
     def _cancel(self) -> None:
@@ -336,6 +343,7 @@ class LocalNCCWidget(Container):
         """End what is running, and show nothing more: the widget is gone."""
         self._preview.close()
         self._panel.let_go()
+        self._files.let_go()
         if self._run is not None:
             self._run.ended.disconnect()
             self._run.progressed.disconnect()

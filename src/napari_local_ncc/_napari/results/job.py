@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.chunked.tiles import Tile
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.comparison import Comparison
+    from napari_local_ncc.maps.map_summary import MapTally
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.maps.refinement import Refinement
     from napari_local_ncc.maps.run import Event, RunResult
@@ -204,7 +205,7 @@ class _Display:
 
     def _landed(self, tile: MapTile) -> Landed:
         for layer in self._drawn:
-            _put(layer.product, tile.location, layer.of(tile.bands))
+            put(layer.product, tile.location, layer.of(tile.bands))
         if self._arrows is not None:
             self._arrows.add(tile.bands, tile.location)
         return Landed(tuple(layer.product for layer in self._drawn), tile.location, tile.progress)
@@ -217,7 +218,8 @@ class _Display:
             fixed = self._job.comparison.fixed.grid
             made = self._arrows.product(result.map, self._job.output, fixed, self._job.names)
             arrows = {"arrows": made}
-        return self._kept(head, result.tally.shares, details_of(result), arrows)
+        details = details_of(result.tally, result.registration, result.refinement)
+        return self._kept(head, result.tally.shares, details, arrows)
 
     def _kept(
         self,
@@ -232,13 +234,15 @@ class _Display:
         return KeptResult(every, self._map, head, dict(shares or {}), tuple(details))
 
 
-def details_of(result: RunResult) -> list[str]:
-    """Say all that a run found, a line each."""
-    lines = [f"{TITLES.get(k, k)}: {text}" for k, text in result.tally.lines().items()]
-    if result.registration is not None:
-        lines.append(f"Registration: {describe_registration(result.registration)}")
-    if result.refinement is not None:
-        lines.append(f"Refined: {result.refinement}")
+def details_of(
+    tally: MapTally, registration: Registration | None, refinement: Refinement | None = None
+) -> list[str]:
+    """Say all that is known of a map, a line each."""
+    lines = [f"{TITLES.get(title, title)}: {text}" for title, text in tally.lines().items()]
+    if registration is not None:
+        lines.append(f"Registration: {describe_registration(registration)}")
+    if refinement is not None:
+        lines.append(f"Refined: {refinement}")
     return lines
 
 
@@ -262,7 +266,7 @@ def fill(
     """Compute a product tile by tile, what the user looks at first; yield as `run_job` does."""
     yield Progress(step, 0, array.npartitions)
     for tile in _nearest_first(array, product.grid, output, cancelled):
-        _put(product, tile.location, tile.data)
+        put(product, tile.location, tile.data)
         yield Landed((product,), tile.location, Progress(step, tile.done, tile.total))
 
 
@@ -281,6 +285,7 @@ def _viewed_pixel(grid: Grid, output: Output) -> tuple[float, ...]:
     return tuple(apply_affine(invert_affine(grid.pixel_to_world), view))
 
 
-def _put(product: Product, location: tuple[slice, ...], values: NDArray[Any]) -> None:
+def put(product: Product, location: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Put the values of a tile into a product, at all of its resolutions."""
     product.levels[0][location] = values
     update_pyramid(product.levels, location)

@@ -57,14 +57,20 @@ class KeptResult:
         """Whether all of it was computed."""
         return bool(self.details)
 
-    def computed(self) -> ConfidenceMap:
-        """Return the map with the values that were computed."""
+    @property
+    def run(self) -> dict[str, Any]:
+        """What all layers of it have in common in their records."""
+        return run_in(self.products["ncc"].metadata)
+
+    def computed(self, notes: Mapping[str, Any]) -> ConfidenceMap:
+        """Return the map with the values that were computed, and notes in its provenance."""
         chunks = map_chunks(self.map.grid)
         bands = [
             as_lazy(self.products[name].levels[0], chunks).astype(np.float32)
             for name in self.map.band_names
         ]
-        return replace(self.map, bands=da.stack(bands))
+        provenance = self.map.provenance | dict(notes)
+        return replace(self.map, bands=da.stack(bands), provenance=provenance)
 
 
 _KEPT: WeakKeyDictionary[Layer, KeptResult] = WeakKeyDictionary()
@@ -75,12 +81,17 @@ def keep_result(layer: Image, result: KeptResult) -> None:
     _KEPT[getattr(layer, "__wrapped__", layer)] = result
 
 
+def every_kept() -> list[KeptResult]:
+    """Return all results that are kept."""
+    return list(_KEPT.values())
+
+
 def result_of(layer: Layer | None) -> KeptResult | None:
     """Return what was found with an NCC layer; None where it shows something else by now."""
     if layer is None:
         return None
     kept = _KEPT.get(getattr(layer, "__wrapped__", layer))
-    if kept is None or run_in(kept.products["ncc"].metadata) != run_of(layer):
+    if kept is None or kept.run != run_of(layer):
         return None
     return kept
 

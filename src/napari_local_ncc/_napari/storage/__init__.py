@@ -1,0 +1,1 @@
+"""Maps to files and back, with all that belongs to them."""

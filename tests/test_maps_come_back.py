@@ -1,0 +1,155 @@
+"""Maps that come back: saved and opened again by the dock, by dropping, and by napari itself."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from napari.components import ViewerModel
+from npe2 import PluginManager
+from npe2.io_utils import read
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent
+
+from napari_local_ncc._napari.answer.show import layers_of_run
+from napari_local_ncc._napari.layers.convert import METADATA
+from napari_local_ncc._napari.results.kept_results import bands_beside, result_of
+from napari_local_ncc._napari.storage.read_map import get_reader, open_map
+from napari_local_ncc._napari.storage.write_map import write_layers
+from napari_local_ncc.reports.recipe import as_python
+
+PLUGIN = "napari-local-ncc"
+PLACE = {"scale": (0.5, 0.25), "translate": (3, 4), "units": ("um", "um")}
+
+
+@pytest.fixture
+def ran(viewer, dock, run):
+    """The widget after a run with all bands."""
+    data = scipy.ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(60, 70)), 1.2)
+    moving = np.roll(data, (1, 0), (0, 1)).astype("f4")
+    for name, values in (("a", data.astype("f4")), ("b", moving)):
+        viewer.add_image(values, name=name, axis_labels=("y", "x"), **PLACE)
+    for name in ("confidence", "shift", "shift_error", "classes"):
+        dock[name].value = True
+    dock["search"].value = 2
+    run(dock)
+    return dock
+
+
+def ncc_of(viewer):
+    return next(layer for layer in viewer.layers if layer.name.startswith("NCC"))
+
+
+def check_equal(new, old, viewer):
+    """Check that a layer holds all that another one did."""
+    np.testing.assert_array_equal(new.data, old.data)
+    for name in ("scale", "translate", "contrast_limits"):
+        np.testing.assert_allclose(getattr(new, name), getattr(old, name))
+    assert [str(u) for u in new.units] == [str(u) for u in old.units]
+    assert new.axis_labels == old.axis_labels
+    np.testing.assert_array_equal(new.colormap.colors, old.colormap.colors)
+    records = [layer.metadata[METADATA] for layer in (new, old)]
+    assert json.dumps(records[0], sort_keys=True) == json.dumps(records[1], sort_keys=True)
+    assert as_python(records[0]) == as_python(records[1])
+    bands = [result_of(layer).products for layer in (new, old)]
+    assert set(bands[0]) == set(bands[1])
+    for name in bands[0]:
+        np.testing.assert_array_equal(bands[0][name].levels[0], bands[1][name].levels[0])
+        assert bands[0][name].name == bands[1][name].name
+    assert str(result_of(new).headline) == str(result_of(old).headline)
+    assert result_of(new).details == result_of(old).details
+
+
+@pytest.mark.parametrize("ending", [".ome.zarr", ".ncc.ome.tif"])
+def test_a_map_comes_back_whole(viewer, ran, qtbot, tmp_path, ending):
+    path, old = tmp_path / f"map{ending}", ncc_of(viewer)
+    ran._files.save(path)
+    qtbot.waitUntil(lambda: ran["message"].value.startswith("Saved"), timeout=30_000)
+    where = path / "zarr.json" if path.is_dir() else path
+    (new,) = ViewerModel().open(str(where), plugin=PLUGIN)
+    check_equal(new, old, viewer)
+    ran._files.load(path)
+    qtbot.waitUntil(lambda: ran["run"].enabled, timeout=30_000)
+    again = next(layer for layer in viewer.layers if layer.name == "NCC: a vs b")
+    check_equal(again, old, viewer)
+    assert ran._panel.layer == again
+    ran["view_shift"].native.click()
+    qtbot.waitUntil(lambda: "arrows" in layers_of_run(viewer, again))
+    _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
+    inspector["map"].value = again
+    inspector.pixel.point_at(again, again.data_to_world((30, 30)))
+    qtbot.waitUntil(lambda: inspector.pixel.shown is not None, timeout=30_000)
+    assert inspector.pixel.shown.pair.ncc == pytest.approx(again.data[30, 30], abs=1e-4)
+
+
+def test_a_map_is_dropped_on_the_dock(viewer, ran, qtbot, tmp_path, click):
+    path = tmp_path / "map.ome.zarr"
+    ran._files.save(path)
+    qtbot.waitUntil(lambda: ran["message"].value.startswith("Saved"), timeout=30_000)
+    for dropped, words in ((tmp_path / "none.ome.zarr", "holds no map"), (path, "")):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(dropped))])
+        here = QPointF(5, 5)
+        buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        event = QDropEvent(here, Qt.DropAction.CopyAction, data, buttons, keys)
+        ran._files.eventFilter(ran.native, event)  # Qt itself drops only what was dragged
+        qtbot.waitUntil(lambda: ran["run"].enabled, timeout=30_000)
+        assert words in ran["message"].value
+    assert [layer.name for layer in viewer.layers] == ["a", "b", "NCC", "NCC: a vs b"]
+
+
+def test_napari_saves_the_whole_map(viewer, ran, tmp_path):
+    old = ncc_of(viewer)
+    written = viewer.layers.save(str(tmp_path / "m.ome.zarr"), plugin=PLUGIN)
+    assert written == [str(tmp_path / "m.ome.zarr")]
+    (new,) = open_map(written[0])
+    check_equal(new, old, viewer)
+
+
+def test_what_is_no_run_of_ours_is_not_saved_as_one(tmp_path):
+    plain = new_layer_data({})
+    with pytest.raises(ValueError, match="select its NCC layer"):
+        write_layers(str(tmp_path / "x.ome.zarr"), [plain])
+
+
+def new_layer_data(metadata):
+    return np.zeros((5, 6), "f4"), {"metadata": metadata}, "image"
+
+
+def test_a_copy_in_another_session_still_saves_its_ncc(viewer, ran, tmp_path):
+    old = ncc_of(viewer)
+    data, attributes, kind = old.as_layer_data_tuple()
+    other = attributes["metadata"][METADATA] | {"software": "of another session"}
+    attributes["metadata"] = {METADATA: other}
+    (path,) = write_layers(str(tmp_path / "copy.ome.zarr"), [(data, attributes, kind)])
+    (new,) = open_map(path)
+    np.testing.assert_array_equal(new.data, old.data)
+    assert set(bands_beside(viewer, new)) == set()
+
+
+def test_nobody_is_asked_about_files_of_others(tmp_path):
+    import zarr
+
+    zarr.create_group(tmp_path / "foreign.zarr").create_array("0", shape=(3, 3), dtype="f4")
+    readers = PluginManager.instance().iter_compatible_readers
+    ours = {reader.plugin_name for reader in readers([str(tmp_path / "foreign.zarr")])}
+    assert PLUGIN not in ours
+    assert get_reader(str(tmp_path / "foreign.zarr" / "zarr.json")) is None
+    assert get_reader([str(tmp_path / "a"), str(tmp_path / "b")]) is None
+    with pytest.raises(ValueError, match="refused the file"):
+        read([str(tmp_path / "foreign.zarr" / "zarr.json")], stack=False, plugin_name=PLUGIN)
+
+
+def test_a_flow_comes_back_with_its_map(viewer, dock, run, qtbot, tmp_path):
+    frame = scipy.ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(70, 70)), 2)
+    viewer.add_image(frame, name="a")
+    viewer.add_image(scipy.ndimage.zoom(frame, 1.05, order=3)[:70, :70], name="b")
+    dock["registration"].value = "flow"
+    run(dock)
+    dock._files.save(tmp_path / "flow.ome.zarr")
+    qtbot.waitUntil(lambda: dock["message"].value.startswith("Saved"), timeout=30_000)
+    (new,) = open_map(str(tmp_path / "flow.ome.zarr"))
+    before, after = (result_of(layer).map.registration for layer in (ncc_of(viewer), new))
+    np.testing.assert_array_equal(after.displacement, before.displacement)
