@@ -117,13 +117,18 @@ def fresh_dock(viewer):
     return docked
 
 
+def make_plain(dock):
+    """Set the widget to the quickest: the NCC alone, of images as they lie."""
+    dock["registration"].value = "none"
+    for name in ("confidence", "shift", "classes"):
+        dock[name].value = False
+    return dock
+
+
 @pytest.fixture
 def dock(fresh_dock):
-    """The same, set to the quickest: the NCC alone, of images as they lie."""
-    fresh_dock["registration"].value = "none"
-    for name in ("confidence", "shift", "classes"):
-        fresh_dock[name].value = False
-    return fresh_dock
+    """The widget, set to the quickest."""
+    return make_plain(fresh_dock)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
+from conftest import make_plain
 from napari_local_ncc import read_map
 from napari_local_ncc._napari.compare.layout import MAIN, dock_of
 from napari_local_ncc._napari.inspect import mpl_canvas as plot
@@ -36,7 +37,7 @@ def run(viewer, qtbot):
     """Make a map with the main widget."""
 
     def run(**settings):
-        _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")
+        widget = make_plain(viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")[1])
         for name, value in {"keep": True, **settings}.items():
             widget[name].value = value
         before = set(viewer.layers)
