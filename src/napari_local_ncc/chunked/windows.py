@@ -18,7 +18,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import ModuleType
 
     Slices = tuple[slice, ...]
@@ -52,34 +52,6 @@ class _View:
 
     def __getitem__(self, index: Any) -> Any:
         return np.asarray(self.array[index])
-
-
-def pad_lazily(
-    array: da.Array, padding: Sequence[tuple[int, int]], chunks: Sequence[int], value: Any
-) -> da.Array:
-    """Surround an array with a value, in chunks of a given size.
-
-    `da.pad` takes chunks of the array's own size: around a single pixel, one for every pixel.
-
-    Parameters
-    ----------
-    array : dask array
-        What to surround.
-    padding : sequence of (int, int)
-        How much before and after it along each axis.
-    chunks : sequence of int
-        Of what is added, along each axis.
-    value : scalar
-        What to add.
-    """
-    for axis, (sizes, chunk) in enumerate(zip(padding, chunks, strict=True)):
-        parts = []
-        for size in sizes:
-            shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
-            cut = (*array.chunks[:axis], min(chunk, max(size, 1)), *array.chunks[axis + 1 :])
-            parts.append(da.full(shape, value, dtype=array.dtype, chunks=cut))
-        array = da.concatenate([parts[0], array, parts[1]], axis=axis)
-    return array
 
 
 def as_lazy(array: Any, chunks: Any) -> da.Array:
