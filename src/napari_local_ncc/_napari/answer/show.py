@@ -10,8 +10,8 @@ from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.layers.kept_transforms import keep_transform, transform_of
-from napari_local_ncc._napari.layers.map_layers import kind, run_of
-from napari_local_ncc._napari.results.kept_results import result_of
+from napari_local_ncc._napari.layers.map_layers import kind
+from napari_local_ncc._napari.results.kept_results import is_same_run, keep_result, result_of
 from napari_local_ncc._napari.results.result_layer import (
     PARTIAL,
     free_name,
@@ -33,14 +33,12 @@ BANDS = (Image, Labels, Vectors)
 
 def layers_of_run(viewer: Viewer, layer: Image) -> dict[str, Layer]:
     """Return the layers of a map's run by kind, but the registered image."""
-    own = run_of(layer)
     return {
         str(kind(each)): each
         for each in viewer.layers
         if isinstance(each, BANDS)
         and kind(each) not in (None, "registered")
-        and own is not None
-        and run_of(each) == own
+        and is_same_run(each, layer)
     }
 
 
@@ -92,6 +90,9 @@ def _add(viewer: Viewer, layer: Image, product: Product) -> None:
     new = new_layer(product, free_name(viewer, product) + PARTIAL * is_part)
     new.metadata = {METADATA: product.metadata | {"complete": not is_part}}
     keep_transform(new, transform_of(layer))
+    kept = result_of(layer)
+    if kept is not None:
+        keep_result(new, kept)
     selected = set(viewer.layers.selection)
     above = max(viewer.layers.index(each) for each in layers_of_run(viewer, layer).values()) + 1
     with whole_or_not(product.name, partial(_remove, viewer, new)):

@@ -76,18 +76,18 @@ class KeptResult:
 _KEPT: WeakKeyDictionary[Layer, KeptResult] = WeakKeyDictionary()
 
 
-def keep_result(layer: Image, result: KeptResult) -> None:
-    """Keep what a run found for as long as its NCC layer lives."""
+def keep_result(layer: Layer, result: KeptResult) -> None:
+    """Keep what a run found for as long as one of its layers lives."""
     _KEPT[getattr(layer, "__wrapped__", layer)] = result
 
 
 def every_kept() -> list[KeptResult]:
-    """Return all results that are kept."""
-    return list(_KEPT.values())
+    """Return all results that are kept, each once."""
+    return list({id(each): each for each in _KEPT.values()}.values())
 
 
 def result_of(layer: Layer | None) -> KeptResult | None:
-    """Return what was found with an NCC layer; None where it shows something else by now."""
+    """Return what was found with a layer's run; None where it shows something else by now."""
     if layer is None:
         return None
     kept = _KEPT.get(getattr(layer, "__wrapped__", layer))
@@ -98,10 +98,19 @@ def result_of(layer: Layer | None) -> KeptResult | None:
 
 def map_layer_of(viewer: Viewer, layer: Layer | None) -> Image | None:
     """Return the NCC layer of the run that any of its layers belongs to; None of others."""
-    own = None if layer is None else run_of(layer)
-    if own is None:
+    maps = [each for each in viewer.layers if is_map(each)]
+    if layer is None or run_of(layer) is None:
         return None
-    return next((each for each in viewer.layers if is_map(each) and run_of(each) == own), None)
+    return next((each for each in maps if is_same_run(each, layer)), None)
+
+
+def is_same_run(one: Layer, other: Layer) -> bool:
+    """Say whether two layers are of one run; two runs of one pair may have one record."""
+    kept = result_of(one), result_of(other)
+    if None not in kept:
+        return kept[0] is kept[1]
+    own = run_of(one)
+    return own is not None and own == run_of(other)
 
 
 def bands_beside(viewer: Viewer, layer: Image) -> dict[str, Any]:
@@ -115,7 +124,7 @@ def bands_beside(viewer: Viewer, layer: Image) -> dict[str, Any]:
     bands |= {
         kind: values_of(each)
         for kind, each in fellows(viewer, layer, (Image, Labels)).items()
-        if kind not in NO_BANDS
+        if kind not in NO_BANDS and is_same_run(each, layer)
     }
     bands.pop("ncc", None)
     return bands

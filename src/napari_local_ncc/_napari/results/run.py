@@ -198,14 +198,14 @@ class Run:
         if isinstance(ending, Outcome) and ending.kept is not None:
             self._keep(ending.kept)
             if "arrows" in ending.kept.products and not self._keep_earlier:
-                update_arrows(self._viewer, ending.kept.products["arrows"])
+                update_arrows(self._viewer, ending.kept)
         if isinstance(ending, Outcome) and not self._keep_earlier:
             remove_leftovers(self._viewer, self._results)
 
     def _keep(self, kept: KeptResult) -> None:
-        result = self._results.get(kept.products["ncc"])
-        if result is not None:
-            keep_result(result.layer, kept)
+        for product, result in self._results.items():
+            if product.kind != "registered":
+                keep_result(result.layer, kept)
 
     @property
     def map_layer(self) -> Layer | None:
