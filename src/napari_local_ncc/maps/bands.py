@@ -22,7 +22,7 @@ SHIFT, SHIFT_ERROR = "shift_", "shift_sd_"
 V = TypeVar("V")
 
 # Blue, yellow and purple, which differ in brightness too; what is displaced is the brightest.
-# What moved too far is orange, and where nobody can tell is a grey.
+# What moved too far is dark yellow, and where nobody can tell is a pale grey: see reports.colormap.
 CLASS_COLORS = {
     "agrees": "#3f9be8",
     "displaced": "#ffe14d",
