@@ -98,11 +98,12 @@ def anonymous(pid: int) -> int:
 
 def children(pid: int) -> list[int]:
     """Return all descendants of a process."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    except OSError:
-        return []
-    own = [int(each) for each in text.split()]
+    own = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread has its own
+        try:
+            own += [int(each) for each in task.read_text(encoding="ascii").split()]
+        except OSError:
+            continue
     return own + [each for child in own for each in children(child)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -182,6 +183,18 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="No space"), claim(tmp_path / "a.npy") as held:
         fill(held.path)
     assert names_in(tmp_path) == {"t.csv"}
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="takes room as POSIX does")
+@pytest.mark.parametrize("ending", [".ome.tif", ".npy"])
+def test_room_is_taken_before_memory_is_written_to_a_full_disk(ending, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_map(make_map(), tmp_path / f"a{ending}")
+    assert names_in(tmp_path) == set()
 
 
 def test_what_is_resumed_is_kept(tmp_path):

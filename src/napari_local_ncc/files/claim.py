@@ -6,6 +6,7 @@ what a killed run left.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -188,15 +189,31 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
 
 @contextmanager
 def headless(path: Path) -> Iterator[None]:
-    """Keep from a file the first bytes, by which every reader knows it, until it is complete."""
+    """Keep from a file the first bytes, by which every reader knows it, until it is complete.
+
+    Its room on the disk is taken at once: a disk that is full when memory is written to it ends
+    the program without a word.
+    """
     kept = path.with_name("head")
     with open(path, "rb+") as file:
+        _take_room(file)
         head = file.read(HEAD)
         kept.write_bytes(head)
         file.seek(0)
         file.write(bytes(len(head)))
     yield
     restore_head(path)
+
+
+def _take_room(file: IO[bytes]) -> None:
+    """Raise OSError if the disk has no room for a file that has its length already."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems without it
+            raise
 
 
 def restore_head(path: Path) -> None:
