@@ -1,13 +1,17 @@
 """How often unrelated structure is taken for related: measured rates of p <= alpha.
 
     python benchmarks/calibration.py [--data ../shared/data] [--repeats 12]
+    python benchmarks/calibration.py uneven [--repeats 30]
+    python benchmarks/calibration.py figure
 
-prints the tables of docs/confidence.md and writes docs/calibration.png.
+The first prints the tables of even texture and draws docs/calibration.png, the second writes that
+of uneven light and contrast into docs/confidence.md, the third only draws.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL.Image
 import scipy.ndimage
 from scipy.stats import rankdata
 
-from napari_local_ncc import calibrate, local_ncc
-from napari_local_ncc.confidence import effective_samples
+from napari_local_ncc import NCCParameters, calibrate, confidence_map, local_ncc
+from napari_local_ncc.confidence import effective_samples, relative_contrast
 from napari_local_ncc.io import read_image
 
 if TYPE_CHECKING:
@@ -31,6 +36,10 @@ if TYPE_CHECKING:
 
     Image = NDArray[Any]
 
+MARKS = (
+    "<!-- uneven: written by benchmarks/calibration.py -->",
+    "<!-- uneven: end -->",
+)
 ROOT = Path(__file__).parents[1]
 CORRELATION_LENGTHS = (0.5, 1.5, 3.0)  # px, sigma of the blur; side by side in one image
 PLANE, VOLUME = (512, 768), (56, 96, 288)
@@ -180,6 +189,82 @@ def power(radius: int, noise: str, repeats: int) -> Image:
     return np.mean(detected, axis=0) / np.mean(optimum, axis=0)
 
 
+def vignette(shape: tuple[int, ...]) -> Image:
+    """Light that falls off from the centre to a fifth in the corners."""
+    y, x = (np.linspace(-1, 1, n) for n in shape)
+    return CORNER ** ((y[:, np.newaxis] ** 2 + x**2) / 2)
+
+
+def below_vignette(rng: Generator, shape: tuple[int, ...]) -> Image:
+    return vignette(shape) * (1000 + 60 * texture(rng, shape, 1.2))
+
+
+def compressed(rng: Generator, shape: tuple[int, ...]) -> Image:
+    image = np.clip(128 + 30 * texture(rng, shape, 1.2), 0, 255).astype(np.uint8)
+    stored = io.BytesIO()
+    PIL.Image.fromarray(image).save(stored, "JPEG", quality=QUALITY)
+    return np.asarray(PIL.Image.open(stored)).astype(np.float32)
+
+
+def sparse_spots(rng: Generator, shape: tuple[int, ...]) -> Image:
+    spots = scipy.ndimage.gaussian_filter((rng.random(shape) < 1 / 400).astype(float), 1.5)
+    return 300 * spots + rng.normal(size=shape)
+
+
+def of_uneven_contrast(rng: Generator, shape: tuple[int, ...]) -> Image:
+    return texture(rng, shape, 1.2) * np.exp(0.7 * texture(rng, shape, 12.0))
+
+
+UNEVEN = {
+    "one vignette, by distance from its centre": below_vignette,
+    "JPEG of quality 50": compressed,
+    "sparse spots": sparse_spots,
+    "uneven contrast": of_uneven_contrast,
+}
+CORNER, QUALITY = 0.2, 50
+UNEVEN_SHAPE, UNEVEN_RADII = (256, 256), (2, 3, 5, 10)
+
+
+def uneven_rates(kind: str, radius: int, repeats: int) -> Image:
+    """Rates of a map's p in thirds, by local contrast or by distance from the centre."""
+    found = []
+    parameters = NCCParameters(radius=radius, bands=("ncc", "confidence"))
+    for seed in range(repeats):
+        rng = np.random.default_rng([77, seed, radius])
+        fixed, moving = (UNEVEN[kind](rng, UNEVEN_SHAPE) for _ in range(2))
+        result = confidence_map(fixed, moving, parameters=parameters)
+        p = 1 - result["confidence"].compute(scheduler="synchronous")
+        if kind.startswith("one vignette"):
+            order = -vignette(UNEVEN_SHAPE)
+        else:
+            order = relative_contrast(fixed, moving, radius=(radius, radius))
+        thirds = np.searchsorted(np.quantile(order, [1 / 3, 2 / 3]), order)
+        found.append(rates(p, thirds, ALPHAS))
+    return mean_and_error(found)
+
+
+def write_uneven(repeats: int) -> None:
+    """Measure the table of uneven light and contrast, and write it into docs/confidence.md."""
+    lines = ["| null | radius | rate / 0.05, in thirds | ± | rate / 0.01 | ± |"]
+    lines.append("|---|---|---|---|---|---|")
+    for kind, radius in product(UNEVEN, UNEVEN_RADII):
+        lines.append(row_of_rates(kind, radius, uneven_rates(kind, radius, repeats)))
+        print(lines[-1], flush=True)
+    page = ROOT / "docs" / "confidence.md"
+    text = page.read_text(encoding="utf-8")
+    before, rest = text.split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    table = "\n".join(lines)
+    page.write_text(f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+def draw_figure(data: Path, repeats: int) -> None:
+    """Measure what the figure shows, and draw it."""
+    names = [name for name in DRAWN if name in NULLS]
+    curves = {name: synthetic_rates(name, PLANE, 5, repeats)[0] for name in names}
+    draw(curves | {"real pairs": real_rates(data, 5)[0]})
+
+
 def auc(score: Image, positive: Image) -> float:
     known = np.isfinite(score)
     ranks, positive = rankdata(score[known]), positive[known]
@@ -187,12 +272,12 @@ def auc(score: Image, positive: Image) -> float:
     return (ranks[positive].sum() - n * (n + 1) / 2) / (n * (~positive).sum())
 
 
-def print_rates(name: str, radius: int, found: Image) -> None:
+def row_of_rates(name: str, radius: int, found: Image) -> str:
     over = " | ".join(
         " ".join(f"{rate / alpha:.2f}" for rate in row) + f" | {max(error) / alpha:.2f}"
         for alpha, row, error in zip(ALPHAS, *found, strict=False)
     )
-    print(f"| {name} | {radius} | {over} |", flush=True)
+    return f"| {name} | {radius} | {over} |"
 
 
 def print_planted(data: Path) -> None:
@@ -237,10 +322,17 @@ def tasks(data: Path, repeats: int) -> list[tuple[str, int, Callable[[], Image]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=("even", "uneven", "figure"), default="even")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
+    if options.part == "uneven":
+        write_uneven(options.repeats)
+        return
+    if options.part == "figure":
+        draw_figure(options.data, options.repeats)
+        return
     start = time.perf_counter()
     rows = tasks(options.data, options.repeats)
     curves = {}
@@ -253,7 +345,7 @@ def main() -> None:
             for noise, radius in product(("same texture", "white"), (2, 3, 5))
         ]
         for (name, radius, _), future in zip(rows, futures, strict=True):
-            print_rates(name, radius, future.result())
+            print(row_of_rates(name, radius, future.result()), flush=True)
             if radius == 5 and name in DRAWN:
                 curves[name] = future.result()[0]
         print("\n| noise | radius | share of the optimum at 0.05 | at 0.01 |\n|---|---|---|---|")

@@ -1,7 +1,9 @@
 """Bias of the residual shift, and coverage of its stated error: tables with n and seeds.
 
     python benchmarks/shift_accuracy.py bias
-    python benchmarks/shift_accuracy.py coverage [--full]
+    python benchmarks/shift_accuracy.py coverage
+
+The second writes its tables into docs/residual-shift.md.
 
 Seeds of these figures are from 5000 on; none of them was used to choose a constant.
 """
@@ -9,13 +11,23 @@ Seeds of these figures are from 5000 on; none of them was used to choose a const
 from __future__ import annotations
 
 import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from napari_local_ncc import local_shift
 from napari_local_ncc.shift.dispatch import shift_of_pieces
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = Path(__file__).parents[1] / "docs" / "residual-shift.md"
+MARKS = "<!-- coverage: written by benchmarks/shift_accuracy.py -->", "<!-- coverage: end -->"
+WINDOWS = 2000  # that do not overlap, of a cell
 SEED = 5000
 Images = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -109,61 +121,130 @@ def bias() -> None:
             print(f"  {name} {how}: {1e3 * max(map(abs, errors)):.1f}", flush=True)
 
 
-def coverage(full: bool) -> None:
-    """Print how often the truth lies within the stated error, of windows that do not overlap."""
-    print("texture sigma, radius, SNR: n, share given, |error| < 1 sd, < 1.96 sd, median sd (px)")
+def white(pair: Images, rng: np.random.Generator, *, snr: float) -> Images:
+    """Add white noise to both images."""
+    fixed, moving = (a + rng.normal(0, a.std() / snr, a.shape) for a in pair)
+    return fixed, moving
+
+
+def photons(pair: Images, rng: np.random.Generator, *, count: float) -> Images:
+    """Count photons, `count` a pixel on average, three times as many where it is bright."""
+    fixed, moving = (rng.poisson(count * np.clip(1 + a / 2, 0.05, None)) for a in pair)
+    return fixed.astype(float), moving.astype(float)
+
+
+def textures(seed: int, true: NDArray[np.float64], *, sigma: float, side: int) -> Images:
+    return texture(side, sigma, seed, true)
+
+
+def photographs(seed: int, true: NDArray[np.float64], *, name: str, binning: int) -> Images:
+    part = np.array([0.25, 0.5]) if binning == 4 else np.array([0.5, -0.5])
+    true[:] = part if binning > 1 else true
+    return photograph(name, true, binning)
+
+
+def volumes(seed: int, true: NDArray[np.float64], *, sigma: float) -> Images:
+    """Return a texture of 40 x 80 x 80 voxels, and the same displaced by its Fourier transform."""
+    noise = np.random.default_rng(seed).standard_normal((40, 80, 80))
+    wave = np.fft.fftn(scipy.ndimage.gaussian_filter(noise, sigma, mode="wrap"))
+    wave /= np.fft.ifftn(wave).real.std()
+    moved = np.fft.ifftn(scipy.ndimage.fourier_shift(wave, true)).real
+    return np.fft.ifftn(wave).real, moved
+
+
+def cover(
+    make: Callable[[int, NDArray[np.float64]], Images],
+    blur: Callable[[Images, np.random.Generator], Images],
+    radius: tuple[int, ...],
+) -> str:
+    """Return one cell: windows, share given a shift, coverage of 68 and 95 %, median sd."""
+    ratios, errors, given, count, seed = [], [], 0, 0, SEED
+    while count < WINDOWS:
+        true = np.random.default_rng(seed + 77).uniform(-1, 1, len(radius))
+        pair = make(seed, true)
+        fixed, moving = blur(pair, np.random.default_rng(seed + 1000))
+        error, sd = _errors(fixed, moving, radius, true)
+        known = np.isfinite(error[0])
+        count, given, seed = count + known.size, given + int(known.sum()), seed + 1
+        ratios.append((np.abs(error) / sd)[:, known].ravel())
+        errors.append(sd[:, known].ravel())
+    z, sd = np.concatenate(ratios), np.concatenate(errors)
+    if not z.size:
+        return "0 %"
+    shares = f"{100 * np.mean(z < 1):.0f}, {100 * np.mean(z < 1.96):.0f} %"
+    return f"{100 * given / count:.0f} %; {shares}; {np.median(sd):.2f}"
+
+
+def coverage() -> None:
+    """Measure how often the truth lies within the stated error, and write it into the docs."""
+    lines = ["| texture, radius | SNR 10 | SNR 5 | SNR 2 | SNR 1 |", "|---|---|---|---|---|"]
     for sigma in (0.7, 1.0, 2.0, 4.0):
         for radius in (3, 5, 10):
-            for snr in (10.0, 5.0, 2.0, 1.0):
-                side = 200 if radius < 10 else 300
-                wanted = 2000 if full else 1000
-                ratios, given, errors, count = [], 0, [], 0
-                for seed in range(SEED, SEED + 100):
-                    if count >= wanted:
-                        break
-                    true = np.random.default_rng(seed + 77).uniform(-1, 1, 2)
-                    rng = np.random.default_rng(seed + 1000)
-                    fixed, moving = (
-                        a + rng.standard_normal(a.shape) / snr
-                        for a in texture(side, sigma, seed, true)
-                    )
-                    error, sd = _errors(fixed, moving, radius, true)
-                    known = np.isfinite(error[0])
-                    count += known.size
-                    given += int(known.sum())
-                    ratios.append((np.abs(error) / sd)[:, known].ravel())
-                    errors.append(sd[:, known].ravel())
-                z, sd = np.concatenate(ratios), np.concatenate(errors)
-                print(
-                    f"  {sigma} {radius:2d} {snr:2g}: n {count}, given {given / count:.3f}, "
-                    f"{np.mean(z < 1):.3f}, {np.mean(z < 1.96):.3f}, {np.median(sd):.3f}",
-                    flush=True,
-                )
+            make = partial(textures, sigma=sigma, side=200 if radius < 10 else 300)
+            noises = [partial(white, snr=snr) for snr in (10, 5, 2, 1)]
+            cells = [cover(make, noise, (radius, radius)) for noise in noises]
+            lines.append(f"| {sigma:g}, {radius} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    lines += ["", "| other, radius 5 | |", "|---|---|"]
+    fine = partial(textures, sigma=1.0, side=200)
+    rows = [
+        ("texture 1, SNR 0.5", fine, partial(white, snr=0.5), (5, 5)),
+        ("texture 1, 50 photons a pixel", fine, partial(photons, count=50), (5, 5)),
+        ("texture 1, 5 photons a pixel", fine, partial(photons, count=5), (5, 5)),
+        (
+            "volumes, texture 1, SNR 5",
+            partial(volumes, sigma=1.0),
+            partial(white, snr=5),
+            (2, 3, 3),
+        ),
+        (
+            "volumes, texture 1, SNR 2",
+            partial(volumes, sigma=1.0),
+            partial(white, snr=2),
+            (2, 3, 3),
+        ),
+    ]
+    for name in ("grass", "immunohistochemistry"):
+        for binning, how in ((1, "Fourier"), (2, "binned 2 x"), (4, "binned 4 x")):
+            make = partial(photographs, name=name, binning=binning)
+            rows.append((f"{name}, {how}, SNR 10", make, partial(white, snr=10), (5, 5)))
+    for title, make, noise, radii in rows:
+        lines.append(f"| {title}{', radius 2, 3, 3' if len(radii) == 3 else ''} |"
+                     f" {cover(make, noise, radii)} |")  # fmt: skip
+        print(lines[-1], flush=True)
+    before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    table = "\n".join(lines)
+    PAGE.write_text(f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def _errors(
-    fixed: NDArray[np.float64], moving: NDArray[np.float64], radius: int, true: NDArray[np.float64]
+    fixed: NDArray[np.float64],
+    moving: NDArray[np.float64],
+    radius: tuple[int, ...],
+    true: NDArray[np.float64],
 ) -> Images:
-    """Return errors and stated errors of windows that do not overlap; shape (2, n, m)."""
-    whole = (slice(0, fixed.shape[0]), slice(0, fixed.shape[1]))
+    """Return errors and stated errors of windows that do not overlap; shape (axes, ...)."""
+    whole = tuple(slice(0, n) for n in fixed.shape)
+    axes = len(radius)
     bands = shift_of_pieces(
         [(whole, fixed)],
         [(whole, moving)],
         region=whole,
-        radius=(radius, radius),
-        search=(3, 3),
+        radius=radius,
+        search=(3,) * axes if axes < 3 else (2,) * axes,
         weights="box",
         min_std=0.0,
         min_valid=0.5,
         with_error=True,
     )
-    apart = slice(radius + 3, -radius - 3, 2 * radius + 1)
-    error = bands[3:5, apart, apart] - true[:, np.newaxis, np.newaxis]
-    return error, bands[5:7, apart, apart]
+    apart = tuple(slice(r + 3, -r - 3, 2 * r + 1) for r in radius)
+    error = bands[3 : 3 + axes, *apart] - true.reshape(-1, *(1,) * axes)
+    return error, bands[3 + axes : 3 + 2 * axes, *apart]
 
 
 if __name__ == "__main__":
     if "coverage" in sys.argv[1:]:
-        coverage("--full" in sys.argv[1:])
+        coverage()
     else:
         bias()

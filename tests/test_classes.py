@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import fourier_shift, gaussian_filter, shift
 
 from napari_local_ncc import NCCParameters, confidence_map
 from napari_local_ncc.maps.exposure import Exposure, common_motion
@@ -146,3 +146,24 @@ def test_a_motion_within_the_search_is_none():
 
 def test_names_of_the_classes():
     assert CLASSES[4:] == ("beyond the search", "cannot tell")
+
+
+@pytest.mark.parametrize("sigma", [0.8, 2])
+def test_half_a_pixel_or_an_interpolation_is_no_difference(sigma):
+    same = gaussian_filter(np.random.default_rng(43).normal(size=(120, 130)), sigma, mode="wrap")
+    same /= same.std()
+    moved = np.fft.ifftn(fourier_shift(np.fft.fftn(same), (0.5, 0.5))).real
+    back = shift(moved, (-0.5, -0.5), order=1, mode="grid-wrap")
+    for moving in (moved, back):
+        classes, _ = classes_of(in_noise(same, 20, 1), in_noise(moving, 20, 2))
+        assert share(classes, DIFFERS) < 0.01
+        assert share(classes, BEYOND) < 0.01
+
+
+def test_classes_do_not_follow_what_else_is_asked_for():
+    same = texture(6)
+    moving = in_noise(np.roll(same, 2, 1), 1, 2)
+    classes, _ = classes_of(in_noise(same, 1, 1), moving)
+    bands = ("ncc", "shift", "shift_error", "classes")
+    with_error, _ = classes_of(in_noise(same, 1, 1), moving, PARAMETERS.replace(bands=bands))
+    np.testing.assert_array_equal(classes, with_error)

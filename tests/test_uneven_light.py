@@ -175,3 +175,14 @@ def test_squared_steps_of_white_noise_are_twice_its_variance_along_each_axis(rng
     noise = 3 * rng.normal(size=(80, 80))
     steps = mean_squared_step(noise, radius=(9, 9), weights="box")
     assert steps[20:-20, 20:-20].mean() == pytest.approx(2 * 2 * 9, rel=0.05)
+
+
+def test_windows_that_a_border_cuts_off_are_judged_by_their_fewer_samples():
+    rates = []
+    for seed in range(5):
+        images = (texture(90 + 10 * seed + k, shape=(150, 150)) for k in (1, 2))
+        confidence, _ = confidence_of(*images, radius=4)
+        rim = np.ones(confidence.shape, bool)
+        rim[3:-3, 3:-3] = False
+        rates.append(np.mean(confidence[rim] >= 0.95))
+    assert 0.02 < np.mean(rates) < 0.075

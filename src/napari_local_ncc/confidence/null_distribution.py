@@ -26,6 +26,7 @@ TAIL, TAILS = 1.0, 6
 LARGEST = 0.9999999  # of |ncc|, whose Fisher z is finite
 STEPS = 16  # of the table, per octave of effective samples
 COLUMNS = 1024  # of the table, over ncc
+CUT_OFF = 3  # octaves below the lowest class: what the corner of a volume leaves of a window
 RESOLVED = 1e-7  # confidence below which it is 0, as it is 1 as close to 1
 
 
@@ -56,11 +57,14 @@ class Null:
     strata: tuple[Null, ...] = ()
 
     def scores(self, ncc: Numbers, effective_samples: Numbers) -> Numbers:
-        """Return the normal scores of ncc, classes and quantiles interpolated linearly."""
+        """Return the normal scores of ncc, classes and quantiles interpolated linearly.
+
+        Windows of fewer samples than any class has, as a border cuts them off, vary as much more.
+        """
         classes, z = np.log(self.effective_samples), _fisher(ncc)
-        place = np.interp(
-            np.log(np.maximum(effective_samples, 1e-6)), classes, np.arange(len(classes))
-        )
+        numbers = np.log(np.maximum(effective_samples, 1e-6))
+        place = np.interp(numbers, classes, np.arange(len(classes)))
+        z = z * np.exp(np.minimum(numbers - classes[0], 0.0) / 2)
         below = np.minimum(place.astype(int), max(len(classes) - 2, 0))
         above = np.minimum(below + 1, len(classes) - 1)
         share = (place - below)[..., np.newaxis]
@@ -200,7 +204,7 @@ def confidence_tables(null: Null) -> tuple[NDArray[np.float32], int]:
     """
     parts = null.strata or (null,)
     ends = [np.log2([part.effective_samples[0], part.effective_samples[-1]]) for part in parts]
-    first, last = int(np.floor(np.min(ends))), int(np.floor(np.max(ends)))
+    first, last = int(np.floor(np.min(ends))) - CUT_OFF, int(np.floor(np.max(ends)))
     octaves = 2.0 ** np.arange(first, last + 2)
     numbers = np.outer(octaves, 1 + np.arange(STEPS) / STEPS).reshape(-1)
     grid = np.meshgrid(numbers, np.linspace(-1, 1, COLUMNS + 1), indexing="ij")

@@ -134,7 +134,13 @@ class Block:
     def whole_shift(self) -> NDArray[np.float32]:
         """The best NCC and its shift in whole pixels, at the border of the search as well."""
         _ = self.ncc_and_shift  # both are found together
-        return self._whole
+        return self._whole[: 1 + len(self._whole) // 2]
+
+    @property
+    def fitted_shift(self) -> NDArray[np.float32]:
+        """The shift to a part of a pixel, however large its error."""
+        _ = self.ncc_and_shift  # both are found together
+        return self._whole[1 + len(self._whole) // 2 :]
 
     @property
     def ncc(self) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_] | None
 
 HALF_PIXEL = 0.25  # squared, of which a shift by half a pixel loses so many squared steps
+REST_ERROR = 0.09  # share of what half a pixel loses that is always allowed for: 0.15 px
 
 
 class Block(Protocol):
@@ -46,6 +47,10 @@ class Block(Protocol):
     @property
     def moments(self) -> Moments:
         """Means and variances in every window."""
+
+    @property
+    def fitted_shift(self) -> NDArray[np.float32]:
+        """The shift to a part of a pixel."""
 
     @property
     def whole_shift(self) -> NDArray[np.float32]:
@@ -90,15 +95,16 @@ def class_band(block: Block) -> list[NDArray[np.float32]]:
     whole = block.whole_shift
     fixed, moving = _powers(block, moments)
     half_pixel = _half_pixel(block, moments)
+    shift = block.fitted_shift
     looks = prod(2 * s + 1 for s in plan.search)
     worth = looks * np.clip(block.samples / np.maximum(moments.samples, 1.0), 0.0, 1.0)
-    here = Looks(block.height(block.ncc), block.confidence, fixed, moving, half_pixel)
+    here = Looks(block.height(block.ncc), block.confidence, fixed, moving, _kept(half_pixel, shift))
     best = Looks(
         whole[0],
         block.confidence_of(whole[0]),
         fixed,
         _moving_power_at(block, whole[1:]),
-        half_pixel,
+        _kept(half_pixel, shift - whole[1:]),
     )
     steps = np.abs(whole[1:])
     reaches = [plan.search[axis] for axis in windowed]
@@ -151,6 +157,16 @@ def _half_pixel(block: Block, moments: Moments) -> Floats:
             lost.append(np.maximum(steps - 2 * axes * noise, 0.0) / (2 * structure))
     kept = [np.clip(1.0 - HALF_PIXEL * share, 0.0, 1.0) for share in lost]
     return np.sqrt(kept[0] * kept[1])
+
+
+def _kept(half_pixel: Floats, rest: NDArray[np.float32]) -> Floats:
+    """Return what correlation is left by the rest of a shift, up to half a pixel along each axis.
+
+    As much as half a pixel does where the shift is not known to a part of a pixel.
+    """
+    share = np.mean(rest.astype(np.float64) ** 2, axis=0) / HALF_PIXEL + REST_ERROR
+    share = np.where(np.isfinite(share), np.minimum(share, 1.0), 1.0)
+    return 1.0 - share * (1.0 - half_pixel)
 
 
 def _moving_power_at(block: Block, steps: NDArray[np.float32]) -> Floats:

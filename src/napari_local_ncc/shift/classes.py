@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 UNDEFINED, AGREES, DISPLACED, DIFFERS, BEYOND, UNSURE = range(len(CLASSES))
 LEVEL = 0.95  # of confidence, from which on an NCC is beyond chance
+EVEN = 0.5  # the same, where common structure is also clearly likelier than none
 REJECTED = 0.01  # probability at which noise alone would explain a difference no more
-MOVED = 1e-3  # the same of a shift, over all shifts that are searched
+MOVED = 1e-4  # the same of a shift, over all shifts that are searched, or of common structure
+SUSPECT = 0.05  # probability of a difference by noise from which on a shift is thought of
 # Structure counts as the same down to this correlation without noise, after resampling or by
-# another point spread; times what a shift by half a pixel leaves.
-SAME, LEAST_SAME = 0.95, 0.6
+# another point spread; times what the rest of the shift, below a pixel, leaves.
+SAME, LEAST_SAME = 0.98, 0.6
 NOISE_ERROR = 0.05  # of a noise variance, relative
 UNTOLD = 0.3  # of the noise's variance: structure that its error may hide
 LOST = 2.0  # times weaker than the typical contrast of its image, structure counts as lost
@@ -40,15 +42,15 @@ class Looks:
         That of this NCC, were it the only one looked at.
     fixed, moving : array of float
         Variance in the window over the variance of the noise, of either image.
-    half_pixel : array of float
-        Correlation without noise that a shift by half a pixel leaves in this texture.
+    kept : array of float
+        Correlation without noise that is left by what of the shift is below a pixel.
     """
 
     ncc: Reals
     confidence: Reals
     fixed: Reals
     moving: Reals
-    half_pixel: Reals
+    kept: Reals
 
     def residual(self) -> Values:
         """Return the variance that no gain explains, 1 on average where that is noise.
@@ -70,7 +72,7 @@ class Looks:
     def limit(self, samples: Reals) -> Values:
         """Return the residual beyond which the same structure and noise explain it no more."""
         signal = [np.maximum(power - 1.0, 0.0) for power in (self.fixed, self.moving)]
-        same = np.maximum(SAME * self.half_pixel, LEAST_SAME)
+        same = np.maximum(SAME * self.kept, LEAST_SAME)
         powers = [s + 1.0 for s in signal]
         ncc = same * np.sqrt(signal[0] * signal[1] / (powers[0] * powers[1]))
         return _eigenvalues(powers[0], powers[1], ncc)[0] * _chi_square(samples)
@@ -82,13 +84,13 @@ def _eigenvalues(a: Reals, b: Reals, correlation: Reals) -> tuple[Values, Values
     return np.asarray(mean - spread, np.float64), np.asarray(mean + spread, np.float64)
 
 
-def _chi_square(samples: Reals) -> Values:
-    """Return what noise exceeds with the probability `REJECTED`, on average being 1.
+def _chi_square(samples: Reals, probability: float = REJECTED) -> Values:
+    """Return what noise exceeds with a probability, on average being 1.
 
     By Wilson and Hilferty's cube (PNAS 17, 684, 1931).
     """
     spread = 2.0 / (9.0 * np.maximum(samples - 2.0, 1.0)) + (NOISE_ERROR / 3.0) ** 2
-    return (1.0 - spread - ndtri(REJECTED) * np.sqrt(spread)) ** 3
+    return (1.0 - spread - ndtri(probability) * np.sqrt(spread)) ** 3
 
 
 def classes_of_windows(
@@ -128,14 +130,15 @@ def classes_of_windows(
         Indices into `CLASSES`; 0 undefined where the NCC at no shift is.
 
         4 beyond the search: common structure is clearly more likely at the shift that was not
-        searched, or at a best shift that lies at the border of the search. 2 displaced: noise
-        does not explain the difference at no shift, common structure is clearly more likely
-        at the best shift, its NCC is beyond chance, the number of shifts included, and noise
-        explains what is left. 1 agrees: else, where the NCC at no shift is beyond chance and
-        noise explains the difference. 3 differs: no shift that was searched leaves a difference
-        that noise explains; or the structure of one image is lost in the other, where the
-        typical contrast would show it. 5 cannot tell: all others. What noise explains includes
-        half a pixel of shift, and a twentieth of the structure's variance.
+        searched, or at a best shift that lies at the border of the search and leaves a difference
+        that noise explains. 2 displaced: noise hardly explains the difference at no shift, common
+        structure is clearly more likely at the best shift, its NCC is beyond chance, the number
+        of shifts included, and noise explains what is left. 1 agrees: else, where noise explains
+        the difference at no shift, and the NCC is beyond chance, or likely not chance while
+        common structure is clearly more likely than none. 3 differs: no shift that was searched
+        leaves a difference that noise explains; or the structure of one image is lost in the other,
+        where the typical contrast would show it. 5 cannot tell: all others. What noise explains
+        includes what is below a pixel of the shift, and 4 % of the structure's variance.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         residual, best_residual = here.residual(), best.residual()
@@ -143,9 +146,11 @@ def classes_of_windows(
         is_different_best = best_residual > best.limit(samples)
         gained = best.likelihood(samples) - here.likelihood(samples)
         is_moved = (gained > ndtri(MOVED / np.maximum(looks, 1.0)) ** 2) & (step > 0)
-        is_moved &= residual > _chi_square(samples)
+        is_moved &= residual > _chi_square(samples, SUSPECT)
         is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
-        is_alike = here.confidence >= LEVEL
+        is_common = here.likelihood(samples) > ndtri(MOVED) ** 2
+        is_common &= (here.confidence >= EVEN) & (residual <= _chi_square(samples))
+        is_alike = (here.confidence >= LEVEL) | is_common
         is_elsewhere = np.zeros(here.ncc.shape, bool)
         if elsewhere is not None:
             explained = elsewhere.residual() <= elsewhere.limit(samples)
@@ -158,9 +163,9 @@ def classes_of_windows(
             (is_elsewhere, BEYOND),
             (is_moved & is_found & ~is_different_best & ~is_at_border, DISPLACED),
             (is_alike & ~is_different, AGREES),
-            (is_moved & is_found & is_at_border, BEYOND),
             (is_different & is_different_best, DIFFERS),
-            (_is_lost(here, best, gain, samples) & ~is_alike, DIFFERS),
+            (is_moved & is_found & is_at_border, BEYOND),
+            (_is_lost(here, best, gain, samples) & ~(here.confidence >= LEVEL), DIFFERS),
         ]
     where, labels = zip(*conditions, strict=True)
     return np.select(where, labels, UNSURE).astype(np.uint8)

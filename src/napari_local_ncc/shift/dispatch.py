@@ -163,7 +163,7 @@ def shift_of_pieces(
         that of the first. The shift and its error then are NaN also where the window cannot
         decide between peaks, and where the error exceeds 0.5 px.
         `with_whole`, at the end the best NCC and its shift in whole pixels along each
-        windowed axis, at the border of the search as well.
+        windowed axis, at the border of the search as well, and the shift whatever its error.
     """
     # Only here, as importing the package must not load numba.
     from napari_local_ncc.shift.search import search_pieces
