@@ -13,7 +13,7 @@ import scipy.ndimage
 import tifffile
 
 from napari_local_ncc.batch import pair_by_name, read_pairs
-from napari_local_ncc.batch.place import place_evidence
+from napari_local_ncc.batch.place import boxes, place_evidence
 from napari_local_ncc.batch.results import outliers
 from napari_local_ncc.cli import main
 from napari_local_ncc.reports.verdict import (
@@ -82,6 +82,34 @@ def test_no_structure_and_noise_alone_are_not_judged():
 def test_where_contrast_may_differ_absence_is_no_failure():
     evidence = place_evidence(*pair_of("unrelated"))
     assert judge_place(evidence, same_contrast=False).judgement == Judgement.CHECK
+
+
+@pytest.mark.parametrize("shape", [(9,), (300,), (96, 200), (5, 96, 96), (48, 48, 48)])
+def test_blocks_lie_within_an_image_and_reach_its_ends(shape):
+    found = list(boxes(shape))
+    assert 1 <= len(found) <= 36
+    for axis, n in enumerate(shape):
+        assert min(box[axis].start for box in found) == 0
+        assert max(box[axis].stop for box in found) == n
+
+
+def test_a_large_image_is_placed_at_full_resolution():
+    scene = texture(6, 660)
+    moved = scipy.ndimage.shift(scene, (1.6, 1.2), order=3)
+    inner = (slice(10, -10),) * 2
+    verdict = judge_place(place_evidence(noisy(scene[inner], 1), noisy(moved[inner], 2)))
+    assert verdict.judgement == Judgement.FAILED
+    assert verdict.distance_px == pytest.approx(2.0, abs=0.1)
+
+
+def test_volumes_are_judged():
+    noise = np.random.default_rng(5).normal(size=(40, 60, 60))
+    scene = scipy.ndimage.gaussian_filter(noise, 1.0)
+    fixed, right, moved = scene[4:28, 6:54, 6:54], scene[4:28, 6:54, 6:54], scene[7:31, 6:54, 8:56]
+    assert judge_place(place_evidence(fixed, 2 * right + 1)).judgement == Judgement.GOOD
+    verdict = judge_place(place_evidence(fixed, moved))
+    assert verdict.judgement == Judgement.FAILED
+    assert verdict.distance_px == pytest.approx(np.hypot(3, 2), abs=0.1)
 
 
 def test_a_dask_array_is_judged_as_its_values_are():
@@ -255,6 +283,24 @@ def test_registering_mends_what_is_displaced(table, capsys):
     assert row["verdict"] == "good"
     assert float(row["shift_px"]) == pytest.approx(np.hypot(5, 3), abs=0.1)
     assert 0 < float(row["expected_error_px"]) < 0.5
+
+
+def test_a_mask_and_a_transform_of_a_table_are_obeyed(table, capsys):
+    fixed, displaced = pair_of("displaced")
+    _, right = pair_of("right")
+    half = np.zeros(fixed.shape, np.uint8)
+    half[:, :48] = 1
+    tifffile.imwrite(table / "half.tif", half)
+    tifffile.imwrite(table / "mixed.tif", np.where(half, right, displaced))
+    matrix = "1,0,5\n0,1,-3\n0,0,1\n"
+    (table / "there.csv").write_text(matrix, encoding="utf-8")
+    rows = ["name,fixed,moving,mask,transform", "all,fixed.tif,mixed.tif,,"]
+    rows += ["half,fixed.tif,mixed.tif,half.tif,", "moved,fixed.tif,displaced.tif,,there.csv"]
+    (table / "more.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert main(["batch", "more.csv", "-o", "out", *FAST, "--no-maps"]) == 0
+    verdicts = {name: row["verdict"] for name, row in results(table).items()}
+    assert verdicts["half"] == verdicts["moved"] == "good"
+    assert verdicts["all"] != "good"
 
 
 def test_frames_of_a_series_are_judged_one_by_one(tmp_path, monkeypatch, capsys):

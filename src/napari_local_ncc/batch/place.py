@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Box = tuple[slice, ...]
 
-SIDE = 48  # px, of a block in which images are looked at by themselves
+SIDES = {1: 256, 2: 48, 3: 24}  # px by axes, of a block in which images are looked at alone
 MOST_BLOCKS = 36  # that are looked at, spread over the image
 REACH = int(NEAR)  # px, how far a block is followed
 NARROWEST = 0.1  # share of the smaller image that an overlap must have
 LEAST_VALID = 0.5  # share of a block that must be valid
+FEWEST = 3  # blocks that tell, which place an image of reduced resolution
 HERE = 1  # px at the judged resolution that count as no shift
 FLATTEST = 0.02  # of a peak's height, that it falls from one px to the next at least
 CHUNK = 1024  # px, of images that are reduced lazily
@@ -71,7 +73,25 @@ def place_evidence(
         for one, two in pairs
         if np.mean(np.isfinite(one) & np.isfinite(two)) >= LEAST_VALID
     ]
+    if max(factor) > 1:
+        whole = _placed_by_blocks(whole, blocks)
     return PlaceEvidence(whole, tuple(blocks))
+
+
+def _placed_by_blocks(whole: ShiftEvidence, blocks: list[ShiftEvidence]) -> ShiftEvidence:
+    """Say how far the whole is shifted by what blocks say, whose resolution is not reduced.
+
+    The median of those that tell, if they can reach that far, and its error.
+    """
+    told = [block for block in blocks if block.stands(anywhere=True)]
+    if len(told) < FEWEST or not whole.distance_px <= REACH:
+        return whole
+    distance = float(np.median([block.distance_px for block in told]))
+    return replace(
+        whole,
+        distance_px=distance,
+        error_px=float(np.median([block.error_px for block in told])),
+    )
 
 
 def _reduced(image: Image | da.Array, factor: Sequence[int]) -> Image:
@@ -88,13 +108,14 @@ def _reduced(image: Image | da.Array, factor: Sequence[int]) -> Image:
 
 
 def boxes(shape: tuple[int, ...]) -> Iterator[Box]:
-    """Yield blocks of about `SIDE` px that lie evenly over an image, `MOST_BLOCKS` at most."""
-    counts = np.array([max(1, n // SIDE) for n in shape])
+    """Yield blocks that lie evenly over an image, `MOST_BLOCKS` at most, of about `SIDES` px."""
+    wanted = SIDES[min(len(shape), max(SIDES))]
+    counts = np.array([max(1, n // wanted) for n in shape])
     while counts.prod() > MOST_BLOCKS:
         counts[counts.argmax()] -= 1
     along = []
     for n, count in zip(shape, counts, strict=True):
-        side = n // max(1, n // SIDE)
+        side = n // max(1, n // wanted)
         starts = np.linspace(0, n - side, count).astype(int)
         along.append([slice(int(start), int(start) + side) for start in starts])
     yield from product(*along)
