@@ -173,28 +173,53 @@ def _tell(show: Callable[[Progress], None], progress: Progress) -> tuple[()]:
 @contextmanager
 def _lines() -> Iterator[Callable[[Progress], None]]:
     """Give a function that says what is done when that changes, or has gone on for long."""
-    said, began, last = "", 0.0, 0.0
+    pace, last = Pace(), 0.0
 
     def show(progress: Progress) -> None:
-        nonlocal said, began, last
+        nonlocal last
         now = monotonic()
-        if progress.line != said:
-            said, began, last = progress.line, now, now
-            say(said if progress.total == 1 else f"{said}: {progress.total} parts")
+        if pace.begins(progress):
+            last = now
+            say(pace.line if progress.total == 1 else f"{pace.line}: {progress.total} parts")
         elif progress.done == progress.total and progress.pixels:
-            say(f"{said}: {now - began:.1f} s{_pace(progress, now - began)}")
+            say(f"{pace.line}: {pace.seconds:.1f} s{pace.of(progress)}")
         elif now - last > PERIOD and progress.done:
             last = now
-            left = (now - began) / progress.done * (progress.total - progress.done)
-            pace = _pace(progress, now - began)
-            say(f"{said}: {progress.done} of {progress.total} parts{pace}, {left:.0f} s left")
+            left = pace.seconds / progress.done * (progress.total - progress.done)
+            done = f"{progress.done} of {progress.total} parts"
+            say(f"{pace.line}: {done}{pace.of(progress)}, {left:.0f} s left")
 
     yield show
 
 
-def _pace(progress: Progress, seconds: float) -> str:
-    """Say how long a pixel takes, where pixels are counted."""
-    return f", {1e9 * seconds / progress.pixels:.0f} ns/px" if progress.pixels else ""
+class Pace:
+    """How fast a step goes on, from what was done when it was first heard of.
+
+    Attributes
+    ----------
+    line : str
+        The step.
+    """
+
+    def __init__(self) -> None:
+        self.line, self._began, self._pixels = "", monotonic(), 0
+
+    def begins(self, progress: Progress) -> bool:
+        """Return whether this is another step than before, and begin to count if so."""
+        if progress.line == self.line:
+            return False
+        self.line, self._began, self._pixels = progress.line, monotonic(), progress.pixels
+        return True
+
+    @property
+    def seconds(self) -> float:
+        """How long the step has taken."""
+        return monotonic() - self._began
+
+    def of(self, progress: Progress) -> str:
+        """Say how long a pixel takes, where pixels are counted."""
+        pixels = progress.pixels - self._pixels
+        return f", {1e9 * self.seconds / pixels:.0f} ns/px" if pixels > 0 else ""
 
 
 @contextmanager
@@ -210,14 +235,12 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(),
     )
     with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task, step, began = bar.add_task("", total=None), "", monotonic()
+        task, pace = bar.add_task("", total=None), Pace()
 
         def show(progress: Progress) -> None:
-            nonlocal step, began
-            if progress.line != step:
-                step, began = progress.line, monotonic()
+            pace.begins(progress)
             metric = "" if progress.metric is None else f" (metric {progress.metric:.4f})"
-            text = progress.line + metric + _pace(progress, monotonic() - began)
+            text = progress.line + metric + pace.of(progress)
             bar.update(task, description=text, completed=progress.done, total=progress.total)
 
         yield show

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         warn(f"local-ncc: {' '.join(_told(error, words).split())}")
         code = BAD_INPUT
     if code == INTERRUPTED:  # typer returns it on Ctrl-C
-        warn("local-ncc: interrupted; what was not complete is removed")
+        warn("local-ncc: interrupted; what was not complete is removed (with --resume, kept)")
         if arguments is None:
             # Engines and zarr's thread may still be at work: waiting for them takes seconds,
             # and what they say of an interpreter that goes away is a traceback.
