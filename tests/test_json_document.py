@@ -74,6 +74,8 @@ def test_a_map_answers_with_its_numbers(folder, ask):
     options = ("--register", "translation", "--bands", bands, "--radius", 3, "--table", "t.csv")
     found = ask("map", "a.npy", "b.npy", "-o", "m.ome.zarr", *options)
     assert found["ncc"]["median"] > 0.99
+    assert "agree" in found["headline"]
+    assert found["next_step"] is None
     assert found["confidence"]["accepted"] > 0.9
     assert found["shift"]["median_length_px"] < 0.1
     assert found["classes"]["agrees"] > 0.5

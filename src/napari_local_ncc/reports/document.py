@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.reports.headline import headline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,10 @@ def comparison_facts(
     dict
         Of plain values, NaN where something is undefined.
     """
+    in_short = headline(comparison.registration, tally)
     return {
+        "headline": str(in_short),
+        "next_step": None if in_short.next_step is None else in_short.next_step.value,
         "plan": plan,
         "fixed": comparison.fixed.name,
         "moving": comparison.moving.name,

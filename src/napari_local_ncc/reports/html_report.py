@@ -96,7 +96,7 @@ def _badge(judgement: str) -> str:
 
 def _pair(document: Document) -> str:
     verdict = document["verdict"]
-    headline = document.get("headline") or verdict["reason"]
+    headline = document["headline"] or verdict["reason"]
     parts = [
         f"<h1>{escape(document['name'])}</h1>",
         f"<p class=lead>{_badge(verdict['judgement'])} {escape(headline)}</p>",
