@@ -70,11 +70,11 @@ def test_a_block_is_one_task_that_travels(files):
     np.testing.assert_array_equal(again.bands.compute(), result.bands.compute())
 
 
-def test_a_million_blocks_are_handed_out_without_a_graph():
-    huge = da.broadcast_to(np.float32(0), (1, 2**20, 2**20), chunks=(1, 1024, 1024))
-    boxes = blocks_of(huge.shape, block_edges(huge), (0, 2**19, 2**19))
-    assert len(boxes) == 2**20
-    assert boxes[0][1].start <= 2**19 < boxes[0][1].stop + 1024
+def test_very_many_blocks_are_handed_out_without_a_graph():
+    huge = da.broadcast_to(np.float32(0), (1, 2**19, 2**18), chunks=(1, 1024, 1024))
+    boxes = blocks_of(huge.shape, block_edges(huge), (0, 2**18, 2**17))
+    assert len(boxes) == 2**17
+    assert boxes[0][1].start <= 2**18 < boxes[0][1].stop + 1024
 
 
 @pytest.mark.parametrize(("shape", "edges"), [((90, 70), (20, 30)), ((5, 40, 41), (1, 10, 10))])
