@@ -41,7 +41,7 @@ PAST = ("ed", "en")  # endings of participles
 PREPOSITIONS = {"as", "at", "by", "for", "from", "in", "of", "on", "to", "with"}
 NO_PARTICIPLES = {
     "bed", "even", "feed", "field", "need", "open", "seed", "shed", "speed", "spread", "then",
-    "when", "whiten",
+    "when", "whiten", "widen",
 }  # fmt: skip
 PARTICIPLES = {"built", "found", "held", "kept", "known", "left", "made", "shown", "within"}
 

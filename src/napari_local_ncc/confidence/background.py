@@ -69,7 +69,7 @@ def without_smooth_background(
     level = values
     for axis, r in enumerate(reach):
         if r and samples.shape[axis] > DEGREE + 1:
-            level = _fitted(level, r, axis)
+            level = _fit(level, r, axis)
     return np.where(valid, values - level, np.nan).astype(np.float32)
 
 
@@ -93,7 +93,7 @@ def _plane_around(values: Numbers, valid: NDArray[np.bool_], reach: Sequence[int
     return np.where(weight > 1e-9, level, 0.0)
 
 
-def _fitted(values: Numbers, reach: int, axis: int) -> Numbers:
+def _fit(values: Numbers, reach: int, axis: int) -> Numbers:
     """Return the parabola's value at every sample along an axis."""
     n = values.shape[axis]
     lines = np.moveaxis(values, axis, -1)

@@ -141,7 +141,7 @@ class _Counts:
         self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     def add(self, numbers: NDArray[np.int64]) -> None:
-        self.merge(*_counted(numbers))
+        self.merge(*_count(numbers))
 
     def merge(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         self._waiting.append((keys, counts))
@@ -171,7 +171,7 @@ class _Counts:
         self._counts = np.bincount(place, weights, len(self._keys)).astype(np.int64)
 
 
-def _counted(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _count(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers that occur, in rising order, and how often; without sorting if close."""
     low = int(numbers.min(initial=0))
     span = int(numbers.max(initial=0)) - low

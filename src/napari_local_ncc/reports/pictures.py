@@ -51,7 +51,7 @@ def pictures_of(comparison: Comparison, result: ConfidenceMap) -> dict[str, Any]
     for band in SHOWN:
         if band in result.band_names:
             values, _ = thin_plane(result.image(band))
-            found[band] = _classes(values) if band == "classes" else _coloured(values, band)
+            found[band] = _classes(values) if band == "classes" else _colour(values, band)
     return {name: {"png": _png(pixels), "scale": scale} for name, pixels in found.items()}
 
 
@@ -95,7 +95,7 @@ def _grey(plane: Plane) -> NDArray[np.uint8]:
     return np.repeat(_bright(plane)[..., np.newaxis], 3, axis=-1)
 
 
-def _coloured(plane: Plane, band: str) -> NDArray[np.uint8]:
+def _colour(plane: Plane, band: str) -> NDArray[np.uint8]:
     """Colour a band as napari and figures do."""
     stops = colormap.PALETTES[band]
     values = [value for value, _ in stops]

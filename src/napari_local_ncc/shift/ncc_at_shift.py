@@ -188,7 +188,7 @@ class Displaced:
         windows = self.windows
         steps = np.array([windows.place(shift, 0) for shift in shifts])
         stacks = out.reshape(len(shifts), *windows.stack(lengths_of(self.centres)))
-        fixed, moving = self._padded()
+        fixed, moving = self._pad()
         if fixed[1].all() and moving[1].all() and self._store_whole(fixed, moving, steps, stacks):
             return
         left = np.arange(len(steps))
@@ -197,7 +197,7 @@ class Displaced:
         for k in left.tolist():
             self.store_ncc(shifts[k], out[k])
 
-    def _padded(self) -> list[NDArray[np.float64]]:
+    def _pad(self) -> list[NDArray[np.float64]]:
         """Return scaled samples of fixed and moving, and 1 where known, around whole windows.
 
         Of shape (2, batch, z, y, x); both 0 where there is no sample.

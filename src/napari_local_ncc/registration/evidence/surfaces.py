@@ -99,7 +99,7 @@ def evidence_surfaces(fixed: Detail, moving: Detail, least: float) -> Iterator[S
             for n, m in zip(fixed.values.shape, turned.values.shape, strict=True)
         ]
         still = _spectra(fixed, size)
-        for mirrored in _mirrored(_spectra(turned, size)):
+        for mirrored in _mirror(_spectra(turned, size)):
             sign = 1.0
             while True:
                 yield _evidence(still, mirrored, size, sign, least, worth)
@@ -131,7 +131,7 @@ def _spectra(image: Detail, size: list[int]) -> Spectra:
     return weights, values, squares
 
 
-def _mirrored(spectra: Spectra) -> Iterator[Spectra]:
+def _mirror(spectra: Spectra) -> Iterator[Spectra]:
     """Yield spectra of an image mirrored along every set of axes about its first pixel.
 
     A real image mirrored along all axes has the conjugate spectrum, so that those along which
@@ -140,12 +140,12 @@ def _mirrored(spectra: Spectra) -> Iterator[Spectra]:
     axes = range(spectra[0].ndim - 1)
     for flips in product((False, True), repeat=len(axes)):
         along = [axis for axis, flip in zip(axes, flips, strict=True) if flip]
-        chosen = tuple(_reversed(s, along) for s in spectra)
+        chosen = tuple(_reverse(s, along) for s in spectra)
         yield (chosen[0], chosen[1], chosen[2])
         yield (np.conj(chosen[0]), np.conj(chosen[1]), np.conj(chosen[2]))
 
 
-def _reversed(spectrum: Spectrum, axes: list[int]) -> Spectrum:
+def _reverse(spectrum: Spectrum, axes: list[int]) -> Spectrum:
     """Exchange frequencies k and -k along some axes."""
     for axis in axes:
         spectrum = np.roll(np.flip(spectrum, axis), 1, axis)
