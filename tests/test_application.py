@@ -14,6 +14,7 @@ from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import iter_write_image, read_points, write_map
 from napari_local_ncc.transforms import write_transform
 from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels, apply_to_points
+from napari_local_ncc.transforms.resampling import labels_on
 
 TURN = np.array([[0.96, 0.1, 3.0], [-0.1, 0.97, 5.5], [0, 0, 1.0]])
 
@@ -58,6 +59,16 @@ def test_labels_keep_their_dtype_and_values(dtype):
     expected = np.where(inside, labels[tuple(np.clip(nearest, 0, 59).T)], 0)
     assert np.mean(values.ravel() == expected) > 0.999  # ties may round either way
     assert apply_to_labels(SpatialImage.from_array(labels), transform(Grid((60, 60)), np.eye(3)))
+
+
+@pytest.mark.parametrize("label", [2**53 + 1, -(2**53) - 1])
+def test_labels_that_would_be_taken_for_others_are_refused(label):
+    labels = np.full((60, 60), label, np.int64)
+    moved = apply_to_labels(SpatialImage.from_array(labels), transform(Grid((60, 60))))
+    with pytest.raises(ValueError, match=r"labels beyond 2\*\*53"):
+        moved.data.compute()
+    with pytest.raises(ValueError, match=r"labels beyond 2\*\*53"):
+        labels_on(SpatialImage.from_array(labels), Grid((60, 60))).compute()
 
 
 def test_a_shift_of_labels_out_of_the_field_leaves_0():

@@ -155,3 +155,11 @@ def test_the_command_line_reads_and_writes_them(tmp_path, capsys):
     words = ["map", *files, "-o", str(tmp_path / "o2.npy"), "--transform", transform]
     assert main(words) == 2
     assert "no ITK transform" in capsys.readouterr().err
+
+
+def test_a_displacement_that_leads_nowhere_is_refused():
+    field = np.zeros((2, 8, 8), np.float32)
+    for value, words in ((1e30, "leads nowhere"), (np.inf, "finite")):
+        field[0, 3, 3] = value
+        with pytest.raises(ValueError, match=words):
+            Registration.from_matrix(np.eye(3), Grid((8, 8)), "flow", displacement=field)

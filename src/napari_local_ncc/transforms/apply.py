@@ -10,7 +10,7 @@ from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.transforms.foreign import as_registration
 from napari_local_ncc.transforms.registration import Registration
-from napari_local_ncc.transforms.resampling import resample
+from napari_local_ncc.transforms.resampling import countable, resample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,6 +107,7 @@ def apply_to_labels(
     dtype = labels.data.dtype
     if dtype.kind not in "bui":
         raise TypeError(f"labels must be whole numbers, but {labels.name} is {dtype}")
+    labels = labels.replace(data=countable(labels.data, labels.name))
     moved = apply_to_image(
         labels, registration, grid=grid, interpolation="nearest", unitless=unitless
     )

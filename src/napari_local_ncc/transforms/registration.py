@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+FARTHEST = 2**31  # px that a displacement may reach: more is no number of a pixel
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Registration:
     """Maps the fixed image's world to the moving image's world.
@@ -136,6 +139,8 @@ class Registration:
         largest = reach(self.displacement, space.pixel_to_world)
         if not np.isfinite(largest).all():
             raise ValueError("the displacement must be finite everywhere")
+        if largest.max() > FARTHEST:
+            raise ValueError(f"the displacement of {largest.max():.3g} px leads nowhere")
         return largest
 
     @classmethod

@@ -146,6 +146,22 @@ def place_mask(
     return plain.replace(grid=image.grid)
 
 
+def countable(labels: da.Array, name: str) -> da.Array:
+    """Return labels that raise ValueError, when computed, where float64 cannot hold one."""
+    if labels.dtype.itemsize < 8:
+        return labels
+    return labels.map_blocks(_check_countable, name, dtype=labels.dtype, meta=labels._meta)
+
+
+def _check_countable(block: NDArray[Any], name: str) -> NDArray[Any]:
+    if block.size and (block.max() > LARGEST_LABEL or block.min() < -LARGEST_LABEL):
+        raise ValueError(
+            f"{name} has labels beyond 2**53, which would be taken for others; number them anew "
+            "(skimage.segmentation.relabel_sequential)"
+        )
+    return block
+
+
 def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
     """Bring the regions of a segmentation onto a grid.
 
@@ -172,7 +188,7 @@ def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
         raise TypeError(f"{labels.name} holds {labels.data.dtype} values; labels are whole numbers")
     nothing = da.zeros(grid.shape, dtype=np.uint8, chunks=map_chunks(grid))
     # float64 holds the labels beside the NaN of what is outside
-    whole = labels.replace(data=labels.data.astype(np.float64))
+    whole = labels.replace(data=countable(labels.data, labels.name).astype(np.float64))
     found = _nearest_on(whole, SpatialImage(nothing, grid, "the map"), "labels")
     return da.nan_to_num(found).astype(np.int64)
 
@@ -205,6 +221,9 @@ def matrices_of(registration: Registration | None, grid: Grid) -> NDArray[np.flo
     ndim = grid.spatial_ndim
     matrix = np.eye(ndim + 1) if registration is None else registration.matrix
     return np.broadcast_to(matrix, (*grid.series_shape, ndim + 1, ndim + 1))
+
+
+LARGEST_LABEL = 2**53  # up to which float64 has every whole number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
