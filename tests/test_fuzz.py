@@ -20,7 +20,7 @@ def run(count, seed):
     # not the warnings that tox asks for: of other people's code, they are no fault of ours
     env = {name: value for name, value in os.environ.items() if name != "PYTHONWARNDEFAULTENCODING"}
     done = subprocess.run(
-        words, capture_output=True, encoding="utf-8", timeout=60 + count, check=False, env=env
+        words, capture_output=True, encoding="utf-8", timeout=600 + count, check=False, env=env
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from napari_local_ncc import Registration, SpatialImage, register
+from napari_local_ncc import Grid, Registration, SpatialImage, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.transforms import read_transform, write_transform
 from napari_local_ncc.transforms.resampling import resample

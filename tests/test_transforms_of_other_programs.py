@@ -576,6 +576,9 @@ def test_the_command_line_converts(tmp_path, capsys):
     words = ["convert", str(tmp_path / "l.csv"), str(tmp_path / "l.json"), "--like", like]
     assert main([*words, "--model", "similarity"]) == 0
     assert "landmarks missed by" in capsys.readouterr().out
+    for name in ("m.csv", "l.csv"):
+        assert main(["info", str(tmp_path / name), "--like", like]) == 0
+        assert "transform affine, fixed world to moving world" in capsys.readouterr().out
     report = json.loads((tmp_path / "l.json").read_text(encoding="utf-8"))["reports"][0]
     assert report["metric"] == "distance of landmarks"
 

@@ -61,7 +61,8 @@ def _open(
     path, request = Path(file), Request(**asked)
     if "://" in file:
         return open_image(file, request, scene=scene, reader=reader)
-    if is_transform_path(path) and not _is_image_of_hdf5(path):
+    named = is_transform_path(path) and not _is_image_of_hdf5(path)
+    if named or like is not None:  # whatever a transform's file is called
         from napari_local_ncc.transforms.transform_file import read_transform
 
         grid = None if like is None else read_image(like).grid

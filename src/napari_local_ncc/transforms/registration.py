@@ -136,7 +136,8 @@ class Registration:
                 f"the displacement must be float32 of shape {needed}, got "
                 f"{self.displacement.dtype} of shape {self.displacement.shape}"
             )
-        largest = reach(self.displacement, space.pixel_to_world)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told so below
+            largest = reach(self.displacement, space.pixel_to_world)
         if not np.isfinite(largest).all():
             raise ValueError("the displacement must be finite everywhere")
         if largest.max() > FARTHEST:
