@@ -83,6 +83,7 @@ def widget_running() -> None:
     wait(lambda: False, seconds=1)
     widget["radius"].value = 80
     widget["weights"].value = "gaussian"
+    ncc_alone(widget)
     widget["run"].native.click()
     wait(lambda: widget["progress"].value > widget["progress"].max / 3)
     save(viewer, "widget-running")
@@ -97,6 +98,8 @@ def widget_3d() -> None:
     widget["registration"].value = "translation"
     widget["radius"].value = 4
     widget["weights"].value = "box"
+    ncc_alone(widget)
+    widget["registration"].value = "translation"
     widget["run"].native.click()
     wait(lambda: widget["run"].enabled)
     _, moving, ncc = viewer.layers
@@ -121,12 +124,24 @@ def widget_bands() -> None:
     noise = np.random.default_rng(0).normal(scale=5, size=fixed.shape)
     for name, data in (("fixed", fixed), ("moving", moving + noise)):
         viewer.add_image(data, name=name, scale=image.grid.spacing, units=image.grid.units)
-    for name in ("confidence", "shift"):
+    for name in ("confidence", "shift", "classes"):
         widget[name].value = True
+    widget["registration"].value = "none"
     widget["run"].native.click()
     wait(lambda: widget["run"].enabled)
+    widget["view_classes"].native.click()
+    take(viewer, "widget-classes")
+    widget["view_shift"].native.click()
+    wait(lambda: any("arrows" in layer.name for layer in viewer.layers))
     take(viewer, "widget-bands")
     viewer.close()
+
+
+def ncc_alone(widget: Any) -> None:
+    """Compare images as they lie, without the other bands: the NCC is what is shown."""
+    widget["registration"].value = "none"
+    for name in ("confidence", "shift", "classes"):
+        widget[name].value = False
 
 
 def inspector_screenshots() -> None:
@@ -140,6 +155,7 @@ def inspector_screenshots() -> None:
         viewer.window._qt_window.resize(*LAPTOP)
         viewer.open_sample("napari-local-ncc", sample)
         _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+        ncc_alone(widget)
         widget["registration"].value = "translation"
         widget["run"].native.click()
         wait(lambda widget=widget: widget["run"].enabled)
@@ -158,7 +174,7 @@ def inspector_screenshots() -> None:
         viewer.close()
 
 
-def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Let the window work until a condition holds."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

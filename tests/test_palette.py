@@ -59,6 +59,8 @@ def test_arrows_are_seen_on_their_map(seen):
     for name in ("agrees", "displaced"):
         for _, ground in colormap.LENGTH:
             assert deltaE_ciede2000(lab(colormap.CLASSES[name], seen), lab(ground, seen)) > 15
+    longest, undefined = colormap.LENGTH[-1][1], colormap.UNDEFINED
+    assert deltaE_ciede2000(lab(longest, seen), lab(undefined, seen)) > 15
 
 
 def test_alike_is_blue_everywhere():

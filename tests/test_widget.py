@@ -289,3 +289,16 @@ def test_what_cannot_be_compared_is_said_once(
 
 def test_the_widget_module_does_no_mathematics():
     assert not hasattr(widget, "np")
+
+
+def test_each_widget_offers_the_layers_of_its_own_viewer(make_napari_viewer, rng):
+    docks = []
+    for name in ("one", "two"):
+        viewer = make_napari_viewer()
+        docks.append(viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")[1])
+        for part in "ab":
+            viewer.add_image(rng.normal(size=(9, 9)), name=f"{name} {part}")
+    for dock in docks:
+        dock.reset_choices()  # whichever viewer is current
+    offered = [[layer.name for layer in dock["fixed"].choices] for dock in docks]
+    assert offered == [["one a", "one b"], ["two a", "two b"]]

@@ -212,3 +212,24 @@ def test_what_is_on_at_first_gives_all_three_answers(fresh_dock):
     boxes = [field for field in _fields_of(fresh_dock) if isinstance(field, CheckBox)]
     assert {box.name for box in boxes if box.value} == {"confidence", "shift", "classes"}
     assert fresh_dock["registration"].value == "translation"
+
+
+def test_every_field_has_a_name_for_who_cannot_see_it(dock):
+    for field in _fields_of(dock):
+        if not isinstance(field, Container):
+            assert field.native.accessibleName().strip(), field.name
+    assert dock["radius"].native.accessibleName() == "radius (px)"
+    assert "How sure" in dock["view_confidence"].native.accessibleName()
+
+
+def test_the_dock_is_narrow_and_stays_so(viewer, fresh_dock, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 700)
+    window.show()
+    qtbot.wait(100)
+    empty = fresh_dock.native.minimumSizeHint().width()
+    viewer.open_sample(PLUGIN, "series")
+    qtbot.wait(100)
+    width = fresh_dock.native.minimumSizeHint().width()
+    assert width <= 300
+    assert empty <= width

@@ -3,7 +3,7 @@
 Blue is alike: a high NCC, confidence, windows that agree and their arrows. Orange is opposite
 contrast. Yellow is displaced, dark yellow displaced beyond the search, purple different, pale
 grey what nobody can tell, mid grey what is undefined. How long a shift is, which says nothing
-of whether it is believed, is a grey dark enough for arrows on it; violet and green are the two
+of whether it is believed, is a violet dark enough for arrows on it; violet and green are the two
 directions along an axis. What lies on one map stays apart for every common colour blindness, by
 CIEDE2000 (a test measures it), and zero is black, so that agreement and inversion both stand
 out by brightness.
@@ -36,6 +36,6 @@ SHIFT: tuple[tuple[float, str], ...] = (
     (0.5, "#7fbf7b"),
     (1.0, "#1b7837"),
 )
-LENGTH: tuple[tuple[float, str], ...] = ((0.0, "#0b0b10"), (1.0, "#7d7488"))
+LENGTH: tuple[tuple[float, str], ...] = ((0.0, "#0b0b10"), (1.0, "#6448a8"))
 PALETTES = {"ncc": STOPS, "confidence": CONFIDENCE, "shift": SHIFT, "gain": LENGTH}
 CLASSES = CLASS_COLORS

@@ -269,7 +269,7 @@ def align_labels(fields: Container) -> None:
     labels = [row for row in fields.native.findChildren(QLabel) if row.text()]
     widest = max(label.fontMetrics().horizontalAdvance(label.text()) for label in labels)
     for label in labels:
-        label.setFixedWidth(widest + 8)
+        label.setFixedWidth(widest + 4)
 
 
 def show_guide(parent: QWidget) -> QDialog:

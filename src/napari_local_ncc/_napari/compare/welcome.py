@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def welcome(viewer: Viewer) -> Container:
     """Return a button for every sample, which opens it."""
-    text = Label(value="Open two images of the same thing, or try a pair:")
+    text = Label(name="welcome_text", value="Open two images of the same thing, or try a pair:")
     text.native.setWordWrap(True)
     buttons = []
     samples = PluginManager.instance().get_manifest(PLUGIN).contributions.sample_data or []
     for sample in samples:
         button = PushButton(
             name=f"sample_{sample.key}",
-            text=sample.display_name,
+            text=sample.display_name.replace(" (", "\n("),  # two lines, or the dock would be wide
             tooltip="Two layers with a known transform between them; also under File > Open "
             "Sample > Local NCC.",
         )

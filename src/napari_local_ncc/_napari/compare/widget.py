@@ -107,6 +107,7 @@ class LocalNCCWidget(Container):
         )
         self.native.setObjectName(MAIN)
         self.native.layout().setSpacing(3)
+        self.native.layout().setContentsMargins(3, 6, 3, 6)  # it fits 300 px
         self._scroll = FittingScroll(self._fields)
         self.native.layout().insertWidget(1, self._scroll)
         self.native.layout().insertWidget(4, TextScroll(said.native), 1)
@@ -139,7 +140,10 @@ class LocalNCCWidget(Container):
         }
         for name, action in presses.items():
             self[name].changed.connect(_without_value(action))
-        self["message"].native.setAccessibleName("Message")
+        for field in _fields_of(self):
+            if not isinstance(field, Container):
+                name = getattr(field, "text", "") or field.label or field.name
+                field.native.setAccessibleName(field.native.accessibleName() or name)
         self._panel.stepped.connect(self._take_step)
         self.native.destroyed.connect(self._quit)
         QApplication.instance().aboutToQuit.connect(self._quit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from qtpy.QtCore import Signal
@@ -25,7 +26,7 @@ from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.reports.tables import THRESHOLD, frame_table
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
 PLOT_MOUSE = ("button_press_event", "motion_notify_event")
@@ -42,7 +43,8 @@ class HistogramTab(Tab):
         self._line: Any = None
         self.tallies: dict[str, GroupTally] = {}
         self.latest: NewestOnly[None, dict[str, GroupTally]] = NewestOnly(self._receive)
-        self.masks: NewestOnly[None, dict[str, Any]] = NewestOnly(self._show_mask)
+        self.masks: NewestOnly[None, tuple[Image, dict[str, Any]]] = NewestOnly(self._show_mask)
+        self._masks: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()  # the last of a map
         self.plot = self.make_plot()
         self.let_go_of(self.latest, self.masks)
         self.text.setText(EMPTY)
@@ -53,7 +55,11 @@ class HistogramTab(Tab):
         self.threshold.setValue(THRESHOLD)
         self.threshold.setToolTip("Drag the line in the histogram, or type a value.")
         self.make_mask = QPushButton("Add mask")
-        self.make_mask.setToolTip("Add a Labels layer: 1 where ncc reaches the threshold.")
+        self.make_mask.setToolTip(
+            "Add a Labels layer: 1 where ncc reaches the threshold. Another threshold of the same "
+            "map updates it."
+        )
+        self.threshold.setAccessibleName("Threshold of the NCC")
         row = QHBoxLayout()
         for widget in (QLabel("threshold"), self.threshold, self.make_mask):
             row.addWidget(widget)
@@ -131,25 +137,33 @@ class HistogramTab(Tab):
         if layer is not None:
             name = f"{layer.name} ≥ {threshold:.2f}"
             arguments = {"name": name, "multiscale": layer.multiscale, **placement(layer)}
-            self.masks.ask(partial(_mask, layer.data, threshold, arguments))
+            self.masks.ask(partial(_mask, layer, threshold, arguments))
 
-    def _show_mask(self, answer: dict[str, Any] | Failure) -> None:
+    def _show_mask(self, answer: tuple[Image, dict[str, Any]] | Failure) -> None:
         if isinstance(answer, Failure):
             raise answer.error  # comparing what is in memory: a defect of ours
-        self._viewer.add_labels(**answer)
+        layer, mask = answer
+        earlier = self._masks.get(layer)
+        if earlier is None or earlier not in self._viewer.layers:
+            self._masks[layer] = self._viewer.add_labels(**mask)
+        else:
+            earlier.data, earlier.name = mask["data"], mask["name"]
 
 
 def _moment(layer: Image) -> str:
     return "before registration" if record(layer)["registration"] is None else "registered"
 
 
-def _mask(data: Any, threshold: float, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a layer that is 1 where a map, or each level of it, reaches."""
+def _mask(
+    layer: Image, threshold: float, arguments: dict[str, Any]
+) -> tuple[Image, dict[str, Any]]:
+    """Return a map, and the arguments of a layer that is 1 where it, at each level, reaches."""
+    data = layer.data
     levels = [
         (np.asarray(level) >= np.float32(threshold)).astype(np.uint8)
         for level in (data if arguments["multiscale"] else [data])
     ]
-    return {"data": levels if arguments["multiscale"] else levels[0], **arguments}
+    return layer, {"data": levels if arguments["multiscale"] else levels[0], **arguments}
 
 
 def _count(arrays: dict[str, tuple[Any, Grid]]) -> dict[str, GroupTally]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.figure import Figure
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QWidget
 
 INSTALL = "pip install 'napari-local-ncc[plot]'"
 FONT_SIZE = 8
@@ -26,10 +24,18 @@ def has_plots() -> bool:
 
 def missing_plots() -> QWidget:
     """Return what stands in for a figure where the extra is not installed."""
-    label = QLabel(f"Figures need napari-matplotlib; install it with:\n{INSTALL}")
+    label = QLabel("Figures need napari-matplotlib; install it with:")
     label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+    command = QLineEdit(INSTALL)  # it scrolls where it is too long, and can be copied whole
+    command.setReadOnly(True)
+    command.setCursorPosition(0)
+    command.setAccessibleName("How to install figures")
+    hint = QWidget()
+    column = QVBoxLayout(hint)
+    column.addWidget(label)
+    column.addWidget(command)
+    column.addStretch(1)
+    return hint
 
 
 def make_plot(viewer: Viewer) -> Any:

@@ -39,10 +39,13 @@ class RecipeTab(Tab):
         self._write_as: Callable[[dict[str, Any]], str] = as_python
         self.copy_python = QPushButton("Copy as Python")
         self.copy_command = QPushButton("Copy as command line")
+        self.copy_python.setToolTip("Show a Python program that makes this map, and copy it.")
+        self.copy_command.setToolTip("Show a command that makes this map, and copy it.")
         self.load = QPushButton("Load settings")
         self.load.setToolTip("Set the fields of the Local NCC widget to what made this map.")
         self.recipe = QPlainTextEdit()
         self.recipe.setReadOnly(True)
+        self.recipe.setAccessibleName("Recipe of the map")
         self.recipe.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.recipe.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         row = QHBoxLayout()

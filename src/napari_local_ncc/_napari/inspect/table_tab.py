@@ -64,9 +64,12 @@ class TableTab(Tab):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.export = QPushButton("Export CSV")
+        self.export.setToolTip("Write this table to a file; what is undefined is empty.")
+        self.rows.setAccessibleName("A row per frame or label")
         self.plot = self.make_plot()
         self.let_go_of(self.latest)
         self.grid = QTableWidget()
+        self.grid.setAccessibleName("The map in numbers")
         self.grid.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.grid.verticalHeader().hide()
         self.grid.verticalHeader().setDefaultSectionSize(ROW)
