@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 CLICK = 3  # px a mouse may move and still click
-LEAST_HEIGHT = 220  # px: above another dock, for the moment until it joins its tabs
+LEAST_HEIGHT = 190  # px: above another dock, for the moment until it joins its tabs
 CHANGES = ("data", "metadata")  # of a layer, when a run has begun or ended in it
 
 
