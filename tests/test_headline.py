@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from napari_local_ncc import Comparison, Grid, NCCParameters, run_comparison
+from napari_local_ncc import Comparison, Grid, NCCParameters, SpatialImage, run_comparison
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.shift_summary import DisplacedSummary
 from napari_local_ncc.progress import finish, translate
@@ -135,6 +135,13 @@ def test_a_map_without_classes_tells_what_it_has():
     nothing = MapTally(("ncc",))
     nothing.add(np.full((1, 10, 10), np.nan, np.float32))
     assert str(headline(None, nothing)).startswith("Nothing can be compared")
+
+
+def test_shares_of_a_volume_are_called_so():
+    volume = np.random.default_rng(0).normal(size=(5, 20, 20))
+    images = [SpatialImage.from_array(volume, axis_labels=("z", "y", "x")) for _ in "ab"]
+    result = finish(translate(run_comparison(Comparison(*images)), lambda _: ()))
+    assert "half of the volume from" in headline(None, result.tally).agreement
 
 
 @pytest.mark.parametrize(

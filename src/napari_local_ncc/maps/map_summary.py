@@ -39,6 +39,11 @@ class MapTally:
         What turned NCC into confidence.
     displaced : DisplacedSummary, optional
         What sums up where pixels are displaced; `add` then needs to know where a tile lies.
+
+    Attributes
+    ----------
+    is_volume : bool
+        Whether the map has three axes of space, so that shares are of a volume.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class MapTally:
         calibration: Calibration | None = None,
         displaced: DisplacedSummary | None = None,
     ) -> None:
+        self.is_volume = False
         self._names = tuple(band_names)
         self._displaced = displaced
         self._ncc = Tally()
@@ -64,7 +70,9 @@ class MapTally:
         """Return an empty tally for a map, which counts where pixels are displaced, too."""
         is_shifted = {"ncc", "gain"} <= set(result.band_names)
         displaced = _displaced_summary(result) if is_shifted else None
-        return cls(result.band_names, result.calibration, displaced)
+        tally = cls(result.band_names, result.calibration, displaced)
+        tally.is_volume = result.grid.spatial_ndim > 2
+        return tally
 
     def add(self, bands: NDArray[Any], location: tuple[slice, ...] = ()) -> None:
         """Count a tile, shape (bands, ...), at a place of the map; NaN counts as undefined."""

@@ -120,7 +120,10 @@ def headline(
     moved = "" if registration is None else _registration_sentence(registration)
     if tally is None:
         return Headline(moved, "")
-    return Headline(moved, _agreement(tally), _next_step(registration, tally, found))
+    agreement = _agreement(tally)
+    if tally.is_volume:
+        agreement = agreement.replace("the area", "the volume")
+    return Headline(moved, agreement, _next_step(registration, tally, found))
 
 
 def _registration_sentence(registration: Registration) -> str:
