@@ -119,11 +119,12 @@ class Claim:
             raise
 
     def remove(self) -> None:
-        """Remove what this run has written, unless it is another's by now.
+        """Remove what this run has written, unless the folder is another's by now.
 
-        Zarr's own thread may still write after Ctrl-C: what it makes anew goes, too.
+        If somebody removed the folder, writing has made it anew, without a lock. Zarr's own
+        thread may still write after Ctrl-C: what it makes anew goes, too.
         """
-        if not _is_same(self.lock, self.folder / LOCK):
+        if (self.folder / LOCK).exists() and not _is_same(self.lock, self.folder / LOCK):
             return
         aside = self.folder.with_name(f"{self.folder.name}-{os.getpid()}")
         try:

@@ -139,7 +139,12 @@ def map_sink(
             if not record.finished:
                 held.clear(RECORD)  # it may have been killed while the file was made
             with closing(record), kind.module.create(confidence_map, held.path) as pixels:
-                yield Kept(pixels, record.finished, record.add, kind is OME_ZARR)
+
+                def note(start: tuple[int, ...]) -> None:
+                    held.check()  # at each block, not only after the last
+                    record.add(start)
+
+                yield Kept(pixels, record.finished, note, kind is OME_ZARR)
                 held.check()
                 check_unchanged(inputs)
 
