@@ -73,7 +73,8 @@ def test_any_turn_is_found(degrees):
 @pytest.mark.parametrize(("degrees", "scale"), [(200.0, 0.3), (33.0, 2.9)])
 def test_scales_far_from_one_are_found(degrees, scale):
     truth = motion(degrees, scale, (3.0, 5.0))
-    found = register(*pair_of(truth, snr=10, wavelengths=(9.0, 90.0)), model="similarity")
+    images = pair_of(truth, snr=10, wavelengths=(9.0, 90.0), shape=(256, 256))
+    found = register(*images, model="similarity")
     assert found.reports[0].applied
     assert missed(found.matrix, truth) < 0.01 * SIDE
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.engine_thread import Watch
 
 ASTRAY = 0.1  # of the frame's unit: a last step that goes further has lost its way
+SCALED = 1.45  # times the best of unrelated structure: among many scales lines fit one another
+UNSCALED = 1.1  # stretch in any direction, or its inverse, up to which nothing is scaled
 MIRRORED = 1.6  # times the best of unrelated structure: a mirror image is seldom meant
 
 
@@ -91,6 +93,8 @@ class DetailPair:
         if chance is None:
             return self._fit(search, best.matrix, self.verdict(search, best.matrix), None)
         verdict = self.verdict(search, best.matrix, (other, chance.matrix))
+        if is_scaled(best.matrix):
+            verdict = replace(verdict, needed=SCALED)
         if not verdict.is_significant:
             against = self.verdict(other, chance.matrix, (search, best.matrix))
             if against.significance >= MIRRORED:
@@ -161,6 +165,12 @@ def reflection(image: Sampled) -> Matrix:
     mirror[-2, -2] = -1
     mirror[-2, -1] = 2 * image.centre[-1]
     return mirror
+
+
+def is_scaled(matrix: Matrix) -> bool:
+    """Whether a transform enlarges or shrinks by more than a tenth in some direction."""
+    stretch = np.linalg.svd(matrix[:-1, :-1], compute_uv=False)
+    return bool(stretch[0] > UNSCALED or stretch[-1] < 1 / UNSCALED)
 
 
 def nearest_mirror(matrix: Matrix) -> int:
