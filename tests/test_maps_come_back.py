@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import scipy.ndimage
+import tifffile
 from napari.components import ViewerModel
-from npe2 import PluginManager
 from npe2.io_utils import read
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
@@ -67,8 +67,7 @@ def test_a_map_comes_back_whole(viewer, ran, qtbot, tmp_path, ending):
     path, old = tmp_path / f"map{ending}", ncc_of(viewer)
     ran._files.save(path)
     qtbot.waitUntil(lambda: ran["message"].value.startswith("Saved"), timeout=30_000)
-    where = path / "zarr.json" if path.is_dir() else path
-    (new,) = ViewerModel().open(str(where), plugin=PLUGIN)
+    (new,) = ViewerModel().open(str(path), plugin=PLUGIN)
     check_equal(new, old, viewer)
     ran._files.load(path)
     qtbot.waitUntil(lambda: ran["run"].enabled, timeout=30_000)
@@ -129,17 +128,29 @@ def test_a_copy_in_another_session_still_saves_its_ncc(viewer, ran, tmp_path):
     assert set(bands_beside(viewer, new)) == set()
 
 
-def test_nobody_is_asked_about_files_of_others(tmp_path):
+def test_what_is_no_map_of_ours_is_declined(tmp_path):
     import zarr
 
     zarr.create_group(tmp_path / "foreign.zarr").create_array("0", shape=(3, 3), dtype="f4")
-    readers = PluginManager.instance().iter_compatible_readers
-    ours = {reader.plugin_name for reader in readers([str(tmp_path / "foreign.zarr")])}
-    assert PLUGIN not in ours
-    assert get_reader(str(tmp_path / "foreign.zarr" / "zarr.json")) is None
+    (tmp_path / "pictures").mkdir()
+    foreign = [
+        tmp_path / "foreign.zarr",
+        tmp_path / "foreign.zarr/zarr.json",
+        tmp_path / "pictures",
+    ]
+    for path in map(str, foreign):
+        assert get_reader(path) is None
+        with pytest.raises(ValueError, match="refused the file"):
+            read([path], stack=False, plugin_name=PLUGIN)
     assert get_reader([str(tmp_path / "a"), str(tmp_path / "b")]) is None
-    with pytest.raises(ValueError, match="refused the file"):
-        read([str(tmp_path / "foreign.zarr" / "zarr.json")], stack=False, plugin_name=PLUGIN)
+
+
+def test_other_folders_are_opened_by_others(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", np.zeros((5, 6), "u1"))
+    (layer,) = ViewerModel().open(str(folder), plugin="napari")
+    assert layer.data.shape[-2:] == (5, 6)
 
 
 def test_a_flow_comes_back_with_its_map(viewer, dock, run, qtbot, tmp_path):
