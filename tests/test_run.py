@@ -215,7 +215,7 @@ def test_switching_layers_while_running_harms_nothing(viewer, dock, click, half_
     assert dock["fixed"].value is other
 
 
-def test_closing_the_widget_while_running_harms_nothing(viewer, half_way, qtbot):
+def test_closing_the_widget_while_running_harms_nothing(viewer, half_way, qtbot, said):
     viewer.window.remove_dock_widget("all")
     qtbot.waitUntil(lambda: not computing_threads(), timeout=60_000)
     qtbot.wait(300)
@@ -223,6 +223,23 @@ def test_closing_the_widget_while_running_harms_nothing(viewer, half_way, qtbot)
     is_complete = half_way.metadata[METADATA]["complete"]
     assert half_way.name == ("NCC" if is_complete else "NCC (partial)")
     assert np.isfinite(half_way.data).all() == is_complete
+    messages = [message for _, message in said()]
+    assert len(messages) == (not is_complete)
+    assert all("NCC (partial) holds" in text and "of 100 tiles" in text for text in messages)
+
+
+def test_what_a_widget_leaves_behind_is_said_once_it_is_gone(viewer, dock, half_way, said):
+    dock._quit()  # as Qt calls it when the dock is closed for good
+    ((severity, text),) = said()
+    assert severity == "warning"
+    assert "NCC (partial) holds" in text
+    assert "Run again" in text
+
+
+def test_compiling_is_no_part_of_the_calibration(dock):
+    for done, text in ((0, "Preparing the calibration"), (1, "Calibrating: 1 of 24")):
+        dock._show_progress(Progress(Step.CALIBRATE, done, 24), None)
+        assert dock["message"].value == text
 
 
 class Watched:

@@ -177,15 +177,21 @@ def test_the_second_layer_is_chosen_as_moving_and_choices_are_kept(viewer, dock,
     assert dock["moving"].value is not a
 
 
-def test_a_result_is_not_chosen_in_place_of_a_layer_that_went(viewer, dock, run, rng):
-    a, b = (viewer.add_image(rng.normal(size=(30, 30)), name=name) for name in "ab")
+@pytest.mark.parametrize(("role", "other"), [("fixed", "moving"), ("moving", "fixed")])
+def test_a_layer_that_went_takes_its_own_role_with_it(viewer, dock, run, rng, role, other):
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(30, 30)), name=name)
     run(dock)
-    viewer.layers.remove(a)
-    assert dock["fixed"].value is b
-    assert dock["moving"].value is b
-    assert "choose another layer" in dock["plan"].value
+    stays = dock[other].value
+    viewer.layers.remove(dock[role].value)
+    assert dock[other].value is stays
+    assert dock[role].value is None  # neither the result nor the other layer a second time
+    assert "Two different image layers" in dock["plan"].value
     c = viewer.add_image(rng.normal(size=(30, 30)), name="c")
-    assert dock["moving"].value is c
+    assert (dock[role].value, dock[other].value) == (c, stays)
+    viewer.add_image(rng.normal(size=(30, 30)), name="d")
+    viewer.layers.remove(c)
+    assert (dock[role].value.name, dock[other].value) == ("d", stays)
 
 
 def test_an_error_goes_with_the_layers_it_was_about(viewer, dock, click, rng):

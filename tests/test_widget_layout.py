@@ -233,3 +233,18 @@ def test_the_dock_is_narrow_and_stays_so(viewer, fresh_dock, qtbot):
     width = fresh_dock.native.minimumSizeHint().width()
     assert width <= 300
     assert empty <= width
+
+
+def test_headline_legend_and_run_are_seen_together_in_a_low_window(viewer, fresh_dock, run, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 700)
+    window.show()
+    viewer.open_sample(PLUGIN, "slices")
+    run(fresh_dock)
+    settle(qtbot, fresh_dock)
+    assert window.height() == 700
+    legend = fresh_dock._panel._legend
+    for part in (fresh_dock["headline"].native, legend, fresh_dock["run"].native):
+        assert part.height() > 10
+        assert part.visibleRegion().boundingRect() == part.rect()  # nothing of it is scrolled away
+        assert part.mapTo(window, part.rect().bottomLeft()).y() < 700

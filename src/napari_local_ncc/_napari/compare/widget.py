@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
 from napari.layers import Image, Points
-from napari.utils.notifications import ErrorNotification, notification_manager
+from napari.utils.notifications import (
+    ErrorNotification,
+    Notification,
+    NotificationSeverity,
+    notification_manager,
+)
 from qtpy.QtWidgets import QApplication
 
 from napari_local_ncc._napari.answer.panel import ResultPanel
@@ -52,6 +57,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.progress import Progress
 
 INSPECTOR = "Local NCC inspector"
+PREPARING = "Preparing the calibration"  # the first time, its kernels are compiled
+ROLES = ("fixed", "moving")
 WIDER = 2  # times the search, when it is widened
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "data")
 
@@ -119,7 +126,7 @@ class LocalNCCWidget(Container):
         self.reset_choices()
 
     def _connect(self) -> None:
-        for layer in ("fixed", "moving"):
+        for layer in ROLES:
             self[layer].changed.connect(self._offer_choices)
         self._fields.changed.connect(self._show_plan)
         self._fields.changed.connect(self._preview.refresh)
@@ -163,20 +170,31 @@ class LocalNCCWidget(Container):
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers that are there now, a different one for fixed and for moving."""
+        before = self._pair or [None, None]
         super().reset_choices()
-        others = [  # our own results are compared only where the user chooses them
-            layer
-            for layer in self["moving"].choices
-            if layer is not self["fixed"].value and METADATA not in layer.metadata
-        ]
-        if others and self["moving"].value is self["fixed"].value:
-            self["moving"].value = others[0]
+        self._fill_roles(dict(zip(ROLES, before, strict=True)))
         self._offer_choices()
+
+    def _fill_roles(self, before: dict[str, Image | None]) -> None:
+        """Give a role whose layer went to one that is free, or to none; else keep the two apart."""
+        there = self["moving"].choices
+        gone = [role for role, layer in before.items() if layer not in there]
+        kept = [layer for layer in before.values() if layer in there]
+        alone = kept[0] if len(gone) == 1 else self["fixed"].value
+        free = [  # our own results are compared only where the user chooses them
+            layer for layer in there if layer is not alone and METADATA not in layer.metadata
+        ]
+        if len(gone) == 1:
+            self[gone[0]].native.setCurrentIndex(-1)  # the other layer takes no second role
+        if free and len(gone) == 1:
+            self[gone[0]].value = free[0]
+        elif free and self["moving"].value is alone:
+            self["moving"].value = free[0]
 
     def _offer_choices(self, *_: Any) -> None:
         """Show the fields that matter for the two layers, and what would be done."""
         align_labels(self._fields)
-        layers = [self[name].value for name in ("fixed", "moving")]
+        layers = [self[name].value for name in ROLES]
         both = all(layer is not None for layer in layers)
         deep = both and max(layer.ndim for layer in layers) > 2
         self._welcome.visible = is_empty = not self["fixed"].choices
@@ -291,9 +309,11 @@ class LocalNCCWidget(Container):
         bar.native.setFormat(f"%p %{left}")
         bar.max, bar.value = max(progress.total, 1), progress.done
         bar.native.setUpdatesEnabled(True)
-        part = f": {progress.done} of {progress.total}" if progress.total > 1 else ""
+        text = PREPARING if progress.step is Step.CALIBRATE and not progress.done else progress.text
+        is_counted = progress.total > 1 and text is not PREPARING
+        part = f": {progress.done} of {progress.total}" if is_counted else ""
         metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
-        self._say(progress.text + part + metric)
+        self._say(text + part + metric)
 
     def _receive(self, result: Outcome | Failure | None) -> None:
         layer = None if self._run is None else self._run.map_layer
@@ -352,7 +372,10 @@ class LocalNCCWidget(Container):
             self._run.ended.disconnect()
             self._run.progressed.disconnect()
             self._run.abandon()
+            told = self._run.left_behind
             self._run = None
+            if told:
+                notification_manager.dispatch(Notification(told, NotificationSeverity.WARNING))
 
     def _set_running(self, running: bool) -> None:
         for name in ("run", "register", "apply_transform", "next_step"):

@@ -130,6 +130,19 @@ class Run:
         self._timer.stop()
         self._viewer.layers.events.removed.disconnect(self._layer_removed)
 
+    @property
+    def left_behind(self) -> str:
+        """What to say of the unfinished layers that it leaves; empty where it leaves none."""
+        names = [result.layer.name for result in self._results.values() if result.is_there]
+        if not names:
+            return ""
+        done, total = self._progress.done, self._progress.total
+        return (
+            f"Local NCC was closed during its run: {', '.join(names)} "
+            f"{'holds' if len(names) == 1 else 'hold'} {done} of {total} tiles, "
+            "the rest is blank. Run again to complete it."
+        )
+
     def _receive(self, message: Message) -> None:
         """Take a message in its turn: napari lets further ones in while it adds a layer."""
         self._waiting.append(message)
