@@ -88,6 +88,24 @@ def test_all_bands(files, replay):
     replay(confidence_map(fixed, moving, parameters=parameters))
 
 
+def test_a_calibration_is_written_out_only_where_it_was_given(files, replay, tmp_path):
+    fixed, moving = (read_image(path, select={"c": 1, "t": 0}) for path in files)
+    parameters = NCCParameters(radius=2, bands=("ncc", "confidence"))
+    drawn = confidence_map(fixed, moving, parameters=parameters)
+    text = as_python(drawn.provenance)
+    assert "Calibration.from_dict" not in text
+    assert "calibrated anew" in text
+    assert len(text.splitlines()) < 15
+    replay(drawn)
+    other = confidence_map(moving, fixed, parameters=parameters).calibration
+    given = confidence_map(fixed, moving, parameters=parameters, calibration=other)
+    shutil.rmtree(tmp_path / OUTPUT)
+    again = replayed_as_python(given.provenance, tmp_path)
+    np.testing.assert_array_equal(np.asarray(again.bands), np.asarray(given.bands))
+    assert "The calibration was given" in as_command_line(given.provenance)
+    assert "The calibration was given" not in as_command_line(drawn.provenance)
+
+
 def test_a_selection_made_after_reading_counts_too(files, replay):
     fixed = read_image(files[0], select={"c": 0}).select({"T": -1})
     moving = read_image(files[1]).select({"c": 1})

@@ -191,6 +191,7 @@ def map_of(
     kinds = set(parameters.bands)
     images = comparison.images_in(comparison.box)
     exposure = exposure_of(comparison, images[0].shape) if EXPOSED & kinds else None
+    is_given = calibration is not None
     if not JUDGED & kinds:
         calibration = None
     elif calibration is None:
@@ -209,7 +210,8 @@ def map_of(
         grid,
         parameters,
         comparison.registration,
-        comparison.provenance(calibration) | {"exposure": measured},
+        comparison.provenance(calibration)
+        | {"exposure": measured, "calibration_given": is_given and calibration is not None},
         calibration,
     )
 

@@ -44,6 +44,12 @@ SAVE_LONG = (
     f"# Save the transform as {TRANSFORM}, from the map's file or layer: "
     f"Registration.from_dict(provenance['registration']).save({TRANSFORM!r})"
 )
+CALIBRATED_ANEW = (
+    "# Confidence is calibrated anew: the same images and the same seed give the same numbers."
+)
+OTHER_CALIBRATION = (
+    "# The calibration was given, and a command draws its own: the Python program has that one."
+)
 IN_CONSOLE = " in napari's console"
 LONGEST_ARGUMENT = 6000  # characters; the command line of Windows holds 8191 in all
 
@@ -80,7 +86,7 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
         arguments.append("mask=mask")
     if provenance["unitless"] is not None:
         arguments.append(f"unitless={provenance['unitless']!r}")
-    if provenance["calibration"] is not None:
+    if _is_calibration_kept(provenance):
         body.append(_literal("calibration", "Calibration", provenance["calibration"]))
         arguments.append("calibration=calibration")
     call = "".join(f"    {argument},\n" for argument in arguments)
@@ -89,6 +95,8 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
     imports = f"from napari_local_ncc import {', '.join(names)}"
     head = [f"# made with {provenance['software']}", *_hints(inputs)]
     head += [SAVE_DENSE] if _is_dense(provenance) else []
+    if provenance["calibration"] is not None and not _is_calibration_kept(provenance):
+        head.append(CALIBRATED_ANEW)
     return "\n".join([*head, imports, "", *body, ""])
 
 
@@ -110,6 +118,7 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     words = ["local-ncc", "map", *(each.path for each in inputs if each.role != "mask")]
     words += ["-o", output]
     hints = _hints(inputs)
+    hints += [OTHER_CALIBRATION] if provenance.get("calibration_given") else []
     ndim = inputs[0].spatial_ndim if any(e.placement == "count axes" for e in inputs) else None
     words += [] if ndim is None else ["--ndim", str(ndim)]
     for each in inputs:
@@ -135,6 +144,12 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     if provenance["unitless"] is not None:
         words += ["--unitless", provenance["unitless"]]
     return "\n".join([*hints, shlex.join(words), ""])
+
+
+def _is_calibration_kept(provenance: Provenance) -> bool:
+    """Say whether a calibration is written out: not where drawing it anew gives the same."""
+    # maps of earlier versions do not say whether theirs was given
+    return provenance["calibration"] is not None and provenance.get("calibration_given", True)
 
 
 def _moving(provenance: Provenance) -> dict[str, Any]:
