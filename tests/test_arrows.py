@@ -21,23 +21,27 @@ def test_arrows_stand_a_window_apart_and_know_no_tiles(shape, radius, most, cut)
     labels = rng.integers(0, 4, shape).astype(np.uint8)
     keep = labels > 1
     shift[1][shift[1] > 1] = np.nan
+    errors = rng.random((2, *shape)).astype("f4")
 
     def drawn(*columns):
         tally = ArrowTally(shape, radius, most)
         for part in columns:
             where = (slice(0, shape[0]), slice(0, shape[1]), part)
-            tally.add(shift[(..., part)], labels[..., part], keep[..., part], where)
+            spread = errors[(..., part)]
+            tally.add(shift[(..., part)], labels[..., part], keep[..., part], where, spread)
         order = np.lexsort(tally.ends[:, 0].T[::-1])
-        return tally.ends[order], tally.labels[order]
+        np.testing.assert_array_equal(tally.ends[:, 1, 1:], tally.components)
+        return tally.ends[order], tally.labels[order], tally.errors[order]
 
     cut = min(cut, shape[2])
-    ends, classes = drawn(slice(0, shape[2]))
-    for one, other in zip(drawn(slice(0, cut), slice(cut, shape[2])), (ends, classes), strict=True):
+    whole = ends, classes, spreads = drawn(slice(0, shape[2]))
+    for one, other in zip(drawn(slice(0, cut), slice(cut, shape[2])), whole, strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(ends) <= max(most, shape[0])  # every frame keeps one
-    for (start, components), label in zip(ends, classes, strict=True):
+    for (start, components), label, spread in zip(ends, classes, spreads, strict=True):
         place = tuple(start.astype(int))
         np.testing.assert_array_equal(components, [0, *shift[(slice(None), *place)]])
+        np.testing.assert_array_equal(spread, errors[(slice(None), *place)])
         assert keep[place]
         assert labels[place] == label
     strides = arrow_strides(shape, radius, most)
@@ -56,3 +60,5 @@ def test_all_that_is_kept_gets_an_arrow():
     )
     assert tally.strides == (5, 3)
     assert len(tally.ends) == 6 * 10
+    assert tally.errors.shape == (60, 2)
+    assert np.isnan(tally.errors).all()  # unknown

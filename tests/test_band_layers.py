@@ -11,7 +11,9 @@ from napari_local_ncc import NCCParameters, confidence_map
 from napari_local_ncc._napari.answer.views import View
 from napari_local_ncc._napari.layers.convert import METADATA, spatial_image
 from napari_local_ncc._napari.layers.map_layers import kind
+from napari_local_ncc._napari.results.band_layers import Arrows
 from napari_local_ncc._napari.results.kept_results import bands_beside, result_of
+from napari_local_ncc._napari.results.result_spec import Output
 from napari_local_ncc.shift.interpret import CLASSES, classify
 
 PLUGIN = "napari-local-ncc"
@@ -123,6 +125,30 @@ def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair, show):
     colors = arrows.edge_color
     assert (colors[displaced] == colors[displaced][0]).all()
     assert not (colors[displaced][0] == colors[~displaced][0]).all()
+
+
+def test_arrows_know_their_errors():
+    fixed = texture(0, 60, 70)
+    parameters = NCCParameters(bands=("ncc", "shift", "shift_error"))
+    result = confidence_map(fixed, np.roll(fixed, 1, 1), parameters=parameters)
+    bands = dict(zip(result.band_names, np.asarray(result.bands), strict=True))
+    arrows = Arrows(result)
+    arrows.add(bands, (slice(0, 60), slice(0, 70)))
+    product = arrows.product(result, Output({}, False, (), 1e9, {}, {}), result.grid, "a vs b")
+    layer = Vectors(product.levels[0], features=product.style["features"])
+    at = tuple(layer.data[:, 0].astype(int).T)
+    assert len(layer.data) > 20
+    for axis in "yx":
+        np.testing.assert_array_equal(
+            layer.features[f"shift_sd_{axis}"], bands[f"shift_sd_{axis}"][at]
+        )
+    y, x, sd_y, sd_x = (bands[f"shift_{name}"][at] for name in ("y", "x", "sd_y", "sd_x"))
+    lengths = np.hypot(y, x)
+    errors = np.hypot(y * sd_y, x * sd_x) / lengths
+    said = [text.split() for text in layer.features["shift"]]
+    assert all(words[1::2] == ["±", "px"] for words in said)
+    told = np.array([words[::2] for words in said], float)
+    np.testing.assert_allclose(told, np.stack([lengths, errors], 1), atol=0.00501)
 
 
 def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair, show, qtbot):

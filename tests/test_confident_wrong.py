@@ -1,5 +1,6 @@
 """Never a confident wrong shift: sparse, noisy and imperfect images, each kind of fault."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,10 @@ from scipy import ndimage as ndi
 from skimage import data
 from skimage.io import imread
 
-from napari_local_ncc import SpatialImage, register
+from napari_local_ncc import SpatialImage, confidence_map, register
+from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.registration.translation.estimate import estimate_translation
+from napari_local_ncc.transforms.report import PATTERN
 
 
 def texture(shape, sigma, seed=0):
@@ -61,6 +64,10 @@ def test_the_scene_is_followed_and_not_the_camera(sd, shift):
     assert np.abs(found.translation - shift).max() < max(0.3, 1.5 * report.error95_px)
     assert ("pattern" in report.note) == (sd > 0)
     assert not report.doubt
+    result = confidence_map(*frames, registration=found)
+    said = MapTally.of(result).lines().get("pattern", "")
+    assert (PATTERN in said) == (sd > 0)
+    assert (PATTERN in json.dumps(result.provenance)) == (sd > 0)
 
 
 def test_a_pattern_alone_moves_nothing():

@@ -13,6 +13,7 @@ from napari_local_ncc.shift.interpret import (
     classify,
     coherence,
     is_believable,
+    length_error,
     shift_length,
     smoothed_shift,
 )
@@ -50,6 +51,15 @@ def test_the_threshold_may_differ_from_pixel_to_pixel():
 def test_bad_thresholds_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         classify([0.5], [0.5], [0.0], **options)
+
+
+def test_the_error_of_a_length_is_that_of_many_trials(rng):
+    steps, errors = np.array([0.6, -0.8]), np.array([0.02, 0.05])
+    trials = steps + errors * rng.standard_normal((200_000, 2))
+    found = length_error(steps[:, np.newaxis], errors[:, np.newaxis])
+    np.testing.assert_allclose(found, shift_length(trials.T).std(), rtol=0.02)
+    np.testing.assert_allclose(length_error([[0.0], [0.0]], [[0.1], [0.2]]), 0.2)
+    assert np.isnan(length_error([[1.0], [1.0]], [[0.1], [NAN]])).all()
 
 
 def test_shares_are_of_all_pixels():

@@ -123,6 +123,16 @@ def test_the_label_table_is_each_region_s_distribution(rng):
         np.testing.assert_allclose(table["above_0"][row], np.mean(ncc[np.isfinite(ncc)] >= 0))
 
 
+def test_the_label_table_has_the_errors_of_the_shift(rng):
+    bands = ("ncc", "gain", "shift_y", "shift_x", "shift_sd_y", "shift_sd_x", "peak_ratio")
+    values = rng.uniform(0, 0.5, (len(bands), 20, 30)).astype("f4")
+    labels = rng.integers(0, 3, (20, 30))
+    table = label_table(make_map(values, bands), SpatialImage.from_array(labels)).columns()
+    for name in ("shift_sd_y", "shift_sd_x"):
+        wanted = [np.median(values[bands.index(name), labels == k]) for k in (1, 2)]
+        np.testing.assert_allclose(table[f"median_{name}"], wanted, atol=0.01)
+
+
 def test_labels_lie_where_they_lie_in_the_world(rng):
     values = rng.uniform(-1, 1, (1, 3, 8, 8)).astype("f4")
     result = make_map(

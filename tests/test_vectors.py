@@ -75,6 +75,8 @@ def test_vectors_of_a_map(rng, tmp_path):
     assert len(rows) > 0.6 * 3 * 4 * 5
     last = list(rows[0])[-2:]
     assert last == ["residual", "valid"]
+    axes = list(rows[0])[1:3]
+    assert all(0 < float(row[f"shift_sd_{axis}"]) <= 0.5 for row in rows for axis in axes)
     inner = [row for row in rows if int(list(row.values())[2]) < 40]
     np.testing.assert_allclose([float(row["shift_" + list(row)[2]]) for row in inner], 2, atol=5e-3)
     assert all(row["valid"] == "1" for row in inner)

@@ -243,6 +243,11 @@ def shift_components(bands: Mapping[str, V]) -> list[V]:
     ]
 
 
+def shift_errors(bands: Mapping[str, V]) -> dict[str, V]:
+    """Return, of some bands by name, the standard deviations of the shift's components."""
+    return {name: band for name, band in bands.items() if name.startswith(SHIFT_ERROR)}
+
+
 def shift_steps(parameters: NCCParameters, grid: Grid) -> NDArray[np.float64]:
     """Return what a shift by one pixel along each windowed axis is in the world.
 

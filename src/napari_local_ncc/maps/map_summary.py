@@ -44,6 +44,8 @@ class MapTally:
     ----------
     is_volume : bool
         Whether the map has three axes of space, so that shares are of a volume.
+    pattern : str
+        What registration saw of the instrument in both images; empty if nothing.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class MapTally:
         displaced: DisplacedSummary | None = None,
     ) -> None:
         self.is_volume = False
+        self.pattern = ""
         self._names = tuple(band_names)
         self._displaced = displaced
         self._ncc = Tally()
@@ -72,6 +75,7 @@ class MapTally:
         displaced = _displaced_summary(result) if is_shifted else None
         tally = cls(result.band_names, result.calibration, displaced)
         tally.is_volume = result.grid.spatial_ndim > 2
+        tally.pattern = _pattern_of(result)
         return tally
 
     def add(self, bands: NDArray[Any], location: tuple[slice, ...] = ()) -> None:
@@ -139,8 +143,8 @@ class MapTally:
         -------
         dict of str to str
             "ncc"; "confidence", "detects" and, where no null could be measured, "fallback",
-            and "pattern" where the instrument left one in both images;
-            "shift" and "classes": those of the bands that are there; any other band by name.
+            "shift" and "classes": those of the bands that are there; "pattern" where the
+            instrument left one in both images; any other band by name.
         """
         found = {"ncc": str(self.summary)} if "ncc" in self._names else {}
         if self._confidence is not None:
@@ -149,6 +153,8 @@ class MapTally:
             found |= self._shift.lines()
         if self._classes is not None:
             found |= self._classes.lines(self.summary.lower)
+        if self.pattern:
+            found["pattern"] = "; ".join(filter(None, (found.get("pattern"), self.pattern)))
         return found | {name: _distribution(tally) for name, tally in self._others.items()}
 
     def numbers(self, rate: float = RATE) -> dict[str, Any]:
@@ -200,6 +206,23 @@ def _class_summary(by_evidence: bool) -> ClassSummary:
     from napari_local_ncc.maps.class_summary import ClassSummary
 
     return ClassSummary(by_evidence=by_evidence)
+
+
+def _pattern_of(result: ConfidenceMap) -> str:
+    """Say that a pattern stayed where the scene moved, if registration saw one in any frame."""
+    if result.registration is None:
+        return ""
+    from napari_local_ncc.transforms.report import PATTERN
+
+    reports = result.registration.reports
+    count = sum(PATTERN in report.remark for report in reports)
+    if not count:
+        return ""
+    frames = f", in {count} of {len(reports)} frames" if len(reports) > 1 else ""
+    return (
+        f"{PATTERN}{frames}: windows may be alike by it where the scene is taken to stand still, "
+        "and less alike where moving is brought back"
+    )
 
 
 def _group_tallies(names: list[str]) -> dict[str, GroupTally]:

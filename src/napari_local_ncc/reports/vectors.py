@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.grid import axis_name
-from napari_local_ncc.maps.bands import shift_components
+from napari_local_ncc.maps.bands import shift_components, shift_errors
 from napari_local_ncc.reports.data_frame import data_frame
 from napari_local_ncc.shift.outliers import LIMIT, neighbour_residual
 
@@ -89,7 +89,7 @@ def vector_table(result: ConfidenceMap, *, stride: int = 8) -> VectorTable:
     )
     wanted = [
         *names,
-        *(name for name in result.band_names if name.startswith("shift_sd_")),
+        *shift_errors({name: name for name in result.band_names}),
         *(name for name in BESIDE if name in result.band_names),
     ]
     picked = result.bands[[result.band_names.index(name) for name in wanted]][:, *steps]

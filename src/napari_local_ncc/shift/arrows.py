@@ -52,6 +52,7 @@ class ArrowTally:
         self._axes = [axis for axis, r in enumerate(radius) if r]
         self._ends: list[NDArray[np.float32]] = [np.empty((0, 2, len(shape)), np.float32)]
         self._labels: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
+        self._errors: list[NDArray[np.float32]] = [np.empty((0, len(self._axes)), np.float32)]
 
     def add(
         self,
@@ -59,6 +60,7 @@ class ArrowTally:
         labels: NDArray[np.uint8],
         keep: NDArray[np.bool_],
         location: Sequence[slice],
+        errors: ArrayLike | None = None,
     ) -> None:
         """Take the arrows of a tile.
 
@@ -72,8 +74,11 @@ class ArrowTally:
             Where an arrow is wanted; none is where the shift is NaN.
         location : sequence of slice
             Where the tile lies in the map.
+        errors : array_like, shape (n, ...), optional
+            Standard deviations of the components in pixels; default: unknown.
         """
         values = np.asarray(components, np.float32)
+        spread = np.full_like(values, np.nan) if errors is None else np.asarray(errors, np.float32)
         begins = [
             (step // 2 - part.start) % step
             for part, step in zip(location, self.strides, strict=True)
@@ -87,6 +92,7 @@ class ArrowTally:
         ends[:, 1, self._axes] = values[:, known].T
         self._ends.append(ends)
         self._labels.append(labels[picked][known])
+        self._errors.append(spread[(slice(None), *picked)][:, known].T)
 
     @property
     def ends(self) -> NDArray[np.float32]:
@@ -97,6 +103,16 @@ class ArrowTally:
         return np.concatenate(self._ends)
 
     @property
+    def components(self) -> NDArray[np.float32]:
+        """The same components along the axes of a radius alone: shape (arrows, these axes)."""
+        return self.ends[:, 1][:, self._axes]
+
+    @property
     def labels(self) -> NDArray[np.uint8]:
         """The class of each arrow."""
         return np.concatenate(self._labels)
+
+    @property
+    def errors(self) -> NDArray[np.float32]:
+        """Standard deviations in pixels, NaN where unknown: shape (arrows, axes of a radius)."""
+        return np.concatenate(self._errors)

@@ -144,6 +144,26 @@ def shift_length(
     return np.asarray(reduce(np.hypot, np.abs(steps)), np.float32)
 
 
+def length_error(components: ArrayLike, errors: ArrayLike) -> NDArray[np.float32]:
+    """Return the standard deviation of a shift's length, to first order.
+
+    Parameters
+    ----------
+    components, errors : array_like, shape (n, ...)
+        A shift along n axes, and the standard deviations along them, taken as independent.
+
+    Returns
+    -------
+    array of float32, shape (...)
+        In the same units. Of no shift, which has no direction, the largest error; NaN where
+        an error is.
+    """
+    steps, spread = np.asarray(components, np.float32), np.asarray(errors, np.float32)
+    length = shift_length(steps)
+    along = np.divide(steps, length, where=length > 0, out=np.zeros_like(steps))
+    return np.where(length == 0, spread.max(axis=0), shift_length(along * spread))
+
+
 def is_believable(
     labels: NDArray[np.uint8], confidence: ArrayLike | None = None, *, level: float = 0.95
 ) -> NDArray[np.bool_]:

@@ -14,13 +14,14 @@ from napari_local_ncc._napari.layers.convert import colors_between, ncc_colors
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
-from napari_local_ncc.maps.bands import bands_on, shift_components, shift_steps
+from napari_local_ncc.maps.bands import bands_on, shift_components, shift_errors, shift_steps
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.shift.arrows import ArrowTally
 from napari_local_ncc.shift.interpret import (
     CLASSES,
     classify,
     is_believable,
+    length_error,
     shift_length,
 )
 
@@ -143,7 +144,8 @@ class Arrows:
         """Take those of a tile."""
         labels = _class_codes(bands)
         keep = is_believable(labels, bands.get("confidence"))
-        self._tally.add(_components(bands), labels, keep, location)
+        errors = list(shift_errors(bands).values()) or None
+        self._tally.add(_components(bands), labels, keep, location, errors)
 
     def product(self, result: ConfidenceMap, output: Output, fixed: Grid, names: str) -> Product:
         """Return the layer of all arrows, in the colours of the classes."""
@@ -152,6 +154,7 @@ class Arrows:
             "features": {
                 "class": np.array(CLASSES)[labels],
                 "length_px": shift_length(np.moveaxis(self._tally.ends[:, 1], -1, 0)),
+                **self._errors(result.band_names),
             },
             "edge_color": np.array([_COLORS[label] for label in CLASSES])[labels],
             "length": self._times,
@@ -162,6 +165,16 @@ class Arrows:
         title = "shift arrows" + (f" ({self._times}x longer)" if self._times > 1 else "")
         ends = [self._tally.ends]
         return product_of(result, "arrows", title, ends, style, output, fixed, names)
+
+    def _errors(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return the errors of the shift along each axis and in words, where the map has them."""
+        bands = list(shift_errors({name: name for name in names}))
+        if not bands:
+            return {}
+        steps, errors = self._tally.components.T, self._tally.errors.T
+        pairs = zip(shift_length(steps), length_error(steps, errors), strict=True)
+        words = [f"{length:.2f} ± {sd:.2f} px" for length, sd in pairs]
+        return dict(zip(bands, errors, strict=True)) | {"shift": np.array(words, object)}
 
 
 _COLORS = {"undefined": "#00000000"} | colormap.CLASSES

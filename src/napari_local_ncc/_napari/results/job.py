@@ -46,6 +46,7 @@ TITLES = {
     "confidence": "Confidence",
     "detects": "Detection",
     "fallback": "Calibration",
+    "pattern": "Pattern",
     "shift": "Shift",
     "classes": "Classes",
 }
