@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_local_ncc import local_ncc, local_shift
+from napari_local_ncc import NCCParameters, confidence_map, local_ncc, local_shift
 from napari_local_ncc.shift import search as _search
 from napari_local_ncc.shift.dispatch import shift_depth, shift_of_pieces
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
@@ -55,7 +55,7 @@ def best_of_all(fixed, moving, mask, search, **options):
 
 @st.composite
 def pairs(draw, max_side=12):
-    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=max_side))
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=3, max_side=max_side))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     images = [rng.random(shape) for _ in range(2)]
     images[1] += draw(st.sampled_from([0, 2])) * np.roll(images[0], 1, axis=-1)
@@ -475,3 +475,13 @@ def test_all_shifts_at_once_give_what_each_gives_alone(
         samples.store_ncc(shift, values)
     assert np.isfinite(alone).any()
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("search", [6, (5, 7)])
+def test_a_search_larger_than_the_images_is_said(rng, search):
+    image = rng.random((5, 6))
+    with pytest.raises(ValueError, match="is not smaller than the images"):
+        local_shift(image, image, radius=1, search=search)
+    parameters = NCCParameters(radius=1, search=search, bands=("ncc", "shift"))
+    with pytest.raises(ValueError, match="is not smaller than the images"):
+        confidence_map(image, image, parameters=parameters)

@@ -83,7 +83,9 @@ def check_radius(radius: object, ndim: int) -> tuple[int, ...]:
     return whole
 
 
-def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
+def check_search(
+    search: object, radius: tuple[int, ...], shape: tuple[int, ...] | None = None
+) -> tuple[int, ...]:
     """Give the largest displacement to search along each axis.
 
     Parameters
@@ -92,6 +94,8 @@ def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
         One number of pixels for every windowed axis, or one per axis.
     radius : tuple of int
         Window radius per axis; an axis of radius 0 is never searched.
+    shape : tuple of int, optional
+        Samples of the images along each axis, if it is to be checked that they are enough.
 
     Returns
     -------
@@ -102,7 +106,8 @@ def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
     ------
     ValueError
         If a number is negative or not whole, if there is not one per axis, if no axis is
-        searched, or if there are more than `MAX_SHIFTS` displacements.
+        searched, if there are more than `MAX_SHIFTS` displacements, or if no axis of the
+        images is longer than its search.
     """
     per_axis = isinstance(search, Iterable) and not isinstance(search, str)
     values = tuple(search) if per_axis else (search,) * len(radius)  # type: ignore[arg-type]
@@ -121,6 +126,11 @@ def check_search(search: object, radius: tuple[int, ...]) -> tuple[int, ...]:
         raise ValueError(
             f"search {search!r} means {shifts} displacements of every pixel, at most {MAX_SHIFTS} "
             "are possible; register first, and search for what is left"
+        )
+    if shape is not None and all(s >= n for s, n in zip(searched, shape, strict=True) if s):
+        raise ValueError(
+            f"search {search!r} is not smaller than the images, {shape} samples: nothing would "
+            "overlap at such displacements; search less, or compare larger images"
         )
     return searched
 

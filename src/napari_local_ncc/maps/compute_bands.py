@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.windows import join_pieces
+from napari_local_ncc.parameters import check_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -397,10 +398,11 @@ def plan_bands(
         Noise and typical contrast of the images; needed for the kinds in `EXPOSED`.
     """
     searches = any(COMPUTED[name].searches for name in parameters.bands)
+    radius = parameters.radius_on(grid)
     return BandPlan(
         parameters.bands,
-        parameters.radius_on(grid),
-        parameters.search_on(grid) if searches else (),
+        radius,
+        check_search(parameters.search_on(grid), radius, grid.shape) if searches else (),
         {
             "weights": parameters.weights,
             "min_std": parameters.min_std,

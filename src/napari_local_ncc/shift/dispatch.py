@@ -66,7 +66,8 @@ def local_shift(
     TypeError
         If an image is complex, not numeric, or in the memory of a GPU.
     ValueError
-        If shapes differ, an image is empty, or a parameter is out of range.
+        If shapes differ, an image is empty, a parameter is out of range, or no axis is longer
+        than its search.
 
     See Also
     --------
@@ -97,7 +98,7 @@ def local_shift(
     radii = check_radius(radius, arrays[0].ndim)
     options: dict[str, Any] = {
         "radius": radii,
-        "search": check_search(search, radii),
+        "search": check_search(search, radii, arrays[0].shape),
         "weights": check_weights(weights),
         "min_std": float(min_std),
         "min_valid": float(min_valid),
