@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, register
 from napari_local_ncc.confidence import ConfidenceTally, false_discovery_threshold
 from napari_local_ncc.maps.map_summary import MapTally
+from napari_local_ncc.reports.describe import describe_registration
 from napari_local_ncc.shift.interpret import class_shares, classify
 
 BANDS = ("ncc", "confidence", "shift")
@@ -64,6 +65,35 @@ def test_lines_say_what_the_bands_say(found):
     told = dict(zip(map(str.strip, names), percentages(lines["classes"]), strict=True))
     assert told == pytest.approx(labels, abs=6e-4)
     assert min(labels[name] for name in ("agrees", "displaced", "cannot tell")) > 0.1
+
+
+def test_all_lengths_of_a_result_are_in_the_unit_of_its_world():
+    fixed = SpatialImage.from_array(
+        noise(0), axis_labels=("y", "x"), spacing=(0.5, 0.25), units=("um", "um")
+    )
+    moving = fixed.replace(data=np.roll(np.asarray(fixed.data), (3, 2), axis=(0, 1)))
+    result = confidence_map(fixed, moving, parameters=NCCParameters(bands=BANDS, search=4))
+    tally = MapTally.of(result)
+    for part in np.array_split(result.bands.compute(), 3, axis=1):
+        other = MapTally.of(result)
+        other.add(part, (slice(0, part.shape[1]), slice(0, part.shape[2])))
+        tally.merge(other)
+    median = float(re.search(r"median length ([\d.]+) µm", tally.lines()["shift"])[1])
+    *_, dy, dx = np.asarray(result.bands)
+    assert median == pytest.approx(np.nanmedian(np.hypot(0.5 * dy, 0.25 * dx)), abs=0.01)
+    assert tally.numbers()["shift"]["median_length_px"] > 1.9 * median
+    rows, columns = np.indices(fixed.grid.shape, float)
+    bent = scipy.ndimage.map_coordinates(fixed.data, (rows + 2 * np.sin(columns / 25), columns))
+    for model, words in (("translation", "expected within"), ("flow", "flow of up to")):
+        found = register(
+            fixed, moving if model == "translation" else fixed.replace(data=bent), model=model
+        )
+        said = describe_registration(found)
+        assert words in said
+        assert " px" not in re.sub(r"window \d+ px", "", said)
+    _, y = re.search(r"(flow of up to) ([\d.]+)", said).groups()
+    assert float(y) == pytest.approx(0.5 * found.reach[0], rel=0.01)
+    assert found.reach[0] == pytest.approx(2, abs=1)
 
 
 def lines_of(calibration):

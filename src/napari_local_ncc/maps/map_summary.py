@@ -74,6 +74,8 @@ class MapTally:
         is_shifted = {"ncc", "gain"} <= set(result.band_names)
         displaced = _displaced_summary(result) if is_shifted else None
         tally = cls(result.band_names, result.calibration, displaced)
+        if tally._shift is not None:
+            tally._shift = _shift_summary(result)
         tally.is_volume = result.grid.spatial_ndim > 2
         tally.pattern = _pattern_of(result)
         return tally
@@ -190,10 +192,10 @@ def _confidence_summary(calibration: Calibration | None) -> ConfidenceSummary:
     return ConfidenceSummary(calibration)
 
 
-def _shift_summary() -> ShiftSummary:
+def _shift_summary(result: ConfidenceMap | None = None) -> ShiftSummary:
     from napari_local_ncc.maps.shift_summary import ShiftSummary
 
-    return ShiftSummary()
+    return ShiftSummary() if result is None else ShiftSummary(result.grid, result.parameters)
 
 
 def _displaced_summary(result: ConfidenceMap) -> DisplacedSummary:

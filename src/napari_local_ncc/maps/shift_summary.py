@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.maps.bands import shift_components, shift_steps
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.shift.interpret import CLASSES, shift_length
@@ -26,16 +26,29 @@ REACH = 0.75  # of the search, from which on a shift is near its end
 
 
 class ShiftSummary:
-    """Sums up length and gain of a shift tile by tile."""
+    """Sums up length and gain of a shift tile by tile.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    grid : Grid, optional
+        The map's: where it has units, the line says the length in them.
+    parameters : NCCParameters, optional
+        What the map was computed with; needed with a grid.
+    """
+
+    def __init__(self, grid: Grid | None = None, parameters: NCCParameters | None = None) -> None:
         self._length, self._gain = GroupTally(), GroupTally()
+        self._world: _WorldLength | None = None
+        if grid is not None and parameters is not None and PIXEL not in grid.space().units:
+            self._world = _WorldLength(grid, parameters)
 
     def add(self, bands: Mapping[str, NDArray[np.float32]]) -> None:
         """Count a tile, its bands by name; NaN counts as undefined."""
         together = np.zeros(1, np.int64)
         self._length.add(together, shift_length(shift_components(bands)))
         self._gain.add(together, bands["gain"])
+        if self._world is not None:
+            self._world.add(bands)
 
     def numbers(self) -> dict[str, float]:
         """Return the median length (px) and gain, and the share of pixels that have a shift."""
@@ -49,6 +62,8 @@ class ShiftSummary:
         """Count what another has counted."""
         self._length.merge(other._length)
         self._gain.merge(other._gain)
+        if self._world is not None and other._world is not None:
+            self._world.merge(other._world)
 
     def lines(self) -> dict[str, str]:
         """Say how long the shift is."""
@@ -58,10 +73,31 @@ class ShiftSummary:
         length, gain = self._length, self._gain
         if not length.defined.any():
             return "defined nowhere: no best match lies within the search"
+        median = str(self._world or f"{length.quantile(0.5)[0]:.2f} px")
         return (
-            f"median length {length.quantile(0.5)[0]:.2f} px, median gain "
+            f"median length {median}, median gain "
             f"{gain.quantile(0.5)[0]:.3f}, defined in {length.defined[0]:.1%} of pixels"
         )
+
+
+class _WorldLength:
+    """Sums up the length of a shift in the world's unit, as `ShiftSummary` does in pixels."""
+
+    def __init__(self, grid: Grid, parameters: NCCParameters) -> None:
+        self._steps, self._step = shift_steps(parameters, grid), float(grid.spacing[-1])
+        self._unit = unit_symbol(grid.units[-1])
+        self._tally = GroupTally()
+
+    def add(self, bands: Mapping[str, NDArray[np.float32]]) -> None:
+        # in steps of a pixel, for which the tally's resolution is made
+        lengths = shift_length(shift_components(bands), self._steps) / self._step
+        self._tally.add(np.zeros(1, np.int64), lengths)
+
+    def merge(self, other: _WorldLength) -> None:
+        self._tally.merge(other._tally)
+
+    def __str__(self) -> str:
+        return f"{self._tally.quantile(0.5)[0] * self._step:.3g} {self._unit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,13 +171,26 @@ def _bending(registration: Registration) -> list[str]:
     if registration.displacement is None:
         return []
     volumes = registration.jacobian()
-    largest = ", ".join(f"{px:.2f}" for px in registration.reach)
+    sides, unit = pixel_sides(registration.grid)
+    largest = ", ".join(f"{length:.3g}" for length in registration.reach * sides)
     folds = f"space is folded in {volumes.folds} of {volumes.cells} cells: do not trust it there"
     return [
-        f"flow of up to {largest} px",
+        f"flow of up to {largest} {unit}",
         f"volumes change by factors of {volumes.lowest:.2f} to {volumes.highest:.2f}",
         folds if volumes.folds else "no folds",
     ]
+
+
+def pixel_sides(grid: Grid) -> tuple[NDArray[np.float64], str]:
+    """Return how long a pixel of space is along each axis, and the unit's symbol.
+
+    The unit is that of the last axis; where the world has none, a pixel is 1 px long.
+    """
+    space = grid.space()
+    if PIXEL in space.units:
+        return np.ones(space.ndim), unit_symbol(PIXEL)
+    in_one_unit = [unit_factor(unit, space.units[-1]) for unit in space.units]
+    return space.spacing * in_one_unit, unit_symbol(space.units[-1])
 
 
 def rotation_and_scale(
@@ -226,6 +239,8 @@ def _findings(registration: Registration) -> list[str]:
     from napari_local_ncc.transforms.report import AGREEMENT_RADIUS
 
     reports = registration.reports
+    sides, unit = pixel_sides(registration.grid)
+    longest = float(max(sides))  # so many pixels lie within as many of the longest sides
     before, after, lower, upper = (
         _mean(np.array(values))
         for values in (
@@ -244,16 +259,13 @@ def _findings(registration: Registration) -> list[str]:
         )
     errors = [report.error95_px for report in reports if not np.isnan(report.error95_px)]
     if errors:
-        texts.append(f"expected within {max(errors):.2g} px (95 %)")
+        texts.append(f"expected within {max(errors) * longest:.2g} {unit} (95 %)")
     texts += dict.fromkeys(report.remark for report in reports if report.remark)
     trips = [report.round_trip for report in reports if report.round_trip is not None]
     if trips:
-        median, p95, length = (
-            max(getattr(trip, name) for trip in trips) for name in ("median_px", "p95_px", "median")
-        )
-        unit = unit_symbol(registration.grid.units[-1])
-        in_units = "" if unit == "px" else f" = {length:.3g} {unit}"
-        texts.append(f"there and back {median:.3f} px{in_units} (95 % within {p95:.3f} px)")
+        names = ("median_px", "p95_px") if unit == "px" else ("median", "p95")
+        median, p95 = (max(getattr(trip, name) for trip in trips) for name in names)
+        texts.append(f"there and back {median:.3g} {unit} (95 % within {p95:.3g} {unit})")
     return texts
 
 

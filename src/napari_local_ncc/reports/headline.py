@@ -12,7 +12,7 @@ from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.geometry.units import unit_symbol
-from napari_local_ncc.reports.describe import describe_doubt, rotation_and_scale
+from napari_local_ncc.reports.describe import describe_doubt, pixel_sides, rotation_and_scale
 
 if TYPE_CHECKING:
     from napari_local_ncc.maps.map_summary import MapTally
@@ -178,7 +178,8 @@ def _turn(registration: Registration) -> list[str]:
 def _bend(registration: Registration) -> list[str]:
     if registration.model != Kind.FLOW:
         return []
-    return [f"bent by up to {max(registration.reach):.3g} px"]
+    sides, unit = pixel_sides(registration.grid)
+    return [f"bent by up to {max(registration.reach * sides):.3g} {unit}"]
 
 
 def _agreement(tally: MapTally) -> str:
