@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import dask.array as da
@@ -209,3 +211,42 @@ def test_what_is_resumed_is_kept(tmp_path):
     with claim(path, resume=True) as held:
         assert held.path.read_bytes() == b"half"
     assert names_in(tmp_path) == {"a.npy"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="removes what is open")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_interrupt_at_any_moment_leaves_all_or_nothing(tmp_path, resume):
+    """Python raises it where a function begins, and where one of C has ended."""
+    kept = {"a.npy": "old", "a.npy.json": "old"}
+    for moment in count():
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        for name, text in kept.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        left = moment
+
+        def profile(_, event, __):
+            nonlocal left
+            left -= event in ("call", "c_return")
+            if left < 0:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+        try:
+            sys.setprofile(profile)
+            with claim(folder / "a.npy", resume=resume) as held:
+                for name in kept:
+                    held.path.with_name(name).write_bytes(b"new")
+            sys.setprofile(None)
+            break
+        except KeyboardInterrupt:
+            pass
+        found = {path.name: path.read_text("utf-8") for path in folder.iterdir() if path.is_file()}
+        assert found in (kept, dict.fromkeys(kept, "new"))
+        if not resume:
+            assert names_in(folder) == set(kept)
+    assert moment > 100
+    assert names_in(folder) == set(kept)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
-from contextlib import closing
+import signal
+import threading
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 Arguments = ParamSpec("Arguments")
 Event = TypeVar("Event")
 Message = TypeVar("Message")
 Result = TypeVar("Result")
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # that end a run; Windows has no SIGHUP
 
 # What a user can mend; anything else that is raised is a defect of ours.
 MENDABLE = (ValueError, TypeError, MemoryError, OSError, ImportError)
@@ -181,3 +185,30 @@ def translate(
                 result: Result = end.value
                 return result
             yield from tell(event)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off what Python does on Ctrl-C, and on other `SIGNALS`, until the context ends.
+
+    For what goes on in another thread if the one that waits for it is interrupted. In a thread
+    that is not the main one, which alone handles signals, it does nothing.
+    """
+    came: list[int] = []
+    before: dict[int, Callable[[int, Any], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {n: signal.getsignal(n) for n in map(_number, SIGNALS) if n is not None}
+        before = {n: handler for n, handler in found.items() if callable(handler)}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            before[came[0]](came[0], None)
+
+
+def _number(name: str) -> int | None:
+    return getattr(signal, name, None)

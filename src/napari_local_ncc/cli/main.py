@@ -24,7 +24,7 @@ from napari_local_ncc.cli.console import (
     warn,
 )
 from napari_local_ncc.cli.image_options import notes_said
-from napari_local_ncc.progress import MENDABLE
+from napari_local_ncc.progress import MENDABLE, SIGNALS
 
 COMMANDS = ("apply", "batch", "convert", "demo", "info", "map", "refine", "register")
 NO_THREAD = "can't start new thread"  # all that Python says where a limit is reached
@@ -54,11 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     INTERRUPTION.clear()
     if arguments is None:  # a process of its own
         _handle_signals()
-    _import_commands(words)
     try:
+        _import_commands(words)
         with notes_said(), redirect_stdout(cast("TextIO", EscapedStream(sys.stdout))):
             code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # typer's own, or before and after it
         code = INTERRUPTED
     except (*MENDABLE, RuntimeError, typer.TyperException) as error:
         if debug or (type(error) is RuntimeError and NO_THREAD not in str(error)):
@@ -78,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _handle_signals() -> None:
     """Let a batch system's time-out, or a terminal that goes, end a run as Ctrl-C does."""
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # by nohup
             signal.signal(number, interrupt)
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from napari_local_ncc.progress import uninterrupted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -106,37 +108,34 @@ class Claim:
         if len(made) == 1 and not places[0].is_dir():
             made[0].replace(places[0])
             return
-        aside = [(self.folder / f"{OLD}{p.name}", p) for p in places if p.exists()]
-        for kept, place in aside:  # neither a folder nor two files can be replaced in one step
-            os.rename(place, kept)
+        aside = [(p, self.folder / f"{OLD}{p.name}") for p in places if p.exists()]
+        moves = aside + list(zip(made, places, strict=True))
         try:
-            for each, place in zip(made, places, strict=True):
-                each.replace(place)
+            with uninterrupted():
+                for source, to in moves:  # neither a folder nor two files are replaced in one step
+                    os.rename(source, to)
         except BaseException:
-            for kept, place in aside:
-                if not place.is_dir():
-                    os.replace(kept, place)
+            for source, to in reversed(moves):
+                if to.exists() and not source.exists():
+                    os.rename(to, source)
             raise
 
     def remove(self) -> None:
         """Remove what this run has written, unless the folder is another's by now.
 
-        If somebody removed the folder, writing has made it anew, without a lock. Zarr's own
-        thread may still write after Ctrl-C: what it makes anew goes, too.
+        If somebody removed the folder, writing has made it anew, without a lock.
         """
+        aside = self.folder.with_name(f"{self.folder.name}-{os.getpid()}")
         if (self.folder / LOCK).exists() and not _is_same(self.lock, self.folder / LOCK):
             return
-        aside = self.folder.with_name(f"{self.folder.name}-{os.getpid()}")
         try:
             os.rename(self.folder, aside)
+        except FileNotFoundError:
+            return
         except OSError:  # not where a file of it is open, in Windows
             self.lock.close()
             aside = self.folder
-        for _ in range(REMOVALS):
-            shutil.rmtree(aside, ignore_errors=True)
-            time.sleep(0.02)
-            if not aside.exists():
-                break
+        _remove_folder(aside)
 
 
 @contextmanager
@@ -166,26 +165,30 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
         shutil.rmtree(old, ignore_errors=True)
     held: Claim | None = None
     finished = False
-    try:
+    try:  # a signal may come between any two lines
         folder.mkdir(exist_ok=True)
         with open(folder / LOCK, "ab+") as lock:
-            _lock(lock, target)
-            held = Claim(target, folder, lock)
-            if not _is_same(lock, folder / LOCK):
-                raise FileExistsError(_used(target))  # it has just been finished
             try:
+                _lock(lock, target)
+                if not _is_same(lock, folder / LOCK):
+                    raise FileExistsError(_used(target))  # it has just been finished
+                held = Claim(target, folder, lock)
                 if not resume:
                     held.clear()
                 yield held
                 held.finish()
                 finished = True
             finally:
-                if finished or not resume:
-                    held.remove()
+                if held is not None and (finished or not resume):
+                    try:
+                        with uninterrupted():
+                            held.remove()
+                    except KeyboardInterrupt:  # raised on the threshold, or after it
+                        held.remove()
+                        raise
     finally:
-        if held is None:  # as where a signal came in between
-            with suppress(OSError):
-                folder.rmdir()
+        if held is None:
+            _remove_empty(folder, target)
 
 
 @contextmanager
@@ -264,6 +267,25 @@ class Record:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder, into which others may still write for a while."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.02)
+
+
+def _remove_empty(folder: Path, target: Path) -> None:
+    """Remove a folder in which there is at most a lock that nobody holds."""
+    with suppress(OSError):
+        if os.listdir(folder) == [LOCK]:
+            with open(folder / LOCK, "rb+") as file:
+                _lock(file, target)
+                (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def _escaped(name: str) -> str:

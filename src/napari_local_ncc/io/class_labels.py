@@ -12,6 +12,7 @@ from yaozarrs import v05
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.io.map_layout import BAND_AXIS, OmeLayout
 from napari_local_ncc.maps.bands import CLASS_COLORS
+from napari_local_ncc.progress import uninterrupted
 from napari_local_ncc.shift.interpret import CLASSES
 
 if TYPE_CHECKING:
@@ -45,6 +46,20 @@ def write_class_labels(
     if NAME not in layout.band_names or BAND_AXIS not in layout.order:
         return
     axis = layout.order.index(BAND_AXIS)
+    with uninterrupted():  # or Zarr's own thread would go on
+        arrays, factors = _create_levels(path, bands, layout, levels, axis)
+    for array, factor in zip(arrays, factors, strict=True):
+        _fill(array, bands, axis, layout.band_names.index(NAME), factor)
+
+
+def _create_levels(
+    path: Path,
+    bands: zarr.Array[Any],
+    layout: OmeLayout,
+    levels: Sequence[tuple[int, ...]],
+    axis: int,
+) -> tuple[list[zarr.Array[Any]], list[tuple[int, ...]]]:
+    """Make the arrays of all levels, and return by how much each is reduced."""
     group = zarr.open_group(path, mode="r+").create_group("labels", overwrite=True)
     group.attrs["ome"] = {"version": "0.5", "labels": [NAME]}
     image = group.create_group(NAME)
@@ -52,15 +67,17 @@ def write_class_labels(
     factors = [_without(level, axis) for level in levels]
     image.attrs["ome"] = _metadata(layout, axis, factors)
     names = [a.name for k, a in enumerate(layout.axes) if k != axis]
-    for level, factor in enumerate(factors):
-        array = image.create_array(
+    arrays = [
+        image.create_array(
             str(level),
             shape=tuple(-(-n // f) for n, f in zip(shape, factor, strict=True)),
             chunks=chunks,
             dtype=np.uint8,
             dimension_names=names,
         )
-        _fill(array, bands, axis, layout.band_names.index(NAME), factor)
+        for level, factor in enumerate(factors)
+    ]
+    return arrays, factors
 
 
 def _fill(
@@ -78,7 +95,8 @@ def _fill(
         ]
         source.insert(axis, band)
         codes: NDArray[Any] = np.asarray(bands[tuple(source)])
-        labels[location] = np.nan_to_num(codes).astype(np.uint8)
+        with uninterrupted():
+            labels[location] = np.nan_to_num(codes).astype(np.uint8)
 
 
 def _metadata(layout: OmeLayout, axis: int, factors: list[tuple[int, ...]]) -> dict[str, Any]:

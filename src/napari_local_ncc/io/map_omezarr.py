@@ -30,6 +30,7 @@ from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
 from napari_local_ncc.io.readers.ome_zarr.chunks import ZarrSamples
 from napari_local_ncc.io.stored import lazy
 from napari_local_ncc.maps.bands import bands_on
+from napari_local_ncc.progress import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,22 +90,24 @@ def create_group(
     document : dict, optional
         What the map says beside its pixels.
     """
-    levels = (
-        _open_levels(path)
-        if path.exists()  # it is resumed
-        else _create_levels(layout, path, dtype, chunks, blocks, rendering, document)
-    )
+    with uninterrupted():  # or Zarr's own thread would go on
+        levels = (
+            _open_levels(path)
+            if path.exists()  # it is resumed
+            else _create_levels(layout, path, dtype, chunks, blocks, rendering, document)
+        )
     target = OmeTarget(levels, layout, _covered(levels, blocks))
     yield target
     for fine, coarse in itertools.pairwise(levels[target.covered :]):
         _reduce(fine, coarse)
     for level in levels:
         _check_chunks(level)
-    attributes = zarr.open_group(path, mode="r+").attrs
-    if document is None:
-        del attributes[KEY]
-    else:
-        attributes[KEY] = document
+    with uninterrupted():
+        attributes = zarr.open_group(path, mode="r+").attrs
+        if document is None:
+            del attributes[KEY]
+        else:
+            attributes[KEY] = document
 
 
 def _create_levels(
@@ -300,4 +303,5 @@ def _reduce(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> None:
         source = tuple(
             slice(part.start * f, part.stop * f) for part, f in zip(location, factors, strict=True)
         )
-        coarse[location] = reduce_by(fine[source], factors)
+        with uninterrupted():
+            coarse[location] = reduce_by(fine[source], factors)

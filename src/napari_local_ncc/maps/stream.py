@@ -18,10 +18,12 @@ from napari_local_ncc.chunked.blocks import (
     thread_pool,
 )
 from napari_local_ncc.maps.map_summary import MapTally
+from napari_local_ncc.progress import uninterrupted
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractContextManager
 
     from distributed import Client
@@ -192,10 +194,22 @@ def _pool(threads: int | None, client: Client | None) -> Iterator[tuple[Any, int
     """Give what runs tasks, and how many at a time."""
     if client is None:
         with thread_pool(threads) as pool:
-            yield pool, threads or os.cpu_count() or 1
+            yield _Threads(pool), threads or os.cpu_count() or 1
         return
     with client.get_executor(pure=False, retries=RETRIES) as executor:
         yield _Cluster(client, executor), max(1, sum(client.nthreads().values()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Threads:
+    """Hands out tasks; a pool that is interrupted while it begins a thread forgets that one."""
+
+    pool: ThreadPoolExecutor
+
+    def submit(self, task: Callable[[Box], Any], box: Box) -> Any:
+        """Hand out a box."""
+        with uninterrupted():
+            return self.pool.submit(task, box)
 
 
 class _Cluster:
