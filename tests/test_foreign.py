@@ -4,6 +4,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -96,6 +97,14 @@ def test_xarray_axes_are_told_by_name_in_any_order():
     taken = as_spatial_image(series, "a")
     assert taken.grid.axis_labels == ("time", "y", "x")
     np.testing.assert_array_equal(taken.data, VOLUME)
+
+
+def test_a_dask_array_of_unknown_size_is_told_what_helps():
+    array = da.from_array(PLANE)
+    rows = array[da.from_array(PLANE[:, 0] >= np.median(PLANE[:, 0]))]
+    with pytest.raises(ValueError, match=r"fixed .* call its compute_chunk_sizes\(\)"):
+        as_spatial_image(rows, "fixed")
+    assert as_spatial_image(rows.compute_chunk_sizes(), "fixed").grid.ndim == 2
 
 
 def test_coordinates_of_xarray_that_are_no_places():

@@ -247,6 +247,14 @@ def imaris(path):
         told(image, Unit="um", **ends)
 
 
+def npy(path):
+    np.save(path, STACK)
+
+
+def png(path):
+    Image.fromarray(EIGHT).save(path)
+
+
 def mrc(path):
     with mrcfile.new(path) as file:
         file.set_data(STACK)
@@ -510,6 +518,12 @@ def test_info_says_what_will_be_used(tmp_path, capsys):
     assert "8 bits, 4 per pixel: red, green, blue, opacity" in told(
         ["info", tmp_path / "rgba.tif"], capsys
     )
+    Image.fromarray(np.dstack([EIGHT, EIGHT]), "LA").save(tmp_path / "la.png")
+    assert "8 bits, 2 per pixel: grey, opacity" in told(["info", tmp_path / "la.png"], capsys)
+    turned = sitk.GetImageFromArray(EIGHT)
+    turned.SetDirection([0, 1, -1, 0])
+    sitk.WriteImage(turned, str(tmp_path / "a.mha"))
+    assert "along    x: -1 y of the world" in told(["info", tmp_path / "a.mha"], capsys)
     hdf5(tmp_path / "a.h5")
     assert "axis     z: 3 px, step 2" in told(["info", tmp_path / "a.h5"], capsys)
     with tifffile.TiffWriter(tmp_path / "two.tif") as tif:
@@ -533,12 +547,15 @@ def test_planes_are_counted_as_people_do(tmp_path):
         read_image(folder)
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".h5", ".mrc"])
+CUT = [".nii", ".nii.gz", ".nrrd", ".mha", ".h5", ".mrc", ".npy", ".png"]
+
+
+@pytest.mark.parametrize("ending", CUT)
 def test_a_file_that_is_cut_off_is_said_to_be(ending, tmp_path):
     path = tmp_path / f"a{ending}"
-    {".h5": hdf5, ".mrc": mrc}.get(ending, volume)(path)
+    {".h5": hdf5, ".mrc": mrc, ".npy": npy, ".png": png}.get(ending, volume)(path)
     path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
-    said = f"a{ending}.*cut off|cannot read"
+    said = "cannot read" if ending in (".h5", ".mrc") else "is cut off"
     with pytest.raises(ValueError, match=said) as caught:  # noqa: PT012
         warnings.simplefilter("ignore")
         read_image(path).data.compute()
@@ -546,6 +563,23 @@ def test_a_file_that_is_cut_off_is_said_to_be(ending, tmp_path):
     assert "\n" not in said
     assert "0x" not in said.replace(str(path), "")
     assert ".cxx" not in said
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_samples_beside_a_header_are_looked_for(ending, packed, tmp_path):
+    path = tmp_path / f"a{ending}"
+    image = sitk.GetImageFromArray(STACK)
+    sitk.WriteImage(image, str(path), useCompression=packed)
+    assert (read_image(path).data.compute() == STACK).all()
+    (samples,) = (file for file in tmp_path.iterdir() if file != path)
+    samples.write_bytes(samples.read_bytes()[: samples.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"cut off|cannot read it") as caught:
+        read_image(path).data.compute()
+    assert "No such file" not in str(caught.value)
+    samples.unlink()
+    with pytest.raises(ValueError, match=f"in the file {samples.name}, which is not beside it"):
+        read_image(path)
 
 
 def test_inverted_dicom_is_turned(tmp_path):

@@ -112,6 +112,7 @@ def test_the_label_table_is_each_region_s_distribution(rng):
     result = make_map(values, ("ncc", "confidence"))
     table = label_table(result, SpatialImage.from_array(labels), threshold=0).columns()
     assert table["index"] == [100_000_000, 200_000_000, 300_000_000]
+    assert label_table(result, labels, threshold=0).columns() == table  # an array, too
     for row, label in enumerate(table["index"]):
         ncc, confidence = values[:, labels == label]
         assert table["pixels"][row] == ncc.size

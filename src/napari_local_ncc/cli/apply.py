@@ -17,6 +17,7 @@ from napari_local_ncc.cli.image_options import (
     ReaderPlugin,
     Scene,
 )
+from napari_local_ncc.geometry.kind import with_article
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 @app.command("apply")
 def apply_(
-    transform: Annotated[str, typer.Argument(help="Transform: of `register`, or an ITK file.")],
+    transform: Annotated[
+        str, typer.Argument(help="Transform: of `register`, or of another program (see `convert`).")
+    ],
     moving: Annotated[
         str,
         typer.Argument(
@@ -36,7 +39,9 @@ def apply_(
     output: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", help="Result: .ome.zarr, .ome.tif, .tif or .npy; of points, .csv."
+            "-o",
+            "--output",
+            help="Result: .ome.zarr, .tif, .npy, .nii.gz, .nrrd or .mha; of points, .csv.",
         ),
     ],
     like: Annotated[
@@ -102,7 +107,8 @@ def apply_(
         result = apply_to_image(
             image, found, grid=grid, interpolation=interpolation, unitless=meaning
         )
-    say(f"{moving} is resampled by a {found.model} to {'x'.join(map(str, result.grid.shape))}")
+    size = "x".join(map(str, result.grid.shape))
+    say(f"{moving} is resampled by {with_article(found.model)} to {size}")
     follow(iter_write_image(result, output, overwrite=overwrite))
     tell(f"image    {output}")
     answer("apply", lambda: _facts(found, output, "image", result.grid))
@@ -135,5 +141,5 @@ def _apply_to_points(
     table = read_points(points, found.grid.axis_labels)
     moved = apply_to_points(table.coordinates, found)
     write_points(table.with_coordinates(moved), output)
-    tell(f"points   {output}: {len(moved)} moved by the inverse of a {found.model}")
+    tell(f"points   {output}: {len(moved)} moved by the inverse of {with_article(found.model)}")
     answer("apply", lambda: _facts(found, output, "points", found.grid))

@@ -120,6 +120,8 @@ def _of_transform(found: Registration) -> Iterator[str]:
 
 
 def _of_map(found: ConfidenceMap) -> Iterator[str]:
+    from napari_local_ncc.geometry.kind import with_article
+
     chosen = found.parameters
     made = _of_document(found.provenance, "software")
     yield f"map      {', '.join(found.band_names)}; made with {made}"
@@ -128,7 +130,7 @@ def _of_map(found: ConfidenceMap) -> Iterator[str]:
     yield f"window   radius {chosen.radius}, weights {chosen.weights}"
     is_moved = found.provenance.get("registration") is not None
     model = _of_document(found.provenance, "registration", "model")
-    yield f"moved    {'by a ' + model if is_moved else 'no'}"
+    yield f"moved    {'by ' + with_article(model) if is_moved else 'no'}"
     yield from _of_grid(found.grid)
 
 
@@ -148,3 +150,20 @@ def _of_grid(grid: Grid) -> Iterator[str]:
         kind = "space" if grid.spatial[k] else "each on its own"
         where = f"step {grid.spacing[k]:g}, from {grid.origin[k]:g} {unit_symbol(unit)}"
         yield f"axis     {axis_name(label)}: {grid.shape[k]} px, {where}, {kind}"
+    yield from _directions(grid)
+
+
+def _directions(grid: Grid) -> Iterator[str]:
+    """Say where pixels go in the world, if not each axis along its own."""
+    import numpy as np
+
+    from napari_local_ncc.geometry.grid import axis_name
+
+    names = list(map(axis_name, grid.axis_labels))
+    directions = grid.pixel_to_world[:-1, :-1] / grid.spacing
+    if np.allclose(directions, np.eye(grid.ndim), rtol=0, atol=1e-6):
+        return
+    for name, column in zip(names, directions.T, strict=True):
+        pairs = zip(column, names, strict=True)
+        parts = [f"{part:+.4g} {other}" for part, other in pairs if abs(part) > 1e-6]
+        yield f"along    {name}: {', '.join(parts)} of the world"

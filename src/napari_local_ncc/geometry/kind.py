@@ -20,3 +20,8 @@ class Kind(StrEnum):
         """Whether every transform of another kind is one of this kind, too."""
         kinds = list(Kind)
         return kinds.index(other) <= kinds.index(self)
+
+
+def with_article(model: str) -> str:
+    """Return the name of a model in a sentence: "an affine", "a translation"."""
+    return f"{'an' if model.startswith('a') else 'a'} {model}"

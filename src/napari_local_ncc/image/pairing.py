@@ -145,8 +145,9 @@ def _unitless_in(
     if np.allclose(as_numbers.pixel_to_world, on_pixels.pixel_to_world, rtol=1e-9, atol=0):
         return image.replace(grid=as_numbers)
     if unitless is None:
+        sizes = f"{'x'.join(f'{step:g}' for step in space.spacing)} {space.units[-1]}"
         raise ValueError(
-            f"{other.name} has pixels of {space.spacing.tolist()} {space.units[-1]} but "
+            f"{other.name} has pixels of {sizes} but "
             f"{image.name} has no physical units; say what they mean: unitless='pixels' "
             f"(--unitless pixels: its pixels are those of {other.name}) or unitless='numbers' "
             f"(--unitless numbers: they are in {space.units[-1]})"

@@ -103,6 +103,10 @@ class SpatialImage:
         """
         samples = array if isinstance(array, da.Array) else as_samples(array, name)
         check_real(samples.dtype, name)
+        if any(size != size for size in samples.shape):  # NaN, of dask
+            raise ValueError(
+                f"{name} is a dask array whose size is not known; call its compute_chunk_sizes()"
+            )
         grid = Grid.from_spacing(samples.shape, **fields)
         if not isinstance(samples, da.Array):
             samples = as_lazy(samples, map_chunks(grid))

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_pixel_offset
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
-from napari_local_ncc.geometry.kind import UNREGISTERED
+from napari_local_ncc.geometry.kind import UNREGISTERED, with_article
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
 from napari_local_ncc.maps.bands import KINDS, bands_on
 
@@ -56,7 +56,7 @@ def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) ->
     to_moving = invert_affine(moving_space.pixel_to_world) @ space.pixel_to_world
     aligned = whole_pixel_offset(to_moving, space.shape) is not None
     if registration is not None:
-        how = [f"moving is resampled by a {registration.model}", f"overlap {share:.0%}"]
+        how = [f"moving is resampled by {with_article(registration.model)}", f"overlap {share:.0%}"]
     elif model == UNREGISTERED:
         how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {share:.0%}"]
     else:
@@ -161,8 +161,9 @@ def describe_registration(registration: Registration) -> str:
     bends = registration.displacement is not None
     if bends and (matrices == np.eye(grid.ndim + 1)).all():
         moved = []  # a flow without a start
-    text = f"global NCC {before:.3f} before, {after:.3f} after"
-    said = [*_bending(registration), text, *_findings(registration), *_doubts(registration)]
+    known = np.isfinite([before, after]).any()  # of another program's transform it is not
+    text = [f"global NCC {before:.3f} before, {after:.3f} after"] if known else []
+    said = [*_bending(registration), *text, *_findings(registration), *_doubts(registration)]
     return "; ".join([*moved, *said])
 
 

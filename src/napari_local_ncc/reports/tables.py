@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import pandas
+    from numpy.typing import ArrayLike
 
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
@@ -237,7 +238,7 @@ def _distributions(tally: GroupTally, threshold: float) -> list[Distribution]:
 
 @stepwise
 def label_table(
-    result: ConfidenceMap, labels: SpatialImage, *, threshold: float = THRESHOLD
+    result: ConfidenceMap, labels: ArrayLike | SpatialImage, *, threshold: float = THRESHOLD
 ) -> Generator[Progress, None, LabelTable]:
     """Summarise a map in each region of a segmentation.
 
@@ -247,7 +248,7 @@ def label_table(
     ----------
     result : ConfidenceMap
         The map, with any bands.
-    labels : SpatialImage
+    labels : array_like or SpatialImage
         Whole numbers, 0 for no region, on any grid that pairs with the map's; a label
         of several frames is one region.
     threshold : float, default 0.5

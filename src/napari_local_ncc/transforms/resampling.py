@@ -162,12 +162,12 @@ def _check_countable(block: NDArray[Any], name: str) -> NDArray[Any]:
     return block
 
 
-def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
+def labels_on(labels: ArrayLike | SpatialImage, grid: Grid) -> da.Array:
     """Bring the regions of a segmentation onto a grid.
 
     Parameters
     ----------
-    labels : SpatialImage
+    labels : array_like or SpatialImage
         Whole numbers; 0 is no region. One without physical units lies on the pixels.
     grid : Grid
         The grid; the labels hold for all frames that they do not tell apart.
@@ -184,6 +184,7 @@ def labels_on(labels: SpatialImage, grid: Grid) -> da.Array:
     ValueError
         If the grids cannot be paired.
     """
+    labels = as_spatial_image(labels, "labels")
     if labels.data.dtype.kind not in "biu":
         raise TypeError(f"{labels.name} holds {labels.data.dtype} values; labels are whole numbers")
     nothing = da.zeros(grid.shape, dtype=np.uint8, chunks=map_chunks(grid))

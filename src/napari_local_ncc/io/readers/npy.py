@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import StoredImage, check_level, numbered_axes, stored_image
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def scenes(path: Path) -> list[Scene]:
     """List the one array of a ``.npy`` file."""
-    shape, _ = _header(path)
+    shape, _, _ = _header(path)
     return [Scene("", shape)]
 
 
@@ -32,10 +34,12 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
 
 
 def npy_array(path: Path) -> FileArray:
-    """Refer to the array of a ``.npy`` file, complete or ValueError."""
-    shape, dtype = _header(path)
-    if not dtype.hasobject:  # objects are never unpickled; `check_real` will reject them
-        open_npy(str(path))  # raises if the file is cut off
+    """Refer to the array of a ``.npy`` file, complete or ReadError."""
+    shape, dtype, begin = _header(path)
+    # objects are never unpickled; `check_real` will reject them
+    needed = begin + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and path.stat().st_size < needed:
+        raise ReadError("cannot read all of it: the file is cut off; copy it again")
     return FileArray.at(open_npy, path, 0, shape, dtype)
 
 
@@ -45,7 +49,8 @@ def open_npy(path: str, key: int = 0) -> NDArray[Any]:
     return array
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape, type, and where the samples begin."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         read = (
@@ -54,4 +59,4 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
             else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(file)
-    return shape, dtype
+        return shape, dtype, file.tell()

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from napari_local_ncc.io.readers.request import Request
 
 NEEDED = "it has 16 bits per sample, of which Pillow reads 8; pip install imagecodecs"
+SAMPLES = {  # by their number
+    1: "grey",
+    2: "grey, opacity",
+    3: "red, green, blue",
+    4: "red, green, blue, opacity",
+}
 MOST_PACKED = {"PNG": 1040}
 # Pillow's modes that are not grey, red, green and blue, and what they are turned into
 TURNED = {
@@ -70,7 +76,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     )
     bits = 1 if samples.dtype == bool else 8 * samples.dtype.itemsize
     depth = samples.shape[-1] if is_colour else 1
-    stored = stored.noting(samples=f"{bits} bits, {depth} per pixel")
+    stored = stored.noting(samples=f"{bits} bits, {depth} per pixel: {SAMPLES[depth]}")
     if orientation in range(2, 9):
         stored = stored.noting(orientation=f"{orientation}; turned upright")
     return upright(stored, orientation)
@@ -91,6 +97,10 @@ def _opened(path: Path) -> Iterator[ImageFile]:
     try:
         with Image.open(path) as picture:
             yield picture
+    except OSError as error:
+        if "truncated" not in str(error):
+            raise
+        raise ReadError("cannot read all of it: the file is cut off; copy it again") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

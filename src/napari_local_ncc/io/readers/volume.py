@@ -84,13 +84,63 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     samples = math.prod(header.size) * header.components
     if layout is not None:
         layout.check_length(path, samples)
-    if path.suffix.lower() not in APART:
-        check_claim(samples * header.dtype.itemsize, path.stat().st_size, "its samples")
-    source = FileArray.at(open_volume, path, 0, header.shape, header.dtype)
+    _check_length(path, samples * header.dtype.itemsize)
+    source = FileArray.at(open_volume, path, _state(path), header.shape, header.dtype)
     outer = len(header.size) - 2
     native = (1,) * outer + header.shape[outer:]
     stored = stored_image(source, _axes(header, path), native, colour=_colour(header))
     return _as_told(replace(stored, directions=_directions(header)), header)
+
+
+def _check_length(path: Path, needed: int) -> None:
+    """Raise ReadError where the samples of a volume, so many bytes of them, cannot be there.
+
+    SimpleITK says of them that there is "no such file", or writes to the terminal.
+    """
+    parts = _parts(path)
+    if not parts and path.suffix.lower() in APART:
+        return
+    held = sum(part.stat().st_size for part in parts or [path])
+    if _is_raw(path) and held < needed:
+        raise ReadError("cannot read all of it: the file is cut off; copy it again")
+    check_claim(needed, held, "its samples")
+
+
+def _check_parts(path: Path) -> None:
+    """Raise ReadError where other files that a volume needs are elsewhere, or are missing."""
+    check_beside(path, named_files(path))
+    for part in _parts(path):
+        if not part.is_file():
+            raise ReadError(
+                f"its samples should be in the file {part.name}, which is not beside it; put both "
+                "into one folder"
+            )
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the other files that hold the samples of a NRRD or MetaImage.
+
+    None where they are a pattern of names.
+    """
+    names = [name.strip() for name in named_files(path)]
+    return [] if any("%" in name for name in names) else [path.parent / name for name in names]
+
+
+def _state(path: Path) -> tuple[tuple[int, int], ...]:
+    """Return time and size of the other files of a volume: its header may outlive them."""
+    found = [part.stat() for part in _parts(path) if part.is_file()]
+    return tuple((part.st_mtime_ns, part.st_size) for part in found)
+
+
+def _is_raw(path: Path) -> bool:
+    """Say whether the samples of a NRRD or MetaImage are stored as they are."""
+    with path.open("rb") as file:
+        start = file.read(LONGEST_HEADER)
+    if start.startswith(b"NRRD"):
+        return re.search(rb"^encoding: *raw\s*$", start, re.MULTILINE | re.IGNORECASE) is not None
+    fields = dict(re.findall(rb"^(\w+) *= *(\w+)", start, re.MULTILINE))
+    told = [fields.get(name, b"F")[:1].upper() for name in (b"BinaryData", b"CompressedData")]
+    return told in ([b"T", b"F"], [b"1", b"F"], [b"T", b"0"], [b"1", b"0"])
 
 
 def _read_series(files: list[Path]) -> StoredImage:
@@ -178,7 +228,7 @@ class Slices:
         return pixels[0] if pixels.shape[0] == 1 else pixels
 
 
-def open_volume(path: str, key: int) -> Volume:
+def open_volume(path: str, key: tuple[tuple[int, int], ...]) -> Volume:
     """Open a file."""
     return Volume(path)
 
@@ -216,7 +266,7 @@ def _pixels(reader: Any) -> NDArray[Any]:
 def header_of(path: Path) -> Header:
     """Return what a file says of its samples."""
     sitk, reader = load_simpleitk(), _reader(str(path))
-    check_beside(path, named_files(path))
+    _check_parts(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -236,8 +286,10 @@ def header_of(path: Path) -> Header:
 def _reason(error: RuntimeError) -> str:
     """Return what went wrong, without C++ names, addresses and places in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not re.search(r"0x|\.[ch]xx|sitk::|itk::", line)]
-    return f"SimpleITK cannot read it ({told[-1] if told else 'no reason given'})"
+    told = [line for line in lines if not re.search(r"0x|\.[ch]xx|sitk::|itk::|^Reason:", line)]
+    if not told:  # a file that is there, whose errno ITK reports: "No such file or directory"
+        return "SimpleITK cannot read it: it is cut off or damaged; copy it again"
+    return f"SimpleITK cannot read it ({re.sub(r'^.nrrd. [_a-zA-Z]+: *', '', told[-1])})"
 
 
 def named_files(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.affine import apply_affine, fit_matrix, invert_affine
-from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.geometry.kind import Kind, with_article
 from napari_local_ncc.parameters import check_choice
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.report import FrameReport
@@ -81,8 +81,8 @@ def _check_determined(begin: Points, end: Points, kind: Kind) -> None:
         if rank < needed or not len(points):
             raise ValueError(
                 f"{len(points)} points of {name} that spread along {rank} directions do not "
-                f"determine a {kind} transform, which takes {needed + 1} along {needed}; add "
-                "points, or take a simpler model"
+                f"determine {with_article(kind)} transform, which takes {needed + 1} along "
+                f"{needed}; add points, or take a simpler model"
             )
 
 
