@@ -19,7 +19,12 @@ from napari_local_ncc import (
     local_ncc,
     local_shift,
 )
-from napari_local_ncc.confidence import Calibration, effective_samples, without_smooth_background
+from napari_local_ncc.confidence import (
+    Calibration,
+    effective_samples,
+    noise_ceiling,
+    without_smooth_background,
+)
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.parameters import BANDS
@@ -259,3 +264,8 @@ def test_the_same_in_noise_reaches_the_ceiling(snr):
     result = confidence_map(*images, parameters=NCCParameters(radius=8, bands=("ncc", "ceiling")))
     ncc, ceiling = result.bands.compute()
     np.testing.assert_allclose(ceiling.mean(), ncc.mean(), atol=0.03)
+    # the band's noise is that of a sample
+    np.testing.assert_allclose(noise_ceiling(*images, radius=8), ceiling, atol=0.03)
+    series = [np.stack([image, 3 * image]) for image in images]
+    for frame in noise_ceiling(*series, radius=(0, 8, 8)):
+        np.testing.assert_allclose(frame, noise_ceiling(*images, radius=8), atol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 
 from napari_local_ncc import local_ncc, local_shift
+from napari_local_ncc.confidence import noise_ceiling
 from napari_local_ncc.shift.interpret import (
     CLASSES,
     class_shares,
@@ -51,6 +52,29 @@ def test_the_threshold_may_differ_from_pixel_to_pixel():
 def test_bad_thresholds_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         classify([0.5], [0.5], [0.0], **options)
+
+
+def test_a_dark_background_hides_no_difference(rng):
+    """A quarter of the image holds noise alone; in the rest a patch was changed."""
+    fixed, other = scipy.ndimage.gaussian_filter(rng.normal(size=(2, 160, 160)), (0, 1.5, 1.5))
+    moving = fixed.copy()
+    moving[40:80, 100:140] = other[40:80, 100:140]
+    images = np.stack([fixed, moving]) / fixed.std()
+    images[..., :60] = 0
+    images += 0.2 * rng.normal(size=images.shape)
+    values = local_ncc(*images), *local_shift(*images)[:2]
+    same, changed, dark = np.s_[10:150, 70:90], np.s_[46:74, 106:134], np.s_[:, :50]
+    unsure = CLASSES.index("cannot tell")
+    labels = classify(*values, ceiling=noise_ceiling(*images))
+    assert np.mean(labels[same] == AGREES) > 0.99
+    assert np.mean(labels[changed] == DIFFERS) > 0.7
+    assert np.mean(labels[dark] == unsure) > 0.99
+    assert not (classify(*values) == DIFFERS).any()  # NCCs alone do not tell, and say so
+
+
+def test_an_unknown_ceiling_is_none():
+    labels = classify([0.1, 0.9], [0.2, 0.9], [0.1, 0.0], ceiling=[NAN, NAN])
+    np.testing.assert_array_equal(labels, [CLASSES.index("cannot tell"), AGREES])
 
 
 def test_the_error_of_a_length_is_that_of_many_trials(rng):

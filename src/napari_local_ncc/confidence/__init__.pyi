@@ -1,6 +1,7 @@
 from .background import without_smooth_background as without_smooth_background
 from .calibration import Calibration as Calibration
 from .calibration import Threshold as Threshold
+from .ceiling import noise_ceiling as noise_ceiling
 from .contrast import relative_contrast as relative_contrast
 from .estimate import calibrate as calibrate
 from .estimate import iter_calibrate as iter_calibrate

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_local_ncc.confidence.ceiling import ceiling_of, powers_of
 from napari_local_ncc.ncc.moments import Moments, mean_squared_step, window_moments
 from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
@@ -77,14 +78,8 @@ def fit_bands(block: Block) -> list[NDArray[np.float32]]:
 
 
 def ceiling_band(block: Block) -> list[NDArray[np.float32]]:
-    """Return the NCC that identical structure would reach in this noise.
-
-    The root of the product of both windows' reliability, the share of their variance that is
-    not noise; 0 where noise accounts for all of it.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = [np.clip(1.0 - 1.0 / power, 0.0, 1.0) for power in _powers(block, block.moments)]
-        ceiling = np.sqrt(shares[0] * shares[1])
+    """Return the NCC that identical structure would reach; see `confidence.noise_ceiling`."""
+    ceiling = ceiling_of(*_powers(block, block.moments))
     return [np.where(np.isnan(block.ncc), np.nan, ceiling).astype(np.float32)]
 
 
@@ -129,15 +124,9 @@ def _exposure(block: Block) -> Exposure:
 
 def _powers(block: Block, moments: Moments) -> list[Floats]:
     """Return the variance in every window of either image over that of its noise."""
-    n = np.maximum(moments.samples, 2.0)
-    exposure = _exposure(block)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return [
-            variance * (n / (n - 1.0)) / model.sd_at(mean) ** 2
-            for variance, mean, model in zip(
-                moments.variance, moments.mean, (exposure.fixed, exposure.moving), strict=True
-            )
-        ]
+    models = (_exposure(block).fixed, _exposure(block).moving)
+    noises = [model.sd_at(mean) ** 2 for mean, model in zip(moments.mean, models, strict=True)]
+    return powers_of(moments.variance, noises, moments.samples)
 
 
 def _half_pixel(block: Block, moments: Moments) -> Floats:

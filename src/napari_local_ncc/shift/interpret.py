@@ -48,9 +48,11 @@ def classify(
         What a displacement must gain at least to be one, rather than the best of many
         almost equal values.
     ceiling : float or array_like, optional
-        NCC that identical structure would reach in the images' noise, as the band "ceiling".
-        Default: a map, of 1000 defined pixels or more, is taken to reach what three quarters
-        of it do; single windows count as free of noise.
+        NCC that identical structure would reach in the images' noise:
+        ``confidence.noise_ceiling(fixed, moving)``, or the band "ceiling" of a map. Without
+        it NCCs alone do not tell noise from difference: single windows count as free of
+        noise, and in a map, of 1000 defined pixels or more, nothing is said to differ where
+        less than three quarters reach the threshold, be it for a dark background alone.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def classify(
         the threshold, and either `ncc` does not or `gain` reaches `min_gain`. 1 agrees:
         else, where `ncc` reaches the threshold. 3 differs: no displacement that was
         searched makes the images alike, though noise would let them be. 5 cannot tell: the
-        ceiling is below the threshold, so that what is the same would not reach it.
+        ceiling is unknown or below the threshold, so that what is the same might not reach it.
 
     Raises
     ------
@@ -89,7 +91,8 @@ def classify(
     alike = ncc >= limit
     displaced = (best >= limit) & (~alike | (gain >= min_gain))
     # NaN compares as False: without a limit in this texture, it is the windows that differ.
-    conditions = [np.isnan(ncc), displaced, alike, highest < limit]
+    is_unsure = (highest < limit) | np.isnan(highest)
+    conditions = [np.isnan(ncc), displaced, alike, is_unsure]
     labels = np.select(conditions, [0, 2, 1, CLASSES.index("cannot tell")], 3)
     return labels.astype(np.uint8)
 
