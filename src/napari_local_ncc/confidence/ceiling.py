@@ -111,8 +111,10 @@ def _noise_variance(
 ) -> Floats:
     """Return the variance of the noise at the mean intensity of every window, frame by frame."""
     found = np.empty(image.shape)
-    frames = [[slice(None)] if r else range(n) for r, n in zip(radius, image.shape, strict=True)]
-    for frame in product(*frames):
+    parts: list[Any] = [
+        [slice(None)] if r else range(n) for r, n in zip(radius, image.shape, strict=True)
+    ]
+    for frame in product(*parts):
         model = noise_model(image[frame], valid[frame])
         found[frame] = model.sd_at(mean[frame]) ** 2
     return found
