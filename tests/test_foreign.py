@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_local_ncc import SpatialImage, confidence_map, local_ncc, register
+from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, local_ncc, register
 from napari_local_ncc.image import as_spatial_image
 
 sitk = pytest.importorskip("SimpleITK")
@@ -194,3 +194,45 @@ def test_no_library_is_loaded_for_an_array():
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
     assert run.stdout.strip() == "set()"
+
+
+class OnGPU:
+    """As much of a CuPy array as is asked of one, which never becomes NumPy's by itself."""
+
+    __module__ = "cupy"
+
+    def __init__(self, array):
+        self.host = array
+        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+
+    def __getitem__(self, index):
+        return OnGPU(self.host[index])
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def astype(self, dtype, **_):
+        return OnGPU(self.host.astype(dtype))
+
+    def reshape(self, *shape):
+        return OnGPU(self.host.reshape(*shape))
+
+    def sum(self, **_):
+        return OnGPU(self.host.sum(keepdims=True))
+
+    def get(self):
+        return self.host
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_map_of_what_lies_on_a_gpu_is_that_of_its_copy(lazy):
+    fixed, moving = np.random.default_rng(0).normal(size=(2, 40, 50)).astype("f4")
+
+    def there(image):
+        if not lazy:
+            return OnGPU(image)
+        return da.from_array(image, 20).map_blocks(OnGPU, meta=OnGPU(np.empty((0, 0), "f4")))
+
+    bands = NCCParameters(bands=("ncc", "shift"), search=1)
+    found = confidence_map(there(fixed), there(moving), parameters=bands).bands.compute()
+    np.testing.assert_array_equal(found, confidence_map(fixed, moving, parameters=bands).bands)

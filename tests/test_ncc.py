@@ -180,7 +180,7 @@ def test_other_array_namespaces_go_by_filters_in_chunks_too(rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupyx.scipy", scipy)
     monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", scipy.ndimage)
     sys.modules["cupyx"].scipy = scipy
-    monkeypatch.setattr(ncc, "_is_cupy", lambda array: True)
+    monkeypatch.setattr(ncc, "is_cupy", lambda array: True)
     lazy = local_ncc(da.from_array(fixed, 9), da.from_array(moving, 9), radius=3)
     filtered = ncc_by_filters(
         fixed, moving, radius=(3, 3), weights="box", min_std=0.0, min_valid=0.5, xp=np

@@ -144,6 +144,14 @@ def test_what_cannot_be_computed_within_means_is_said(files, tmp_path, capsys, w
     assert told is None or list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("memory", "told"), [("3MB", "--memory"), ("lots", "cannot read 'lots'")])
+def test_a_refinement_that_does_not_fit_is_refused(files, tmp_path, capsys, memory, told):
+    names = [str(files / f"{name}.npy") for name in "ab"]
+    assert main(["refine", *names, "-o", str(tmp_path / "T.json"), "--memory", memory]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_resumed_on_the_command_line(files, tmp_path, capsys):
     names = [str(files / f"{name}.npy") for name in "ab"]
     images = [read_image(name) for name in names]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from napari_local_ncc.geometry.grid import Grid
 
@@ -199,9 +199,20 @@ def check_array(array: object, name: str) -> None:
     )
 
 
-def as_samples(array: ArrayLike, name: str = "the image") -> NDArray[Any]:
-    """Return a NumPy array; what a masked array hides becomes NaN, which is "no sample"."""
+def is_cupy(array: object) -> bool:
+    """Return whether an array lies on a GPU."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def as_samples(array: Any, name: str = "the image") -> NDArray[Any]:
+    """Return a NumPy array; what a masked array hides becomes NaN, which is "no sample".
+
+    What lies on a GPU is copied: only `local_ncc` computes there.
+    """
     check_array(array, name)
+    if is_cupy(array):
+        found: NDArray[Any] = array.get()
+        return found
     import numpy as np  # late: the command line asks for names and files before it
 
     if isinstance(array, np.ma.MaskedArray):

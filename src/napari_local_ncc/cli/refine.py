@@ -54,6 +54,10 @@ def refine_(
     mask: Annotated[
         str | None, typer.Option(help="Image that is non-zero where samples may be used.")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="2GB", help="Refuse what needs more: the bands of the whole map."),
+    ] = None,
     scene_fixed: SceneFixed = None,
     scene_moving: SceneMoving = None,
     absent_chunks: AbsentChunks = None,
@@ -76,9 +80,13 @@ def refine_(
     parameters = NCCParameters(
         radius=radius, weights=check_weights(weights), search=search, bands=("ncc", "shift")
     )
+    from napari_local_ncc.chunked.budget import parse_memory
+
+    budget = None if memory is None else parse_memory(memory)
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.refinement import refinement_of
+    from napari_local_ncc.maps.run import check_refined
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.transform_file import read_transform
 
@@ -98,6 +106,8 @@ def refine_(
     comparison = Comparison(images[0], images[1], allowed, parameters)
     if transform is not None:
         comparison = comparison.with_registration(read_transform(transform, comparison.grid))
+    if budget is not None:
+        check_refined(comparison, budget)
     refinement = follow(refinement_of(comparison))
     tell(f"refine   {refinement}")
     found = refinement.registration or Registration.identity(comparison.grid)

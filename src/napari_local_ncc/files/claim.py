@@ -252,7 +252,8 @@ class Record:
         if lines[0] != heading:
             raise FileExistsError(
                 f"{path.parent} was begun with other images, options or blocks than now: give the "
-                "same ones, or begin anew (--overwrite, overwrite=True)"
+                "same ones, --memory too (it decides about blocks; without it, what is free does), "
+                "or begin anew (--overwrite, overwrite=True)"
             )
         whole = lines[1:-1]  # what is after the last end of a line was being written
         self.finished = frozenset(tuple(map(int, line.split())) for line in whole)

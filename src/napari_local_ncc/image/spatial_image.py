@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
 
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.parameters import as_samples, check_real
+from napari_local_ncc.parameters import as_samples, check_real, is_cupy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,9 @@ class SpatialImage:
         return html_of(repr(self), self.data)
 
     def __post_init__(self) -> None:
+        if is_cupy(meta_from_array(self.data)):  # a map is computed on the host
+            copied = self.data.map_blocks(as_samples, dtype=self.data.dtype, meta=np.empty(0))
+            object.__setattr__(self, "data", copied)
         check_real(self.data.dtype, self.name)
         if np.isnan(self.data.shape).any():
             raise ValueError(

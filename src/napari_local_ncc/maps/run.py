@@ -244,7 +244,8 @@ def run_comparison(
     blocks, threads = _fit(comparison, memory, threads, client)
     if memory is not None:
         options = {"memory": memory / 2, **(options or {})}
-        _check_refined(comparison, refine, memory)
+        if refine:
+            check_refined(comparison, memory)
     aligned = yield from align(
         comparison, model=model, refine=refine, options=options, cancelled=cancelled
     )
@@ -320,12 +321,12 @@ def _fit(
     )
 
 
-def _check_refined(comparison: Comparison, refine: bool, memory: float) -> None:
+def check_refined(comparison: Comparison, memory: float) -> None:
     """Raise ValueError where a refinement, which holds whole bands, does not fit."""
     from napari_local_ncc.chunked.budget import BASE
 
     needed = math.prod(comparison.grid.shape) * REFINED * (4 + comparison.grid.spatial_ndim)
-    if refine and needed + BASE > memory:
+    if needed + BASE > memory:
         raise ValueError(
             f"refining holds the bands of the whole map, {(needed + BASE) / 1e9:.1f} GB, more than "
             f"{memory / 1e9:.1f} GB: give more memory (--memory), or refine at a reduced level "

@@ -15,6 +15,7 @@ from napari_local_ncc.parameters import (
     check_radius,
     check_real,
     check_weights,
+    is_cupy,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def as_images(fixed: Any, moving: Any, mask: Any | None) -> list[Any]:
     """
     images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
     arrays: dict[str, Any] = {
-        name: image if isinstance(image, da.Array) or _is_cupy(image) else as_samples(image, name)
+        name: image if isinstance(image, da.Array) or is_cupy(image) else as_samples(image, name)
         for name, image in images.items()
     }
     _check_arrays(arrays)
@@ -122,10 +123,6 @@ def as_chunks(arrays: list[Any]) -> list[da.Array]:
     ]
 
 
-def _is_cupy(array: object) -> bool:
-    return type(array).__module__.partition(".")[0] == "cupy"
-
-
 def _ncc_of_arrays(*images: Any, **options: Any) -> Any:
     whole = tuple(slice(0, n) for n in images[0].shape)
     return _ncc_of_pieces(*([(whole, image)] for image in images), region=whole, **options)
@@ -133,7 +130,7 @@ def _ncc_of_arrays(*images: Any, **options: Any) -> Any:
 
 def _ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
     """Send images to the implementation for their kind, which is loaded when first needed."""
-    if _is_cupy(images[0][0][1]):
+    if is_cupy(images[0][0][1]):
         import cupy
         import cupyx.scipy.ndimage
 

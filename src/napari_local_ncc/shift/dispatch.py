@@ -9,7 +9,13 @@ import dask.array as da
 
 from napari_local_ncc.chunked.windows import map_windows
 from napari_local_ncc.ncc.dispatch import as_chunks, as_images
-from napari_local_ncc.parameters import check_limits, check_radius, check_search, check_weights
+from napari_local_ncc.parameters import (
+    check_limits,
+    check_radius,
+    check_search,
+    check_weights,
+    is_cupy,
+)
 from napari_local_ncc.shift.smoothing import MARGIN
 
 if TYPE_CHECKING:
@@ -103,7 +109,7 @@ def local_shift(
         "min_std": float(min_std),
         "min_valid": float(min_valid),
     }
-    if any(type(array).__module__.partition(".")[0] == "cupy" for array in arrays):
+    if any(map(is_cupy, arrays)):
         raise TypeError("local_shift needs NumPy or dask arrays; convert with cupy.asnumpy")
     if not any(isinstance(array, da.Array) for array in arrays):
         whole = tuple(slice(0, n) for n in arrays[0].shape)
