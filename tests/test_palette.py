@@ -63,6 +63,53 @@ def test_arrows_are_seen_on_their_map(seen):
     assert deltaE_ciede2000(lab(longest, seen), lab(undefined, seen)) > 15
 
 
+@pytest.mark.parametrize("ground", ["#ffffff", "#262930"], ids=["light", "dark"])
+@pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
+def test_what_is_alike_is_seen_in_figures_on_both_themes(ground, seen):
+    pytest.importorskip("matplotlib")
+    from napari_local_ncc.reports.inspector_figures import ALIKE
+
+    assert deltaE_ciede2000(lab(ALIKE, seen), lab(ground, seen)) > 15
+
+
+def test_the_inspector_draws_in_the_colours_of_the_product_and_of_the_theme():
+    """Lines and points: blue what says how alike, as the text what says nothing of the images."""
+    pytest.importorskip("matplotlib")
+    import matplotlib.style
+    from matplotlib.collections import PathCollection
+    from matplotlib.colors import to_hex
+    from matplotlib.figure import Figure
+
+    from napari_local_ncc import Grid, window_pair
+    from napari_local_ncc.maps.grouped_histogram import GroupTally
+    from napari_local_ncc.reports import inspector_figures as drawn
+    from napari_local_ncc.reports.tables import frame_table
+
+    maps = np.random.default_rng(0).uniform(-1, 1, (3, 30, 30))
+    masked = maps[0].copy()
+    masked[:15] = np.nan
+    tally = GroupTally()
+    grid = Grid.from_spacing(maps.shape, axis_labels=("t", "y", "x"))
+    tally.add_frames(tuple(slice(0, n) for n in maps.shape), maps, grid)
+    pair = window_pair(masked, maps[1], (15, 15))
+    profile = {"values": maps[:, 15, 15], "current": 1, "label": "t"}
+    text = "#aabbcc"
+    windows, histogram, frames = Figure(), Figure(), Figure()
+    with matplotlib.style.context({"axes.labelcolor": text}):
+        drawn.draw_windows(windows, pair, profile)
+        drawn.draw_histogram(histogram, {"a": np.ones(80), "b": np.ones(80)}, 0.5)
+        drawn.draw_frames(frames, frame_table(tally, grid, 0.2))
+    of_windows, of_data = windows.axes[:2], [*windows.axes[2:], *histogram.axes, *frames.axes]
+    for axes in of_windows:
+        assert {to_hex(line.get_color()) for line in axes.lines} == {"#ffffff", "#000000"}
+        assert axes.patch.get_hatch()  # behind the samples that do not count
+        assert to_hex(axes.get_facecolor()) == colormap.UNDEFINED
+    lines = {to_hex(line.get_color()) for axes in of_data for line in axes.lines}
+    assert lines == {colormap.CLASSES["agrees"], text}
+    points = [c for axes in of_data for c in axes.collections if isinstance(c, PathCollection)]
+    assert {to_hex(c.get_facecolor()[0]) for c in points} == {colormap.CLASSES["agrees"]}
+
+
 def test_alike_is_blue_everywhere():
     blue = np.array([-1, 0, 1])
     for color in (dict(colormap.STOPS)[0.5], colormap.CLASSES["agrees"], colormap.CONFIDENCE[2][1]):

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
+from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.figures import ncc_colormap
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.window import WindowPair
     from napari_local_ncc.reports.tables import FrameTable
 
-ACCENT = "#e8853a"
-SECOND = "#4f9fe0"
+ALIKE = colormap.CLASSES["agrees"]  # of whatever says how alike; the rest is in the text's colour
+INNER, OUTER = "white", "black"  # a line of both is seen on any grey, as on the canvas
 CONTRAST = 2.5  # standard deviations to either side of a window's mean
 EDGES = np.linspace(-1, 1, 81)
 
@@ -63,15 +64,20 @@ def _draw_window(axes: Axes, pair: WindowPair, data: NDArray[Any], title: str) -
         mean = share @ samples
         reach = CONTRAST * np.sqrt(share @ (samples - mean) ** 2) or 1.0
         low, high = mean - reach, mean + reach
-    grey = colormaps["gray"].with_extremes(bad=ACCENT)
+    grey = colormaps["gray"].with_extremes(bad=(0, 0, 0, 0))
+    axes.set_facecolor(colormap.UNDEFINED)
+    axes.patch.set(hatch="xxxx", edgecolor=OUTER)
     unused = np.where(weights > 0, shown.astype(float), np.nan)
     axes.imshow(unused, cmap=grey, vmin=low, vmax=high, aspect=dy / dx, interpolation="nearest")
     inside = weights[weights > 0]
     if inside.size and inside.max() > 2 * inside.min():  # a Gaussian window
-        axes.contour(weights, [0.5 * weights.max()], colors=SECOND, linewidths=1)
+        for color, width in ((OUTER, 3), (INNER, 1)):
+            axes.contour(weights, [0.5 * weights.max()], colors=color, linewidths=width)
     row, column = (pair.centre[-2] if data.ndim > 1 else 0), pair.centre[-1]
     square = [column - 0.5, column + 0.5, column + 0.5, column - 0.5, column - 0.5]
-    axes.plot(square, [row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5], color=SECOND, lw=1)
+    for color, width in ((OUTER, 3), (INNER, 1)):
+        sides = [row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5]
+        axes.plot(square, sides, color=color, lw=width)
     axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -83,10 +89,10 @@ def _draw_scatter(axes: Axes, pair: WindowPair) -> None:
         axes.text(0.5, 0.5, "no valid sample", ha="center", va="center", transform=axes.transAxes)
         return
     a, b, weights = pair.fixed[valid], pair.moving[valid], pair.weights[valid]
-    axes.scatter(a, b, s=14 * weights / weights.max() + 1, color=SECOND, linewidths=0, alpha=0.7)
+    axes.scatter(a, b, s=14 * weights / weights.max() + 1, color=ALIKE, linewidths=0, alpha=0.7)
     if np.isfinite(pair.slope):
         ends = np.array([a.min(), a.max()], float)
-        axes.plot(ends, pair.slope * ends + pair.offset, color=ACCENT, lw=1.5)
+        axes.plot(ends, pair.slope * ends + pair.offset, color=_text_color(axes), lw=1.5)
     spread = float(b.max()) - float(b.min()) or 1.0  # or the line alone would set the scale
     axes.set_ylim(float(b.min()) - 0.05 * spread, float(b.max()) + 0.05 * spread)
     axes.set_xlabel("fixed")
@@ -95,8 +101,8 @@ def _draw_scatter(axes: Axes, pair: WindowPair) -> None:
 
 
 def _draw_profile(axes: Axes, values: NDArray[Any], current: int, label: str) -> None:
-    axes.plot(values, color=SECOND, lw=1.2, marker=".", ms=4)
-    axes.plot([current], [values[current]], marker="o", ms=6, color=ACCENT)
+    axes.plot(values, color=ALIKE, lw=1.2, marker=".", ms=4)
+    axes.plot([current], [values[current]], marker="o", ms=6, color=_text_color(axes))
     axes.set_ylim(-1.05, 1.05)
     axes.xaxis.set_major_locator(_whole_numbers())
     axes.set_xlabel(label)
@@ -129,14 +135,14 @@ def draw_histogram(
     share = own / (own.sum() or 1)
     axes.bar(middles, share, EDGES[1] - EDGES[0], color=cmap((middles + 1) / 2))
     # Its palest bars are hardly there on a pale ground, without an edge.
-    axes.stairs(share, EDGES, color=axes.xaxis.label.get_color(), lw=0.8)
+    axes.stairs(share, EDGES, color=_text_color(axes), lw=0.8)
     for other, values in others:
         total = values.sum() or 1
-        axes.stairs(values / total, EDGES, color=SECOND, lw=1.3, label=other)
+        axes.stairs(values / total, EDGES, color=_text_color(axes), lw=1.3, ls="--", label=other)
     if others:
         axes.stairs([0, 0], [-1, 0, 1], fill=True, color=cmap(1.0), label=name)
         axes.legend(loc="upper left")
-    line = axes.axvline(threshold, color=ACCENT, lw=2)
+    line = axes.axvline(threshold, color=_text_color(axes), lw=2)
     axes.set_xlim(-1, 1)
     axes.set_xlabel("local NCC")
     axes.set_ylabel("share of defined pixels")
@@ -157,18 +163,24 @@ def draw_frames(figure: Figure, table: FrameTable) -> None:
     rows = [row.ncc for row in table.rows]
     frames = np.arange(len(rows))
     quartiles = [row.lower for row in rows], [row.upper for row in rows]
-    upper.fill_between(frames, *quartiles, color=SECOND, alpha=0.35)
-    upper.plot(frames, [row.median for row in rows], color=SECOND, marker=".", label="median")
+    upper.fill_between(frames, *quartiles, color=ALIKE, alpha=0.35)
+    upper.plot(frames, [row.median for row in rows], color=ALIKE, marker=".", label="median")
     upper.set_ylim(-1.05, 1.05)
     upper.set_ylabel("ncc, quartiles")
-    lower.plot(frames, [row.defined for row in rows], color=SECOND, marker=".", label="defined")
+    neutral = _text_color(lower)
+    lower.plot(frames, [row.defined for row in rows], color=neutral, marker=".", label="defined")
     text = f"≥ {table.threshold:g}"
-    lower.plot(frames, [row.above for row in rows], color=ACCENT, marker=".", label=text)
+    lower.plot(frames, [row.above for row in rows], color=ALIKE, marker=".", label=text)
     lower.set_ylim(-0.05, 1.05)
     lower.set_ylabel("share")
     lower.set_xlabel(axis_name(table.axes[0]))
     lower.xaxis.set_major_locator(_whole_numbers())
     lower.legend(loc="best")
+
+
+def _text_color(axes: Axes) -> Any:
+    """Return the colour that the theme writes with, which says nothing of the images."""
+    return axes.xaxis.label.get_color()
 
 
 def _whole_numbers() -> Any:
