@@ -148,7 +148,11 @@ def test_a_series_has_a_profile_and_a_summary(viewer, run, inspector, settle, qt
     assert table["t"] == list(range(len(layer.data)))
     medians = np.nanmedian(layer.data, axis=(1, 2))
     np.testing.assert_allclose(table["median_ncc"], medians, atol=1e-3)
-    assert inspector.table.grid.rowCount() == len(layer.data)
+    grid = inspector.table.grid
+    assert grid.rowCount() == len(layer.data)
+    told = [grid.horizontalHeaderItem(k).toolTip() for k in range(grid.columnCount())]
+    assert told[0].startswith("The frame")
+    assert len(set(told)) == len(told)  # each says what it is
     assert len(inspector.table.plot.figure.axes) == 2
 
 

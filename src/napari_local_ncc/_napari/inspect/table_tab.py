@@ -46,6 +46,18 @@ if TYPE_CHECKING:
     from napari_local_ncc.reports.tables import LabelTable
 
 ROW = 22  # px
+MEANINGS = {  # of the columns, by how their names begin
+    "index": "The label that the row is about.",
+    "pixels": "How many pixels have this label.",
+    "median_ncc": "Half of the defined pixels have a lower NCC.",
+    "lower_ncc": "A quarter of the defined pixels have a lower NCC.",
+    "upper_ncc": "A quarter of the defined pixels have a higher NCC.",
+    "defined": "The share of the pixels that have an NCC: neither flat, masked nor outside an image.",
+    "above_": "The share of the defined pixels that reach the threshold of the histogram.",
+    "median_": "The median of this band over the pixels of the label.",
+    "share_": "The share of the label's pixels that are in this class.",
+    "": "The frame that the row is about, counted along this axis from 0.",
+}
 
 
 class TableTab(Tab):
@@ -70,6 +82,10 @@ class TableTab(Tab):
         self.let_go_of(self.latest)
         self.grid = QTableWidget()
         self.grid.setAccessibleName("The map in numbers")
+        self.grid.setToolTip(
+            "The map in numbers: a row sums up the NCC of one frame, or of the pixels of one label. "
+            "Point at the head of a column for what it says."
+        )
         self.grid.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.grid.verticalHeader().hide()
         self.grid.verticalHeader().setDefaultSectionSize(ROW)
@@ -145,6 +161,8 @@ class TableTab(Tab):
             for row, value in enumerate(values):
                 text = f"{value:.3f}" if isinstance(value, float) else str(value)
                 self.grid.setItem(row, column, QTableWidgetItem(text))
+        for column, name in enumerate(table):
+            self.grid.horizontalHeaderItem(column).setToolTip(_meaning(name))
         self.grid.resizeColumnsToContents()
         series = shown if isinstance(shown, FrameTable) and count > 1 else None
         self.plot.setVisible(series is not None)
@@ -161,6 +179,11 @@ class TableTab(Tab):
         if path:
             write_csv(self._shown, path)
             self.text.setText(f"Written to {path}")
+
+
+def _meaning(column: str) -> str:
+    """Say what a column of the table holds."""
+    return next(text for start, text in MEANINGS.items() if column.startswith(start))
 
 
 def _label_question(
