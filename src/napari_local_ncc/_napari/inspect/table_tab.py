@@ -52,7 +52,7 @@ MEANINGS = {  # of the columns, by how their names begin
     "median_ncc": "Half of the defined pixels have a lower NCC.",
     "lower_ncc": "A quarter of the defined pixels have a lower NCC.",
     "upper_ncc": "A quarter of the defined pixels have a higher NCC.",
-    "defined": "The share of the pixels that have an NCC: neither flat, masked nor outside an image.",
+    "defined": "The share of the pixels that have an NCC: not flat, masked or outside an image.",
     "above_": "The share of the defined pixels that reach the threshold of the histogram.",
     "median_": "The median of this band over the pixels of the label.",
     "share_": "The share of the label's pixels that are in this class.",
@@ -83,7 +83,7 @@ class TableTab(Tab):
         self.grid = QTableWidget()
         self.grid.setAccessibleName("The map in numbers")
         self.grid.setToolTip(
-            "The map in numbers: a row sums up the NCC of one frame, or of the pixels of one label. "
+            "The map in numbers: a row sums up one frame, or the pixels of one label. "
             "Point at the head of a column for what it says."
         )
         self.grid.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
