@@ -42,7 +42,8 @@ def info(
     """Say what a file holds, and what of it would be used: an image, a map, or a transform."""
     request = {"absent": absent_chunks, "positions": not ignore_positions}
     found = _open(file, like, request, scene=scene, reader=reader)
-    tell("\n".join(_lines(found)))
+    for line in _lines(found):
+        tell(line)
     answer("info", lambda: {"file": file} | _facts(found))
 
 

@@ -53,6 +53,8 @@ REDUCED, MASK_OF = 1, 4  # bits of the tag NewSubfileType
 # how many times LZW, deflate and PackBits can pack at most
 MOST_PACKED = {1: 1, 5: 2800, 8: 1040, 32946: 1040, 32773: 64}
 NODATA = 42113  # GDAL's tag: the value of samples that are none
+MOST_PLANES = 2**20  # that OME-XML may promise whatever the file holds
+LEAST_PLANE = 100  # bytes that a plane takes in a TIFF at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,6 +141,25 @@ def _check_companions(tif: TiffFile) -> None:
         raise ReadError(f"its OME-XML is broken ({error})") from error
     named = [each.get("FileName", "") for each in root.iterfind(".//{*}UUID")]
     check_beside(tif.filehandle.path, named)
+    _check_promise(root, tif.filehandle.size)
+
+
+def _check_promise(root: ElementTree.Element, held: int) -> None:
+    """Raise ReadError where OME-XML promises so many planes that listing them fills the memory."""
+    for pixels in root.iterfind(".//{*}Pixels"):
+        sizes = [_count(pixels.get(f"Size{axis}")) for axis in "ZCT"]
+        data = pixels.findall("{*}TiffData")
+        told = [_count(each.get(key)) for each in data for key in ("PlaneCount", "NumPlanes")]
+        planes = max([math.prod(sizes), *told])
+        if planes > MOST_PLANES and planes > held // LEAST_PLANE:
+            raise ReadError(
+                f"its OME-XML promises {planes} planes, far more than the file can hold; the file "
+                "is damaged, write it anew"
+            )
+
+
+def _count(told: str | None) -> int:
+    return int(told) if told is not None and told.isdecimal() else 1
 
 
 def pictures(tif: TiffFile) -> list[Picture]:
