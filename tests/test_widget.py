@@ -150,6 +150,21 @@ def test_a_labels_layer_is_a_mask(viewer, dock, run, rng):
     )
 
 
+def test_a_region_of_interest_is_a_mask_of_shapes(viewer, dock, run, rng):
+    data = rng.normal(size=(2, 40, 40))
+    for name, image in zip("ab", data, strict=True):
+        viewer.add_image(image, name=name)
+    corners = [[9.5, 9.5], [9.5, 29.5], [29.5, 29.5], [29.5, 9.5]]
+    dock["mask"].value = viewer.add_shapes([corners], shape_type="rectangle")
+    run(dock)
+    inside = np.zeros((40, 40), bool)
+    inside[10:30, 10:30] = True
+    found = viewer.layers[-1].data
+    np.testing.assert_allclose(found, local_ncc(*data, mask=inside), atol=1e-6)
+    assert np.isnan(found[:5]).all()  # no window there lies in it
+    assert np.isfinite(found[inside]).any()
+
+
 def test_layers_of_every_kind(viewer, dock, run, rng):
     grey = rng.integers(0, 255, (64, 64), dtype=np.uint8)
     kinds = {
