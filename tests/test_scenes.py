@@ -10,6 +10,7 @@ from yaozarrs.write.v05 import write_bioformats2raw
 from napari_local_ncc.cli import main
 from napari_local_ncc.image.read_guard import ReadNote
 from napari_local_ncc.io import read_image
+from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.reading import open_image
 
 SCAN = np.random.default_rng(1).integers(0, 4000, (48, 64), dtype=np.uint16)
@@ -160,3 +161,8 @@ def test_names_that_occur_twice_need_an_index(tmp_path):
             tif.write(data, metadata={"Name": "same"})
     with pytest.raises(ValueError, match=r"2 scenes are called 'same'; give the index .* 0, 1"):
         read_image(tmp_path / "a.ome.tif", scene="same")
+
+
+def test_axes_without_a_name_are_not_listed():
+    assert str(Scene("a", (96, 120), "-2-1")) == "'a' 96x120"
+    assert str(Scene("", (3, 96, 120), "ZYX")) == "3x96x120 ZYX"

@@ -31,7 +31,8 @@ class Scene:
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
-        return " ".join(filter(None, (repr(self.name) if self.name else "", size, self.axes)))
+        axes = "" if "-" in self.axes else self.axes  # axes without a name are numbered from -1
+        return " ".join(filter(None, (repr(self.name) if self.name else "", size, axes)))
 
 
 def choose_scene(scenes: Sequence[Scene], wanted: int | str | None) -> int:
