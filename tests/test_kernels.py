@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+import warnings
 from importlib import import_module
 
 import numba
@@ -17,6 +18,7 @@ from numba.core.caching import FunctionCache
 from napari_local_ncc.ncc.kernels import compilation, driver, tiles
 from napari_local_ncc.ncc.kernels.running_sums import WIDEST
 from napari_local_ncc.ncc.separable import ncc_by_filters
+from napari_local_ncc.progress import Note
 from oracle import brute_force_ncc
 
 TOLERANCE = 1e-6
@@ -439,7 +441,9 @@ def test_compiles_without_a_place_for_the_cache(monkeypatch):
         return njit(*args, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere_to_cache)
-    assert compilation.kernel(lambda x: x + 1)(1) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Note)  # said once in a process
+        assert compilation.kernel(lambda x: x + 1)(1) == 2
 
 
 def test_machine_code_on_disk_is_that_of_all_that_is_inlined():
