@@ -281,3 +281,30 @@ def test_an_ome_tiff_that_promises_a_billion_planes_fills_no_memory(told, tmp_pa
     tifffile.imwrite(path, plane, description=xml.replace(told, huge), metadata=None)
     with pytest.raises(ValueError, match="OME-XML promises 1000000000 planes, far more"):
         read_image(path)
+
+
+OME = (
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+    '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="{}" SizeY="16" SizeZ="1" '
+    'SizeC="1" SizeT="1" PhysicalSizeX="0.5" PhysicalSizeY="0.5"><TiffData IFD="0"/></Pixels>'
+    "</Image>{}</OME>"
+)
+
+
+def test_an_axis_of_ome_that_counts_for_ever_fills_no_memory(tmp_path):
+    counted = '<ModuloAlongT Type="lifetime" Start="0" Step="1" End="1e12"/>'
+    told = OME.format(16, f"<StructuredAnnotations>{counted}</StructuredAnnotations>")
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), description=told, metadata=None)
+    with pytest.raises(ValueError, match="OME-XML promises 1000000000000 planes, far more"):
+        read_image(path)
+
+
+def test_ome_xml_of_another_image_is_left_with_a_word(tmp_path):
+    path, plane = tmp_path / "a.ome.tif", np.zeros((16, 16), np.uint8)
+    tifffile.imwrite(path, plane, description=OME.format(16, ""), metadata=None)
+    assert np.diag(read_image(path).grid.pixel_to_world).tolist() == [0.5, 0.5, 1]
+    tifffile.imwrite(path, plane, description=OME.format(32, ""), metadata=None)
+    with pytest.warns(ReadNote, match="its OME-XML describes no image with as many rows"):
+        image = read_image(path)
+    assert np.diag(image.grid.pixel_to_world).tolist() == [1, 1, 1]

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Sizes = dict[str, tuple[float, str]]
 MOVED = 0.5  # pixels by which planes of one image may differ in place without a word
+UNFIT = (
+    "its OME-XML describes no image with as many rows and columns as its pages have; pixel size, "
+    "names and position are not used"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def calibration_of(tif: TiffFile, scene: int) -> Calibration:
 def _of_ome(tif: TiffFile, scene: int) -> Calibration:
     images = list(_ome_images(tif))
     if scene >= len(images):
-        return Calibration()
+        return Calibration(notes=(UNFIT,))
     image = images[scene]
     pixels = image.find("{*}Pixels")
     if pixels is None:

@@ -54,6 +54,7 @@ REDUCED, MASK_OF = 1, 4  # bits of the tag NewSubfileType
 MOST_PACKED = {1: 1, 5: 2800, 8: 1040, 32946: 1040, 32773: 64}
 NODATA = 42113  # GDAL's tag: the value of samples that are none
 MOST_PLANES = 2**20  # that OME-XML may promise whatever the file holds
+MODULO = {"Start": 0.0, "End": 0.0, "Step": 1.0}  # of OME's ModuloAlong, and what is meant without
 LEAST_PLANE = 100  # bytes that a plane takes in a TIFF at least
 
 
@@ -150,12 +151,20 @@ def _check_promise(root: ElementTree.Element, held: int) -> None:
         sizes = [_count(pixels.get(f"Size{axis}")) for axis in "ZCT"]
         data = pixels.findall("{*}TiffData")
         told = [_count(each.get(key)) for each in data for key in ("PlaneCount", "NumPlanes")]
-        planes = max([math.prod(sizes), *told])
+        planes = max([math.prod(sizes), *told, *map(_modulo_length, root.iter())])
         if planes > MOST_PLANES and planes > held // LEAST_PLANE:
             raise ReadError(
                 f"its OME-XML promises {planes} planes, far more than the file can hold; the file "
                 "is damaged, write it anew"
             )
+
+
+def _modulo_length(element: ElementTree.Element) -> int:
+    """Return how many positions an OME element ``ModuloAlongT`` (Z, C) counts; 0 of others."""
+    if not element.tag.rpartition("}")[2].startswith("ModuloAlong"):
+        return 0
+    start, end, step = (float(element.get(key, told)) for key, told in MODULO.items())
+    return int(min(abs(end - start) / abs(step), 1e18)) if step else 0
 
 
 def _count(told: str | None) -> int:
