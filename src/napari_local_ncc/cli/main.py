@@ -9,7 +9,7 @@ import sys
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import typer
 
@@ -53,11 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
     words = [word for word in words if word not in ("--debug", "--quiet")]
     INTERRUPTION.clear()
     if arguments is None:  # a process of its own
-        _handle_signals()
+        _handle_signals(interrupt)
     try:
         _import_commands(words)
         with notes_said(), redirect_stdout(cast("TextIO", EscapedStream(sys.stdout))):
             code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
+        if arguments is None:  # what comes while Python takes itself down comes too late
+            _handle_signals(signal.SIG_IGN)
     except (typer.Abort, KeyboardInterrupt):  # typer's own, or before and after it
         code = INTERRUPTED
     except (*MENDABLE, RuntimeError, typer.TyperException) as error:
@@ -76,12 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
     return int(code)
 
 
-def _handle_signals() -> None:
-    """Let a batch system's time-out, or a terminal that goes, end a run as Ctrl-C does."""
+def _handle_signals(handler: Any) -> None:
+    """Handle a batch system's time-out, and a terminal that goes, as Ctrl-C is handled."""
     for name in SIGNALS:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # by nohup
-            signal.signal(number, interrupt)
+            signal.signal(number, handler)
 
 
 def _told(error: Exception, words: list[str]) -> str:
