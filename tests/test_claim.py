@@ -213,12 +213,20 @@ def test_what_is_resumed_is_kept(tmp_path):
     assert names_in(tmp_path) == {"a.npy"}
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is heeded, as it is not in a script's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="removes what is open")
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.parametrize("resume", [False, True])
-def test_an_interrupt_at_any_moment_leaves_all_or_nothing(tmp_path, resume):
+def test_an_interrupt_at_any_moment_leaves_all_or_nothing(tmp_path, resume, interruptible):
     """Python raises it where a function begins, and where one of C has ended."""
     kept = {"a.npy": "old", "a.npy.json": "old"}
     for moment in count():

@@ -231,8 +231,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, name):
     image = np.random.default_rng(0).random((3000, 3000), "f4")
     np.save(tmp_path / "a.npy", image)
     words = ["map", "a.npy", "a.npy", "-o", "o.ome.zarr", "--radius", "60", "--weights", "gaussian"]
-    # `nohup pytest` would have its children ignore SIGHUP, and the program heeds that.
-    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    # Under nohup, or in a script's background, pytest ignores signals; the program heeds that.
+    code = f"import signal, sys; signal.signal(signal.{name}, signal.default_int_handler)\n"
     code += "from napari_local_ncc.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8"

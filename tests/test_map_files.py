@@ -1,7 +1,9 @@
 """Map files: a map comes back as it was written, and is there completely or not at all."""
 
 import json
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import dask.array as da
@@ -237,10 +239,13 @@ def test_old_map_survives_if_the_new_one_cannot_take_its_place(ending, tmp_path,
     old = make_map(Grid((8, 40)))
     path = write_map(old, tmp_path / f"a{ending}")
 
-    def refuse(self, target):
-        raise PermissionError("in use")
+    def refuse(source, target, *, move):
+        if Path(target) == path and "replaced" not in Path(source).name:
+            raise PermissionError("in use")
+        move(source, target)
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, partial(refuse, move=getattr(os, name)))
     with pytest.raises(PermissionError, match="in use"):
         write_map(make_map(Grid((8, 40))), path, overwrite=True)
     assert_same_map(read_map(path), old)
