@@ -39,14 +39,15 @@ def parse_memory(text: str | float) -> int:
 def free_memory() -> int:
     """Return how many bytes the system, or the container, has to give now."""
     free = _available()
-    for limit, used in (("memory.max", "memory.current"),):  # of a container
-        group = Path("/sys/fs/cgroup")
-        try:
-            most = (group / limit).read_text(encoding="ascii").strip()
-            free = min(free, int(most) - int((group / used).read_text(encoding="ascii")))
-        except (OSError, ValueError):
-            continue
-    return max(free, 0)
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, used = (
+            int((group / name).read_text(encoding="ascii"))
+            for name in ("memory.max", "memory.current")
+        )
+    except (OSError, ValueError):  # not in a container, or one without a limit ("max")
+        return free
+    return max(min(free, most - used), 0)
 
 
 def _available() -> int:
