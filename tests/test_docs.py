@@ -30,6 +30,11 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 SHAPE = (72, 80)
 
 
+def test_the_guide_in_the_widget_is_that_of_the_docs():
+    packaged = ROOT / "src" / "napari_local_ncc" / "guide.md"
+    assert packaged.read_text(encoding="utf-8") == (DOCS / "guide.md").read_text(encoding="utf-8")
+
+
 def blocks(page):
     """Return the code of a page: language and text, in order."""
     text = NOT_RUN.sub("", page.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import pytest
 import scipy.ndimage
 import tifffile
 from napari.components import ViewerModel
+from napari.errors import MultipleReaderError
 from npe2.io_utils import read
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
@@ -128,7 +129,7 @@ def test_a_copy_in_another_session_still_saves_its_ncc(viewer, ran, tmp_path):
     assert set(bands_beside(viewer, new)) == set()
 
 
-def test_what_is_no_map_of_ours_is_declined(tmp_path):
+def test_what_is_no_map_of_ours_is_declined(viewer, tmp_path):
     import zarr
 
     zarr.create_group(tmp_path / "foreign.zarr").create_array("0", shape=(3, 3), dtype="f4")
@@ -145,12 +146,15 @@ def test_what_is_no_map_of_ours_is_declined(tmp_path):
     assert get_reader([str(tmp_path / "a"), str(tmp_path / "b")]) is None
 
 
-def test_other_folders_are_opened_by_others(tmp_path):
+def test_scripts_that_open_folders_of_others_go_on(viewer, tmp_path):
+    """As the guide says: napari reads them itself unless it is left to choose."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     tifffile.imwrite(folder / "a.tif", np.zeros((5, 6), "u1"))
-    (layer,) = ViewerModel().open(str(folder), plugin="napari")
+    (layer,) = viewer.open(str(folder))
     assert layer.data.shape[-2:] == (5, 6)
+    with pytest.raises(MultipleReaderError, match=PLUGIN):
+        viewer.open(str(folder), plugin=None)
 
 
 def test_a_flow_comes_back_with_its_map(viewer, dock, run, qtbot, tmp_path):
