@@ -242,6 +242,9 @@ def test_a_batch_judges_each_pair_and_a_bad_one_stops_nothing(table, capsys, rep
     schema = (repository / "docs" / "local-ncc-1.schema.json").read_text(encoding="utf-8")
     jsonschema.validate(document, json.loads(schema))
     assert document["counts"] == {"error": 1, "failed": 2, "check": 0, "good": 1}
+    headlines = {row["name"]: row["headline"] for row in document["pairs"]}
+    assert headlines["broken"] is None
+    assert headlines["right"]
     found = results(table)
     verdicts = {name: row["verdict"] for name, row in found.items()}
     expected = {"right": "good", "displaced": "failed", "broken": "error", "unrelated": "failed"}

@@ -76,6 +76,7 @@ def test_a_map_answers_with_its_numbers(folder, ask):
     assert found["ncc"]["median"] > 0.99
     assert "agree" in found["headline"]
     assert found["next_step"] is None
+    assert (found["verdict"]["judgement"], found["verdict"]["right_share"]) == ("good", 1)
     assert found["confidence"]["accepted"] > 0.9
     assert found["shift"]["median_length_px"] < 0.1
     assert found["classes"]["agrees"] > 0.5

@@ -146,10 +146,10 @@ def compare_files(
 
 
 def with_verdicts(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Add a verdict to facts, and to each of their frames."""
-    frames = [
-        frame | {"verdict": asdict(verdict)}
-        for frame, verdict in zip(facts["frames"], verdicts, strict=True)
+    """Add a verdict to facts, and to each of their frames, if they tell of frames."""
+    told = facts["frames"]
+    frames = told and [
+        frame | {"verdict": asdict(verdict)} for frame, verdict in zip(told, verdicts, strict=True)
     ]
     return facts | {"frames": frames, "verdict": asdict(judge_series(verdicts))}
 

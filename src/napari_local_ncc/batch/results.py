@@ -36,6 +36,7 @@ def pair_row(document: Document) -> Row:
     verdict, files = document["verdict"], document["files"]
     row: Row = {"name": document["name"], "verdict": verdict["judgement"]}
     row |= {"reason": verdict["reason"], "fixed": files["fixed"], "moving": files["moving"]}
+    row["headline"] = document.get("headline")
     row |= {name: verdict.get(name) for name in ("distance_px", "error_px", "right_share")}
     row |= _motion(document.get("registration"))
     row |= _map(document)

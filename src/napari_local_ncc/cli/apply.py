@@ -16,7 +16,9 @@ from napari_local_ncc.cli.image_options import (
     Json,
     ReaderPlugin,
     Scene,
+    reading,
 )
+from napari_local_ncc.cli.options import Ndim, Overwrite, UnitlessMeaning
 from napari_local_ncc.geometry.kind import with_article
 
 if TYPE_CHECKING:
@@ -59,18 +61,13 @@ def apply_(
     select: Annotated[
         str, typer.Option(metavar="c=1", help="Pick indices of axes of the image.")
     ] = "",
-    ndim: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
-    ] = None,
-    unitless: Annotated[
-        str | None,
-        typer.Option(metavar="MEANING", help="What an image without units means; as for `map`."),
-    ] = None,
+    ndim: Ndim = None,
+    unitless: UnitlessMeaning = None,
     scene: Scene = None,
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Bring another channel, labels or points of the moving image onto the fixed one."""
@@ -96,9 +93,7 @@ def apply_(
         moving,
         scene=scene,
         select=parse_selection(select),
-        absent_chunks="fill" if labels else absent_chunks,
-        positions=not ignore_positions,
-        reader=reader,
+        **reading("fill" if labels else absent_chunks, ignore_positions, reader),
     ).with_spatial_ndim(ndim)
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     if labels:

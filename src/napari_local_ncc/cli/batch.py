@@ -9,9 +9,32 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import DOUBTFUL, answer, follow, say, tell, warn
-from napari_local_ncc.cli.image_options import AbsentChunks, IgnorePositions, Json, ReaderPlugin
-from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
-from napari_local_ncc.parameters import BANDS, NCCParameters, check_alternative, check_weights
+from napari_local_ncc.cli.image_options import (
+    AbsentChunks,
+    IgnorePositions,
+    Json,
+    ReaderPlugin,
+    reading,
+)
+from napari_local_ncc.cli.options import (
+    Bands,
+    DiscoveryRate,
+    Metric,
+    Mirror,
+    Ndim,
+    Radius,
+    Refine,
+    Register,
+    Report,
+    Search,
+    UnitlessMeaning,
+    Weights,
+    band_names,
+    check_registered,
+    whole_pixels,
+)
+from napari_local_ncc.geometry.kind import UNREGISTERED
+from napari_local_ncc.parameters import NCCParameters, check_alternative, check_weights
 from napari_local_ncc.progress import Progress, translate
 
 if TYPE_CHECKING:
@@ -30,32 +53,14 @@ def batch_(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
-    register: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL",
-            help=f"Register each moving first: {', '.join((UNREGISTERED, *Kind))}.",
-        ),
-    ] = UNREGISTERED,
-    metric: Annotated[
-        str, typer.Option(help="Of that: 'mutual information' or 'correlation'.")
-    ] = "mutual information",
-    mirror: Annotated[
-        bool, typer.Option(help="Mirror moving where only that fits; not by a translation.")
-    ] = False,
-    refine: Annotated[
-        bool, typer.Option(help="Then follow the residual shift, until the map gets no better.")
-    ] = False,
-    radius: Annotated[
-        str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
-    ] = "4",
-    weights: Annotated[str, typer.Option(help="Window weights: box or gaussian.")] = "box",
-    bands: Annotated[
-        str, typer.Option(help=f"What to compute: {','.join(BANDS)} or some of these.")
-    ] = "ncc,confidence,shift,classes",
-    search: Annotated[
-        int, typer.Option(min=1, help="How far to look for residual shifts, in pixels.")
-    ] = 3,
+    register: Register = UNREGISTERED,
+    metric: Metric = "mutual information",
+    mirror: Mirror = False,
+    refine: Refine = False,
+    radius: Radius = "4",
+    weights: Weights = "box",
+    bands: Bands = "ncc,confidence,shift,classes",
+    search: Search = "3",
     alternative: Annotated[
         str,
         typer.Option(
@@ -63,23 +68,11 @@ def batch_(
             "again is no sign of a wrong place."
         ),
     ] = "greater",
-    fdr: Annotated[
-        float,
-        typer.Option(
-            min=1e-6, max=1, help="False discovery rate at which confident pixels are counted."
-        ),
-    ] = 0.05,
-    ndim: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
-    ] = None,
-    unitless: Annotated[
-        str | None,
-        typer.Option(metavar="MEANING", help="What an image without units means; as for `map`."),
-    ] = None,
+    fdr: DiscoveryRate = 0.05,
+    ndim: Ndim = None,
+    unitless: UnitlessMeaning = None,
     maps: Annotated[bool, typer.Option(help="Whether to write the maps.")] = True,
-    report: Annotated[
-        Path | None, typer.Option(metavar="R.html", help="Also write a page with all of it.")
-    ] = None,
+    report: Report = None,
     multiqc: Annotated[
         Path | None,
         typer.Option(metavar="NAME_mqc.json", help="Also write a table that MultiQC reads."),
@@ -100,16 +93,11 @@ def batch_(
     parameters = NCCParameters(
         radius=radius,
         weights=check_weights(weights),
-        bands=tuple(band.strip() for band in bands.split(",")),
-        search=search,
+        bands=band_names(bands),
+        search=whole_pixels(search),
         alternative=check_alternative(alternative),
     )
-    if "ncc" not in parameters.bands:
-        raise ValueError(f"--bands must contain ncc, got {bands}; it is what is summed up")
-    if register != UNREGISTERED:
-        from napari_local_ncc.registration.engines import check_model
-
-        check_model(register)
+    check_registered(register)
     chosen = _pairs(pairs)
     for path, ending in ((report, ".html"), (multiqc, ".json")):
         if path is not None:
@@ -125,11 +113,7 @@ def batch_(
         refine=refine,
         ndim=ndim,
         rate=fdr,
-        reading={
-            "absent_chunks": absent_chunks,
-            "positions": not ignore_positions,
-            "reader": reader,
-        },
+        reading=reading(absent_chunks, ignore_positions, reader),
         unitless=unitless,
         keep_maps=maps,
     )

@@ -10,6 +10,7 @@ import typer
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, tell
 from napari_local_ncc.cli.image_options import Json
+from napari_local_ncc.cli.options import Ndim, Overwrite
 from napari_local_ncc.geometry.kind import Kind
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def convert(
         str | None,
         typer.Option(metavar="FIXED", help="The fixed image; other programs' files need it."),
     ] = None,
-    ndim: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
-    ] = None,
+    ndim: Ndim = None,
     order: Annotated[
         str, typer.Option(help="Of the axes in a matrix that is read: zyx (as arrays) or xyz.")
     ] = "zyx",
@@ -49,7 +48,7 @@ def convert(
     model: Annotated[
         str, typer.Option(help=f"What is fitted to landmarks: {', '.join(Kind)}.")
     ] = Kind.AFFINE.value,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Write the transform of one program as another reads it."""

@@ -67,6 +67,13 @@ Stretch = Annotated[
 ]
 
 
+def reading(
+    absent_chunks: Literal["invalid", "fill"] | None, ignore_positions: bool, reader: str | None
+) -> dict[str, Any]:
+    """Return what these options are as arguments of `read_image`."""
+    return {"absent_chunks": absent_chunks, "positions": not ignore_positions, "reader": reader}
+
+
 def laid_over(marks: SpatialImage, grid: Grid, stretch: bool) -> SpatialImage:
     """Lay a mask or labels over the whole of a grid where that is wanted, and say so."""
     if not stretch or marks.grid.space().shape == grid.space().shape:

@@ -17,8 +17,18 @@ from napari_local_ncc.cli.image_options import (
     ReaderPlugin,
     SceneFixed,
     SceneMoving,
+    reading,
     save_transform,
     say_stages,
+)
+from napari_local_ncc.cli.options import (
+    Mask,
+    Ndim,
+    Overwrite,
+    Radius,
+    Search,
+    Weights,
+    whole_pixels,
 )
 from napari_local_ncc.parameters import NCCParameters, check_weights
 
@@ -41,19 +51,11 @@ def refine_(
         str | None,
         typer.Option(metavar="T.json", help="Where to begin. Default: the images as they lie."),
     ] = None,
-    radius: Annotated[
-        str, typer.Option(help="Window radius: pixels (4), one per axis (0,4,4), or '0.5um'.")
-    ] = "4",
-    weights: Annotated[str, typer.Option(help="Window weights: box or gaussian.")] = "box",
-    search: Annotated[
-        int, typer.Option(min=1, help="How far to look for residual shifts, in pixels.")
-    ] = 3,
-    ndim: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
-    ] = None,
-    mask: Annotated[
-        str | None, typer.Option(help="Image that is non-zero where samples may be used.")
-    ] = None,
+    radius: Radius = "4",
+    weights: Weights = "box",
+    search: Search = "3",
+    ndim: Ndim = None,
+    mask: Mask = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="2GB", help="Refuse what needs more: the bands of the whole map."),
@@ -64,7 +66,7 @@ def refine_(
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
     strict: Strict = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Let the residual shift of the map refine a transform, until the map gets no better."""
@@ -78,7 +80,10 @@ def refine_(
     for path in (output, output.with_suffix(".zarr")):
         check_free(path, overwrite, inputs)
     parameters = NCCParameters(
-        radius=radius, weights=check_weights(weights), search=search, bands=("ncc", "shift")
+        radius=radius,
+        weights=check_weights(weights),
+        search=whole_pixels(search),
+        bands=("ncc", "shift"),
     )
     from napari_local_ncc.chunked.budget import parse_memory
 
@@ -90,11 +95,7 @@ def refine_(
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.transform_file import read_transform
 
-    how: dict[str, Any] = {
-        "absent_chunks": absent_chunks,
-        "positions": not ignore_positions,
-        "reader": reader,
-    }
+    how = reading(absent_chunks, ignore_positions, reader)
     images = [
         read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
         for path, scene in ((fixed, scene_fixed), (moving, scene_moving))

@@ -27,8 +27,18 @@ from napari_local_ncc.cli.image_options import (
     SceneMoving,
     Stretch,
     laid_over,
+    reading,
     save_transform,
     say_stages,
+)
+from napari_local_ncc.cli.options import (
+    Initial,
+    KeepDoubtful,
+    Mask,
+    Metric,
+    Mirror,
+    Ndim,
+    Overwrite,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.registration.engines import ENGINES, check_model
@@ -51,26 +61,13 @@ def register_(
         ),
     ],
     model: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "translation",
-    ndim: Annotated[
-        int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 registers every plane.")
-    ] = None,
-    mask: Annotated[
-        str | None, typer.Option(help="Image that is non-zero where fixed may be used.")
-    ] = None,
+    ndim: Ndim = None,
+    mask: Mask = None,
     moving_mask: Annotated[
         str | None, typer.Option(help="Image that is non-zero where moving may be used.")
     ] = None,
-    metric: Annotated[
-        str, typer.Option(help="'mutual information' or 'correlation'; not for translation.")
-    ] = "mutual information",
-    initial: Annotated[
-        str | None,
-        typer.Option(
-            metavar="START",
-            help="Begin at: identity, centres (of mass), phase (correlation), a model to "
-            "register by first, or a transform file. Default: search; a flow: identity.",
-        ),
-    ] = None,
+    metric: Metric = "mutual information",
+    initial: Initial = None,
     method: Annotated[str, typer.Option(help="Of a flow: ilk or tvl1.")] = "ilk",
     series: Annotated[
         str, typer.Option(help="'each' time point its transform, or 'one' for all.")
@@ -85,13 +82,9 @@ def register_(
     consistency: Annotated[
         bool, typer.Option(help="Run the reverse registration too, and report the round trip.")
     ] = False,
-    keep_doubtful: Annotated[
-        bool, typer.Option(help="Save a transform even where chance may have found it.")
-    ] = False,
+    keep_doubtful: KeepDoubtful = False,
     memory: Annotated[str, typer.Option(metavar="1GB", help="To keep to, about.")] = "1GB",
-    mirror: Annotated[
-        bool, typer.Option(help="Mirror moving where only that fits; not for translation.")
-    ] = False,
+    mirror: Mirror = False,
     scene_fixed: SceneFixed = None,
     scene_moving: SceneMoving = None,
     absent_chunks: AbsentChunks = None,
@@ -99,7 +92,7 @@ def register_(
     reader: ReaderPlugin = None,
     stretch: Stretch = False,
     strict: Strict = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
@@ -122,11 +115,7 @@ def register_(
         check_free(output, overwrite, [fixed, moving])
     if dense and output.suffix.lower() == OWN:  # its field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
-    how: dict[str, Any] = {
-        "absent_chunks": absent_chunks,
-        "positions": not ignore_positions,
-        "reader": reader,
-    }
+    how = reading(absent_chunks, ignore_positions, reader)
     images = [
         read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
         for path, scene in ((fixed, scene_fixed), (moving, scene_moving))
