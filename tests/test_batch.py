@@ -71,6 +71,21 @@ def test_what_is_displaced_in_a_part_is_not_good():
     assert verdict.judgement != Judgement.GOOD
 
 
+@pytest.mark.parametrize("sigma", [3, 5])
+def test_smooth_structure_that_is_displaced_in_a_part_is_not_good(sigma):
+    """The border of a block, made even alone, leaves a mark in both images: none at no shift."""
+    noise = np.random.default_rng(sigma).normal(size=(190, 190))
+    scene = scipy.ndimage.gaussian_filter(noise, sigma)
+    scene /= scene.std()
+    fixed, moved = scene[20:164, 20:164], scene[24:168, 19:163]
+    partly = np.concatenate([moved[:48], fixed[48:]])
+    evidence = place_evidence(noisy(fixed, 1), noisy(partly, 2))
+    distances = [block.distance_px for block in evidence.blocks[:3]]
+    assert distances == pytest.approx([np.hypot(4, 1)] * 3, abs=1)
+    assert judge_place(evidence).judgement != Judgement.GOOD
+    assert judge_place(place_evidence(noisy(fixed, 1), noisy(fixed, 2))).judgement == Judgement.GOOD
+
+
 def test_no_structure_and_noise_alone_are_not_judged():
     fixed, _ = pair_of("right")
     flat = judge_place(place_evidence(fixed, np.zeros_like(fixed)))
@@ -124,18 +139,27 @@ SURE = ShiftEvidence(0.1, 0.1, best=30, here=30, chance=5, chance_here=5, expect
 
 
 def test_thresholds_of_the_verdict():
-    assert judge_place(PlaceEvidence(SURE)).judgement == Judgement.GOOD
-    assert judge_place(PlaceEvidence(SURE), doubt="periodic").judgement == Judgement.CHECK
+    assert judge_place(PlaceEvidence(SURE, (SURE,))).judgement == Judgement.GOOD
+    assert judge_place(PlaceEvidence(SURE)).judgement == Judgement.CHECK  # no part shows it
+    assert judge_place(PlaceEvidence(SURE, (SURE,)), doubt="periodic").judgement == Judgement.CHECK
     unsure = ShiftEvidence(0.9, 0.3, best=30, here=30, chance=5, chance_here=5, expected=32)
     assert judge_place(PlaceEvidence(unsure)).judgement == Judgement.CHECK
     # what was searched for has to exceed the best of all shifts of unrelated structure
     found = ShiftEvidence(0.0, 0.1, best=6, here=6, chance=5.5, chance_here=3, expected=8)
-    assert judge_place(PlaceEvidence(found)).judgement == Judgement.GOOD
-    assert judge_place(PlaceEvidence(found), searched=True).judgement == Judgement.CHECK
+    assert judge_place(PlaceEvidence(found, (SURE,))).judgement == Judgement.GOOD
+    assert judge_place(PlaceEvidence(found, (SURE,)), searched=True).judgement == Judgement.CHECK
     elsewhere = ShiftEvidence(6.0, 0.2, best=12, here=3, chance=4, chance_here=4, expected=14)
     parts = PlaceEvidence(SURE, (SURE, SURE, SURE, elsewhere))
     assert parts.right_share() == 0.75
     assert judge_place(parts).judgement == Judgement.CHECK
+    # structure that should be found again and is not counts, but for other contrasts
+    lost = ShiftEvidence(4.0, 0.5, best=4, here=2, chance=4, chance_here=4, expected=14)
+    parts = PlaceEvidence(SURE, (SURE, lost))
+    assert parts.right_share() == 0.5
+    assert parts.right_share(same_contrast=False) == 1
+    # and a block that fits here nearly as well as beside is not held against it
+    beside = ShiftEvidence(1.8, 0.3, best=9, here=8.8, chance=4, chance_here=4, expected=11)
+    assert PlaceEvidence(SURE, (beside,)).right_share() == 1
 
 
 def test_a_series_is_good_if_all_of_its_frames_are():

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_local_ncc.batch.place import place_evidence
-from napari_local_ncc.evidence.noise import noise_sd
+from napari_local_ncc.batch.place import noise_of, place_evidence
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.io.reading import read_image
 from napari_local_ncc.maps.comparison import Comparison
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 BANDS = ("ncc", "confidence", "shift", "classes")
 MAP_ENDING = ".ome.zarr"
 RATE = 0.05  # of false discoveries
-NOISE_SIDE = 512  # px of every axis, in the middle of an image whose noise is measured
 BY_INFORMATION = "mutual information"  # a metric that asks for no contrast in common
 
 
@@ -67,6 +65,14 @@ class Settings:
         As for `Comparison`.
     keep_maps : bool
         Whether the maps are written.
+
+    Examples
+    --------
+    >>> from napari_local_ncc import NCCParameters
+    >>> from napari_local_ncc.batch import Settings
+    >>> settings = Settings(NCCParameters(radius="2um"), model="translation", keep_maps=False)
+    >>> settings.rate
+    0.05
     """
 
     parameters: NCCParameters = field(default_factory=lambda: NCCParameters(bands=BANDS))
@@ -115,6 +121,21 @@ def compare_files(
     ------
     Exception
         What reading, `register`, `confidence_map` and writing raise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> scene = np.random.default_rng(0).normal(size=(108, 108))
+    >>> np.save("a.npy", scene[4:104, 4:104])
+    >>> np.save("b.npy", scene[9:, 1:][:100, :100])
+    >>> from napari_local_ncc import NCCParameters
+    >>> from napari_local_ncc.batch import FilePair, Settings, compare_files
+    >>> from napari_local_ncc.progress import finish
+    >>> settings = Settings(NCCParameters(), keep_maps=False)
+    >>> found = finish(compare_files(FilePair("pair", "a.npy", "b.npy"), settings, Path()))
+    >>> found["verdict"]["judgement"], round(found["verdict"]["distance_px"], 1)
+    ('failed', 5.8)
     """
     comparison = _comparison(pair, settings)
     registered = settings.model if comparison.registration is None else UNREGISTERED
@@ -224,10 +245,10 @@ def _verdicts(comparison: Comparison, searched: bool) -> Iterator[Verdict]:
 
 
 def _noise(moving: da.Array, index: tuple[int, ...]) -> float:
-    """Return the noise of the middle of a frame of moving, as it was taken."""
-    frame = moving[tuple(min(k, n - 1) for k, n in zip(index, moving.shape, strict=False))]
-    middle = tuple(slice(max(0, (n - NOISE_SIDE) // 2), (n + NOISE_SIDE) // 2) for n in frame.shape)
-    return noise_sd(np.asarray(frame[middle]))
+    """Return the noise of a frame of moving, as it was taken."""
+    return noise_of(
+        moving[tuple(min(k, n - 1) for k, n in zip(index, moving.shape, strict=False))]
+    ).sd
 
 
 def _same_contrast(comparison: Comparison, report: FrameReport | None) -> bool:

@@ -32,6 +32,12 @@ class FilePair:
         Paths or addresses.
     mask, transform : str
         Those of a mask and of a transform to apply; empty for none.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.batch import FilePair
+    >>> FilePair("s1", "s1_ch0.tif", "s1_ch1.tif", mask="tissue.tif").transform
+    ''
     """
 
     name: str
@@ -46,7 +52,7 @@ NEEDED = ("fixed", "moving")
 
 
 def read_pairs(table: str | os.PathLike[str]) -> list[FilePair]:
-    """Read the pairs of a CSV.
+    r"""Read the pairs of a CSV.
 
     Parameters
     ----------
@@ -58,6 +64,14 @@ def read_pairs(table: str | os.PathLike[str]) -> list[FilePair]:
     ------
     ValueError
         If a column or a cell is missing, or two pairs have one name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from napari_local_ncc.batch import read_pairs
+    >>> _ = Path("pairs.csv").write_text("fixed,moving\na.tif,b.tif\n", encoding="utf-8")
+    >>> read_pairs("pairs.csv")
+    [FilePair(name='b', fixed='a.tif', moving='b.tif', mask='', transform='')]
     """
     with open(table, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -103,6 +117,15 @@ def pair_by_name(fixed: str, moving: str) -> list[FilePair]:
         If a side has no file.
     ValueError
         If a file has no partner, or several.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from napari_local_ncc.batch import pair_by_name
+    >>> for name in ("s1_ch0.tif", "s1_ch1.tif", "s2_ch0.tif", "s2_ch1.tif"):
+    ...     Path(name).touch()
+    >>> [(pair.fixed, pair.moving) for pair in pair_by_name("*_ch0.tif", "*_ch1.tif")]
+    [('s1_ch0.tif', 's1_ch1.tif'), ('s2_ch0.tif', 's2_ch1.tif')]
     """
     sides = [_files(fixed), _files(moving)]
     if len(sides[0]) == 1:

@@ -139,6 +139,20 @@ def write_results(documents: Sequence[Document], folder: Path) -> dict[str, Path
     -------
     dict of str to Path
         What was written, by what it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> scene = np.random.default_rng(0).normal(size=(108, 108))
+    >>> np.save("a.npy", scene[4:104, 4:104])
+    >>> np.save("b.npy", scene[9:, 1:][:100, :100])
+    >>> from napari_local_ncc import NCCParameters
+    >>> from napari_local_ncc.batch import FilePair, Settings, run_batch, write_results
+    >>> settings = Settings(NCCParameters(), keep_maps=False)
+    >>> found = run_batch([FilePair("pair", "a.npy", "b.npy")], settings, Path("results"))
+    >>> write_results(found, Path("results"))["results"].name
+    'results.csv'
     """
     rows = [pair_row(each) for each in documents]
     odd = outliers(rows)

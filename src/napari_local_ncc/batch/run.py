@@ -65,6 +65,20 @@ def run_batch(
     list of dict
         The documents, in the order of the pairs. Where a pair could not be compared, its
         verdict is "error", and "error" says why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> scene = np.random.default_rng(0).normal(size=(108, 108))
+    >>> np.save("a.npy", scene[4:104, 4:104])
+    >>> np.save("b.npy", scene[9:, 1:][:100, :100])
+    >>> from napari_local_ncc import NCCParameters
+    >>> from napari_local_ncc.batch import FilePair, Settings, run_batch
+    >>> settings = Settings(NCCParameters(), model="translation", keep_maps=False)
+    >>> pairs = [FilePair("one", "a.npy", "b.npy"), FilePair("two", "a.npy", "none.npy")]
+    >>> [found["verdict"]["judgement"] for found in run_batch(pairs, settings, Path("results"))]
+    ['good', 'error']
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []

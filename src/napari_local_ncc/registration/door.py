@@ -188,6 +188,20 @@ def iter_register_pair(
         As for `iter_register`.
     is_same : bool
         Whether moving is fixed itself, so that time points are not moved against themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import SpatialImage
+    >>> from napari_local_ncc.image import pair_images
+    >>> from napari_local_ncc.progress import finish
+    >>> from napari_local_ncc.registration import Settings, iter_register_pair
+    >>> scene = np.random.default_rng(0).normal(size=(70, 80))
+    >>> parts = scene[5:65, 5:75], scene[2:62, 7:77]
+    >>> pair = pair_images(*map(SpatialImage.from_array, parts))
+    >>> found = finish(iter_register_pair(pair, Settings("translation")))
+    >>> found.matrix[:2, 2].round(2)
+    array([ 3., -2.])
     """
     check_request(settings, initial, series, reference)
     grid = pair.fixed.grid
@@ -215,6 +229,14 @@ def check_request(
         If an engine is not installed.
     ValueError
         If the model or a choice is unknown, or two choices contradict one another.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.registration import Settings, check_request
+    >>> check_request(Settings("translation"), "phase")
+    >>> check_request(Settings("translation"), None, "one", "previous")
+    Traceback (most recent call last):
+    ValueError: one transform for all frames needs the reference 'static'
     """
     check_model(settings.model)
     for name in engines_among((initial,)):

@@ -74,6 +74,13 @@ class Engine:
     doubt : callable
         Of the `FrameReport`, which knows how windows agree before and after: what there is to
         say against the transform found, or nothing ("").
+
+    Examples
+    --------
+    >>> from napari_local_ncc.registration import ENGINES
+    >>> engine = ENGINES["flow"]
+    >>> engine.kind, engine.axes, engine.missing
+    (<Kind.FLOW: 'flow'>, (2, 3), '')
     """
 
     estimate: Estimate

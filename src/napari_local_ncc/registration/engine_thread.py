@@ -16,7 +16,20 @@ T = TypeVar("T")
 
 
 class Watch:
-    """What an engine and whoever waits for it know of each other."""
+    """What an engine and whoever waits for it know of each other.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.registration import Watch
+    >>> watch = Watch()
+    >>> watch.at(1, 4)  # an engine says how far it has come
+    >>> watch.done, watch.total
+    (1, 4)
+    >>> watch.stopped.set()  # and is told that nobody waits
+    >>> watch.check()
+    Traceback (most recent call last):
+    concurrent.futures._base.CancelledError
+    """
 
     def __init__(self) -> None:
         self.metric: float | None = None

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from napari_local_ncc.transforms.registration import Registration
 
     MODELS: tuple[str, ...]
+    """What `register` takes for a model: "none", and the names of all engines there are.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.registration import MODELS
+    >>> MODELS[:3]
+    ('none', 'translation', 'rigid')
+    """
 
 GROUP = "napari_local_ncc.engines"  # of entry points
 
@@ -84,6 +92,16 @@ ENGINES: dict[str, Engine] = {
         doubt=no_doubt,
     ),
 }
+"""The engine of each model, by its name; what is put into it is a model of all entrances.
+
+Examples
+--------
+>>> from napari_local_ncc.registration import ENGINES
+>>> list(ENGINES)[:2]
+['translation', 'rigid']
+>>> ENGINES["affine"].needs
+'SimpleITK'
+"""
 
 
 def add_installed_engines() -> None:
@@ -105,7 +123,16 @@ def engines_among(names: Iterable[object]) -> dict[str, Engine]:
 
 
 def check_model(model: str) -> None:
-    """Raise ValueError unless `model` is known, and ImportError unless its engine is there."""
+    """Raise ValueError unless `model` is known, and ImportError unless its engine is there.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.registration import check_model
+    >>> check_model("translation")
+    >>> check_model("warp")
+    Traceback (most recent call last):
+    ValueError: model must be one of none, translation, ..., got 'warp'
+    """
     if model not in models():
         add_installed_engines()
     if model not in models():

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     Initial = str | PathLike[str] | Registration | ArrayLike
 
 STARTS = ("identity", "centres", "phase")
+"""Where a registration may begin, beside a model's result and a transform.
+
+Examples
+--------
+>>> from napari_local_ncc.registration import STARTS
+>>> STARTS
+('identity', 'centres', 'phase')
+"""
 # of one pair of frames, and their place in the series (None: two frames of moving), to a start,
 # or None: search for it
 Start = Callable[[Pair, "tuple[int, ...] | None", "Watch"], "Registration | None"]

@@ -21,6 +21,15 @@ class Settings:
     ------
     ValueError
         If a value is none that `register` takes.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.registration import Settings
+    >>> Settings("affine", metric="correlation").consistency
+    False
+    >>> Settings("affine", metric="cosine")
+    Traceback (most recent call last):
+    ValueError: metric must be one of mutual information, correlation, got 'cosine'
     """
 
     model: str

@@ -45,6 +45,16 @@ def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) ->
     ------
     ValueError
         If the images do not overlap and nothing will move them, or a radius does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Comparison
+    >>> from napari_local_ncc.reports import describe_comparison
+    >>> scene = np.random.default_rng(0).normal(size=(40, 50))
+    >>> print(describe_comparison(Comparison(scene, scene)))
+    fixed 40x50 at 1 px, moving 40x50 at 1 px; pixels coincide; overlap 100%; window 9x9 px;
+    output 0.008 MB
     """
     fixed, moving, parameters = comparison.fixed, comparison.moving, comparison.parameters
     grid, space, registration = comparison.grid, comparison.grid.space(), comparison.registration
@@ -145,6 +155,15 @@ def describe_registration(registration: Registration) -> str:
         series), rotation and scale if the model has them, the global NCC before and after,
         the local NCC, the way there and back, and where nothing was found that could be
         relied on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Grid, Registration
+    >>> from napari_local_ncc.reports import describe_registration
+    >>> matrix = np.array([[1, 0, 3.0], [0, 1, -2.5], [0, 0, 1]])
+    >>> describe_registration(Registration.from_matrix(matrix, Grid((40, 50))))
+    'shift y 3.000 px, x -2.500 px'
     """
     grid = registration.grid.space()
     matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)

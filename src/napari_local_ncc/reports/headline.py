@@ -37,6 +37,12 @@ class NextStep(StrEnum):
         Why.
     advice : str
         The same for the command line.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.reports import NextStep
+    >>> NextStep("search").advice
+    'search wider, by a larger --search'
     """
 
     REGISTER = (
@@ -84,6 +90,13 @@ class Headline:
         Where the images agree, and what of the rest, in a sentence; empty without a map.
     next_step : NextStep or None
         What is best done next, where that is known.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.reports import Headline, NextStep
+    >>> found = Headline("Registered: moved 3 px up.", "92% of the area agrees.", NextStep.SEARCH)
+    >>> print(found)
+    Registered: moved 3 px up. 92% of the area agrees.
     """
 
     registration: str

@@ -69,6 +69,21 @@ def as_python(provenance: Provenance, output: str = OUTPUT) -> str:
     str
         A program. Where an image has no file behind it, a comment says how to save it
         under the name that the program reads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import confidence_map, read_image
+    >>> from napari_local_ncc.reports import as_python
+    >>> np.save("a.npy", np.random.default_rng(0).normal(size=(40, 50)))
+    >>> a = read_image("a.npy")
+    >>> print(as_python(confidence_map(a, a).provenance))
+    # made with napari-local-ncc ...
+    from napari_local_ncc import confidence_map, read_image, write_map
+    ...
+    result = confidence_map(
+    ...
+    write_map(result, 'ncc.ome.zarr')
     """
     inputs = _inputs(provenance)
     body = [_read_in_python(each) for each in inputs]
@@ -113,6 +128,17 @@ def as_command_line(provenance: Provenance, output: str = OUTPUT) -> str:
     str
         One command for a POSIX shell, after lines of comment where an image has no file
         behind it, or the transform is too long for a command line.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import NCCParameters, confidence_map, read_image
+    >>> from napari_local_ncc.reports import as_command_line
+    >>> np.save("a.npy", np.random.default_rng(0).normal(size=(40, 50)))
+    >>> a = read_image("a.npy")
+    >>> result = confidence_map(a, a, parameters=NCCParameters(radius=3))
+    >>> print(as_command_line(result.provenance))
+    local-ncc map ...a.npy ...a.npy -o ncc.ome.zarr --radius 3
     """
     inputs = _inputs(provenance)
     words = ["local-ncc", "map", *(each.path for each in inputs if each.role != "mask")]

@@ -221,6 +221,20 @@ def frame_table(tally: GroupTally, grid: Grid, threshold: float = THRESHOLD) -> 
         The map's grid.
     threshold : float, default 0.5
         For the share of the defined pixels that reach it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Comparison, SpatialImage
+    >>> from napari_local_ncc.maps import run_comparison
+    >>> from napari_local_ncc.progress import finish
+    >>> from napari_local_ncc.reports import frame_table
+    >>> series = np.random.default_rng(0).normal(size=(2, 40, 50))
+    >>> image = SpatialImage.from_array(series).with_spatial_ndim(2)
+    >>> result = finish(run_comparison(Comparison(image, image), by_frame=True))
+    >>> table = frame_table(result.frames, image.grid)
+    >>> [(row.frame, round(row.ncc.median, 2)) for row in table.rows]
+    [((0,), 1.0), ((1,), 1.0)]
     """
     series = grid.series_shape
     rows = [
@@ -321,6 +335,17 @@ def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathL
     """Write a table as CSV: a row of column names, then the rows; undefined values are empty.
 
     A path of "-" is standard output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import SpatialImage, confidence_map, label_table
+    >>> from napari_local_ncc.reports import write_csv
+    >>> scene = np.random.default_rng(0).normal(size=(20, 30))
+    >>> labels = SpatialImage.from_array(np.ones((20, 30), int))
+    >>> write_csv(label_table(confidence_map(scene, scene), labels), "-")
+    index,pixels,median_ncc,lower_ncc,upper_ncc,defined,above_0.5
+    1,600,1,1,1,1,1
     """
     if str(path) == "-":
         _write_rows(table.columns(), sys.stdout)

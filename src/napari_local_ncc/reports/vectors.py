@@ -72,6 +72,18 @@ def vector_table(result: ConfidenceMap, *, stride: int = 8) -> VectorTable:
     ------
     ValueError
         If the map has no shift, or `stride` is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import NCCParameters, confidence_map
+    >>> from napari_local_ncc.reports import vector_table
+    >>> scene = np.random.default_rng(0).normal(size=(40, 50))
+    >>> parameters = NCCParameters(bands=("ncc", "shift"), search=2)
+    >>> found = confidence_map(scene[:, :-1], scene[:, 1:], parameters=parameters)
+    >>> columns = vector_table(found, stride=20).columns()
+    >>> columns["y"], [round(step, 1) for step in columns["shift_x"]]
+    ([10, 10, 30, 30], [-1.0, -1.0, -1.0, -1.0])
     """
     names = shift_components({name: name for name in result.band_names})
     if not names:
