@@ -67,9 +67,9 @@ def place_evidence(
     if max(factor) == 1:
         return PlaceEvidence(_look_at_all(np.asarray(fixed), np.asarray(moved), noise), blocks)
     left = None if moving_noise is None else moving_noise / float(np.sqrt(np.prod(factor)))
-    small = [_reduced(each, factor) for each in (fixed, moved)]
-    noise = noise_of(small[0]), _known_noise(left) or noise_of(small[1])
-    return PlaceEvidence(_placed_by(blocks, _look_at_all(*small, noise, factor)), blocks)
+    one, two = (_reduced(each, factor) for each in (fixed, moved))
+    noise = noise_of(one), _known_noise(left) or noise_of(two)
+    return PlaceEvidence(_placed_by(blocks, _look_at_all(one, two, noise, factor)), blocks)
 
 
 def noise_of(image: Image | da.Array) -> NoiseModel:
