@@ -1,4 +1,4 @@
-"""Check that a tag, the package, the citation and the changelog name one version.
+"""Check that a tag, the package, the citation and the changelog name one version, and a home.
 
 python packaging/check_version.py v1.2.3
 """
@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PLACEHOLDER = "//example.org/"  # a name that nobody can own
 
 
 def versions(root: Path = ROOT) -> dict[str, str]:
@@ -26,12 +27,24 @@ def versions(root: Path = ROOT) -> dict[str, str]:
     }
 
 
+def home(root: Path = ROOT) -> str:
+    """Return the address of the project."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    address: str = project["tool"]["hatch"]["metadata"]["hooks"]["custom"]["home"]
+    return address
+
+
 def main(tag: str) -> int:
-    """Return 0 if all name the version of the tag; say which does not."""
+    """Return 0 if all name the version of the tag, and the project has a home; say what not."""
     wrong = {name: found for name, found in versions().items() if f"v{found}" != tag}
     for name, found in wrong.items():
         print(f"{name} names version {found}, the tag is {tag}", file=sys.stderr)
-    return 1 if wrong else 0
+    lost = PLACEHOLDER in home()
+    if lost:
+        print(
+            f"home in pyproject.toml is a placeholder, {home()}: see CONTRIBUTING", file=sys.stderr
+        )
+    return 1 if wrong or lost else 0
 
 
 if __name__ == "__main__":

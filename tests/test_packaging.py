@@ -74,6 +74,16 @@ def test_a_tag_of_another_version_is_refused(repository, capsys):
     assert "the tag is v99.0" in capsys.readouterr().err
 
 
+def test_nothing_is_released_from_a_placeholder(repository, capsys, monkeypatch):
+    check = script(repository, "check_version")
+    monkeypatch.setattr(check, "versions", lambda: {"pyproject.toml": "1.2.3"})
+    monkeypatch.setattr(check, "home", lambda: "https://example.org/somewhere")
+    assert check.main("v1.2.3") == 1
+    assert "placeholder" in capsys.readouterr().err
+    monkeypatch.setattr(check, "home", lambda: "https://github.com/who/what")
+    assert check.main("v1.2.3") == 0
+
+
 def test_workflows_run_environments_that_there_are(repository):
     tox = configparser.ConfigParser()
     tox.read(repository / "tox.ini", encoding="utf-8")
