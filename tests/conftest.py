@@ -145,7 +145,7 @@ def run(qtbot, click):
 
     def run(dock, button="run"):
         click(dock, button)
-        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=60_000)
+        qtbot.waitUntil(lambda: dock["run"].enabled, timeout=300_000)
 
     return run
 

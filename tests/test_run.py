@@ -176,7 +176,8 @@ def test_an_error_in_a_layer_never_locks_the_widget(dock, half_way, monkeypatch,
 
     monkeypatch.setattr(ResultLayer, "complete", broken)
     monkeypatch.setattr(ResultLayer, "leave", broken)
-    end = {"end": lambda: dock._run._finish(Outcome(None)), "cancel": dock._cancel}[press]
+    control = dock._control
+    end = {"end": lambda: control.run._finish(Outcome(None)), "cancel": control.cancel}[press]
     with pytest.raises(RuntimeError, match="napari stumbles"):
         end()
     assert dock["run"].enabled
@@ -238,7 +239,7 @@ def test_what_a_widget_leaves_behind_is_said_once_it_is_gone(viewer, dock, half_
 
 def test_compiling_is_no_part_of_the_calibration(dock):
     for done, text in ((0, "Preparing the calibration"), (1, "Calibrating: 1 of 24")):
-        dock._show_progress(Progress(Step.CALIBRATE, done, 24), None)
+        dock._report.show_progress(Progress(Step.CALIBRATE, done, 24), None)
         assert dock["message"].value == text
 
 
