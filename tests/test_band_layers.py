@@ -14,6 +14,7 @@ from napari_local_ncc._napari.layers.map_layers import kind
 from napari_local_ncc._napari.results.band_layers import Arrows
 from napari_local_ncc._napari.results.kept_results import bands_beside, result_of
 from napari_local_ncc._napari.results.result_spec import Output
+from napari_local_ncc.image.spatial_image import SpatialImage
 from napari_local_ncc.shift.interpret import CLASSES, classify
 
 PLUGIN = "napari-local-ncc"
@@ -125,12 +126,18 @@ def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair, show):
     colors = arrows.edge_color
     assert (colors[displaced] == colors[displaced][0]).all()
     assert not (colors[displaced][0] == colors[~displaced][0]).all()
+    shown = arrows.thumbnail[..., :3].reshape(-1, 3)
+    for color in np.unique(colors[:, :3], axis=0):
+        assert (abs(shown - 255 * color) < 1).all(axis=1).sum() > 20
 
 
-def test_arrows_know_their_errors():
+@pytest.mark.parametrize(("side", "unit"), [(1.0, "px"), (0.5, "mm")])
+def test_arrows_know_their_errors(side, unit):
     fixed = texture(0, 60, 70)
     parameters = NCCParameters(bands=("ncc", "shift", "shift_error"))
-    result = confidence_map(fixed, np.roll(fixed, 1, 1), parameters=parameters)
+    place = {"spacing": (side, side), "units": ("pixel" if unit == "px" else unit,) * 2}
+    pair = [SpatialImage.from_array(each, **place) for each in (fixed, np.roll(fixed, 1, 1))]
+    result = confidence_map(*pair, parameters=parameters)
     bands = dict(zip(result.band_names, np.asarray(result.bands), strict=True))
     arrows = Arrows(result)
     arrows.add(bands, (slice(0, 60), slice(0, 70)))
@@ -143,10 +150,10 @@ def test_arrows_know_their_errors():
             layer.features[f"shift_sd_{axis}"], bands[f"shift_sd_{axis}"][at]
         )
     y, x, sd_y, sd_x = (bands[f"shift_{name}"][at] for name in ("y", "x", "sd_y", "sd_x"))
-    lengths = np.hypot(y, x)
-    errors = np.hypot(y * sd_y, x * sd_x) / lengths
+    lengths = side * np.hypot(y, x)
+    errors = side**2 * np.hypot(y * sd_y, x * sd_x) / lengths
     said = [text.split() for text in layer.features["shift"]]
-    assert all(words[1::2] == ["±", "px"] for words in said)
+    assert all(words[1::2] == ["±", unit] for words in said)
     told = np.array([words[::2] for words in said], float)
     np.testing.assert_allclose(told, np.stack([lengths, errors], 1), atol=0.00501)
 

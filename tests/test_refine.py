@@ -6,7 +6,7 @@ import scipy.ndimage
 
 from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.maps.refinement import refine
+from napari_local_ncc.maps.refinement import Refinement, Round, refine
 
 PARAMETERS = NCCParameters(radius=5, search=3)
 
@@ -44,6 +44,13 @@ def test_a_smooth_field_larger_than_the_search_is_found_in_rounds(texture):
     mapped = confidence_map(fixed, moving, registration=found.registration, parameters=PARAMETERS)
     assert np.nanmean(mapped["ncc"].compute()) == pytest.approx(nccs[-1], abs=1e-5)
     assert "rounds: mean NCC" in str(found)
+    assert [seen.length for seen in found.rounds] == [seen.shift for seen in found.rounds]  # px
+
+
+def test_lengths_are_told_in_the_unit_of_the_world():
+    rounds = (Round(0.5, 0.2, 2.0, 0.5, 0.9), Round(0.9, 0.0, 0.2, 0.05, 0.1))
+    text = str(Refinement(None, rounds, "done", "micrometer"))
+    assert "residual shift 0.5 µm before, 0.05 µm after" in text
 
 
 def test_images_that_agree_are_left_alone(texture):
@@ -92,6 +99,7 @@ def test_world_units_anisotropic_pixels_and_frames(texture):
     found = refine(fixed, moving, parameters=PARAMETERS)
     moved = found.registration.transform_points([[0, 60.0, 60.0], [1, 60.0, 60.0]])
     np.testing.assert_allclose(moved, [[0, 60.625, 60], [1, 60, 60]], atol=0.05)
+    assert f"residual shift {found.rounds[0].length:.3g} µm before" in str(found)
 
 
 def test_nothing_to_see_is_said():

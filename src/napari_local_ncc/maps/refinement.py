@@ -10,10 +10,12 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.maps.bands import shift_steps
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.progress import Progress, Step, finish, stepwise
-from napari_local_ncc.shift.interpret import coherence, smoothed_shift
+from napari_local_ncc.shift.interpret import coherence, shift_length, smoothed_shift
 from napari_local_ncc.transforms.registration import Registration
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class Round:
         Median of what the best shift would still gain.
     shift : float
         Median length of the residual shift, in px.
+    length : float
+        The same in the world, in the unit of fixed's last axis.
     coherence : float
         Whether neighbouring windows move alike, from 0 (chance) to 1; see
         `shift.interpret.coherence`.
@@ -54,6 +58,7 @@ class Round:
     ncc: float
     gain: float
     shift: float
+    length: float
     coherence: float
 
 
@@ -70,11 +75,14 @@ class Refinement:
         The map with what was given, and after every round that was kept.
     ending : str
         Why there was no further round.
+    unit : str
+        That of the rounds' lengths.
     """
 
     registration: Registration | None
     rounds: tuple[Round, ...]
     ending: str
+    unit: str
 
     @property
     def doubt(self) -> str:
@@ -83,11 +91,11 @@ class Refinement:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        first, last = self.rounds[0], self.rounds[-1]
+        first, last, unit = self.rounds[0], self.rounds[-1], unit_symbol(self.unit)
         return (
             f"{len(self.rounds) - 1} rounds: mean NCC {first.ncc:.3f} before, {last.ncc:.3f} "
-            f"after; residual shift {first.shift:.2f} px before, {last.shift:.2f} px after; "
-            f"ended as {self.ending}"
+            f"after; residual shift {first.length:.3g} {unit} before, {last.length:.3g} {unit} "
+            f"after; ended as {self.ending}"
         )
 
 
@@ -183,7 +191,7 @@ def refinement_of(
             ending = f"{ROUNDS} rounds are the most"
         else:
             tried = _displace(best, np.stack(shift), result.grid, looked_at)
-    return Refinement(best, tuple(rounds), ending)
+    return Refinement(best, tuple(rounds), ending, result.grid.units[-1])
 
 
 def _compute(
@@ -202,14 +210,14 @@ def _summarise(
 ) -> tuple[Round, float]:
     """Sum up a map, and by how many standard errors its shift is no chance."""
     _, gain, *components = shift
-    length = np.sqrt(sum(np.square(component) for component in components))
     alike, significance = coherence(
         components, radius=used.radius_on(grid), search=used.search_on(grid)
     )
     seen = Round(
         ncc=_of_known(np.mean, ncc),
         gain=_of_known(np.median, gain),
-        shift=_of_known(np.median, length),
+        shift=_of_known(np.median, shift_length(components)),
+        length=_of_known(np.median, shift_length(components, shift_steps(used, grid))),
         coherence=alike,
     )
     return seen, significance

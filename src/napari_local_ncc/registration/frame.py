@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.registration.engines import ENGINES
 from napari_local_ncc.registration.evidence.agreement import agreement, round_trip
@@ -91,8 +92,11 @@ def _there_and_back(
     found = change_report(found, round_trip=trip)
     if not found.reports[0].applied or trip is None or trip.median_px <= ASTRAY:
         return found
+    unit = pair.fixed.grid.units[-1]
+    apart = trip.median_px if unit == PIXEL else trip.median
     found = add_doubts(
-        found, f"the way there and back ends {trip.median_px:.1f} px (median) from where it began"
+        found,
+        f"the way there and back ends {apart:.3g} {unit_symbol(unit)} (median) from where it began",
     )
     if settings.keep_doubtful:
         return found

@@ -213,6 +213,11 @@ def pixel_sides(grid: Grid) -> tuple[NDArray[np.float64], str]:
     return space.spacing * in_one_unit, unit_symbol(space.units[-1])
 
 
+def pixel_decimals(side: float) -> int:
+    """Return how many decimals tell a hundredth of a pixel whose side is so long."""
+    return max(2 - math.floor(math.log10(side)), 0)
+
+
 def rotation_and_scale(
     matrices: NDArray[np.float64], units: tuple[str, ...]
 ) -> tuple[list[float], list[float]]:

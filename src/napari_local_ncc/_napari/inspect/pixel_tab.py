@@ -19,10 +19,10 @@ from napari_local_ncc._napari.layers.map_layers import comparison_of, values_of
 from napari_local_ncc._napari.results.kept_results import bands_beside
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.grid import axis_name
-from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.maps.bands import SHIFT, SHIFT_ERROR
 from napari_local_ncc.maps.window import windows_at
 from napari_local_ncc.progress import MENDABLE
+from napari_local_ncc.reports.describe import pixel_decimals, pixel_sides
 from napari_local_ncc.shift.interpret import CLASSES
 
 if TYPE_CHECKING:
@@ -168,12 +168,17 @@ def _shift_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
     if not np.isfinite(list(steps.values())).all():
         return ["residual shift undefined: no best match within the search"]
     errors = {axis: bands.get(f"{SHIFT_ERROR}{axis}", np.nan) for axis in steps}
-    within = {axis: "" if np.isnan(sd) else f" ± {sd:.2f}" for axis, sd in errors.items()}
-    lines = [
-        ", ".join(f"shift {axis} {step:z.2f}{within[axis]} px" for axis, step in steps.items())
-    ]
+    sides, unit = pixel_sides(pair.grid)
+    sides = sides[-len(steps) :]
+    digits = pixel_decimals(min(sides))
+    parts = []
+    for (axis, step), side in zip(steps.items(), sides, strict=True):
+        sd = errors[axis] * side
+        within = "" if np.isnan(sd) else f" ± {sd:.{digits}f}"
+        parts.append(f"shift {axis} {step * side:z.{digits}f}{within} {unit}")
     if LENGTH in bands:
-        lines[0] += f", |shift| {bands[LENGTH]:.3f} {unit_symbol(pair.grid.units[-1])}"
+        parts.append(f"|shift| {bands[LENGTH]:.{digits}f} {unit}")
+    lines = [", ".join(parts)]
     best, gain = bands.get("ncc_best", pair.best), bands.get("gain", pair.gain)
     return [*lines, f"best NCC {best:z.3f} there, gain {gain:z.3f}"]
 

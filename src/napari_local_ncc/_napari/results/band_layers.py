@@ -16,6 +16,7 @@ from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.maps.bands import bands_on, shift_components, shift_errors, shift_steps
 from napari_local_ncc.reports import colormap
+from napari_local_ncc.reports.describe import pixel_decimals, pixel_sides
 from napari_local_ncc.shift.arrows import ArrowTally
 from napari_local_ncc.shift.interpret import (
     CLASSES,
@@ -154,7 +155,7 @@ class Arrows:
             "features": {
                 "class": np.array(CLASSES)[labels],
                 "length_px": shift_length(np.moveaxis(self._tally.ends[:, 1], -1, 0)),
-                **self._errors(result.band_names),
+                **self._errors(result),
             },
             "edge_color": np.array([_COLORS[label] for label in CLASSES])[labels],
             "length": self._times,
@@ -166,14 +167,19 @@ class Arrows:
         ends = [self._tally.ends]
         return product_of(result, "arrows", title, ends, style, output, fixed, names)
 
-    def _errors(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Return the errors of the shift along each axis and in words, where the map has them."""
-        bands = list(shift_errors({name: name for name in names}))
+    def _errors(self, result: ConfidenceMap) -> dict[str, Any]:
+        """Return the errors of the shift along each axis, in px, and in words and the world."""
+        bands = list(shift_errors({name: name for name in result.band_names}))
         if not bands:
             return {}
         steps, errors = self._tally.components.T, self._tally.errors.T
-        pairs = zip(shift_length(steps), length_error(steps, errors), strict=True)
-        words = [f"{length:.2f} ± {sd:.2f} px" for length, sd in pairs]
+        sides, unit = pixel_sides(result.grid)
+        windowed = np.array(result.parameters.radius_on(result.grid)[-len(sides) :]) > 0
+        side = sides[windowed][:, np.newaxis]
+        lengths = shift_length(steps, shift_steps(result.parameters, result.grid))
+        digits = pixel_decimals(side.min())
+        pairs = zip(lengths, length_error(steps * side, errors * side), strict=True)
+        words = [f"{length:.{digits}f} ± {sd:.{digits}f} {unit}" for length, sd in pairs]
         return dict(zip(bands, errors, strict=True)) | {"shift": np.array(words, object)}
 
 

@@ -13,6 +13,7 @@ from napari.layers import Image, Labels, Vectors
 from napari_local_ncc._napari.layers.convert import METADATA, placement, set_changed
 from napari_local_ncc._napari.layers.kept_transforms import keep_transform, transform_of
 from napari_local_ncc._napari.layers.map_layers import kind, run_in, run_of
+from napari_local_ncc._napari.results.arrow_thumbnail import keep_thumbnail
 from napari_local_ncc._napari.results.result_spec import LABELS
 
 if TYPE_CHECKING:
@@ -194,7 +195,9 @@ def new_layer(product: Product, name: str) -> Layer:
     arguments = {"name": name} | product.placement
     data = product.levels if multiscale else product.levels[0]
     if product.kind == "arrows":
-        return Vectors(data, **arguments, **product.style)
+        arrows = Vectors(data, **arguments, **product.style)
+        keep_thumbnail(arrows)
+        return arrows
     arguments["multiscale"] = multiscale
     if product.kind in LABELS:
         return Labels(data, **arguments, **product.style)
