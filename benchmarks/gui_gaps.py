@@ -1,321 +1,285 @@
-"""How long napari's window stands still while a map is computed, and what it does meanwhile.
+"""How long napari's window stands still by our doing: each gap beside plain napari's.
 
-`xvfb-run -a python benchmarks/gui_gaps.py [plane] [series]` does things in a viewer, first by
-hand with plain arrays of the same size and no plugin (with idle and with busy cores), then with
-the plugin, and prints for everything the gaps of more than 50 ms between two ticks of a 5 ms
-timer. Of a gap it says how long the GUI thread computed, waited for a core, and slept (waiting
-for Python's lock, for the drawing threads, for a file), and where it was most of the time: in
-which function of ours, if in any, and in which function of what napari is made of.
+`xvfb-run -a python benchmarks/gui_gaps.py [side]` (8192 at first) compares two planes with all
+three answers in a viewer, looks at each map, turns the knobs of a preview and pans; a second
+process makes the same calls by hand, with arrays of the same shape and no plugin. Of every
+action it prints the longest gap between two ticks of a 5 ms timer, with and without the plugin:
+in processor time of the GUI thread, which other programs hardly change, and the plugin's gap in
+wall time beside it. For panning and previews it prints processor time of the whole action.
 
 On a virtual screen drawing is done by the processor, so the gaps are those of a machine without
-a graphics card. Linux only: times are read from /proc.
+a graphics card. Linux only.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "settings.yaml")
 
 import napari
 import numpy as np
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+from gui_watch import Watch, core_times, let_work, watched
+from napari.utils.colormaps import DirectLabelColormap
+from scipy.ndimage import gaussian_filter
+
+from napari_local_ncc._napari.layers.convert import ncc_colors
+from napari_local_ncc.reports.colormap import CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Callable
 
-CASES = {"plane": (8192, 8192), "series": (50, 1024, 1024)}
-LONG = 0.05  # s: shorter gaps are not listed
-OURS = f"napari_local_ncc{os.sep}"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A time without a turn of the event loop: its parts in seconds, and where it was spent."""
-
-    length: float
-    computing: float
-    waiting: float
-    here: str
-    beside: str
-
-    def __str__(self) -> str:
-        asleep = max(self.length - self.computing - self.waiting, 0)
-        parts = f"{self.computing * 1000:.0f} + {self.waiting * 1000:.0f} + {asleep * 1000:.0f}"
-        beside = f"\n        meanwhile {self.beside}" if self.beside else ""
-        return f"{self.length * 1000:4.0f} ms = {parts}; {self.here}{beside}"
-
-
-class Watch:
-    """Measures the gaps between the ticks of a timer, and looks at the GUI thread in them."""
-
-    def __init__(self) -> None:
-        self.gaps: list[Gap] = []
-        self.ticks = 0
-        self._seen: list[tuple[float, str, str]] = []
-        self._last = (time.perf_counter(), *_core_times())
-        self._timer = QTimer()
-        self._timer.timeout.connect(self._tick)
-        self._timer.start(5)
-        self._ended = threading.Event()
-        threading.Thread(target=self._look, args=(threading.get_ident(),), daemon=True).start()
-
-    def stop(self) -> None:
-        """Count the gap that is open, and no other."""
-        self._tick()
-        self._timer.stop()
-        self._ended.set()
-
-    def _tick(self) -> None:
-        self.ticks += 1
-        now = (time.perf_counter(), *_core_times())
-        length, computing, waiting = np.subtract(now, self._last)
-        if length > LONG:
-            seen = [places for at, *places in self._seen if at > self._last[0]]
-            here = _most([place for place, _ in seen]) or "never seen: Python's lock was held"
-            beside = _most([place for _, place in seen])
-            self.gaps.append(Gap(length, computing, waiting, here, beside))
-        self._last = now
-        self._seen.clear()
-
-    def _look(self, gui: int) -> None:
-        while not self._ended.wait(0.005):
-            frames = sys._current_frames()
-            others = [frame for ident, frame in frames.items() if ident != gui]
-            beside = {_place(each) for each in others if _is_busy(each)}
-            where = _place(frames[gui])
-            self._seen.append((time.perf_counter(), where, " and ".join(sorted(beside))))
-
-
-def _core_times() -> tuple[float, float]:
-    """Return for how long this thread has computed, and waited for a core, in seconds."""
-    computing, waiting, _ = Path("/proc/thread-self/schedstat").read_text(encoding="utf-8").split()
-    return int(computing) / 1e9, int(waiting) / 1e9
-
-
-def _place(frame: FrameType | None) -> str:
-    """Return the innermost function of ours, if there is one, and of all."""
-    inner, ours = frame, None
-    while frame is not None and ours is None:
-        ours = frame if OURS in frame.f_code.co_filename else None
-        frame = frame.f_back
-    names = [_name(each) for each in (ours, inner) if each is not None]
-    return " > ".join(dict.fromkeys(names))
-
-
-def _is_busy(frame: FrameType) -> bool:
-    """Say whether a thread does something, as far as its Python code tells."""
-    waits = ("threading.py", "queue.py", "thread.py")
-    return Path(frame.f_code.co_filename).name not in (*waits, Path(__file__).name)
-
-
-def _most(places: list[str]) -> str:
-    common = Counter(place for place in places if place).most_common(3)
-    return "; ".join(f"{n / len(places):.0%} {place}" for place, n in common)
-
-
-def _name(frame: FrameType) -> str:
-    file = "/".join(Path(frame.f_code.co_filename).parts[-3:])
-    return f"{file}:{frame.f_lineno} {frame.f_code.co_qualname}"
-
-
-def let_work(seconds: float, condition: Callable[[], bool] | None = None) -> None:
-    """Let the window work for a time, or until a condition holds."""
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until and not (condition is not None and condition()):
-        QApplication.processEvents()
-        time.sleep(0.001)
-
-
-@contextmanager
-def measured(name: str) -> Iterator[None]:
-    """Print the gaps of what is done within."""
-    watch, began = Watch(), time.perf_counter()
-    yield
-    let_work(0.3)
-    watch.stop()
-    seconds = time.perf_counter() - began
-    longest = sorted(watch.gaps, key=lambda gap: -gap.length)
-    print(f"{name}: {len(longest)} gaps in {seconds:.1f} s, {watch.ticks} ticks", flush=True)
-    for gap in longest[:5]:
-        print(f"    {gap}", flush=True)
-
-
-@contextmanager
-def busy_cores() -> Iterator[None]:
-    """Keep every core busy with threads that do not hold Python's lock."""
-    ended, block = threading.Event(), bytes(2**22)
-
-    def work() -> None:
-        while not ended.is_set():
-            hashlib.sha256(block)
-
-    threads = [threading.Thread(target=work) for _ in range(os.cpu_count() or 1)]
-    for thread in threads:
-        thread.start()
-    yield
-    ended.set()
-    for thread in threads:
-        thread.join()
-
-
-def open_pair(viewer: napari.Viewer, shape: tuple[int, ...]) -> None:
-    """Add two noisy images of one thing."""
-    rng = np.random.default_rng(0)
-    base = rng.integers(0, 200, shape, dtype=np.uint8)
-    for name in ("fixed", "moving"):
-        noisy = base + rng.integers(0, 50, shape, dtype=np.uint8)
-        levels = [noisy]
-        while max(levels[-1].shape[-2:]) > 4096:  # as a microscope's software stores it
-            levels.append(levels[-1][..., ::2, ::2])
-        multiscale = len(levels) > 1
-        viewer.add_image(
-            levels if multiscale else noisy,
-            multiscale=multiscale,
-            name=name,
-            axis_labels=("t", "y", "x")[-len(shape) :],
-            contrast_limits=(0, 250),
-        )
-
-
-def move_about(viewer: napari.Viewer, what: str, seconds: float = 1) -> None:
-    """Zoom, pan and step."""
-    camera = viewer.scene.camera
-    for times in range(3):
-        with measured(f"{what}, zoom {times}"):
-            camera.zoom *= 2
-            let_work(seconds)
-    for times in range(3):
-        with measured(f"{what}, pan {times}"):
-            camera.center = tuple(np.add(camera.center, (0, 50, 60)))
-            let_work(seconds)
-    if viewer.dims.ndim > 2:
-        for frame in (3, 4, 30):
-            with measured(f"{what}, frame {frame}"):
-                viewer.dims.set_current_step(0, frame)
-                let_work(seconds)
-    viewer.reset_view()
-    let_work(1)
-
-
-def by_hand(name: str, shape: tuple[int, ...]) -> None:
-    """Do what a run does to the viewer, without the plugin."""
-    viewer = new_viewer()
-    open_pair(viewer, shape)
-    let_work(2)
-    data: Any = np.full(shape, np.nan, np.float32)
-    if len(shape) == 2:
-        data = [data[::step, ::step].copy() for step in (1, 2, 4, 8, 16, 32)]
-    with measured(f"{name}, by hand, add a layer"):
-        layer = viewer.add_image(data, contrast_limits=(-1, 1), multiscale=len(shape) == 2)
-        let_work(1)
-    with measured(f"{name}, by hand, show its colorbar"):
-        layer.colorbar.visible = True
-        let_work(1)
-    for what in ("idle", "busy"):
-        with measured(f"{name}, by hand, draw anew 5 times, {what} cores"):
-            if what == "busy":
-                with busy_cores():
-                    draw_anew(layer)
-            else:
-                draw_anew(layer)
-    move_about(viewer, f"{name}, by hand")
-    with measured(f"{name}, by hand, remove the layer"):
-        viewer.layers.remove(layer)
-        let_work(1)
-    viewer.close()
-
-
-def draw_anew(layer: Any) -> None:
-    """Draw a layer whose data have changed."""
-    for _ in range(5):
-        layer.refresh(extent=False, thumbnail=False, highlight=False)
-        let_work(0.5)
-
-
-def with_plugin(name: str, shape: tuple[int, ...]) -> None:
-    """Run, run again, cancel, and preview."""
-    viewer = new_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
-    open_pair(viewer, shape)
-    let_work(3)
-    for what in ("run", "run again"):
-        with measured(f"{name}, {what}"):
-            widget["run"].native.click()
-            let_work(90, lambda: widget["run"].enabled)
-    for model in ("none", "translation"):
-        widget["registration"].value = model
-        cancel(name, widget, model)
-    widget["registration"].value = "none"
-    while len(viewer.layers) > 2:
-        viewer.layers.pop()
-    let_work(1)
-    preview(name, viewer, widget)
-    viewer.close()
-
-
-def cancel(name: str, widget: Any, model: str) -> None:
-    """Cancel a run, and print how long it takes until the window is free, and the cores."""
-    for delay in (0.1, 0.5, 1.5):
-        widget["run"].native.click()
-        let_work(delay, lambda: widget["run"].enabled)
-        said = widget["message"].value
-        began = time.perf_counter()
-        widget["cancel"].native.click()
-        QApplication.processEvents()
-        free = time.perf_counter() - began
-        assert widget["run"].enabled
-        let_work(20, lambda: not computing())
-        idle = time.perf_counter() - began
-        print(
-            f"{name}, cancel after {delay} s ({model}; {said!r}): "
-            f"window {1000 * free:.0f} ms, threads {1000 * idle:.0f} ms",
-            flush=True,
-        )
-        let_work(1)
-
-
-def computing() -> list[threading.Thread]:
-    """Return the threads that compute for us."""
-    return [each for each in threading.enumerate() if each.name.startswith("local-ncc")]
-
-
-def preview(name: str, viewer: napari.Viewer, widget: Any) -> None:
-    """Switch the preview on, turn knobs, and move about."""
-    with measured(f"{name}, preview on"):
-        widget["preview"].value = True
-        let_work(4)
-    for radius in (5, 30):
-        with measured(f"{name}, preview, radius {radius}"):
-            widget["radius"].value = radius
-            let_work(3)
-    move_about(viewer, f"{name}, preview", 2)
-    with measured(f"{name}, preview off"):
-        widget["preview"].value = False
-        let_work(1)
+PAINTED = 2048  # px: the side of the texture that the images repeat
+STEPS = 20  # of a pan
+TURNS = 5  # of a knob
+MOST, MORE, TIMES = 150, 100, 2  # the targets: ms, ms beyond plain napari, times
 
 
 def new_viewer() -> napari.Viewer:
     """Open a window of a laptop's size."""
     viewer = napari.Viewer()
-    viewer.window._qt_window.resize(1366, 768)
+    viewer.window.resize(1366, 768)
     return viewer
 
 
+def open_pair(viewer: napari.Viewer, side: int) -> None:
+    """Add two noisy images of one thing, of which one part is moved and one replaced."""
+    rng = np.random.default_rng(0)
+    painted = gaussian_filter(rng.normal(size=(PAINTED, PAINTED)), 2, mode="wrap") * 200
+    moved = painted.copy()
+    moved[:500, :500] = np.roll(painted, 2, axis=0)[:500, :500]
+    moved[900:, 900:] = painted[900:, 900:][::-1, ::-1]
+    for name, scene in (("fixed", painted), ("moving", moved)):
+        noisy = (scene + rng.normal(size=scene.shape) * 4 + 100).clip(0, 255).astype(np.uint8)
+        times = -(-side // PAINTED)
+        image = np.tile(noisy, (times, times))[:side, :side]
+        levels = pyramid(image, 4096)  # as a microscope's software stores it
+        viewer.add_image(levels if len(levels) > 1 else image, name=name, contrast_limits=(0, 250))
+
+
+def pyramid(image: np.ndarray[Any, Any], least: int) -> list[np.ndarray[Any, Any]]:
+    """Return an image and its halves, until one is not larger than `least`."""
+    levels = [image]
+    while max(levels[-1].shape) > least:
+        levels.append(levels[-1][::2, ::2].copy())
+    return levels
+
+
+def of_turn(watch: Watch, times: int = 1) -> float:
+    """Return the GUI thread's processor time for each of some turns, in ms."""
+    return 1000 * watch.computing / times
+
+
+def pan(viewer: napari.Viewer) -> float:
+    """Pan in steps as a mouse does, and return the GUI thread's processor time for one, in ms."""
+    began, _ = core_times()
+    for k in range(STEPS):
+        viewer.scene.camera.center = (0, *(viewer.scene.camera.center[-2:] + np.array([9, 7 - k])))
+        let_work(0.03)
+    return 1000 * (core_times()[0] - began) / STEPS
+
+
+class Record:
+    """Keeps what was measured, and prints it as it comes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, float]] = {}
+
+    def gap(self, name: str, watch: Watch, **span: float) -> None:
+        """Keep the longest gap of an action."""
+        longest = watch.longest(**span)
+        self.rows[name] = {"gap": 1000 * longest.computing, "wall": 1000 * longest.length}
+        print(f"# {name}: {longest}", file=sys.stderr, flush=True)
+
+    def cost(self, name: str, milliseconds: float) -> None:
+        """Keep the processor time of an action."""
+        self.rows[name] = {"cost": milliseconds}
+        print(f"# {name}: {milliseconds:.1f} ms", file=sys.stderr, flush=True)
+
+    def do(self, name: str, action: Callable[[], object], seconds: float = 1.0) -> None:
+        """Do something, and keep the longest gap of it."""
+        with watched() as watch:
+            action()
+            let_work(seconds)
+        self.gap(name, watch)
+
+
+def with_plugin(side: int) -> dict[str, Any]:
+    """Run, look at each map, run again, preview, pan; return what was measured."""
+    viewer, record = new_viewer(), Record()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+    open_pair(viewer, side)
+    widget["registration"].value = "none"
+    widget["search"].value = 2
+    let_work(3)
+    quiet = pan(viewer)
+    _run(viewer, widget, record, "run")
+    for view in ("confidence", "classes", "shift", "ncc"):
+        record.do(f"show {view}", widget[f"view_{view}"].native.click, 2)
+    record.do("show classes again", widget["view_classes"].native.click)
+    record.do("show ncc again", widget["view_ncc"].native.click)
+    arrows = next((len(layer.data) for layer in viewer.layers if "arrows" in layer.name), 0)
+    _run(viewer, widget, record, "run again")
+    record.cost("pan, nothing runs", pan(viewer))
+    widget["run"].native.click()
+    let_work(60, lambda: widget["progress"].value > 0)
+    record.cost("pan during a run", pan(viewer))
+    record.do("cancel", widget["cancel"].native.click)
+    for layer in viewer.layers[2:]:
+        layer.visible = False
+    _preview(viewer, widget, record)
+    record.do("quit", lambda: viewer.window.remove_dock_widget(widget.native))
+    return {"rows": record.rows, "arrows": arrows, "quiet": quiet}
+
+
+def _run(viewer: napari.Viewer, widget: Any, record: Record, name: str) -> None:
+    """Run once: its beginning, what lands, and its end are three actions."""
+    count = len(viewer.layers)
+    with watched() as watch:
+        widget["run"].native.click()
+        let_work(600, lambda: len(viewer.layers) > count or widget["progress"].value > 0)
+        let_work(0.7)
+    record.gap(f"{name}: begin", watch)
+    ends: list[float] = []
+    with watched() as watch:
+        widget._control.run.ended.connect(lambda _: ends.append(watch.gaps[-1].ended))
+        let_work(3000, lambda: widget["run"].enabled)
+        let_work(1)
+    record.gap(f"{name}: tiles land", watch, until=ends[0])
+    record.gap(f"{name}: end", watch, since=ends[0] + 1e-9)
+
+
+def _preview(viewer: napari.Viewer, widget: Any, record: Record) -> None:
+    """Turn a knob while a preview is shown; and set the same data by hand."""
+    shown: list[Any] = []
+
+    def layer() -> Any:
+        return next((each for each in viewer.layers if each.name.startswith("preview")), None)
+
+    widget["preview"].value = True
+    let_work(60, lambda: layer() is not None)
+    let_work(2)
+    layer().events.data.connect(lambda event: shown.append(layer().data))
+    with watched() as watch:
+        for k in range(TURNS):
+            before = len(shown)
+            widget["radius"].value = 5 + k
+            let_work(60, lambda before=before: len(shown) > before)
+            let_work(0.7)
+    record.gap("preview: turn a knob", watch)
+    record.cost("preview, a sight", of_turn(watch, len(shown)))
+    data = layer().data
+    widget["preview"].value = False
+    let_work(1)
+    by_hand = viewer.add_image(data, **ncc_colors())
+    let_work(2)
+    with watched() as watch:
+        for _ in shown:
+            by_hand.data = data.copy()
+            let_work(0.7)
+    record.cost("layer.data = ..., once", of_turn(watch, len(shown)))
+    viewer.layers.remove(by_hand)
+
+
+def by_hand(side: int, arrows: int) -> dict[str, Any]:
+    """Do to a viewer what the plugin does, without it; return what was measured."""
+    viewer, record = new_viewer(), Record()
+    open_pair(viewer, side)
+    let_work(3)
+    rng = np.random.default_rng(1)
+    least = 256 if side > 2048 else side
+    values = pyramid(rng.random((side, side), np.float32), least)
+    codes = pyramid(rng.integers(0, 4, (side, side), np.uint8), least)
+    ends = rng.uniform(0, side, (arrows, 2, 2)).astype(np.float32)
+    ends[:, 1] = rng.normal(size=(arrows, 2))
+    made: dict[str, Any] = {}
+
+    def image(name: str) -> None:
+        made[name] = viewer.add_image(values, multiscale=len(values) > 1, **ncc_colors())
+
+    def labels() -> None:
+        colors = DirectLabelColormap(color_dict={**dict(enumerate(CLASSES.values())), None: "red"})
+        data = codes if len(codes) > 1 else codes[0]
+        made["classes"] = viewer.add_labels(data, colormap=colors, opacity=1)
+
+    def vectors() -> None:
+        colors = np.array(list(CLASSES.values()))[np.arange(arrows) % 2]
+        made["arrows"] = viewer.add_vectors(ends, edge_color=colors, vector_style="arrow")
+
+    def switch(off: str, on: str) -> None:
+        made[off].visible, made[on].visible = False, True
+
+    record.do("run: begin", lambda: image("ncc"))
+    with watched() as watch:
+        for _ in range(5):
+            values[0][: side // 4] = rng.random(dtype=np.float32)
+            made["ncc"].refresh(extent=False, thumbnail=False, highlight=False)
+            let_work(0.5)
+    record.gap("run: tiles land", watch)
+    record.do("run: end", lambda: made["ncc"].refresh(extent=False))
+    made["ncc"].visible = False
+    record.do("show confidence", lambda: image("confidence"))
+    made["confidence"].visible = False
+    record.do("show classes", labels)
+    made["classes"].visible = False
+    with watched() as watch:
+        image("shift")
+        let_work(1)
+        if arrows:
+            vectors()
+        let_work(1)
+    record.gap("show shift", watch)
+    record.do("show ncc", lambda: switch("shift", "ncc"))
+    record.do("show classes again", lambda: switch("ncc", "classes"))
+    record.do("show ncc again", lambda: switch("classes", "ncc"))
+    record.do("run again: begin", lambda: setattr(made["ncc"], "data", values))
+    record.rows["run again: tiles land"] = record.rows["run: tiles land"]
+    record.do("run again: end", lambda: made["ncc"].refresh(extent=False))
+    record.do("cancel", lambda: made["ncc"].refresh(extent=False))
+    return {"rows": record.rows}
+
+
+def measure(*arguments: str) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, *arguments]
+    found = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def compare(side: int) -> None:
+    """Print a table of what the plugin does beside what plain napari does."""
+    ours = measure("plugin", str(side))
+    plain = measure("plain", str(side), str(ours["arrows"]))
+    print(f"{side} x {side}, {ours['arrows']} arrows; {os.cpu_count()} cores, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f}; longest gap, ms of processor of the GUI thread\n")
+    print(f"| action (targets: <= {MOST}; less plain napari's <= {MORE}) | plugin | plain napari |")
+    print("|---|--:|--:|")
+    for name, row in ours["rows"].items():
+        if "gap" in row:
+            beside = plain["rows"].get(name, {}).get("gap")
+            other = "" if beside is None else f"{beside:.0f}"
+            print(f"| {name} | {row['gap']:.0f} ({row['wall']:.0f} of wall) | {other} |")
+    costs = {name: row["cost"] for name, row in ours["rows"].items() if "cost" in row}
+    print(f"\n| processor time of the GUI thread (targets: <= {TIMES} x) | ms | times |")
+    print("|---|--:|--:|")
+    for name, beside in (
+        ("preview, a sight", "layer.data = ..., once"),
+        ("pan during a run", "pan, nothing runs"),
+    ):
+        print(f"| {name} | {costs[name]:.1f} | {costs[name] / costs[beside]:.2f} |")
+        print(f"| {beside} | {costs[beside]:.1f} | 1 |")
+
+
 if __name__ == "__main__":
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; computing + waiting + asleep")
-    for case in sys.argv[1:] or CASES:
-        by_hand(case, CASES[case])
-        with_plugin(case, CASES[case])
+    what, *rest = sys.argv[1:] or ["8192"]
+    if what == "plugin":
+        print(json.dumps(with_plugin(int(rest[0]))))
+    elif what == "plain":
+        print(json.dumps(by_hand(int(rest[0]), int(rest[1]))))
+    else:
+        compare(int(what))
