@@ -7,68 +7,146 @@ full disk needs the right to mount.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.cli import main as local_ncc
 from napari_local_ncc.io import read_map
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from store_faults import BAD, try_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIDE = 1400
+    Trial = Callable[["Trials", float, int], tuple[bool, str]]
+
+SIDE, SMALL = 1536, 512  # px: the latter where two runs race
+BLOCK = 256  # px
+LATE = 0.75  # of the moments are after some of the blocks; the others after the last
+PATIENCE = 600  # s
 ENDINGS = (".ome.zarr", ".ome.tif", ".npy")
+TILED = ["--radius", "20", "--weights", "gaussian", "--memory", "256MB", "--threads", "2"]
 HEAD = """# Reliability
 
-Written by `python benchmarks/reliability.py --share {share}` (1: 20 kills, 40 pairs of writers, 6
-of all else; 4 at least): faults while `local-ncc map` runs, and what is there afterwards.
-Whole programs, on Linux and a local file system; two uint16 images of {side} x {side} px, window
-radius 20, blocks of 256 px. A trial is bad where an output can be opened that is not bit for
-bit that of an undisturbed run, where something is left that should not be, or where an exit
-code is not the documented one.
+Written by `python benchmarks/reliability.py`: faults while `local-ncc map` runs, and what is there
+afterwards. On Linux and a local file system; two uint16 images of {side} x {side} px ({small} x
+{small} for two writers), window radius 20, blocks of {block} px. A trial is bad where an output can
+be opened that is not bit for bit that of an undisturbed run, where something is left that should
+not be, or where an exit code is not the documented one.
 
 | fault | n | bad | what was seen |
 |---|---|---|---|
 """
 TAIL = """
-A moment is a time after the first trace of an output, spaced evenly from none at all to nearly
-what an undisturbed run takes from there; a run that a fault came too late for ends whole.
-Exit -2, -15 or -1 is that of a process which the signal itself has ended. Formats take turns.
-Two writers start together, each for the same output without `--overwrite`.
+Moments are spaced evenly: three quarters of them by the blocks that are finished, from none to
+all, the others by time from there to the end of an undisturbed run; a run that a fault came too
+late for ends whole. Formats (.ome.zarr, .ome.tif, .npy) take turns. Programs are forked from one
+that has loaded everything, but every fifth that gets a signal, and each whose worker is killed:
+these are started as a user starts them. Two writers start together, for one output without
+`--overwrite`. A Zarr store that fails loses, delays, cuts off or denies what it is given or asked
+for, has no room for it, or changes a bit of a chunk, of 0.1 to all of its keys: half of the trials
+read an image, half write a map (`python tests/store_faults.py 200 1`); "right" is where no key was
+struck, or late.
+
+What fails there is `napari_local_ncc.files.faulty_store.FaultyStore`: it stands in front of any
+Zarr store, in tests of your own too. Chunks of the maps and images that are written as OME-Zarr
+have a CRC-32C, so that whoever reads them notices a bit that is another, and a chunk of a map that
+is not there is an error. Nobody notices a changed bit where there is no such sum: in most images
+(the trials read chunks with one), in .tif, .npy, .nii and other maps, in the text of a zarr.json.
 
 Not tried here: a power failure, or a machine that goes down; network file systems and object
-stores; workers of a cluster that are killed (one lost worker: a nightly test); stores that
-lose, delay or damage what they are given; more than the formats .ome.zarr, .ome.tif and .npy;
-two signals at once; other commands than `map`; Windows and macOS; many maps in one process over
-hours.
+stores; two signals at once; other commands than `map`; Windows and macOS.
 """
-TILED = ["--radius", "20", "--weights", "gaussian", "--memory", "256MB", "--threads", "2"]
+
+
+class Started:
+    """A program that maps; what it says goes into a file `err` beside its output."""
+
+    def __init__(self, words: list[str], at: Path, *, forked: bool) -> None:
+        if forked:
+            self._process: Any = get_context("fork").Process(target=_map, args=(words, at))
+            self._process.start()
+        else:
+            with (at / "err").open("wb") as said:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "napari_local_ncc", *words],
+                    cwd=at,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                )
+        self.pid: int = self._process.pid
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit code: below 0 where a signal ended it."""
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.wait()
+        self._process.join()
+        return int(self._process.exitcode)
+
+    def runs(self) -> bool:
+        """Return whether it has not ended."""
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.poll() is None
+        return bool(self._process.is_alive())
+
+    def workers(self) -> list[int]:
+        """Return the processes that it computes in."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        found = []
+        for child in children.read_text(encoding="ascii").split():
+            told = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"spawn_main" in told and b"resource_tracker" not in told:
+                found.append(int(child))
+        return found
+
+
+def _map(words: list[str], at: Path) -> None:
+    """Run the command line in a forked process."""
+    os.chdir(at)
+    said = os.open("err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.argv = ["local-ncc", *words]
+    sys.exit(local_ncc())
 
 
 class Trials:
     """A folder with two images and the map that they give undisturbed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._turn = folder, 0
+    def __init__(self, folder: Path, side: int) -> None:
+        self.folder, self.blocks, self._turn = folder, (side // BLOCK) ** 2, 0
         rng = np.random.default_rng(0)
         for name in ("a", "b"):
-            np.save(folder / f"{name}.npy", rng.integers(0, 4000, (SIDE, SIDE)).astype(np.uint16))
+            np.save(folder / f"{name}.npy", rng.integers(0, 4000, (side, side)).astype(np.uint16))
+        words = ["--threads", "1", "--overwrite"]
+        with TemporaryDirectory() as warm:  # the kernel is loaded once, for all that are forked
+            images = [str(folder / f"{name}.npy") for name in "ab"]
+            if local_ncc(["map", *images, "-o", f"{warm}/o.npy", *TILED[:-2], *words, "--quiet"]):
+                raise SystemExit("the undisturbed run failed")
+            self.expected = read_map(f"{warm}/o.npy").bands.compute(scheduler="sync")
+        self.seconds = {ending: self._measure_end(ending) for ending in ENDINGS}
+
+    def _measure_end(self, ending: str) -> float:
+        """Return how long a run takes from its last block to its end."""
         at = self.place()
-        process = self.start(at, ".npy")
-        self.wait_for_writing(at)
+        process = self.start(at, ending)
+        self.wait_for_blocks(process, at, ending, self.blocks)
         began = time.monotonic()
-        if process.wait():
+        if process.wait() or self.state(at, ending) != "whole":
             raise SystemExit("the undisturbed run failed")
-        self.seconds = time.monotonic() - began
-        self.expected = read_map(at / "o.npy").bands.compute()
+        return time.monotonic() - began
 
     def place(self) -> Path:
         """Return a new folder."""
@@ -77,25 +155,34 @@ class Trials:
         at.mkdir()
         return at
 
-    def start(self, at: Path, ending: str, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, at: Path, ending: str, *options: str, forked: bool = True) -> Started:
         """Start a map in a folder."""
-        images = [str(at / f"{n}.npy") for n in "ab"]
-        for image in images:
-            if not Path(image).exists():
-                shutil.copy(self.folder / Path(image).name, image)
-        words = [sys.executable, "-m", "napari_local_ncc", "map", *images, "-o", f"o{ending}"]
-        return subprocess.Popen(
-            [*words, *TILED, *options],
-            cwd=at,
-            stdout=subprocess.DEVNULL,
-            stderr=open(at / "err", "wb"),
-        )
+        for name in ("a.npy", "b.npy"):
+            if not (at / name).exists():
+                shutil.copy(self.folder / name, at / name)
+        images = [str(at / f"{name}.npy") for name in "ab"]
+        return Started(["map", *images, "-o", f"o{ending}", *TILED, *options], at, forked=forked)
 
-    def wait_for_writing(self, at: Path) -> None:
-        """Wait until there is something of an output."""
-        end = time.monotonic() + 60
-        while not list(at.glob("o.*")) and time.monotonic() < end:
-            time.sleep(0.001)
+    def wait_for_blocks(self, process: Started, at: Path, ending: str, count: int) -> None:
+        """Wait until some blocks are finished, or the program has ended."""
+        record = at / f"o{ending}.unfinished" / "blocks"
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and process.runs():
+            try:
+                if record.read_bytes().count(b"\n") > count:  # and its heading
+                    return
+            except OSError:
+                if count < 0 and record.parent.exists():
+                    return
+            time.sleep(0.002)
+
+    def wait_for(self, process: Started, at: Path, ending: str, moment: float) -> None:
+        """Wait for a moment of a run, from 0 to 1."""
+        if moment < LATE:
+            self.wait_for_blocks(process, at, ending, int(moment / LATE * self.blocks))
+            return
+        self.wait_for_blocks(process, at, ending, self.blocks)
+        time.sleep(self.seconds[ending] * (moment - LATE) / (1 - LATE))
 
     def state(self, at: Path, ending: str) -> str:
         """Say what is there: whole, nothing, unfinished, or what should not be."""
@@ -109,7 +196,7 @@ class Trials:
             return "unfinished"
         if found != own:
             return f"left: {', '.join(sorted(found))}"
-        bands = read_map(at / f"o{ending}").bands.compute()
+        bands = read_map(at / f"o{ending}").bands.compute(scheduler="sync")
         return "whole" if np.array_equal(bands, self.expected, equal_nan=True) else "WRONG"
 
 
@@ -117,9 +204,8 @@ def killed(trials: Trials, moment: float, turn: int) -> tuple[bool, str]:
     """Kill a run and continue it."""
     ending, at = ENDINGS[turn % 3], trials.place()
     process = trials.start(at, ending, "--resume")
-    trials.wait_for_writing(at)
-    time.sleep(moment)
-    process.kill()
+    trials.wait_for(process, at, ending, moment)
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = trials.state(at, ending)
     if before == "whole":
@@ -129,15 +215,34 @@ def killed(trials: Trials, moment: float, turn: int) -> tuple[bool, str]:
     return (before, again, after) == ("unfinished", 0, "whole"), f"{before}, then {after}"
 
 
-def interrupted(name: str) -> Callable[[Trials, float, int], tuple[bool, str]]:
+def worker_killed(trials: Trials, moment: float, turn: int) -> tuple[bool, str]:
+    """Kill one of two processes that compute; if the run fails, continue it."""
+    ending, at = ENDINGS[turn % 3], trials.place()
+    options = ("--workers", "2", "--memory", "520MB", "--resume")  # as large blocks for each
+    process = trials.start(at, ending, *options, forked=False)
+    trials.wait_for(process, at, ending, moment * LATE)
+    workers = process.workers() if process.runs() else []
+    if workers:
+        os.kill(workers[turn % len(workers)], signal.SIGKILL)
+    code, before = process.wait(), trials.state(at, ending)
+    told = "worker killed" if workers else "too late to kill"
+    if (code, before) == (0, "whole"):
+        return True, f"{told}: whole, exit 0"
+    again = trials.start(at, ending, "--resume").wait()
+    after = trials.state(at, ending)
+    good = (code, before, again, after) == (2, "unfinished", 0, "whole")
+    return good, f"{told}: {before}, exit {code}; resumed: {after}"
+
+
+def interrupted(name: str) -> Trial:
     """Return a trial that sends a signal."""
 
     def trial(trials: Trials, moment: float, turn: int) -> tuple[bool, str]:
         ending, at = ENDINGS[turn % 3], trials.place()
-        process = trials.start(at, ending)
-        trials.wait_for_writing(at)
-        time.sleep(moment)
-        process.send_signal(getattr(signal, name))
+        process = trials.start(at, ending, forked=turn % 5 > 0)
+        trials.wait_for(process, at, ending, moment)
+        if process.runs():
+            os.kill(process.pid, getattr(signal, name))
         code, seen = process.wait(), trials.state(at, ending)
         good = (code, seen) in ((130, "nothing"), (130, "whole"), (0, "whole"))
         return good, f"{seen}, exit {code}"
@@ -153,14 +258,13 @@ def raced(trials: Trials, _: float, turn: int) -> tuple[bool, str]:
     return (codes, seen) == ([0, 2], "whole"), f"{seen}, exits {codes[0]} and {codes[1]}"
 
 
-def removed(what: str) -> Callable[[Trials, float, int], tuple[bool, str]]:
+def removed(what: str) -> Trial:
     """Return a trial that removes an input, or what is being written."""
 
     def trial(trials: Trials, moment: float, turn: int) -> tuple[bool, str]:
         ending, at = ENDINGS[turn % 3], trials.place()
         process = trials.start(at, ending)
-        trials.wait_for_writing(at)
-        time.sleep(moment * 0.8)
+        trials.wait_for(process, at, ending, moment)
         if what == "input":
             (at / "a.npy").unlink()
         else:
@@ -171,10 +275,10 @@ def removed(what: str) -> Callable[[Trials, float, int], tuple[bool, str]]:
     return trial
 
 
-def full(trials: Trials, _: float, turn: int) -> tuple[bool, str]:
+def full(trials: Trials, moment: float, turn: int) -> tuple[bool, str]:
     """Write to a disk that is too small, or just large enough."""
     ending, at = ENDINGS[turn % 3], trials.place()
-    disk, size = at / "disk", int((0.3 + 0.3 * turn) * 4 * SIDE**2)
+    disk, size = at / "disk", int((0.05 + 1.75 * moment) * 4 * SIDE**2)
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
     try:
@@ -188,42 +292,55 @@ def full(trials: Trials, _: float, turn: int) -> tuple[bool, str]:
     return (code, seen) in ((2, "nothing"), (0, "whole")), f"{seen}, exit {code}"
 
 
-FAULTS: dict[str, tuple[int, Callable[[Trials, float, int], tuple[bool, str]]]] = {
-    "SIGKILL, then `--resume`": (20, killed),
-    "two writers": (40, raced),
-    "SIGINT": (6, interrupted("SIGINT")),
-    "SIGTERM": (6, interrupted("SIGTERM")),
-    "SIGHUP": (6, interrupted("SIGHUP")),
-    "disk full, 0.3 to 1.8 times the pixels": (6, full),
-    "an input deleted": (6, removed("input")),
-    "the output deleted": (6, removed("output")),
+def store_failed(_: Trials, __: float, turn: int) -> tuple[bool, str]:
+    """Read or write a Zarr store that fails."""
+    what, _fault, outcome = try_fault(turn, seed=1)
+    return not outcome.startswith(BAD), f"{what}: {outcome}"
+
+
+FAULTS: dict[str, tuple[int, Trial]] = {
+    "SIGKILL, then `--resume`": (50, killed),
+    "SIGKILL of one of two `--workers`": (20, worker_killed),
+    "two writers": (200, raced),
+    "SIGINT": (20, interrupted("SIGINT")),
+    "SIGTERM": (20, interrupted("SIGTERM")),
+    "SIGHUP": (20, interrupted("SIGHUP")),
+    "disk full, 0.05 to 1.8 times the pixels": (20, full),
+    "an input deleted": (20, removed("input")),
+    "the output deleted": (20, removed("output")),
+    "a Zarr store that fails": (200, store_failed),
 }
 
 
 def main() -> None:
     """Run all trials and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the trials")
+    parser.add_argument("--share", type=float, default=1.0, help="of the trials; 4 at least")
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), help="the rows to make anew")
     parser.add_argument("--out", type=Path, default=Path("docs/reliability.md"))
     options = parser.parse_args()
     old = options.out.read_text(encoding="utf-8").splitlines() if options.out.exists() else []
     rows = {line.split(" | ")[0][2:]: line for line in old if line.startswith("| ")}
-    with TemporaryDirectory() as name:
-        trials = Trials(Path(name))
-        for fault in options.faults:
-            most, trial = FAULTS[fault]
-            count = max(4, round(options.share * most))
-            found = [trial(trials, trials.seconds * k / count, k) for k in range(count)]
-            seen = Counter(what for _, what in found)
-            bad = sum(not good for good, _ in found)
-            told = "; ".join(f"{what}: {n}" for what, n in seen.most_common())
-            rows[fault] = f"| {fault} | {count} | {bad} | {told} |"
-            print(rows[fault], flush=True)
-    table = "".join(f"{rows[fault]}\n" for fault in FAULTS if fault in rows)
-    options.out.write_text(
-        HEAD.format(side=SIDE, share=options.share) + table + TAIL, encoding="utf-8"
-    )
+    for fault in options.faults:
+        most, trial = FAULTS[fault]
+        count, found = max(4, round(options.share * most)), []
+        with TemporaryDirectory() as name:
+            trials = Trials(Path(name), SMALL if trial is raced else SIDE)
+            for k in range(count):
+                good, what = trial(trials, k / (count - 1), k)
+                found.append((good, what))
+                print(f"{fault}, {k}: {'' if good else 'BAD: '}{what}", flush=True)
+                for each in trials.folder.iterdir():  # they would fill the disk
+                    if each.is_dir():
+                        shutil.rmtree(each)
+        seen = Counter(what for _, what in found)
+        bad = sum(not good for good, _ in found)
+        told = "; ".join(f"{what}: {n}" for what, n in seen.most_common())
+        rows[fault] = f"| {fault} | {count} | {bad} | {told} |"
+        print(rows[fault], flush=True)
+        table = "".join(f"{rows[each]}\n" for each in FAULTS if each in rows)
+        head = HEAD.format(side=SIDE, small=SMALL, block=BLOCK)
+        options.out.write_text(head + table + TAIL, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import zarr
 from dask.array.core import normalize_chunks, slices_from_chunks
 from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from napari_local_ncc.chunked.blocks import block_edges
 from napari_local_ncc.geometry.units import PIXEL
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
-# lossless and the fastest to write that was measured: docs/scale.md
-COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
+# lossless and the fastest to write that was measured: docs/scale.md; and a sum, by which whoever
+# reads a chunk notices that a bit of it is another
+COMPRESSORS = (BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec())
 CLASSES = "classes"  # the band that is written as labels too
 SMALLER = 4  # times: how much smaller than those of the map the chunks of coarse levels may be
 
@@ -108,6 +110,7 @@ def create_group(
             del attributes[KEY]
         else:
             attributes[KEY] = document
+    _check_metadata(path, levels, document)
 
 
 def _create_levels(
@@ -166,7 +169,7 @@ def _create_level(
         shape=shape,
         chunks=chunks,
         dtype=dtype,
-        compressors=COMPRESSOR,
+        compressors=COMPRESSORS,
         fill_value=np.nan if dtype.kind == "f" else 0,
         dimension_names=dimension_names,
         # a chunk that is left out is no sample to whoever reads it
@@ -212,6 +215,20 @@ def _check_chunks(level: zarr.Array[Any]) -> None:
         )
 
 
+def _check_metadata(
+    path: Path, levels: list[zarr.Array[Any]], document: dict[str, Any] | None
+) -> None:
+    """Raise OSError if the store does not give back what was written to it beside pixels."""
+    found = zarr.open_group(path, mode="r")
+    kept = json.dumps(found.attrs.get(KEY)) == json.dumps(document)
+    for name, level in enumerate(levels):
+        there: Any = found.get(str(name))
+        # as texts, since what is undefined is a NaN, which is no other
+        kept &= there is not None and str(there.metadata) == str(level.metadata)
+    if not kept:
+        raise OSError(f"{path}: what was written to its zarr.json is not what is there now")
+
+
 def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:
     """Raise ValueError where OME has no place for the axes of a map."""
     OmeLayout(grid, band_names)
@@ -227,7 +244,9 @@ def read(path: Path) -> ConfidenceMap:
     pixels: Any = group["0"]
     check_samples(pixels.shape, layout.shape)
     check_claim(math.prod(pixels.chunks) * pixels.dtype.itemsize, pixels.nbytes_stored(), "a chunk")
-    return restore(document, layout.bands(lazy(ZarrSamples(pixels, None), pixels.chunks)))
+    counts = [-(-n // edge) for n, edge in zip(pixels.shape, pixels.chunks, strict=True)]
+    samples = ZarrSamples(pixels, np.broadcast_to(np.True_, counts))  # all are written
+    return restore(document, layout.bands(lazy(samples, pixels.chunks)))
 
 
 def _pyramid(layout: OmeLayout) -> list[tuple[int, ...]]:

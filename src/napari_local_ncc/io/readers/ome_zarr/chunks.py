@@ -97,8 +97,7 @@ class ZarrSamples:
             if not has_chunk(self.array, chunk):
                 key = self.array.metadata.encode_chunk_key(chunk)
                 raise ReadError(
-                    f"{place_of(self.array)}: its chunk {key} is gone; it was there when the "
-                    "image was opened"
+                    f"{place_of(self.array)}: its chunk {key} is gone; it was there before"
                 )
 
 
