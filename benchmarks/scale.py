@@ -22,6 +22,7 @@ import tifffile
 from scipy import ndimage
 
 TILE = 1024
+LAYERS = 3  # of one scene, each rolled elsewhere, make a tile
 SHIFT = (3.4, -5.7)
 ALL = "ncc,confidence,shift,shift_error,classes,ceiling,fit"
 IMPORTS = "import dask.array, zarr, tifffile"
@@ -49,20 +50,19 @@ def make_pair(folder: Path, side: int) -> list[Path]:
     """Write two images of the same scene, the second moved, as OME-TIFF."""
     rng = np.random.default_rng(0)
     scene = ndimage.gaussian_filter(rng.normal(size=(TILE, TILE)), 1.5, mode="wrap")
-    scene *= 600 / scene.std()
+    scene *= 600 / scene.std() / np.sqrt(LAYERS)
     moved = ndimage.shift(scene, SHIFT, mode="grid-wrap")
+    places = rng.integers(0, TILE, (-(-side // TILE), -(-side // TILE), LAYERS, 2))
     paths = []
     for name, image in (("a", scene), ("b", moved)):
-        noisy = (image + rng.normal(size=image.shape) * 60 + 4000).astype(np.uint16)
+        noise = rng.normal(size=image.shape) * 60 + 4000
         path = folder / f"{name}{side}.ome.tif"
         pixels = tifffile.memmap(path, shape=(side, side), dtype=np.uint16, ome=True)
-        for y in range(0, side, TILE):
-            for x in range(0, side, TILE):
-                part = pixels[y : y + TILE, x : x + TILE]
-                # no two places alike: a repeated scene has more than one best shift
-                part[...] = np.roll(noisy, (y // 3, x // 5), (0, 1))[
-                    : part.shape[0], : part.shape[1]
-                ]
+        for i, j in np.ndindex(places.shape[:2]):
+            part = pixels[i * TILE : (i + 1) * TILE, j * TILE : (j + 1) * TILE]
+            # no two tiles alike: a repeated scene has more than one best shift
+            tile = noise + sum(np.roll(image, place, (0, 1)) for place in places[i, j])
+            part[...] = tile[: part.shape[0], : part.shape[1]]
         pixels.flush()
         paths.append(path)
     return paths

@@ -75,7 +75,9 @@ def images(draw):
     radius = [int(r) for r in rng.integers(0, 5, ndim)]
     for axis in rng.permutation(ndim)[3:]:
         radius[axis] = 0
-    pair = [_any_layout(draw, rng, shape, draw(st.sampled_from(DTYPES))) for _ in range(2)]
+    first = draw(st.sampled_from(DTYPES))
+    second = first if draw(st.booleans()) else draw(st.sampled_from(DTYPES))  # of one: in place
+    pair = [_any_layout(draw, rng, shape, dtype) for dtype in (first, second)]
     mask = rng.random(shape) < 0.7 if draw(st.booleans()) else None
     options = {
         "radius": tuple(radius),
@@ -139,6 +141,18 @@ def test_any_cut_gives_the_same(drawn, data):
         low, high = max(start - r, 0), stop + r
         part = kernel(*(along(array, low, high) for array in (fixed, moving, mask)), **options)
         assert_same(along(part, start - low, stop - low), along(whole, start, stop))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_of_whole_numbers_any_cut_gives_the_same_bits(rng, monkeypatch, dtype):
+    fixed, moving = rng.integers(0, np.iinfo(dtype).max, (2, 61, 90)).astype(dtype)
+    whole = kernel(fixed, moving)
+    np.testing.assert_array_equal(kernel(fixed[9:40], moving[9:40])[3:-3], whole[12:37])
+    masked = kernel(fixed, moving, np.ones(fixed.shape, bool))  # read tile by tile
+    np.testing.assert_array_equal(masked, whole)
+    small_tiles(monkeypatch)
+    monkeypatch.setattr(driver, "EXACT_RUN", 5)
+    np.testing.assert_array_equal(kernel(fixed, moving), whole)
 
 
 @given(images(), st.data())

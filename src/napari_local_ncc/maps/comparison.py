@@ -149,6 +149,11 @@ class Comparison:
         """Window radius per axis of the grid, in px; raises ValueError if it does not fit."""
         return self.parameters.radius_on(self.grid)
 
+    @property
+    def dtypes(self) -> tuple[np.dtype[Any], np.dtype[Any]]:
+        """Of the samples of fixed, and of moving on its grid."""
+        return self.pair.fixed.data.dtype, self._samplings[0].dtype
+
     @cached_property
     def overlap(self) -> float:
         """Share of the fixed pixels inside the moving image, at its best frame."""

@@ -294,17 +294,23 @@ def _read_flat(comparison: Comparison, shape: tuple[int, ...], place: Slices) ->
     return [*flat, *(usable[here] for usable in masks)]
 
 
-def load_kernel() -> None:
+def load_kernel(comparison: Comparison | None = None) -> None:
     """Load the compiled kernel; the first time after an installation, compile it.
 
     Any map does so by itself. Calling it before lets a program say what the user waits
     for: a few seconds once, a fraction of one later.
+
+    Parameters
+    ----------
+    comparison : Comparison, optional
+        What will be compared, as code is compiled for its dtypes; default: float32.
     """
     from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
 
     some = np.square(np.arange(16, dtype=np.float32)).reshape(4, 4)
     whole = (slice(0, 4), slice(0, 4))
-    pieces = [(whole, some)]
+    dtypes = (np.float32, np.float32) if comparison is None else comparison.dtypes
+    fixed, moving = ([(whole, some.astype(dtype))] for dtype in dtypes)
     ncc_of_pieces(
-        pieces, pieces, region=whole, radius=(1, 1), weights="box", min_std=0.0, min_valid=0.5
+        fixed, moving, region=whole, radius=(1, 1), weights="box", min_std=0.0, min_valid=0.5
     )

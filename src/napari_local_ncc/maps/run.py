@@ -254,7 +254,7 @@ def run_comparison(
         blocks = None
     result = yield from map_of(aligned.comparison, calibration=calibration, blocks=blocks)
     yield Progress(Step.LOAD, 0, 1)
-    load_kernel()
+    load_kernel(aligned.comparison)
     yield MapBegun(aligned.comparison, result)
     tally = MapTally.of(result)
     frames = _frame_tally() if by_frame else None

@@ -317,13 +317,13 @@ class Displaced:
         if masked:
             valid = _flat(self.known[0][here] & self.known[1][there], work.validity)
         tile = Tile(
-            _flat(self.fixed[here], work.samples[0]),
-            _flat(self.moving[there], work.samples[1]),
             windows.stack(lengths_of(around)),
             windows.place([c.start - o.start for c, o in zip(centres, overlaps, strict=True)], 0),
             windows.stack(lengths_of(centres)),
             (0, *windows.place([part.start for part in relative(centres, self.centres)], 0)),
             out.reshape(windows.stack(lengths_of(self.centres))),
+            _flat(self.fixed[here], work.samples[0]),
+            _flat(self.moving[there], work.samples[1]),
         )
         return ncc_of_tile(tile, valid, self.gauges, windows.window(overlaps), work)
 

@@ -56,7 +56,7 @@ def look(
     """Compute what is in view; yield what there is of it where that takes long."""
     box = visible_box(comparison.grid, view)
     part = region_of_map(comparison, box)
-    load_kernel()
+    load_kernel(comparison)
     ncc = np.full(part.grid.shape, np.nan, np.float32)
     step = max(along.step for along in box)
     shown = monotonic()

@@ -1,9 +1,10 @@
 """The fused CPU kernel for NumPy arrays: any dtype and layout, tile by tile.
 
-NumPy reads each tile into a scratch of float32, or float64 where that would lose digits. So
-one compiled function serves nearly all dtypes, byte orders and strides, and extra memory is
-that of a tile; and as a tile is read anyway, an image may come in pieces. `_running`
-computes the tile by sums that run along it. Where their digits do not suffice, `_constant`
+Samples of the usual dtypes are read where they lie. Others, those that a mask leaves out, and
+where an image comes in pieces, the seams: NumPy reads these tile by tile into a scratch of
+float32, or float64 where that would lose digits. So few compiled functions serve all dtypes, byte
+orders and strides, and extra memory is at most that of a tile. `_running` computes the tile by
+sums that run along it. Where their digits do not suffice, `_constant`
 finds the windows of one value, `_exact` computes again the few that are left, and `_moments`,
 whose sums never subtract, a tile where these are many, or windows are very wide. These are
 loaded when a tile needs them: most images never do.
@@ -20,6 +21,7 @@ import numpy as np
 
 from napari_local_ncc.ncc.kernels.rows import NOT_FINITE, UNDETERMINED, block_width
 from napari_local_ncc.ncc.kernels.running_sums import (
+    DIRECT,
     WIDEST,
     running_block,
     running_ncc,
@@ -30,6 +32,7 @@ from napari_local_ncc.ncc.kernels.tiles import (
     Window,
     cut_tiles,
     lengths_of,
+    lie_in_place,
     read_tile,
     scale_and_centre,
     window_axis,
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_local_ncc.ncc.kernels.rows import Samples, Validity
-    from napari_local_ncc.ncc.kernels.tiles import Numbers, Pieces, Slices
+    from napari_local_ncc.ncc.kernels.tiles import InPlace, Numbers, Pieces, Slices
+
+    Gauge = tuple[float, float]  # scale and centre of samples
 
 EPSILON = float(np.finfo(np.float64).eps)
 EXACT_BITS = 53  # integers up to 2 ** 53 are exact in float64
@@ -54,6 +59,9 @@ SLOTS = {
 }
 ALL_VALID = np.ones(0, np.bool_)
 NONE = np.ones((1, 1, 1, 0), np.bool_)
+# Rows of a tile that is read where it lies: longer runs have fewer ends, but sums lose digits,
+# if they are not of integers.
+RUN, EXACT_RUN = 256, 512
 PASSES = 8  # over a window take as long as sums that do not run
 
 
@@ -176,31 +184,35 @@ def _ncc_of_stack(
     region: Slices,
     out: NDArray[np.float32],
 ) -> None:
-    tiles = cut_tiles(region, window)
-    work = Workplace(window, tiles, (fixed[0][1].dtype, moving[0][1].dtype), bool(mask))
+    dtypes = (fixed[0][1].dtype, moving[0][1].dtype)
+    in_place = () if mask or not _is_direct(dtypes) else (lie_in_place(fixed), lie_in_place(moving))
+    exact = window.box and _sums_are_exact(*dtypes, prod(axis.taps.size for axis in window.axes))
+    rows = (EXACT_RUN if exact else RUN) if in_place else None
+    tiles = cut_tiles(region, window, rows=rows)
+    work = Workplace(window, tiles, dtypes, bool(mask))
     for centres, around in tiles:
         start = tuple(c.start - r.start for c, r in zip(centres, region, strict=True))
         first = tuple(c.start for c in centres[1:])
+        place = Place(lengths_of(around), first, lengths_of(centres), start, out)
+        undetermined = _run_in_place(in_place, around, place, window, work)
+        if undetermined == 0:
+            continue
         a, b = (
             read_tile(image, around, room)
             for image, room in zip((fixed, moving), work.samples, strict=True)
         )
-        tile = Tile(a, b, lengths_of(around), first, lengths_of(centres), start, out)
-        valid = ALL_VALID
+        tile, valid = Tile(place.shape, first, place.lengths, start, out, a, b), ALL_VALID
         if mask:
             valid = read_tile(mask, around, work.validity) & np.isfinite(a) & np.isfinite(b)
-        if not _ncc_of_tile(tile, valid, window, work):
+        if not _ncc_of_tile(tile, valid, undetermined, window, work):
             valid = np.isfinite(a) & np.isfinite(b)
-            valid[prod(tile.shape) :] = False
-            _ncc_of_tile(tile, valid, window, work)
+            _ncc_of_tile(tile, valid, None, window, work)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tile:
-    """A part of two images, and where its NCC goes."""
+class Place:
+    """Where a tile lies, and where its NCC goes."""
 
-    a: Samples
-    b: Samples
     shape: tuple[int, ...]  # of the samples: the tile and around it
     first: tuple[int, ...]  # position of the first centre in the array, along z, y, x
     lengths: tuple[int, ...]  # of the centres
@@ -211,6 +223,53 @@ class Tile:
     def here(self) -> Slices:
         """Where in `out` the centres go."""
         return tuple(slice(at, at + n) for at, n in zip(self.start, self.lengths, strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile(Place):
+    """A part of two images, its samples one after the other."""
+
+    a: Samples
+    b: Samples
+
+    @property
+    def steps(self) -> tuple[int, int, int]:
+        """How far apart neighbours along batch, z and y lie."""
+        _, deep, high, wide = self.shape
+        return (deep * high * wide, high * wide, wide)
+
+
+def _run_in_place(
+    images: Sequence[Sequence[InPlace]],
+    around: Slices,
+    place: Place,
+    window: Window,
+    work: Workplace,
+) -> int | None:
+    """Fill a tile from the samples where they lie, by sums that run.
+
+    Return how many pixels are undetermined. None, and nothing is done, where samples cannot
+    be taken from there; or some are not finite.
+    """
+    found = []
+    for pieces in images if work.running else ():
+        for piece in pieces:
+            here = piece.find(around)
+            if here is not None:
+                found.append((piece, *here))
+                break
+    if len(found) < 2:
+        return None
+    pieces, samples, origins = zip(*found, strict=True)
+    gauges: Sequence[Gauge] = [scale_and_centre(each, ALL_VALID) for each in samples]
+    if any(scale == 0.0 for scale, _ in gauges):
+        place.out[place.here] = np.nan
+        return 0
+    if work.in_integers:
+        gauges = [(1, 0), (1, 0)]
+    rows, steps = [piece.row for piece in pieces], tuple(piece.steps for piece in pieces)
+    undetermined = _run(rows, ALL_VALID, origins, steps, place, gauges, window, work)
+    return None if undetermined == NOT_FINITE else undetermined
 
 
 class Workplace:
@@ -224,16 +283,18 @@ class Workplace:
         masked: bool,
     ) -> None:
         shapes = [lengths_of(around) for _, around in tiles]
-        # A row more, for samples that are not there.
+        # A row more, for whoever takes samples from outside.
         most = max(map(prod, shapes)) + max(shape[3] for shape in shapes)
         single = all(np.can_cast(dtype, np.float32) for dtype in dtypes)
-        self.samples = np.empty((2, most), np.float32 if single else np.float64)
+        self._rooms = (2, most), np.float32 if single else np.float64
         self.validity = np.empty(most if masked else 0, np.bool_)
         self.lengths = tuple(
             max(lengths_of(centres)[axis] for centres, _ in tiles) for axis in range(4)
         )
         self.sides = side_z, side_y, side_x = tuple(axis.taps.size for axis in window.axes)
         self.exact = window.box and _sums_are_exact(*dtypes, prod(self.sides))
+        squares = prod(self.sides) * 255**2  # the largest sum, of samples of 8 bits
+        self.in_integers = self.exact and set(dtypes) == {np.dtype(np.uint8)} and squares < 2**31
         # Until the sums of a tile lose too many digits; and up to a width.
         self.running = window.box and side_x <= WIDEST
         share = 0.0 if self.exact else EPSILON / MAX_NCC_ERROR
@@ -244,9 +305,24 @@ class Workplace:
         self.drifting = 3 * share * prod(self.sides) * side_y * side_x
 
     @cached_property
-    def running_room(self) -> Numbers:
-        """Memory for sums that run."""
+    def samples(self) -> NDArray[Any]:
+        """Memory for the samples of a tile of either image."""
+        shape, dtype = self._rooms
+        return np.empty(shape, dtype)
+
+    def running_room(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Memory for sums that run over samples of a dtype."""
+        in_integers = dtype == np.uint8 and self.in_integers
+        return self._room_of_integers if in_integers else self._room_of_floats
+
+    @cached_property
+    def _room_of_floats(self) -> Numbers:
         return _aligned_zeros(running_workspace_size(self.sides, self.lengths))
+
+    @cached_property
+    def _room_of_integers(self) -> NDArray[np.int32]:
+        size = running_workspace_size(self.sides, self.lengths)
+        return _aligned_zeros(size // 2 + 1).view(np.int32)
 
     @cached_property
     def room(self) -> Numbers:
@@ -256,16 +332,21 @@ class Workplace:
         return _aligned_zeros(workspace_size(self.sides, self.lengths))
 
 
-def _ncc_of_tile(tile: Tile, valid: Validity, window: Window, work: Workplace) -> bool:
+def _ncc_of_tile(
+    tile: Tile, valid: Validity, undetermined: int | None, window: Window, work: Workplace
+) -> bool:
+    """Fill `tile.out`; `undetermined` pixels, where sums that run have done the others."""
     size = prod(tile.shape)
     gauges = [scale_and_centre(samples[:size], valid[:size]) for samples in (tile.a, tile.b)]
-    return ncc_of_tile(tile, valid, gauges, window, work)
+    if undetermined is None:
+        return ncc_of_tile(tile, valid, gauges, window, work)
+    return _decide(tile, valid, undetermined, gauges, window, work)
 
 
 def ncc_of_tile(
     tile: Tile,
     valid: Validity,
-    gauges: Sequence[tuple[float, float]],
+    gauges: Sequence[Gauge],
     window: Window,
     work: Workplace,
 ) -> bool:
@@ -273,33 +354,76 @@ def ncc_of_tile(
 
     `gauges` holds a scale and a centre of either image; see `scale_and_centre`.
     """
-    size, pixels = prod(tile.shape), prod(tile.lengths)
     if any(scale == 0.0 for scale, _ in gauges):  # every window is flat
         tile.out[tile.here] = np.nan
         return True
-    images = (tile.a, tile.b)
-    for samples, (_, centre) in zip(images, gauges, strict=True):
-        # Samples that are not there, or are not valid, add nothing to any sum.
-        if valid.size:
+    if valid.size:  # what is not adds nothing to any sum
+        for samples, (_, centre) in zip((tile.a, tile.b), gauges, strict=True):
             set_aside(samples, valid, centre)
-        else:
-            samples[size:] = centre
-    scales = tuple(scale for scale, _ in gauges)
-    centres = tuple(scale * centre for scale, centre in gauges)
-    floors = tuple(window.min_std * scale for scale in scales)
-    target = (tile.out, tile.lengths, tile.start)
+    undetermined = None
     if work.running:
-        undetermined = running_ncc(
-            tile.a, tile.b, valid, tile.shape, tile.first, window.inside, work.sides, scales,
-            centres, floors, work.running_rounding, work.drifting, window.min_valid,
-            running_block(work.sides[2]), work.running_room, *target,
-        )  # fmt: skip
+        rows = [_read_only(samples) for samples in (tile.a, tile.b)]
+        where = (0, 0), (tile.steps,) * 2
+        undetermined = _run(rows, valid, *where, tile, gauges, window, work)
         if undetermined == NOT_FINITE:
             return False
+    return _decide(tile, valid, undetermined, gauges, window, work)
+
+
+def _read_only(samples: Samples) -> Samples:
+    """View samples as those that lie in images are viewed: compiled code is one for both."""
+    view = samples.view()
+    view.flags.writeable = False
+    return view
+
+
+def _run(
+    rows: Sequence[NDArray[Any]],
+    valid: Validity,
+    origins: tuple[int, ...],
+    steps: tuple[tuple[int, int, int], ...],
+    place: Place,
+    gauges: Sequence[Gauge],
+    window: Window,
+    work: Workplace,
+) -> int:
+    """Fill `place.out` by sums that run; see `running_ncc`."""
+    undetermined = running_ncc(
+        *rows, valid, place.shape, origins, steps, place.first, window.inside, work.sides,
+        *_scaled(gauges, window), work.running_rounding, work.drifting, window.min_valid,
+        running_block(work.sides[2]), work.running_room(rows[0].dtype),
+        place.out, place.lengths, place.start,
+    )  # fmt: skip
+    return int(undetermined)
+
+
+def _scaled(gauges: Sequence[Gauge], window: Window) -> tuple[Gauge, Gauge, tuple[float, ...]]:
+    """Return the scales, and centres and noise floors in their units."""
+    (scale_a, centre_a), (scale_b, centre_b) = gauges
+    scales = (scale_a, scale_b)
+    floors = tuple(float(window.min_std * scale) for scale in scales)
+    return scales, (scale_a * centre_a, scale_b * centre_b), floors
+
+
+def _decide(
+    tile: Tile,
+    valid: Validity,
+    undetermined: int | None,
+    gauges: Sequence[Gauge],
+    window: Window,
+    work: Workplace,
+) -> bool:
+    """Fill what is undetermined of a tile; None: all of it.
+
+    Return False where there are invalid samples but `valid` is empty.
+    """
+    scales, centres, floors = _scaled(gauges, window)
+    size, pixels = prod(tile.shape), prod(tile.lengths)
+    if undetermined is not None:
         undetermined -= _mark_constant(tile, valid, undetermined, work)
         # What costs more than the sums that do not run is left to these.
         work.running = work.exact or undetermined * prod(work.sides) <= 4 * pixels
-    if not work.running:
+    if undetermined is None or not work.running:
         undetermined = _sum_tile(tile, valid, scales, centres, floors, window, work)
         if undetermined == NOT_FINITE:
             return False
@@ -308,7 +432,9 @@ def ncc_of_tile(
     if undetermined:
         from napari_local_ncc.ncc.kernels.two_pass import resolve
 
-        a, b, known = (s[:size].reshape(tile.shape) if s.size else NONE for s in (*images, valid))
+        images = (tile.a, tile.b, valid)
+        a, b, known = (s[:size].reshape(tile.shape) if s.size else NONE for s in images)
+        target = (tile.out, tile.lengths, tile.start)
         resolve(a, b, known, tile.first, window.taps, scales, floors, *target)
     return True
 
@@ -381,6 +507,11 @@ def _sum_around_others(
         before, undetermined = undetermined, int((tile.out[here] == UNDETERMINED).sum())
         if 2 * undetermined > before:
             return
+
+
+def _is_direct(dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> bool:
+    """Tell whether samples of two images may be read where they lie."""
+    return dtypes[0] == dtypes[1] and dtypes[0] in DIRECT and dtypes[0].isnative
 
 
 def _sums_are_exact(fixed: np.dtype[Any], moving: np.dtype[Any], samples: int) -> bool:

@@ -29,7 +29,6 @@ from napari_local_ncc.ncc.kernels.pearson import (
     store_weight,
 )
 from napari_local_ncc.ncc.kernels.rows import (
-    BLOCK,
     LANES,
     NOT_FINITE,
     U,
@@ -51,18 +50,21 @@ if TYPE_CHECKING:
         Validity,
     )
 
+COLUMNS = 1024  # to treat together: fewer edges than with less, and rows stay in the cache
 PITCH = 4168  # not near a multiple of 4096 bytes, where rows would share few lines of the cache
 LINE = 6 * PITCH
-WIDEST = PITCH - BLOCK - LANES  # window, in columns, that leaves room for a block
+WIDEST = PITCH - COLUMNS - LANES  # window, in columns, that leaves room for a block
 # Lines of `work`: zeros, sums of some neighbours, sums along y, weights; then one per row.
 ZEROS, SOME, COLUMN, WEIGHT, PLANES = (LINE * line for line in (0, 1, 3, 4, 5))
 PEAKS = WEIGHT + 2 * PITCH
 MAGNITUDE = np.int64(2**63 - 1)  # all bits of a number but its sign
+# What is read as it lies in memory, where both images are of it; each is compiled when needed.
+DIRECT = tuple(np.dtype(name) for name in ("uint8", "uint16", "float32", "float64"))
 
 
 def running_block(side: int) -> int:
     """Return how many columns to treat together; more where the window is wide, if they fit."""
-    return max(BLOCK, min(2 * side, PITCH - LANES - side))
+    return max(COLUMNS, min(2 * side, PITCH - LANES - side))
 
 
 def running_workspace_size(sides: tuple[int, ...], lengths: tuple[int, ...]) -> int:
@@ -81,8 +83,8 @@ def set_aside(samples: Samples, valid: Validity, value: float) -> None:
 def _exchange(
     a: Samples,
     b: Samples,
-    new: int,
-    old: int,
+    new: tuple[int, int],
+    old: tuple[int, int],
     scales: Pair,
     centres: Pair,
     work: Array,
@@ -90,10 +92,13 @@ def _exchange(
     n: int,
 ) -> None:
     """Add n new samples to the sums of a line, and take off old ones."""
-    i, j, r = U(new), U(old), U(line)
+    number = work.dtype.type  # products of small integers are summed up in small ones
+    i, j, k, m, r = U(new[0]), U(new[1]), U(old[0]), U(old[1]), U(line)
     for x in range(U(n)):
-        da, db = a[i + x] * scales[0] - centres[0], b[i + x] * scales[1] - centres[1]
-        ea, eb = a[j + x] * scales[0] - centres[0], b[j + x] * scales[1] - centres[1]
+        da = number(a[i + x] * scales[0] - centres[0])
+        db = number(b[j + x] * scales[1] - centres[1])
+        ea = number(a[k + x] * scales[0] - centres[0])
+        eb = number(b[m + x] * scales[1] - centres[1])
         work[r + x] += da - ea
         work[r + U(PITCH) + x] += db - eb
         work[r + U(2 * PITCH) + x] += da * da - ea * ea
@@ -102,10 +107,36 @@ def _exchange(
 
 
 @inner
-def _exchange_validity(valid: Validity, new: int, old: int, n: int, work: Array, row: int) -> None:
-    i, j, r = U(new), U(old), U(row)
+def _take(
+    a: Samples,
+    b: Samples,
+    at: tuple[int, int],
+    sign: int,
+    scales: Pair,
+    centres: Pair,
+    work: Array,
+    line: int,
+    n: int,
+) -> None:
+    """Add n samples to the sums of a line where `sign` is 1, or take them off where it is -1."""
+    number = work.dtype.type
+    i, j, r = U(at[0]), U(at[1]), U(line)
+    s = number(sign)
     for x in range(U(n)):
-        work[r + x] += np.float64(valid[i + x]) - np.float64(valid[j + x])
+        da = number(a[i + x] * scales[0] - centres[0])
+        db = number(b[j + x] * scales[1] - centres[1])
+        work[r + x] += s * da
+        work[r + U(PITCH) + x] += s * db
+        work[r + U(2 * PITCH) + x] += s * (da * da)
+        work[r + U(3 * PITCH) + x] += s * (db * db)
+        work[r + U(4 * PITCH) + x] += s * (da * db)
+
+
+@inner
+def _take_validity(valid: Validity, at: int, sign: int, n: int, work: Array, row: int) -> None:
+    i, r = U(at), U(row)
+    for x in range(U(n)):
+        work[r + x] += sign * np.int64(valid[i + x])
 
 
 @inner
@@ -174,12 +205,18 @@ def _store_ncc(
     first, p, q, r = U(x0), U(sums), U(sums + k), U(line + 2 * k)
     for x in range(U(n)):
         out[m, z, y, first + x] = pearson(
-            work[U(WEIGHT) + x],
-            work[p + x] + work[q + x] + work[r + x],
-            work[p + U(PITCH) + x] + work[q + U(PITCH) + x] + work[r + U(PITCH) + x],
-            work[p + U(2 * PITCH) + x] + work[q + U(2 * PITCH) + x] + work[r + U(2 * PITCH) + x],
-            work[p + U(3 * PITCH) + x] + work[q + U(3 * PITCH) + x] + work[r + U(3 * PITCH) + x],
-            work[p + U(4 * PITCH) + x] + work[q + U(4 * PITCH) + x] + work[r + U(4 * PITCH) + x],
+            np.float64(work[U(WEIGHT) + x]),
+            np.float64(work[p + x] + work[q + x] + work[r + x]),
+            np.float64(work[p + U(PITCH) + x] + work[q + U(PITCH) + x] + work[r + U(PITCH) + x]),
+            np.float64(
+                work[p + U(2 * PITCH) + x] + work[q + U(2 * PITCH) + x] + work[r + U(2 * PITCH) + x]
+            ),
+            np.float64(
+                work[p + U(3 * PITCH) + x] + work[q + U(3 * PITCH) + x] + work[r + U(3 * PITCH) + x]
+            ),
+            np.float64(
+                work[p + U(4 * PITCH) + x] + work[q + U(4 * PITCH) + x] + work[r + U(4 * PITCH) + x]
+            ),
             rounding,
             drifts,
             floors,
@@ -193,6 +230,8 @@ def running_ncc(
     b: Samples,
     valid: Validity,
     shape: Index,
+    origins: tuple[int, int],
+    steps: tuple[Triple, Triple],
     first: Triple,
     inside: Taps,
     sides: Triple,
@@ -214,18 +253,22 @@ def running_ncc(
 
     Parameters
     ----------
-    a, b : array of float32 or float64, flat
-        A row of samples equal to the centres follows those of the tile: what is not in the
-        array is taken from there. So are samples that are not valid.
+    a, b : array of a dtype in `DIRECT`, flat, not writable
+        Samples where they lie in memory; those that are not valid equal the centres.
+    origins, steps : tuple of int, tuple of tuple of int
+        Where the first of the tile lies in `a` and in `b`; how far apart neighbours along
+        batch, z and y do.
     sides : tuple of int
         Number of samples in a window along z, y, x; at most `WIDEST` along x.
     rounding, drifting : float
         Share of the sum of squares of a window, and of all the sums of squares that a
-        column has had, below which a variance has lost too many digits.
+        column has had, below which a variance has lost too many digits; 0 where sums of
+        integers lose none.
     block : int
         See `running_block`.
-    work : array of float64
-        `running_workspace_size` numbers, zeros before the first call.
+    work : array of float64 or int32
+        `running_workspace_size` numbers, zeros before the first call. Integers where `a` and
+        `b` are, scales are 1, centres 0, and no window's sum of squares exceeds them.
 
     Returns
     -------
@@ -247,13 +290,12 @@ def running_ncc(
     In one body: with the exchange of a plane as a function, all takes 15 % longer.
     """
     batch, deep, high, wide = shape
-    blank = batch * deep * high * wide
     side_z, side_y, side_x = sides
     inside_z, inside_y, inside_x = inside
     _, depth, height, width = lengths
     rx = side_x // 2
     oz, oy, ox = min(first[0], side_z // 2), min(first[1], side_y // 2), min(first[2], rx)
-    masked = valid.size > 0
+    masked, exact = valid.size > 0, drifting == 0.0
     sums = 6 if masked else 5
     bits = work.view(np.int64)
     rows = height + side_y - 1
@@ -273,30 +315,41 @@ def running_ncc(
             for step_z in range(depth + side_z - 1):
                 z, k = oz - side_z // 2 + step_z, step_z - side_z + 1
                 z_old = z - side_z
-                drift_a += peak_a
-                drift_b += peak_b
-                bits[PEAKS] = bits[PEAKS + 1] = 0
+                enters, leaves = 0 <= z < deep, step_z >= side_z and 0 <= z_old < deep
+                if not exact:
+                    drift_a += peak_a
+                    drift_b += peak_b
+                    bits[PEAKS] = bits[PEAKS + 1] = 0
                 for j in range(rows):
                     y = oy - side_y // 2 + j
                     if y < 0 or y >= high:
                         continue
-                    new = old = blank
-                    if 0 <= z < deep:
-                        new = ((m * deep + z) * high + y) * wide + left
-                    if step_z >= side_z and 0 <= z_old < deep:
-                        old = ((m * deep + z_old) * high + y) * wide + left
+                    row_a = origins[0] + m * steps[0][0] + y * steps[0][2] + left
+                    row_b = origins[1] + m * steps[1][0] + y * steps[1][2] + left
+                    new = (row_a + z * steps[0][1], row_b + z * steps[1][1])
+                    old = (row_a + z_old * steps[0][1], row_b + z_old * steps[1][1])
                     line = start + LINE * j
-                    _exchange(a, b, new, old, scales, centres, work, line, size)
+                    if enters and leaves:
+                        _exchange(a, b, new, old, scales, centres, work, line, size)
+                    elif enters:
+                        _take(a, b, new, 1, scales, centres, work, line, size)
+                    elif leaves:
+                        _take(a, b, old, -1, scales, centres, work, line, size)
                     if masked:
-                        _exchange_validity(valid, new, old, size, work, line + 5 * PITCH)
-                    bits_a, bits_b = _peaks(bits, line, size)
-                    bits[PEAKS] = max(bits[PEAKS], bits_a)
-                    bits[PEAKS + 1] = max(bits[PEAKS + 1], bits_b)
-                peak_a, peak_b = work[PEAKS], work[PEAKS + 1]
-                if not (masked or (peak_a < np.inf and peak_b < np.inf)):
-                    return NOT_FINITE
-                drift_a += peak_a
-                drift_b += peak_b
+                        for plane, sign in ((z, 1), (z_old, -1)):
+                            if enters if sign == 1 else leaves:
+                                which = ((m * deep + plane) * high + y) * wide + left
+                                _take_validity(valid, which, sign, size, work, line + 5 * PITCH)
+                    if not exact:
+                        bits_a, bits_b = _peaks(bits, line, size)
+                        bits[PEAKS] = max(bits[PEAKS], bits_a)
+                        bits[PEAKS + 1] = max(bits[PEAKS + 1], bits_b)
+                if not exact:
+                    peak_a, peak_b = work[PEAKS], work[PEAKS + 1]
+                    if not (masked or (peak_a < np.inf and peak_b < np.inf)):
+                        return NOT_FINITE
+                    drift_a += peak_a
+                    drift_b += peak_b
                 if k < 0:
                     continue
                 drifts = (
@@ -323,11 +376,11 @@ def running_ncc(
                         whole, count = wh, co
                         store_weight(inside_x, first[2] + x0, whole, count, work, WEIGHT, n)
                     if masked:
-                        here = ((m * deep + oz + k) * high + oy + i) * wide + ox + x0
+                        centre = ((m * deep + oz + k) * high + oy + i) * wide + ox + x0
                         known, last = WEIGHT + PITCH, 5 * PITCH
                         first_few = some + last
                         add3_row(work, known, first_few, first_few + few, line + last + 2 * few, n)
-                        keep_valid_weight(valid, here, min_valid, work, known, WEIGHT, n)
+                        keep_valid_weight(valid, centre, min_valid, work, known, WEIGHT, n)
                     at = (to[0] + m, to[1] + k, to[2] + i, to[3] + x0)
                     if _store_ncc(work, some, few, line, rounding, drifts, floors, out, at, n):
                         undetermined += find_flat(

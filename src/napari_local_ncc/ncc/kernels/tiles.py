@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import ceil, frexp, isfinite, ldexp, prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc.ncc.kernels.rows import Samples, Validity
+    from napari_local_ncc.ncc.kernels.rows import Validity
 
     Numbers = NDArray[np.float64]
     Slices = tuple[slice, ...]
@@ -70,14 +71,19 @@ def window_axis(size: int, radius: int, weights: str) -> Axis:
     return Axis(reach, taps, np.stack(inside))
 
 
-def cut_tiles(region: Slices, window: Window) -> list[tuple[Slices, Slices]]:
-    """Return the centres of each tile and the samples around them that it needs."""
+def cut_tiles(
+    region: Slices, window: Window, *, rows: int | None = None
+) -> list[tuple[Slices, Slices]]:
+    """Return the centres of each tile and the samples around them that it needs.
+
+    `rows` says how many a tile of a plane has, about; default: as many as fit in the cache.
+    """
     batch, *size = lengths_of(region)
     # Wide windows need larger tiles, or most of the work is on the samples around them.
     if min(size) > 1:
         wanted, least = VOLUME_TILE, 4
     else:
-        height, width = PLANE_TILE
+        height, width = rows or PLANE_TILE[0], PLANE_TILE[1]
         width = max(width, height * width // min(max(size[:2]), height))  # of few rows, long ones
         wanted, least = (height, height, width), 8
     sides = [
@@ -150,13 +156,48 @@ def read_tile(pieces: Pieces, around: Slices, room: NDArray[Any]) -> NDArray[Any
     return flat
 
 
-def scale_and_centre(samples: Samples, valid: Validity) -> tuple[float, float]:
+class InPlace(NamedTuple):
+    """Samples of a piece, to be read where they lie."""
+
+    where: Slices  # in the image
+    samples: NDArray[Any]  # along batch, z, y, x
+    row: NDArray[Any]  # the memory from the first to the last of them, flat, not writable
+    steps: tuple[int, int, int]  # how far apart neighbours along batch, z, y lie in it
+
+    def find(self, around: Slices) -> tuple[NDArray[Any], int] | None:
+        """Return the samples there, and where they begin; None where some are not here."""
+        starts = []
+        for w, part in zip(self.where, around, strict=True):
+            if not w.start <= part.start <= part.stop <= w.stop:
+                return None
+            starts.append(part.start - w.start)
+        begin = starts[3] + sum(at * step for at, step in zip(starts, self.steps, strict=False))
+        return self.samples[relative(around, self.where)], begin
+
+
+def lie_in_place(pieces: Pieces) -> list[InPlace]:
+    """Return the pieces whose rows are rows of memory."""
+    found = []
+    for where, samples in pieces:
+        size = samples.itemsize
+        strides = [s if n > 1 else 0 for s, n in zip(samples.strides, samples.shape, strict=True)]
+        along_rows = strides.pop() in (size, 0) and all(s >= 0 and s % size == 0 for s in strides)
+        if samples.flags.aligned and along_rows:
+            steps = [s // size for s in strides]
+            last = sum(s * (n - 1) for s, n in zip(steps, samples.shape, strict=False))
+            extent = (last + samples.shape[3],)
+            row = as_strided(samples, extent, (size,), writeable=False)
+            found.append(InPlace(where, samples, row, (steps[0], steps[1], steps[2])))
+    return found
+
+
+def scale_and_centre(samples: Any, valid: Validity) -> tuple[float, float]:
     """Return a power of two that makes the span of some samples about 1; and their median.
 
     The power is 0 where all samples are equal.
     The median, as a mean would follow a few bright pixels; some, as nearly any will do.
     """
-    some = samples[:: max(1, samples.size // 61)]
+    some = samples.flat[:: max(1, samples.size // 61)]
     if valid.size:
         some = some[valid[:: max(1, samples.size // 61)]]
     ordered = sorted(filter(isfinite, some.tolist()))
