@@ -355,7 +355,8 @@ def test_the_inspector_has_the_bands_of_the_pixel_and_of_labels(
     facts = inspector.pixel.text.text()
     at = {kind: values[80, 30] for kind, values in bands_of(viewer).items()}
     assert f"confidence {at['confidence']:.3f}" in facts
-    assert f"shift y {at['shift_y']:.2f} px, shift x {at['shift_x']:.2f} px" in facts
+    steps = (f"shift {axis} {at[f'shift_{axis}'] / 2:z.3f} µm" for axis in "yx")
+    assert ", ".join(steps) in facts  # pixels of 0.5 µm
     assert f"|shift| {at['shift_length']:.3f} µm" in facts
     assert f"best NCC {at['ncc_best']:.3f} there, gain {at['gain']:.3f}" in facts
     assert "_" not in facts

@@ -11,7 +11,7 @@ import grimp
 import pytest
 
 NAME = "napari-local-ncc"
-WITH_NAPARI = {"qtpy", "vispy", "psygnal"}  # what it brings
+WITH_NAPARI = {"qtpy", "vispy", "psygnal", "superqt"}  # what it brings
 # used where a user, or bioio, brings them
 HANDED_IN = {"cupy", "cupyx", "pandas", "xarray", "bioio_base"}
 

@@ -194,8 +194,11 @@ def test_a_second_run_is_refused(viewer, dock, half_way):
 @pytest.mark.parametrize("what", ["inputs", "result", "all"])
 def test_layers_removed_while_running_harm_nothing(viewer, dock, qtbot, half_way, said, what):
     gone = {"inputs": viewer.layers[:2], "result": [half_way], "all": list(viewer.layers)}[what]
+    moving = viewer.layers["b"]
     for layer in gone:
         viewer.layers.remove(layer)
+        if layer.name == "a":
+            assert (dock["fixed"].value, dock["moving"].value) == (None, moving)
     if what == "inputs":
         assert not dock["run"].enabled
         dock["cancel"].native.click()

@@ -287,6 +287,15 @@ def test_no_second_layer_is_said(viewer, dock, click, said, rng):
     assert len(viewer.layers) == 1
 
 
+def test_a_single_pixel_is_compared_and_the_run_ends(viewer, dock, run, rng):
+    viewer.add_image(rng.random((512, 512)), name="a")
+    viewer.add_image(rng.random((1, 1)), name="b")
+    run(dock)
+    ncc = viewer.layers[-1]
+    assert ncc.metadata[METADATA]["complete"]
+    assert np.isnan(ncc.data).all()  # there are fewer than three samples everywhere
+
+
 @pytest.mark.parametrize(
     ("fixed", "moving", "options", "words"),
     [

@@ -17,6 +17,7 @@ from napari_local_ncc.chunked.blocks import (
     run_tasks,
     thread_pool,
 )
+from napari_local_ncc.chunked.turns import TURNS
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.progress import uninterrupted
 
@@ -209,7 +210,7 @@ class _Threads:
     def submit(self, task: Callable[[Box], Any], box: Box) -> Any:
         """Hand out a box."""
         with uninterrupted():
-            return self.pool.submit(task, box)
+            return self.pool.submit(TURNS.run, task, box)
 
 
 class _Cluster:

@@ -63,6 +63,7 @@ class LocalNCCWidget(Container):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
+        self._named: dict[str, Widget] = {}
         self._transforms = Transforms(viewer)
         self._choices = Choices(viewer, self, self._transforms)
         self._transform_section = Section(
@@ -155,7 +156,10 @@ class LocalNCCWidget(Container):
         """Find a field by its name, wherever the layout has put it, or by position."""
         if not isinstance(key, str):
             return super().__getitem__(key)
-        return next(field for field in _fields_of(self) if field.name == key)
+        if key not in self._named:  # once: every tick of a run asks for some
+            fields = reversed([*_fields_of(self)])
+            self._named = {field.name: field for field in fields}
+        return self._named[key]
 
     def _start_from_preferences(self) -> None:
         """Set every field that has a preference."""

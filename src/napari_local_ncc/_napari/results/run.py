@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 from psygnal import Signal
@@ -21,6 +21,7 @@ from napari_local_ncc._napari.results.result_layer import (
 )
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc._napari.worker import Failure, attempt
+from napari_local_ncc.chunked.turns import TURNS
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.results.job import Message
 
 TICK = 200  # ms between two looks at what has landed
+DRAG = 0.5  # s for which a core is left to napari when the view moves
 AT_ONCE = ("ncc", "registered", "labels")  # the kinds that a layer shows while they come
 
 
@@ -86,6 +88,8 @@ class Run:
     def start(self) -> None:
         """Begin; to be called on the GUI thread."""
         self._viewer.layers.events.removed.connect(self._layer_removed)
+        for event in self._view_events():
+            event.connect(_leave_a_core)
         self._timer.start()
         create_worker(
             attempt,
@@ -129,6 +133,12 @@ class Run:
         self._cancelled.set()
         self._timer.stop()
         self._viewer.layers.events.removed.disconnect(self._layer_removed)
+        for event in self._view_events():
+            event.disconnect(_leave_a_core)
+
+    def _view_events(self) -> tuple[Any, ...]:
+        camera = self._viewer.scene.camera.events
+        return camera.center, camera.zoom, camera.angles, self._viewer.dims.events.point
 
     @property
     def left_behind(self) -> str:
@@ -245,3 +255,8 @@ class Run:
         if event.value in self.layers and not any(result.is_there for result in results):
             self.abandon()
             self.ended.emit(None)
+
+
+def _leave_a_core(_: object = None) -> None:
+    """Let the view follow the mouse: what computes takes a core fewer for a while."""
+    TURNS.leave_a_core(DRAG)
