@@ -25,9 +25,16 @@ os.environ["NAPARI_CONFIG"] = str(CONFIG / "settings.yaml")
 settings.register_profile(
     "project",
     deadline=None,
-    max_examples=40,
+    max_examples=50,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "nightly",
+    settings.get_profile("project"),
+    max_examples=2000,
+    derandomize=False,
+    print_blob=True,
 )
 settings.load_profile("project")
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     Box = tuple[slice, ...]
 
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
-SPLINE_MARGIN = 24  # px, past which a sample counts less than rounding
+# px, past which a sample counts less than rounding, by the bytes of a sample
+SPLINE_MARGIN = {4: 24, 8: 40, 16: 40}
 SPLINE_REACH = 3
 # how far from the outermost samples an image holds, in pixels: a label fills its pixel
 ROUNDING, HALF_PIXEL = 1e-6, 0.5 + 1e-6
@@ -316,7 +317,7 @@ class Sampling:
             if motion is None
             else motion.crop_field(box).source_box(box, shape)
         )
-        margin = SPLINE_MARGIN if self.order > 1 else 0
+        margin = SPLINE_MARGIN[self.dtype.itemsize] if self.order > 1 else 0
         source = tuple(
             slice(max(s.start - margin, 0), min(s.stop + margin, n))
             for s, n in zip(source, shape, strict=True)
@@ -421,9 +422,12 @@ def _sample_at(
 
     low, last = (np.array(v).reshape(-1, *(1,) * len(box)) for v in
                  ([part.start for part in source], [n - 1 for n in shape]))  # fmt: skip
+    step = np.spacing(2.0 * (max(shape) + max(SPLINE_MARGIN.values())))
     for slab in slabs(out.shape):
         at = positions((slice(slab[0].start + box[0].start, slab[0].stop + box[0].start), *box[1:]))
         inside = ((at >= -reach) & (at <= last + reach)).all(axis=0)
+        if order > 1:  # what is read begins elsewhere in each box: no digit is to depend on it
+            at = np.round(at / step) * step
         # "nearest" and a test of our own, since rounding puts border samples outside
         values = ndimage.map_coordinates(
             samples, at - low, out.dtype, order=order, mode="nearest", prefilter=False
@@ -442,11 +446,11 @@ def _spline_coefficients(
     """
     from scipy import ndimage
 
+    margin = SPLINE_MARGIN[samples.dtype.itemsize]
     margins = [
-        (min(SPLINE_MARGIN, n - 1) if s.start == 0 else 0,
-         min(SPLINE_MARGIN, n - 1) if s.stop == n else 0)
+        (min(margin, n - 1) if s.start == 0 else 0, min(margin, n - 1) if s.stop == n else 0)
         for s, n in zip(source, shape, strict=True)
-    ]  # fmt: skip
+    ]
     known = np.isfinite(samples)
     filled = np.pad(np.where(known, samples, samples.dtype.type(0)), margins, mode="reflect")
     coefficients = ndimage.spline_filter(filled, order=3, output=np.float64, mode="mirror")
