@@ -104,7 +104,7 @@ def _displaced_share(fixed: Image, moving: Image) -> float:
     ):
         if max(one.std(), two.std()) >= least:
             structured += 1
-            displaced += np.mean(one != two) > 0.5
+            displaced += bool(np.mean(one != two) > 0.5)
     return displaced / max(structured, 1)
 
 

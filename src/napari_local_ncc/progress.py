@@ -47,6 +47,7 @@ class Step(StrEnum):
     LOAD = "load the kernel", "Loading the kernel", "a few seconds after an installation"
     COMPARE = "compare", "Comparing"
     RESAMPLE = "resample", "Resampling"
+    JUDGE = "judge", "Judging"
     TABULATE = "tabulate", "Tabulating"
     WRITE = "write", "Writing"
     READ = "read", "Reading"

@@ -159,15 +159,16 @@ def write_results(documents: Sequence[Document], folder: Path) -> dict[str, Path
     for row in rows:
         row["outlier"] = odd.get(row["name"], "")
     written = {"results": folder / "results.csv"}
-    _write(rows, written["results"])
+    write_rows(rows, written["results"])
     frames = [row for each in documents for row in frame_rows(each)]
     if len(frames) > len(documents):
         written["frames"] = folder / "frames.csv"
-        _write(frames, written["frames"])
+        write_rows(frames, written["frames"])
     return written
 
 
-def _write(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write rows of equal columns as CSV; what is unknown or undefined is empty."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -176,7 +177,7 @@ def _write(rows: Sequence[Row], path: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    if value is None:
+    if value is None or value != value:  # NaN
         return ""
     return f"{value:.6g}" if isinstance(value, float) else value
 

@@ -9,6 +9,7 @@ from napari.utils.notifications import (
     NotificationSeverity,
     notification_manager,
 )
+from psygnal import Signal
 
 from napari_local_ncc._napari.results.job import Outcome
 from napari_local_ncc._napari.results.result_layer import LayerError
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.results.job import Job, Message
     from napari_local_ncc._napari.worker import Failure
 
-BEGINNERS = ("run", "register", "apply_transform", "next_step")  # the buttons that start a run
+BEGINNERS = (
+    "run",
+    "register",
+    "run_several",
+    "apply_transform",
+    "next_step",
+)  # the buttons that start a run
 
 
 class RunControl:
@@ -43,7 +50,14 @@ class RunControl:
     deliver : callable
         Takes what a run gave: its job if it has one, its `Outcome`, and the NCC layer if it
         filled one.
+
+    Attributes
+    ----------
+    ended : psygnal.Signal
+        An `Outcome`, a `Failure`, or None where the user ended the run; and the NCC layer.
     """
+
+    ended = Signal(object, object)
 
     def __init__(
         self,
@@ -93,6 +107,7 @@ class RunControl:
             if kept
             else "Cancelled; nothing was added."
         )
+        self.ended.emit(None, None)
 
     def let_go(self) -> None:
         """End the run, and show nothing more: the widget is gone."""
@@ -121,6 +136,12 @@ class RunControl:
     def _receive(self, result: Outcome | Failure | None) -> None:
         layer = None if self.run is None else self.run.map_layer
         self._free()
+        try:
+            self._tell(result, layer)
+        finally:
+            self.ended.emit(result, layer)
+
+    def _tell(self, result: Outcome | Failure | None, layer: Layer | None) -> None:
         if result is None:
             self._report.say("Stopped, since the result's layer was removed.")
         elif isinstance(result, Outcome):

@@ -34,6 +34,8 @@ from napari_local_ncc._napari.compare.welcome import welcome
 from napari_local_ncc._napari.layers.convert import default_window_ndim, has_units
 from napari_local_ncc._napari.preview.preview import LivePreview
 from napari_local_ncc._napari.results.job import run_job
+from napari_local_ncc._napari.several.queue import Queue
+from napari_local_ncc._napari.several.section import Several
 from napari_local_ncc._napari.storage.map_files import MapFiles
 from napari_local_ncc.progress import MENDABLE
 from napari_local_ncc.reports.describe import describe_comparison, describe_registration
@@ -72,11 +74,18 @@ class LocalNCCWidget(Container):
             self._transforms,
             "Use a transform again: for other channels, labels and points, or from a file.",
         )
+        self._several = Several(viewer)
         self._fields = Container(
             widgets=[
                 main_fields(viewer),
                 Section("more", "More settings", more_fields(), "Weights, limits, bands, output."),
                 self._transform_section,
+                Section(
+                    "several_section",
+                    "Several against fixed",
+                    self._several,
+                    "Compare several layers with fixed, one after the other, each with a verdict.",
+                ),
             ],
             labels=False,
         )
@@ -127,11 +136,16 @@ class LocalNCCWidget(Container):
             self._report,
             self._control.launch,
         )
+        self._queue = Queue(self._viewer, self, self._choices, self._control)
+        self._several.follow(self._queue)
         presses: dict[str, Callable[[], object]] = {
             "more": self._offer_choices,
             "transform_section": self._offer_choices,
             "run": partial(self._begin, compare=True),
             "register": partial(self._begin, compare=False),
+            "run_several": self._begin_several,
+            "export_several": self._export_several,
+            "several_section": self._offer_choices,
             "cancel": self._control.cancel,
             "guide": lambda: show_guide(self.native),
             "inspect": self._inspect,
@@ -235,6 +249,20 @@ class LocalNCCWidget(Container):
             del settings["registration"]  # the next session does not have it
         remember(settings)
         self._control.launch(partial(run_job, job), job)
+
+    def _begin_several(self) -> None:
+        try:
+            self._queue.start(self._several.chosen())
+        except MENDABLE as error:
+            self._report.fail(error)
+
+    def _export_several(self) -> None:
+        try:
+            path = self._several.export()
+        except MENDABLE as error:
+            self._report.fail(error)
+        else:
+            self._report.say("" if path is None else f"Written to {path}")
 
     def _deliver(self, job: Job | None, outcome: Outcome, layer: Layer | None) -> None:
         """Show what a run gave."""

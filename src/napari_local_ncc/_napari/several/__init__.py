@@ -1,0 +1,1 @@
+"""Several layers against one fixed: compared one after the other, each with a verdict."""
