@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_local_ncc.geometry.grid import Grid
+
 IN_MEMORY = 2**30  # bytes: a larger field lives in an unnamed temporary file
 SLAB = 2**21  # samples handled at once
 CACHED = 2**15  # samples of which all that is computed fits a processor's cache
 STEPS = 60  # of the fixed-point iteration, which halves the error or better where it converges
 ENOUGH = 1e-3  # px
+FARTHEST = 2**31  # px that a displacement may reach: more is no number of a pixel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +119,39 @@ def transform_pixels(
     """Apply a homogeneous matrix to pixels of shape (ndim, ...)."""
     offset = matrix[:-1, -1].reshape(-1, *(1,) * (pixels.ndim - 1))
     return np.tensordot(matrix[:-1, :-1], pixels, axes=1) + offset
+
+
+def checked_reach(displacement: NDArray[np.float32] | None, grid: Grid) -> NDArray[np.float64]:
+    """Return the largest displacement of all frames along each axis, in px; 0 of none.
+
+    Parameters
+    ----------
+    displacement : ndarray of float32, shape (*series, ndim, *space), or None
+        In world units.
+    grid : Grid
+        On whose pixels it has to lie.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape or dtype, or leads nowhere.
+    """
+    space = grid.space()
+    if displacement is None:
+        return np.zeros(space.ndim)
+    needed = (*grid.series_shape, space.ndim, *space.shape)
+    if displacement.shape != needed or displacement.dtype != np.float32:
+        raise ValueError(
+            f"the displacement must be float32 of shape {needed}, got "
+            f"{displacement.dtype} of shape {displacement.shape}"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told so below
+        largest = reach(displacement, space.pixel_to_world)
+    if not np.isfinite(largest).all():
+        raise ValueError("the displacement must be finite everywhere")
+    if largest.max() > FARTHEST:
+        raise ValueError(f"the displacement of {largest.max():.3g} px leads nowhere")
+    return largest
 
 
 def reach(values: NDArray[np.float32], pixel_to_world: NDArray[np.float64]) -> NDArray[np.float64]:

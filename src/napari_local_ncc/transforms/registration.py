@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_local_ncc.geometry.affine import apply_affine, check_affine, invert_affine
-from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.image.read_guard import reason_of
 from napari_local_ncc.transforms.compose_fields import (
@@ -20,9 +19,9 @@ from napari_local_ncc.transforms.compose_fields import (
 from napari_local_ncc.transforms.displacement_field import (
     Displacement,
     Jacobian,
+    checked_reach,
     field_array,
     jacobian,
-    reach,
 )
 from napari_local_ncc.transforms.files import (
     check_transform_path,
@@ -31,9 +30,9 @@ from napari_local_ncc.transforms.files import (
     write_frame,
 )
 from napari_local_ncc.transforms.formats.json_file import foreign, read_document, write_document
+from napari_local_ncc.transforms.formats.registration_values import parts_of, values_of
 from napari_local_ncc.transforms.formats.table import Options
 from napari_local_ncc.transforms.frame_transform import FrameTransform
-from napari_local_ncc.transforms.report import FrameReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-
-FARTHEST = 2**31  # px that a displacement may reach: more is no number of a pixel
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.transforms.report import FrameReport
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -122,27 +121,9 @@ class Registration:
             )
         for name in ("matrix", "ncc_before", "ncc_after", "overlap"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
-        object.__setattr__(self, "reach", self._largest_steps())
-
-    def _largest_steps(self) -> NDArray[np.float64]:
-        space = self.grid.space()
-        if self.displacement is None:
-            if self.model == Kind.FLOW:
-                raise ValueError("a flow needs a displacement at every pixel, but this has none")
-            return np.zeros(space.ndim)
-        needed = (*self.grid.series_shape, space.ndim, *space.shape)
-        if self.displacement.shape != needed or self.displacement.dtype != np.float32:
-            raise ValueError(
-                f"the displacement must be float32 of shape {needed}, got "
-                f"{self.displacement.dtype} of shape {self.displacement.shape}"
-            )
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told so below
-            largest = reach(self.displacement, space.pixel_to_world)
-        if not np.isfinite(largest).all():
-            raise ValueError("the displacement must be finite everywhere")
-        if largest.max() > FARTHEST:
-            raise ValueError(f"the displacement of {largest.max():.3g} px leads nowhere")
-        return largest
+        if self.displacement is None and self.model == Kind.FLOW:
+            raise ValueError("a flow needs a displacement at every pixel, but this has none")
+        object.__setattr__(self, "reach", checked_reach(self.displacement, self.grid))
 
     @classmethod
     def identity(cls, grid: Grid, model: str = UNREGISTERED, *, dense: bool = False) -> Self:
@@ -554,23 +535,7 @@ class Registration:
 
         Of the displacement of a flow, only its shape and range.
         """
-        flow = {}
-        if self.displacement is not None:
-            flow["displacement"] = {
-                "shape": list(self.displacement.shape),
-                "largest_px": self.reach.tolist(),
-                "residual_px": None if np.isnan(self.residual) else self.residual,
-            }
-        return {
-            "model": self.model,
-            "matrix": self.matrix.tolist(),
-            "grid": self.grid.to_dict(),
-            "ncc_before": _nan_to_none(self.ncc_before),
-            "ncc_after": _nan_to_none(self.ncc_after),
-            "overlap": _nan_to_none(self.overlap),
-            **flow,
-            "reports": [report.to_dict() for report in self.reports],
-        }
+        return values_of(self)
 
     @classmethod
     def from_dict(
@@ -584,46 +549,8 @@ class Registration:
             If the values are not those of a registration.
         """
         try:
-            if not isinstance(values["model"], str):
-                raise TypeError(f"the model must be a name, got {values['model']!r}")
-            grid = Grid.from_dict(values["grid"])
-            found = cls(
-                values["model"],
-                values["matrix"],
-                grid,
-                _numbers(values, "ncc_before", grid),
-                _numbers(values, "ncc_after", grid),
-                _numbers(values, "overlap", grid),
-                displacement=displacement,
-                residual=_residual(values.get("displacement") or {}),
-                reports=tuple(map(FrameReport.from_dict, values.get("reports", ()))),
-            )
-            for matrix in found.matrix.reshape(-1, *found.matrix.shape[-2:]):
-                check_affine(matrix, grid.spatial_ndim)
+            return cls(**parts_of(values), displacement=displacement)
         except Exception as error:  # whatever a document that is not ours makes of it
             raise ValueError(
                 f"these are no values of a registration: {reason_of(error)}"
             ) from error
-        number = int(np.prod(grid.series_shape))
-        if len(found.reports) not in (0, number):
-            raise ValueError(f"there are {len(found.reports)} reports of {number} frames")
-        return found
-
-
-def _numbers(values: dict[str, Any], name: str, grid: Grid) -> NDArray[np.float64]:
-    """Return a value of every frame; null is NaN."""
-    numbers = np.asarray(values[name], np.float64)
-    if numbers.shape != grid.series_shape:
-        raise ValueError(f"{name} has shape {numbers.shape} for {grid.series_shape} frames")
-    return numbers
-
-
-def _residual(summary: dict[str, Any]) -> float:
-    residual = summary.get("residual_px")
-    return np.nan if residual is None else float(residual)
-
-
-def _nan_to_none(values: NDArray[np.float64]) -> Any:
-    plain = values.astype(object)
-    plain[np.isnan(values)] = None
-    return plain.tolist()
