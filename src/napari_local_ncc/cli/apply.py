@@ -10,15 +10,17 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, follow, say, tell
-from napari_local_ncc.cli.image_options import (
+from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
     Json,
+    Ndim,
+    Overwrite,
     ReaderPlugin,
     Scene,
+    UnitlessMeaning,
     reading,
 )
-from napari_local_ncc.cli.options import Ndim, Overwrite, UnitlessMeaning
 from napari_local_ncc.geometry.kind import with_article
 
 if TYPE_CHECKING:

@@ -9,20 +9,17 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import DOUBTFUL, answer, follow, say, tell, warn
-from napari_local_ncc.cli.image_options import (
-    AbsentChunks,
-    IgnorePositions,
-    Json,
-    ReaderPlugin,
-    reading,
-)
 from napari_local_ncc.cli.options import (
+    AbsentChunks,
     Bands,
     DiscoveryRate,
+    IgnorePositions,
+    Json,
     Metric,
     Mirror,
     Ndim,
     Radius,
+    ReaderPlugin,
     Refine,
     Register,
     Report,
@@ -31,6 +28,7 @@ from napari_local_ncc.cli.options import (
     Weights,
     band_names,
     check_registered,
+    reading,
     whole_pixels,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
 
-from napari_local_ncc.progress import finish, translate
+from napari_local_ncc.progress import Note, finish, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from napari_local_ncc.maps.map_summary import Summary
     from napari_local_ncc.progress import Progress
@@ -142,6 +145,32 @@ def answer(command: str, facts: Callable[[], dict[str, Any]]) -> None:
         from napari_local_ncc.reports.document import as_json, document
 
         print(as_json(document(command, facts())))
+
+
+def save_transform(found: Registration, output: Path) -> None:
+    """Write a transform into its file, or to standard output if that is kept for it."""
+    if VOICE.data:
+        print(json.dumps(found.to_dict()))
+    else:
+        found.save(output)
+        tell(f"transform {output}")
+
+
+@contextmanager
+def notes_said() -> Iterator[None]:
+    """Say what a file lacks or what of it is not used, and the like, in one line each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, Note):
+                warn(str(message))
+            else:
+                shown(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def interrupt(*_: Any) -> NoReturn:

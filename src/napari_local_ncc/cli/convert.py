@@ -9,8 +9,7 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, tell
-from napari_local_ncc.cli.image_options import Json
-from napari_local_ncc.cli.options import Ndim, Overwrite
+from napari_local_ncc.cli.options import Json, Ndim, Overwrite
 from napari_local_ncc.geometry.kind import Kind
 
 if TYPE_CHECKING:

@@ -9,13 +9,7 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, tell
-from napari_local_ncc.cli.image_options import (
-    AbsentChunks,
-    IgnorePositions,
-    Json,
-    ReaderPlugin,
-    Scene,
-)
+from napari_local_ncc.cli.options import AbsentChunks, IgnorePositions, Json, ReaderPlugin, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,10 @@ from napari_local_ncc.cli.console import (
     INTERRUPTION,
     EscapedStream,
     interrupt,
+    notes_said,
     reset_voice,
     warn,
 )
-from napari_local_ncc.cli.image_options import notes_said
 from napari_local_ncc.progress import MENDABLE, SIGNALS
 
 COMMANDS = ("apply", "batch", "convert", "demo", "info", "map", "refine", "register")

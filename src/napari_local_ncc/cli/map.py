@@ -11,24 +11,16 @@ import typer
 
 from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import Strict, answer, follow, judge, say
-from napari_local_ncc.cli.image_options import (
-    AbsentChunks,
-    IgnorePositions,
-    Json,
-    ReaderPlugin,
-    SceneFixed,
-    SceneMask,
-    SceneMoving,
-    Stretch,
-    reading,
-)
-from napari_local_ncc.cli.map_inputs import Choice, is_json, open_inputs, open_transform
+from napari_local_ncc.cli.inputs import Choice, is_json, open_inputs, open_transform
 from napari_local_ncc.cli.map_results import Answer, Files
 from napari_local_ncc.cli.options import (
+    AbsentChunks,
     Alternative,
     Bands,
     DiscoveryRate,
+    IgnorePositions,
     Initial,
+    Json,
     KeepDoubtful,
     Mask,
     Memory,
@@ -37,14 +29,20 @@ from napari_local_ncc.cli.options import (
     Ndim,
     Overwrite,
     Radius,
+    ReaderPlugin,
     Refine,
     Register,
     Report,
+    SceneFixed,
+    SceneMask,
+    SceneMoving,
     Search,
+    Stretch,
     UnitlessMeaning,
     Weights,
     band_names,
     check_registered,
+    reading,
     whole_pixels,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED
@@ -200,7 +198,6 @@ def map_(
     if register != UNREGISTERED and transform is not None:
         raise ValueError("give --register or --transform, not both")
     # All that can be checked without them is checked: the heavy imports begin here.
-    from napari_local_ncc.chunked.budget import parse_memory
     from napari_local_ncc.io.writing import check_layout, check_space, map_sink
     from napari_local_ncc.maps.bands import bands_on
     from napari_local_ncc.maps.comparison import Comparison
@@ -208,7 +205,7 @@ def map_(
     from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.transforms.resampling import labels_on
 
-    budget = None if memory is None else parse_memory(memory)
+    budget = None if memory is None else _bytes(memory)
     images = open_inputs(
         Choice(fixed, scene_fixed, select_fixed, level_fixed, grid_fixed),
         Choice(moving, scene_moving, select_moving, level_moving, grid_moving),
@@ -252,6 +249,12 @@ def map_(
     found.write(images.regions)
     answer("map", found.facts)
     judge(strict, list(found.doubts()))
+
+
+def _bytes(memory: str) -> int:
+    from napari_local_ncc.chunked.budget import parse_memory
+
+    return parse_memory(memory)
 
 
 def _check_cluster(workers: int | None, scheduler: str | None) -> None:

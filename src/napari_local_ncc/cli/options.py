@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from napari_local_ncc.cli.console import answer_in_json
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.parameters import BANDS
 
@@ -72,6 +73,37 @@ Ndim = Annotated[
     int | None, typer.Option(min=1, max=3, help="Spatial axes; 2 takes a stack plane by plane.")
 ]
 Mask = Annotated[str | None, typer.Option(help="Image that is non-zero where fixed may be used.")]
+
+
+def _scene(image: str) -> typer.models.OptionInfo:
+    return typer.Option(
+        metavar="SCENE", help=f"Which of several images of {image}'s file: index or name."
+    )
+
+
+SceneFixed = Annotated[str | None, _scene("fixed")]
+SceneMoving = Annotated[str | None, _scene("moving")]
+SceneMask = Annotated[str | None, _scene("the mask")]
+Scene = Annotated[str | None, _scene("the image")]
+AbsentChunks = Annotated[
+    Literal["invalid", "fill"] | None,
+    typer.Option(
+        help="What parts are that a file leaves out: undefined, or its fill value. "
+        "Default: undefined; fill in masks and labels."
+    ),
+]
+IgnorePositions = Annotated[
+    bool,
+    typer.Option("--ignore-positions", help="Lay images at 0, not where their stage stood."),
+]
+ReaderPlugin = Annotated[
+    str | None,
+    typer.Option("--reader", metavar="PLUGIN", help="Read images by this plugin of napari."),
+]
+Stretch = Annotated[
+    bool,
+    typer.Option("--stretch", help="Lay a mask or labels of another size over the whole image."),
+]
 UnitlessMeaning = Annotated[
     str | None,
     typer.Option(
@@ -87,6 +119,15 @@ Memory = Annotated[
     str | None,
     typer.Option(
         metavar="2GB", help="To keep to, all processes together; default: half of what is free."
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        is_eager=True,
+        callback=answer_in_json,
+        help="Print one JSON document to standard output, and all else to standard error.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace an existing output.")]
@@ -133,3 +174,10 @@ def check_registered(model: str) -> None:
         from napari_local_ncc.registration.engines import check_model
 
         check_model(model)
+
+
+def reading(
+    absent_chunks: Literal["invalid", "fill"] | None, ignore_positions: bool, reader: str | None
+) -> dict[str, Any]:
+    """Return what these options are as arguments of `read_image`."""
+    return {"absent_chunks": absent_chunks, "positions": not ignore_positions, "reader": reader}

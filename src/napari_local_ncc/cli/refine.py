@@ -8,26 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_local_ncc.cli.app import app
-from napari_local_ncc.cli.console import Strict, answer, follow, judge, tell
-from napari_local_ncc.cli.image_options import (
-    AS_LABELS,
+from napari_local_ncc.cli.console import Strict, answer, follow, judge, save_transform, tell
+from napari_local_ncc.cli.inputs import AS_LABELS, say_stages
+from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
     Json,
-    ReaderPlugin,
-    SceneFixed,
-    SceneMoving,
-    reading,
-    save_transform,
-    say_stages,
-)
-from napari_local_ncc.cli.options import (
     Mask,
     Ndim,
     Overwrite,
     Radius,
+    ReaderPlugin,
+    SceneFixed,
+    SceneMoving,
     Search,
     Weights,
+    reading,
     whole_pixels,
 )
 from napari_local_ncc.parameters import NCCParameters, check_weights

@@ -15,30 +15,26 @@ from napari_local_ncc.cli.console import (
     doubts_of,
     follow,
     judge,
+    save_transform,
     tell,
 )
-from napari_local_ncc.cli.image_options import (
-    AS_LABELS,
+from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_stages
+from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
-    Json,
-    ReaderPlugin,
-    SceneFixed,
-    SceneMoving,
-    Stretch,
-    laid_over,
-    reading,
-    save_transform,
-    say_stages,
-)
-from napari_local_ncc.cli.options import (
     Initial,
+    Json,
     KeepDoubtful,
     Mask,
     Metric,
     Mirror,
     Ndim,
     Overwrite,
+    ReaderPlugin,
+    SceneFixed,
+    SceneMoving,
+    Stretch,
+    reading,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.registration.engines import ENGINES, check_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -535,7 +535,7 @@ class Registration:
 
         Of the displacement of a flow, only its shape and range.
         """
-        return values_of(self)
+        return values_of({each.name: getattr(self, each.name) for each in fields(self)})
 
     @classmethod
     def from_dict(

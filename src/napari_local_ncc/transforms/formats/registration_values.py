@@ -11,30 +11,29 @@ from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.transforms.report import FrameReport
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
-    from napari_local_ncc.transforms.registration import Registration
+    from numpy.typing import NDArray
 
 KNOWN_OF_FRAMES = ("ncc_before", "ncc_after", "overlap")
 
 
-def values_of(registration: Registration) -> dict[str, Any]:
-    """Return a registration as plain values; what is undefined as null."""
-    flow = {}
-    if registration.displacement is not None:
-        residual = registration.residual
+def values_of(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a `Registration`, by name, as plain values; what is undefined as null."""
+    flow, displacement = {}, parts["displacement"]
+    if displacement is not None:
         flow["displacement"] = {
-            "shape": list(registration.displacement.shape),
-            "largest_px": registration.reach.tolist(),
-            "residual_px": None if np.isnan(residual) else residual,
+            "shape": list(displacement.shape),
+            "largest_px": parts["reach"].tolist(),
+            "residual_px": None if np.isnan(parts["residual"]) else parts["residual"],
         }
     return {
-        "model": registration.model,
-        "matrix": registration.matrix.tolist(),
-        "grid": registration.grid.to_dict(),
-        **{name: _nan_to_none(getattr(registration, name)) for name in KNOWN_OF_FRAMES},
+        "model": parts["model"],
+        "matrix": parts["matrix"].tolist(),
+        "grid": parts["grid"].to_dict(),
+        **{name: _nan_to_none(parts[name]) for name in KNOWN_OF_FRAMES},
         **flow,
-        "reports": [report.to_dict() for report in registration.reports],
+        "reports": [report.to_dict() for report in parts["reports"]],
     }
 
 

@@ -1,4 +1,4 @@
-"""What `local-ncc map` reads: images, a mask, labels, a transform; each where it is said to lie."""
+"""What commands read: images, masks, labels, a transform; each where it is said to lie."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.cli.image_options import AS_LABELS, laid_over, say_stages
+from napari_local_ncc.cli.console import say
 
 if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.transforms.registration import Registration
+
+# Zarr's writers leave out chunks that are all 0
+AS_LABELS: dict[str, Any] = {"absent_chunks": "fill"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,24 @@ def open_inputs(
         regions = opened(Choice(labels), **AS_LABELS).with_spatial_ndim(ndim)
         regions = laid_over(regions, a.grid, stretch)
     return Inputs(a, b, allowed, regions)
+
+
+def laid_over(marks: SpatialImage, grid: Grid, stretch: bool) -> SpatialImage:
+    """Lay a mask or labels over the whole of a grid where that is wanted, and say so."""
+    if not stretch or marks.grid.space().shape == grid.space().shape:
+        return marks
+    sizes = ["x".join(map(str, g.space().shape)) for g in (marks.grid, grid)]
+    say(f"{marks.name} ({sizes[0]}) is laid over the whole image ({sizes[1]})")
+    return marks.stretch_over(grid)
+
+
+def say_stages(fixed: SpatialImage, moving: SpatialImage) -> None:
+    """Say that stage positions lay the images, where they lay them apart."""
+    from napari_local_ncc.image.pairing import stage_advice
+
+    stages = {image.source.stage for image in (fixed, moving) if image.source is not None}
+    if len(stages) > 1:
+        say(stage_advice(fixed, moving).removeprefix("; "))
 
 
 def is_json(text: str | None) -> bool:
