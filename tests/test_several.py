@@ -45,12 +45,13 @@ def table_of(dock):
 
 
 def test_several_layers_are_compared_in_turn(viewer, dock, run, layers, tmp_path, monkeypatch):
-    dock["fixed"].value = layers["fixed"]
+    dock["fixed"].value, dock["moving"].value = layers["fixed"], layers["right"]
     dock["several"].value = [layers[name] for name in ("right", "elsewhere", "displaced")]
     run(dock, "run_several")
     found = table_of(dock)
     assert (found["right"], found["displaced"]) == ("good", "failed")
     assert "overlap" in found["elsewhere"]
+    assert dock["moving"].value is layers["right"]  # as it was
     maps = [layer for layer in viewer.layers if layer.name.startswith("NCC")]
     assert [layer.name for layer in maps] == ["NCC right", "NCC displaced"]
     # a row shows its map, and hides the others

@@ -222,10 +222,11 @@ def judge_frames(comparison: Comparison, *, searched: bool) -> list[Verdict]:
     searched : bool
         Whether its transform was found by registering these images.
     """
-    return list(_verdicts(comparison, searched))
+    return list(iter_verdicts(comparison, searched=searched))
 
 
-def _verdicts(comparison: Comparison, searched: bool) -> Iterator[Verdict]:
+def iter_verdicts(comparison: Comparison, *, searched: bool) -> Iterator[Verdict]:
+    """Yield the verdict of every frame; parameters as for `judge_frames`."""
     fixed, moved = comparison.pair.fixed.data, comparison.moving_on_grid()
     usable, found = comparison.usable_on_grid(), comparison.registration
     reports = found.reports if found is not None else ()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from napari_local_ncc._napari.answer.show import layers_of_run
 from napari_local_ncc._napari.results.job import Outcome, run_job
-from napari_local_ncc.batch.compare import judge_frames
+from napari_local_ncc.batch.compare import iter_verdicts
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE, Progress, Step
 from napari_local_ncc.reports.verdict import judge_series
@@ -77,22 +78,28 @@ def run_and_judge(
 ) -> Generator[Message, None, Outcome]:
     """Do a job as `run_job` does, then judge the pair."""
     outcome = yield from run_job(job, cancelled)
-    yield Progress(Step.JUDGE, 0, 1)
     comparison = job.comparison.with_registration(outcome.registration)
-    verdicts = judge_frames(comparison, searched=job.model != UNREGISTERED)
+    frames = max(1, prod(comparison.grid.series_shape))
+    verdicts: list[Verdict] = []
+    yield Progress(Step.JUDGE, 0, frames)
+    for verdict in iter_verdicts(comparison, searched=job.model != UNREGISTERED):
+        if cancelled.is_set():
+            return outcome
+        verdicts.append(verdict)
+        yield Progress(Step.JUDGE, len(verdicts), frames)
     entry.verdict = judge_series(verdicts)
     return outcome
 
 
 class Queue:
-    """Runs the pairs in turn, with the fields as they are.
+    """Runs the pairs in turn, with the fields as they are when it starts.
 
     Parameters
     ----------
     viewer : napari.viewer.Viewer
         Where the layers are.
     fields : mapping of str to magicgui.widgets.Widget
-        The fields by name; "moving" becomes each layer in turn.
+        The fields by name.
     choices : Choices
         What the fields say.
     control : RunControl
@@ -114,7 +121,7 @@ class Queue:
         self._viewer, self._fields = viewer, fields
         self._choices, self._control = choices, control
         self.entries: list[Entry] = []
-        self._waiting: deque[tuple[Entry, Image]] = deque()
+        self._waiting: deque[tuple[Entry, Job]] = deque()
         self._current: Entry | None = None
         control.ended.connect(self._settle)
 
@@ -126,14 +133,20 @@ class Queue:
         ValueError
             If there is none but fixed, or a run is under way.
         """
-        fixed = self._fields["fixed"].value
+        fixed, chosen = (self._fields[name].value for name in ("fixed", "moving"))
         moving = [layer for layer in layers if layer is not fixed]
         if fixed is None or not moving:
             raise ValueError("choose one layer or several, beside fixed, to compare with it")
         if self._control.run is not None:
             raise ValueError("One run at a time: cancel the one that is going, or wait.")
         self.entries = [Entry(fixed.name, layer.name) for layer in moving]
-        self._waiting = deque(zip(self.entries, moving, strict=True))
+        for entry, layer in zip(self.entries, moving, strict=True):
+            try:
+                self._fields["moving"].value = layer
+                self._waiting.append((entry, self._choices.job()))
+            except MENDABLE as error:
+                entry.state = str(error)
+        self._fields["moving"].value = chosen
         self._begin_next()
 
     def show(self, entry: Entry) -> None:
@@ -153,20 +166,10 @@ class Queue:
         return next((each for each in layers if str(each.unique_id) == entry.map_id), None)
 
     def _begin_next(self) -> None:
-        while self._waiting:
-            entry, layer = self._waiting.popleft()
-            try:
-                if layer not in self._viewer.layers:
-                    raise ValueError("the layer was removed")
-                self._fields["moving"].value = layer
-                job = self._choices.job()
-            except MENDABLE as error:
-                entry.state = str(error)
-                continue
-            self._current, entry.state = entry, RUNNING
-            self.changed.emit()
-            self._control.launch(partial(run_and_judge, job, entry), job)
-            return
+        if self._waiting:
+            self._current, job = self._waiting.popleft()
+            self._current.state = RUNNING
+            self._control.launch(partial(run_and_judge, job, self._current), job)
         self.changed.emit()
 
     def _settle(self, result: Outcome | Failure | None, layer: Layer | None) -> None:
