@@ -170,6 +170,9 @@ def test_a_run_updates_all_layers_in_place(viewer, dock, run, pair, show, qtbot)
     arrows = layers["arrows"]
     assert len(arrows.data) != len(old)
     assert set(arrows.features["class"]) == {"agrees"}
+    dock["view_shift"].native.click()
+    assert "agrees" in str(dock._panel.legend)
+    assert "displaced" not in str(dock._panel.legend)  # there are none
     np.testing.assert_allclose(arrows.data[:, 1], 0, atol=1e-6)
     assert (layers["classes"].data == 1).all()
     dock["keep"].value = True

@@ -81,8 +81,9 @@ def _shift_legend(result: KeptResult) -> Legend:
     if arrows is not None and len(arrows.levels[0]):
         times = arrows.style["length"]
         drawn = "arrow" if times == 1 else f"arrow, {times}x"
+        there = set(arrows.style["features"]["class"])
         chips += tuple(
-            (colormap.CLASSES[name], f"{drawn}: {name}") for name in ("agrees", "displaced")
+            (color, f"{drawn}: {name}") for name, color in colormap.CLASSES.items() if name in there
         )
     return Legend(chips, ((0.0, low_color), (high, high_color)), ticks)
 
