@@ -244,7 +244,7 @@ class Monkey:
             widget[name].value = value
         widget["fixed_pick"].value = widget["moving_pick"].value = ""
         widget["run"].native.click()
-        assert self.wait(300, lambda: widget["run"].enabled), "the run does not end"
+        assert self.wait(1200, lambda: widget["run"].enabled), "the run does not end"
         ids = {"fixed": str(images[0].unique_id), "moving": str(images[1].unique_id)}
         records = [layer.metadata.get(PLUGIN, {}) for layer in self.viewer.layers]
         made = [record for record in records if record.get("layers") == {"kind": "ncc", **ids}]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zarr
 from napari.layers import Vectors
+from qtpy.QtCore import QEvent
 
 from napari_local_ncc import local_ncc
 from napari_local_ncc._napari.layers.convert import METADATA
@@ -238,6 +239,15 @@ def test_what_a_widget_leaves_behind_is_said_once_it_is_gone(viewer, dock, half_
     assert severity == "warning"
     assert "NCC (partial) holds" in text
     assert "Run again" in text
+
+
+def test_a_run_is_left_quietly_when_qt_went_first(viewer, qapp):
+    run = Run(viewer, None, keep_earlier=True)
+    viewer.layers.events.removed.connect(run._layer_removed)
+    run._timer.deleteLater()
+    qapp.sendPostedEvents(run._timer, QEvent.Type.DeferredDelete)
+    run.abandon()
+    assert run._cancelled.is_set()
 
 
 def test_compiling_is_no_part_of_the_calibration(dock):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 from psygnal import Signal
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.results.arrow_layer import update_arrows
@@ -129,9 +130,10 @@ class Run:
         return self._progress
 
     def abandon(self) -> None:
-        """End without touching the viewer, which may be gone."""
+        """End without touching the window, which may be gone."""
         self._cancelled.set()
-        self._timer.stop()
+        if isalive(self._timer):  # where Python ends during a run, Qt has taken it along
+            self._timer.stop()
         self._viewer.layers.events.removed.disconnect(self._layer_removed)
         for event in self._view_events():
             event.disconnect(_leave_a_core)
