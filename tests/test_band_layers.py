@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import dask.array as da
 import numpy as np
 import pytest
 import scipy.ndimage
+from dask.array.core import slices_from_chunks
 from napari.layers import Labels, Vectors
 
 from napari_local_ncc import NCCParameters, confidence_map
 from napari_local_ncc._napari.answer.views import View
 from napari_local_ncc._napari.layers.convert import METADATA, spatial_image
 from napari_local_ncc._napari.layers.map_layers import kind
-from napari_local_ncc._napari.results.band_layers import Arrows
+from napari_local_ncc._napari.results.band_layers import (
+    Arrows,
+    layers_of,
+    put,
+    settle_differences,
+)
 from napari_local_ncc._napari.results.kept_results import bands_beside, result_of
 from napari_local_ncc._napari.results.result_spec import Output
 from napari_local_ncc.image.spatial_image import SpatialImage
+from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.shift.interpret import CLASSES, classify
 
 PLUGIN = "napari-local-ncc"
@@ -129,6 +139,36 @@ def test_arrows_say_where_moving_shows_it(viewer, dock, run, pair, show):
     shown = arrows.thumbnail[..., :3].reshape(-1, 3)
     for color in np.unique(colors[:, :3], axis=0):
         assert (abs(shown - 255 * color) < 1).all(axis=1).sum() > 20
+
+
+@pytest.mark.parametrize("different", [14, 50])  # of 70 columns: most is alike, or too little
+def test_classes_by_thresholds_do_not_depend_on_tiles(different):
+    fixed, other = texture(0, 60, 70), texture(1, 60, 70)
+    moving = np.where(np.arange(70) < different, other, fixed)
+    result = confidence_map(fixed, moving, parameters=NCCParameters(bands=("ncc", "shift")))
+    bands = np.asarray(result.bands)
+    wanted = classify(*bands[:3])
+    assert (wanted == CLASSES.index("differs")).any() == (different == 14)
+    for side in (20, 100):
+        cut = replace(result, bands=da.from_array(bands, chunks=(-1, side, side)))
+        drawn = layers_of(cut, Output({}, True, (), 1e9, {}, {}), cut.grid, "a vs b")
+        (product,) = (layer.product for layer in drawn if layer.product.kind == "classes")
+        tally = MapTally.of(cut)
+        for place in slices_from_chunks(cut.bands.chunks):
+            tile = dict(zip(cut.band_names, bands[place], strict=True))
+            tally.add(bands[place], place[1:])
+            for layer in drawn:
+                put(layer.product, place[1:], layer.of(tile))
+        list(settle_differences(drawn, cut, tally))
+        np.testing.assert_array_equal(product.levels[0], wanted)
+        whole = [np.zeros_like(level) for level in product.levels]
+        put(replace(product, levels=whole), (slice(0, 60), slice(0, 70)), wanted)
+        for coarse, expected in zip(product.levels, whole, strict=True):
+            np.testing.assert_array_equal(coarse, expected)
+        shares = np.bincount(wanted.ravel(), minlength=len(CLASSES)) / wanted.size
+        assert list(tally.shares.values()) == [
+            share for name, share in zip(CLASSES, shares, strict=True) if name in tally.shares
+        ]
 
 
 @pytest.mark.parametrize(("side", "unit"), [(1.0, "px"), (0.5, "mm")])

@@ -13,6 +13,7 @@ from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, regist
 from napari_local_ncc.confidence import ConfidenceTally, false_discovery_threshold
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.reports.describe import describe_registration
+from napari_local_ncc.reports.headline import headline
 from napari_local_ncc.shift.interpret import class_shares, classify
 
 BANDS = ("ncc", "confidence", "shift")
@@ -94,6 +95,24 @@ def test_all_lengths_of_a_result_are_in_the_unit_of_its_world():
     _, y = re.search(r"(flow of up to) ([\d.]+)", said).groups()
     assert float(y) == pytest.approx(0.5 * found.reach[0], rel=0.01)
     assert found.reach[0] == pytest.approx(2, abs=1)
+
+
+@pytest.mark.parametrize("bands", [("ncc",), ("ncc", "confidence"), ("ncc", "shift")])
+def test_a_negative_is_told_as_its_positive_where_both_signs_count(bands):
+    fixed = noise(3)
+    moving = fixed + 0.05 * noise(4)
+    moving[:, 85:] = np.roll(moving, 2, axis=1)[:, 85:]
+    parameters = NCCParameters(bands=bands, alternative="two-sided")
+    said = []
+    for sign in (1, -1):
+        result = confidence_map(fixed, sign * moving, parameters=parameters)
+        tally = MapTally.of(result)
+        tally.add(result.bands.compute(), tuple(slice(0, n) for n in fixed.shape))
+        said.append(str(headline(None, tally)))
+        assert sign * tally.summary.upper > 0.4  # the NCC itself keeps its sign
+        assert tally.shares.get("agrees", 0.5) == pytest.approx(0.5, abs=0.03)
+    assert said[0] == said[1]
+    assert ("|NCC|" in said[0]) == ("shift" not in bands)
 
 
 def lines_of(calibration):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from napari_local_ncc import Calibration, NCCParameters, SpatialImage, calibrate, confidence_map
 from napari_local_ncc.confidence import relative_contrast, without_smooth_background
@@ -100,6 +100,26 @@ def test_two_sided_confidence_has_no_sign(inverted):
     assert Calibration.from_dict(result.calibration.to_dict()) == result.calibration
     one, _ = confidence_of(fixed, sign * moving)
     assert (np.mean(one >= 0.95) > 0.9) == (not inverted)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "u2"])
+def test_a_negative_is_displaced_as_its_positive_is(dtype):
+    """Also where only a part is inverted: windows that hold but one sign."""
+    fixed = texture(31, shape=(70, 90))
+    moved = shift(fixed, (1.3, -0.6), mode="mirror")
+    fixed, moved = ((300 * image + 5000).astype(dtype) for image in (fixed, moved))
+    bands = ("ncc", "shift", "shift_error")
+    parameters = NCCParameters(radius=4, bands=bands, alternative="two-sided")
+    wanted = np.asarray(confidence_map(fixed, moved, parameters=parameters).bands)
+    for columns in (90, 45):
+        partly = moved.copy()
+        partly[:, :columns] = 10_000 - moved[:, :columns]
+        found = np.asarray(confidence_map(fixed, partly, parameters=parameters).bands)
+        part = np.ones(fixed.shape, bool)
+        part[:, columns - 14 : columns + 14] = columns == 90
+        assert np.mean(np.isfinite(found[3, part])) > 0.9
+        for band, other in zip(found[1:], wanted[1:], strict=True):
+            assert np.nanmax(np.abs(band - other)[part]) < 0.01
 
 
 def test_two_sided_p_is_calibrated_on_unrelated_images():

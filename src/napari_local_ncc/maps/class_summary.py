@@ -17,7 +17,20 @@ EVIDENCE = (
     "by the noise and the texture: agrees from confidence 0.95 on, unless noise cannot explain "
     "the difference"
 )
+DIFFERS, UNSURE = (CLASSES.index(name) for name in ("differs", "cannot tell"))
 CRITERIA = f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on"
+
+
+def classes_by_threshold(
+    bands: Mapping[str, NDArray[np.float32]], *, is_signed: bool = True
+) -> NDArray[np.uint8]:
+    """Return the classes of a tile by thresholds of its NCC and shift.
+
+    What is not alike is said to differ: whether noise would let it be alike is asked of the whole
+    map, once all of it is counted; see `ClassSummary.tells_differences`.
+    """
+    ncc = bands["ncc"] if is_signed else np.abs(bands["ncc"])
+    return classify(ncc, bands["ncc_best"], bands["gain"], ceiling=1.0)
 
 
 class ClassSummary:
@@ -27,10 +40,12 @@ class ClassSummary:
     ----------
     by_evidence : bool
         Whether the map has that band; else it has NCC and shift.
+    is_signed : bool
+        Whether what is alike has a high NCC, or else a high |NCC|.
     """
 
-    def __init__(self, *, by_evidence: bool) -> None:
-        self._by_evidence = by_evidence
+    def __init__(self, *, by_evidence: bool, is_signed: bool = True) -> None:
+        self._by_evidence, self._is_signed = by_evidence, is_signed
         self._counts = np.zeros(len(CLASSES), np.int64)
 
     def add(self, bands: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -38,24 +53,30 @@ class ClassSummary:
         if self._by_evidence:
             labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
         else:
-            # Whether noise allows more is asked of the whole map, at the end.
-            labels = classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=1.0)
+            labels = classes_by_threshold(bands, is_signed=self._is_signed)
         self._counts += np.bincount(labels.ravel(), minlength=len(CLASSES))
         return labels
 
     def shares(self, lower_ncc: float) -> dict[str, float]:
         """Return the share of the pixels in each class, none of no pixels.
 
-        `lower_ncc` is the lower quartile of the map's NCC.
+        `lower_ncc` is the lower quartile of the map's NCC, or of its magnitude.
         """
         counts = self._counts.copy()
         if not counts.any():
             return {}
-        if not self._by_evidence and counts.sum() >= MAP and lower_ncc < ALIKE:
-            differs, unsure = (CLASSES.index(name) for name in ("differs", "cannot tell"))
-            counts[unsure] += counts[differs]
-            counts[differs] = 0
+        if not self.tells_differences(lower_ncc):
+            counts[UNSURE] += counts[DIFFERS]
+            counts[DIFFERS] = 0
         return shares_of(counts)
+
+    def tells_differences(self, lower_ncc: float) -> bool:
+        """Say whether what is not alike differs; else noise may be why, and nobody can tell.
+
+        Thresholds alone tell it only where most of a map reaches them; `lower_ncc` as for `shares`.
+        """
+        defined = self._counts.sum() - self._counts[CLASSES.index("undefined")]
+        return self._by_evidence or defined < MAP or lower_ncc >= ALIKE
 
     def merge(self, other: ClassSummary) -> None:
         """Count what another has counted."""

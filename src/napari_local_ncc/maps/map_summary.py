@@ -39,11 +39,15 @@ class MapTally:
         What turned NCC into confidence.
     displaced : DisplacedSummary, optional
         What sums up where pixels are displaced; `add` then needs to know where a tile lies.
+    alternative : {"greater", "two-sided"}
+        Whether what is related has a high NCC, or a high |NCC|.
 
     Attributes
     ----------
     is_volume : bool
         Whether the map has three axes of space, so that shares are of a volume.
+    is_signed : bool
+        Whether what is related has a high NCC, or else a high |NCC|.
     pattern : str
         What registration saw of the instrument in both images; empty if nothing.
     """
@@ -53,17 +57,19 @@ class MapTally:
         band_names: Sequence[str],
         calibration: Calibration | None = None,
         displaced: DisplacedSummary | None = None,
+        alternative: str = "greater",
     ) -> None:
         self.is_volume = False
         self.pattern = ""
         self._names = tuple(band_names)
         self._displaced = displaced
+        self.is_signed = alternative == "greater"
         self._ncc = Tally()
         self._confidence = _confidence_summary(calibration) if "confidence" in band_names else None
         self._shift = _shift_summary() if "gain" in band_names else None
         by_evidence = "classes" in band_names
         has_classes = by_evidence or {"ncc", "gain"} <= set(band_names)
-        self._classes = _class_summary(by_evidence) if has_classes else None
+        self._classes = _class_summary(by_evidence, self.is_signed) if has_classes else None
         shifts = shift_components({name: name for name in self._names})
         others = [name for name in self._names if name not in (*OWN, *UNTOLD, *shifts)]
         self._others = _group_tallies(others) if others else {}
@@ -73,7 +79,8 @@ class MapTally:
         """Return an empty tally for a map, which counts where pixels are displaced, too."""
         is_shifted = {"ncc", "gain"} <= set(result.band_names)
         displaced = _displaced_summary(result) if is_shifted else None
-        tally = cls(result.band_names, result.calibration, displaced)
+        alternative = result.parameters.alternative
+        tally = cls(result.band_names, result.calibration, displaced, alternative)
         if tally._shift is not None:
             tally._shift = _shift_summary(result)
         tally.is_volume = result.grid.spatial_ndim > 2
@@ -114,6 +121,16 @@ class MapTally:
         """The distribution of the NCC."""
         return self._ncc.summary
 
+    @property
+    def similarity(self) -> Summary:
+        """The distribution of what counts as similarity: the NCC, or two-sided its magnitude."""
+        return self._ncc.summary if self.is_signed else self._ncc.magnitude
+
+    @property
+    def tells_differences(self) -> bool:
+        """Whether what is not alike differs, by the classes; else noise may be why."""
+        return self._classes is not None and self._classes.tells_differences(self.similarity.lower)
+
     def histogram(self) -> dict[str, list[float]]:
         """Return how many pixels have which NCC: "counts" between neighbouring "edges"."""
         return self._ncc.histogram()
@@ -121,7 +138,7 @@ class MapTally:
     @property
     def shares(self) -> dict[str, float]:
         """The share of all pixels in each class, by name; none without classes."""
-        return {} if self._classes is None else self._classes.shares(self.summary.lower)
+        return {} if self._classes is None else self._classes.shares(self.similarity.lower)
 
     @property
     def confident(self) -> float:
@@ -154,7 +171,7 @@ class MapTally:
         if self._shift is not None:
             found |= self._shift.lines()
         if self._classes is not None:
-            found |= self._classes.lines(self.summary.lower)
+            found |= self._classes.lines(self.similarity.lower)
         if self.pattern:
             found["pattern"] = "; ".join(filter(None, (found.get("pattern"), self.pattern)))
         return found | {name: _distribution(tally) for name, tally in self._others.items()}
@@ -180,7 +197,7 @@ class MapTally:
         if self._shift is not None:
             found["shift"] = self._shift.numbers()
         if self._classes is not None:
-            found["classes"] = self._classes.shares(self.summary.lower)
+            found["classes"] = self._classes.shares(self.similarity.lower)
         others = {name: asdict(_quartiles(tally)) for name, tally in self._others.items()}
         return found | ({"bands": others} if others else {})
 
@@ -204,10 +221,10 @@ def _displaced_summary(result: ConfidenceMap) -> DisplacedSummary:
     return DisplacedSummary(result.grid, result.parameters)
 
 
-def _class_summary(by_evidence: bool) -> ClassSummary:
+def _class_summary(by_evidence: bool, is_signed: bool) -> ClassSummary:
     from napari_local_ncc.maps.class_summary import ClassSummary
 
-    return ClassSummary(by_evidence=by_evidence)
+    return ClassSummary(by_evidence=by_evidence, is_signed=is_signed)
 
 
 def _pattern_of(result: ConfidenceMap) -> str:
@@ -299,9 +316,19 @@ class Tally:
     @property
     def summary(self) -> Summary:
         """The distribution of all values so far."""
-        defined = int(self._counts.sum())
+        return self._quartiles(self._counts, lowest=-1.0)
+
+    @property
+    def magnitude(self) -> Summary:
+        """The distribution of their magnitudes."""
+        below, above = np.split(self._counts, 2)
+        return self._quartiles(above + below[::-1], lowest=0.0)
+
+    def _quartiles(self, counts: NDArray[np.int64], lowest: float) -> Summary:
+        """Return the quartiles of values counted in steps from the lowest one on."""
+        defined = int(counts.sum())
         if not defined:
             return Summary(np.nan, np.nan, np.nan, 0.0)
-        ranks = np.searchsorted(np.cumsum(self._counts), np.array([0.25, 0.5, 0.75]) * defined)
-        lower, median, upper = (float(rank + 0.5) * 2 / BINS - 1 for rank in ranks)
+        ranks = np.searchsorted(np.cumsum(counts), np.array([0.25, 0.5, 0.75]) * defined)
+        lower, median, upper = (float(rank + 0.5) * 2 / BINS + lowest for rank in ranks)
         return Summary(lower, median, upper, defined / self._pixels)

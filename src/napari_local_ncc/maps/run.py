@@ -281,7 +281,7 @@ def run_comparison(
             progress = Progress(Step.COMPARE, done, total, pixels=pixels)
             yield MapTile(part.location[1:], dict(bands), progress)
     found = None
-    if probe and aligned.comparison.registration is None and tally.summary.median < UNLIKE:
+    if probe and aligned.comparison.registration is None and tally.similarity.median < UNLIKE:
         found = yield from _probed(aligned.comparison, cancelled)
     return RunResult(aligned.comparison, result, aligned.refinement, tally, frames, found)
 

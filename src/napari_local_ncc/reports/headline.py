@@ -196,7 +196,8 @@ def _bend(registration: Registration) -> list[str]:
 
 
 def _agreement(tally: MapTally) -> str:
-    summary, shares = tally.summary, dict(tally.shares)
+    summary, shares = tally.similarity, dict(tally.shares)
+    name = "NCC" if tally.is_signed else "|NCC|"
     if not summary.defined:
         return "Nothing can be compared: every window is flat, masked, or outside one image."
     left_out = 1 - summary.defined
@@ -204,11 +205,11 @@ def _agreement(tally: MapTally) -> str:
     if shares:
         return _by_class(shares, tally.displaced) + rest
     quartiles = f"half of the area from {summary.lower:.2f} to {summary.upper:.2f}"
-    text = f"The median NCC is {summary.median:.2f}, {quartiles}."
+    text = f"The median {name} is {summary.median:.2f}, {quartiles}."
     if not np.isnan(tally.confident):
         text = (
             f"The images are more alike than chance in {share_text(tally.confident)} of the area "
-            f"(confidence from 0.95 on); the median NCC is {summary.median:.2f}."
+            f"(confidence from 0.95 on); the median {name} is {summary.median:.2f}."
         )
     return text + rest
 

@@ -65,6 +65,7 @@ def search_pieces(
     rows = 4 + 3 * len(windowed) if with_error else 3 + 2 * len(windowed)
     ends = (1 + len(windowed)) * with_whole
     out = np.empty((rows + ends, *lengths_of(region)), np.float32)
+    inverted = np.zeros(lengths_of(region), bool)  # where the best shift's NCC is negative
     dtypes = fixed[0][1].dtype, moving[0][1].dtype
     windows = Windows(shape, radius, search, [parts[1:] for parts in tiles], dtypes, **window)
     shifts = list(product(*(range(-s, s + 1) for s in search)))
@@ -75,18 +76,24 @@ def search_pieces(
         samples.store_all(shifts, ncc)
         here = relative(tile, grown)
         at_zero = ncc[len(shifts) // 2][here].copy()
-        if not is_signed:
+        is_negative = None if is_signed else np.signbit(ncc)
+        if is_negative is not None:
             np.abs(ncc, out=ncc)
         samples_of_window = windows.samples if with_error else None
         best = _peaks(ncc, here, search[-len(windowed) :], samples_of_window, with_whole=with_whole)
         for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))
+        if is_negative is not None:
+            steps = out[3 + len(windowed) : 3 + 2 * len(windowed), *relative(tile, region)]
+            at_best = _at_shifts(is_negative[:, *here], steps, search[-len(windowed) :])
+            inverted[relative(tile, region)] = at_best
     bands, whole, doubt, at_border = np.split(out, [3 + len(windowed), 3 + 2 * len(windowed), rows])
-    terms = refine_shift(
+    terms = _refine(
         images,
         region,
         bands[3:],
         whole,
+        inverted,
         radius=radius,
         search=search,
         weights=window["weights"],
@@ -147,6 +154,51 @@ def _peaks(
     out[8:] = np.nan
     weigh_shifts(ncc, nearest_first, steps, first, samples, out)
     return [*found, out[8], *out[9:12][used], *ends]
+
+
+def _at_shifts(
+    values: NDArray[Any], steps: NDArray[np.float32], search: tuple[int, ...]
+) -> NDArray[Any]:
+    """Return, of values at all shifts of a search, those at one shift per pixel; NaN counts as 0.
+
+    Parameters
+    ----------
+    values : array, shape (shifts, *pixels)
+    steps : array of float32, shape (windowed axes, *pixels)
+        Whole numbers.
+    search : tuple of int
+        The longest along these axes.
+    """
+    whole = np.nan_to_num(steps).astype(np.intp)
+    sides = [2 * s + 1 for s in search]
+    place = np.ravel_multi_index([w + s for w, s in zip(whole, search, strict=True)], sides)
+    return np.take_along_axis(values, place[np.newaxis], axis=0)[0]
+
+
+def _refine(
+    images: Sequence[Pieces],
+    region: Slices,
+    shift: NDArray[np.float32],
+    whole: NDArray[np.float32],
+    inverted: NDArray[np.bool_],
+    **options: Any,
+) -> NDArray[np.float64]:
+    """Move a shift to the maximum of the NCC, or where inverted to the minimum.
+
+    That is the maximum for moving's negative; see `fit_tiles.refine_shift`.
+    """
+    if not inverted.any():
+        return refine_shift(images, region, shift, whole, **options)
+    fixed, moving, *mask = images
+    negative = [(where, ~a if a.dtype.kind in "iub" else -a) for where, a in moving]
+    parts = [shift.copy(), shift]
+    parts[0][:, inverted], parts[1][:, ~inverted] = np.nan, np.nan
+    plain, turned = (
+        refine_shift([fixed, other, *mask], region, part, whole, **options)
+        for other, part in zip((moving, negative), parts, strict=True)
+    )
+    shift[:, ~inverted] = parts[0][:, ~inverted]
+    return np.where(inverted, turned, plain)
 
 
 def _derivatives(neighbours: NDArray[np.intp]) -> NDArray[np.float64]:

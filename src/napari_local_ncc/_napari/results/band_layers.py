@@ -8,32 +8,35 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dask.array.core import slices_from_chunks
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_local_ncc._napari.layers.convert import colors_between, ncc_colors
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.bands import bands_on, shift_components, shift_errors, shift_steps
+from napari_local_ncc.maps.class_summary import DIFFERS, UNSURE, classes_by_threshold
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.describe import pixel_decimals, pixel_sides
 from napari_local_ncc.shift.arrows import ArrowTally
 from napari_local_ncc.shift.interpret import (
     CLASSES,
-    classify,
     is_believable,
     length_error,
     shift_length,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_local_ncc._napari.results.result_spec import Output
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.bands import Band
+    from napari_local_ncc.maps.map_summary import MapTally
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
     Bands = Mapping[str, NDArray[np.float32]]
@@ -89,7 +92,7 @@ def layers_of(result: ConfidenceMap, output: Output, fixed: Grid, names: str) ->
     if "confidence" in bands:
         found.append(("confidence", *_band(bands["confidence"]), itemgetter("confidence")))
     if "gain" in bands or "classes" in bands:
-        found.append(("classes", *_classes(), _class_codes))
+        found.append(("classes", *_classes(), _class_codes(result)))
     share = output.budget / max(len(found), 1)
     drawn = []
     for kind, title, style, of in found:
@@ -140,10 +143,11 @@ class Arrows:
         self._tally = ArrowTally(grid.shape, parameters.radius_on(grid))
         apart = min(step for step in self._tally.strides if step > 1)
         self._times = max(apart // max(parameters.search_on(grid)), 1)
+        self._codes = _class_codes(result)
 
     def add(self, bands: Bands, location: tuple[slice, ...]) -> None:
         """Take those of a tile."""
-        labels = _class_codes(bands)
+        labels = self._codes(bands)
         keep = is_believable(labels, bands.get("confidence"))
         errors = list(shift_errors(bands).values()) or None
         self._tally.add(_components(bands), labels, keep, location, errors)
@@ -225,7 +229,38 @@ def _classes() -> tuple[str, dict[str, Any]]:
     }
 
 
-def _class_codes(bands: Bands) -> NDArray[np.uint8]:
-    if "classes" in bands:
-        return np.nan_to_num(bands["classes"]).astype(np.uint8)
-    return classify(bands["ncc"], bands["ncc_best"], bands["gain"])
+def _class_codes(result: ConfidenceMap) -> Callable[[Bands], NDArray[np.uint8]]:
+    """Return what gives the classes of a tile of a map; see `settle_differences`."""
+    if "classes" in result.band_names:
+        return lambda bands: np.nan_to_num(bands["classes"]).astype(np.uint8)
+    is_signed = result.parameters.alternative == "greater"
+
+    def by_threshold(bands: Bands) -> NDArray[np.uint8]:
+        codes = classes_by_threshold(bands, is_signed=is_signed)
+        return np.where(codes == DIFFERS, np.uint8(UNSURE), codes)
+
+    return by_threshold
+
+
+def settle_differences(
+    drawn: Sequence[Drawn], result: ConfidenceMap, tally: MapTally
+) -> Iterator[tuple[Product, tuple[slice, ...]]]:
+    """Let what is not alike differ, once the whole map says that noise is not why.
+
+    By thresholds alone a tile cannot tell: until all of them are counted nobody can. Yields what
+    changes, part by part.
+    """
+    if "classes" in result.band_names or not tally.tells_differences:
+        return
+    for product in (layer.product for layer in drawn if layer.product.kind == "classes"):
+        for location in slices_from_chunks(result.bands.chunks[1:]):
+            codes = product.levels[0][location]
+            if (codes == UNSURE).any():
+                put(product, location, np.where(codes == UNSURE, np.uint8(DIFFERS), codes))
+                yield product, location
+
+
+def put(product: Product, location: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Put the values of a tile into a product, at all of its resolutions."""
+    product.levels[0][location] = values
+    update_pyramid(product.levels, location)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_local_ncc._napari.results.allocate import blank_levels
-from napari_local_ncc._napari.results.band_layers import Arrows, layers_of, product_of
+from napari_local_ncc._napari.results.band_layers import (
+    Arrows,
+    layers_of,
+    product_of,
+    put,
+    settle_differences,
+)
 from napari_local_ncc._napari.results.kept_results import KeptResult
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
-from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.maps.run import MapBegun, MapTile, align, run_comparison
 from napari_local_ncc.progress import Progress, Step, translate
@@ -28,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
     import dask.array as da
-    from numpy.typing import NDArray
 
     from napari_local_ncc._napari.results.band_layers import Drawn
     from napari_local_ncc._napari.results.result_spec import Output
@@ -143,6 +147,7 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
         cancelled=cancelled,
     )
     result = yield from translate(run, display.messages)
+    yield from display.settle(result.tally)
     if display.registered is not None:
         moving = result.comparison.moving_on_grid()
         yield from fill(display.registered, moving, Step.RESAMPLE, job.output, cancelled)
@@ -210,6 +215,13 @@ class _Display:
         if self._arrows is not None:
             self._arrows.add(tile.bands, tile.location)
         return Landed(tuple(layer.product for layer in self._drawn), tile.location, tile.progress)
+
+    def settle(self, tally: MapTally) -> Iterator[Landed]:
+        """Say of the classes what only all tiles together can tell."""
+        assert self._map is not None  # a map has begun
+        whole = Progress(Step.COMPARE, 1, 1)
+        for product, location in settle_differences(self._drawn, self._map, tally):
+            yield Landed((product,), location, whole)
 
     def kept(self, result: RunResult) -> KeptResult:
         """Return all that was found, once all tiles have landed, with the arrows of a shift."""
@@ -284,9 +296,3 @@ def _viewed_pixel(grid: Grid, output: Output) -> tuple[float, ...]:
     """Return the pixel of a grid in the middle of the view."""
     view = output.view[-grid.ndim :]
     return tuple(apply_affine(invert_affine(grid.pixel_to_world), view))
-
-
-def put(product: Product, location: tuple[slice, ...], values: NDArray[Any]) -> None:
-    """Put the values of a tile into a product, at all of its resolutions."""
-    product.levels[0][location] = values
-    update_pyramid(product.levels, location)

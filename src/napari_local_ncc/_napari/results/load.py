@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc._napari.layers.convert import placement_on
 from napari_local_ncc._napari.layers.map_layers import LAYERS
-from napari_local_ncc._napari.results.band_layers import Arrows, layers_of
-from napari_local_ncc._napari.results.job import Landed, Outcome, details_of, put
+from napari_local_ncc._napari.results.band_layers import (
+    Arrows,
+    layers_of,
+    put,
+    settle_differences,
+)
+from napari_local_ncc._napari.results.job import Landed, Outcome, details_of
 from napari_local_ncc._napari.results.kept_results import KeptResult
 from napari_local_ncc._napari.results.result_spec import Output
 from napari_local_ncc.chunked.tiles import compute_tiles
@@ -84,6 +89,8 @@ def run_load(
                 arrows.add(bands, place)
             products = tuple(layer.product for layer in drawn)
             yield Landed(products, place, Progress(Step.READ, tile.done, tile.total))
+    for product, place in settle_differences(drawn, result, tally):
+        yield Landed((product,), place, Progress(Step.READ, 1, 1))
     every = {layer.product.kind: layer.product for layer in drawn}
     if arrows is not None:
         names = _pair(result.provenance)
