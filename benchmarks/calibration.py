@@ -1,17 +1,18 @@
 """How often unrelated structure is taken for related: measured rates of p <= alpha.
 
-    python benchmarks/calibration.py [--data ../shared/data] [--repeats 12]
-    python benchmarks/calibration.py uneven [--repeats 30]
-    python benchmarks/calibration.py figure
+    python -m benchmarks.calibration [--data ../shared/data] [--repeats 12]
+    python -m benchmarks.calibration uneven siblings [--repeats 30] [--rows rows.md]
+    python -m benchmarks.calibration figure
 
-The first prints the tables of even texture and draws docs/calibration.png, the second writes that
-of uneven light and contrast into docs/confidence.md, the third only draws.
+The first prints the tables of even texture and draws docs/calibration.png, the last only draws.
+"uneven" measures the table of uneven light and contrast of docs/confidence.md through maps,
+"siblings" the same of kinds that nothing was chosen on. Rows are written as they are found: those
+that the file of --rows holds already are not measured again; --write puts them into the page.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,18 +21,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
-import scipy.ndimage
 from scipy.stats import rankdata
 
-from napari_local_ncc import NCCParameters, calibrate, confidence_map, local_ncc
+from benchmarks.unrelated_images import (
+    LIGHTS,
+    NULLS,
+    SIBLINGS,
+    UNEVEN,
+    strip_classes,
+    strips,
+)
+from napari_local_ncc import NCCParameters, confidence_map, local_ncc
 from napari_local_ncc.confidence import effective_samples, relative_contrast
 from napari_local_ncc.io import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.random import Generator
     from numpy.typing import NDArray
 
     Image = NDArray[Any]
@@ -41,7 +47,6 @@ MARKS = (
     "<!-- uneven: end -->",
 )
 ROOT = Path(__file__).parents[1]
-CORRELATION_LENGTHS = (0.5, 1.5, 3.0)  # px, sigma of the blur; side by side in one image
 PLANE, VOLUME = (512, 768), (56, 96, 288)
 RADII = (2, 3, 5, 8, 10)
 ALPHAS = (0.05, 0.01)
@@ -49,61 +54,11 @@ DRAWN = ("textures", "with Poisson noise", "on a gradient", "real pairs")  # at 
 SHARES = np.geomspace(1e-4, 0.5, 25)  # of the figure
 
 
-def texture(rng: Generator, shape: tuple[int, ...], sigma: float) -> Image:
-    around = tuple(n + 40 for n in shape)
-    blurred = scipy.ndimage.gaussian_filter(rng.normal(size=around), sigma)
-    blurred = blurred[(slice(20, -20),) * len(shape)]
-    return blurred / blurred.std()
-
-
-def strips(rng: Generator, shape: tuple[int, ...]) -> Image:
-    """Textures side by side along the last axis."""
-    parts = np.array_split(np.arange(shape[-1]), len(CORRELATION_LENGTHS))
-    return np.concatenate(
-        [texture(rng, shape, s)[..., p] for s, p in zip(CORRELATION_LENGTHS, parts, strict=True)],
-        axis=-1,
-    )
-
-
-def strip_classes(shape: tuple[int, ...]) -> Image:
-    parts = np.array_split(np.arange(shape[-1]), len(CORRELATION_LENGTHS))
-    classes = np.concatenate([np.full(p.size, k) for k, p in enumerate(parts)])
-    return np.broadcast_to(classes, shape)
-
-
-def unchanged(rng: Generator, t: Image) -> Image:
-    return t
-
-
-def gaussian(rng: Generator, t: Image) -> Image:
-    return t + 0.5 * rng.normal(size=t.shape)
-
-
-def poisson(rng: Generator, t: Image) -> Image:
-    return rng.poisson(np.clip(20 + 8 * t, 0, None))
-
-
-def gradient(rng: Generator, t: Image) -> Image:
-    return t + 10 * ramp(t.shape)
-
-
-def ramp(shape: tuple[int, ...]) -> Image:
-    return np.linspace(0, 1, shape[-2])[:, np.newaxis] + np.linspace(0, 1, shape[-1])
-
-
-NULLS = {
-    "textures": unchanged,
-    "with Gaussian noise": gaussian,
-    "with Poisson noise": poisson,
-    "on a gradient": gradient,
-}
-
-
-def p_values(fixed: Image, moving: Image, radius: int, seed: int = 0) -> tuple[Image, Image]:
-    calibration = calibrate(fixed, moving, radius=radius, seed=seed)
-    ncc = local_ncc(fixed, moving, radius=radius)
-    numbers = effective_samples(fixed, moving, radius=radius)
-    return 1 - calibration.confidence(ncc, numbers), numbers
+def p_values(fixed: Image, moving: Image, radius: int) -> Image:
+    """p of a map."""
+    parameters = NCCParameters(radius=radius, bands=("ncc", "confidence"))
+    result = confidence_map(fixed, moving, parameters=parameters)
+    return 1 - result["confidence"].compute(scheduler="synchronous")
 
 
 def rates(p: Image, classes: Image, alphas: Sequence[float]) -> Image:
@@ -125,7 +80,7 @@ def synthetic_rates(kind: str, shape: tuple[int, ...], radius: int, repeats: int
     for seed in range(repeats):
         rng = np.random.default_rng([seed, radius])
         fixed, moving = (NULLS[kind](rng, strips(rng, shape)) for _ in range(2))
-        p, _ = p_values(fixed, moving, radius, seed=seed)
+        p = p_values(fixed, moving, radius)
         found.append(rates(p, strip_classes(shape), (*ALPHAS, *SHARES)))
     return mean_and_error(found)
 
@@ -152,7 +107,8 @@ def real_rates(data: Path, radius: int) -> Image:
         moving = np.rot90(images[other], turn)
         moving = moving[:, ::-1] if (turn + len(one)) % 2 else moving
         common = tuple(slice(0, min(n)) for n in zip(images[one].shape, moving.shape, strict=True))
-        p, numbers = p_values(images[one][common], moving[common], radius)
+        pair = images[one][common], moving[common]
+        p, numbers = p_values(*pair, radius), effective_samples(*pair, radius=radius)
         known = np.isfinite(p)
         cuts = np.quantile(numbers[known], [1 / 3, 2 / 3])
         thirds = 2 - np.searchsorted(cuts, numbers[known])
@@ -174,7 +130,7 @@ def power(radius: int, noise: str, repeats: int) -> Image:
             s + (strips(rng, PLANE) if noise == "same texture" else rng.normal(size=PLANE))
             for s in (signal, signal, other)
         )
-        p, _ = p_values(fixed, moving, radius, seed=seed)
+        p = p_values(fixed, moving, radius)
         ncc, null = (local_ncc(fixed, image, radius=radius) for image in (moving, unrelated))
         detected.append(rates(p, classes, ALPHAS))
         optimum.append(
@@ -189,53 +145,18 @@ def power(radius: int, noise: str, repeats: int) -> Image:
     return np.mean(detected, axis=0) / np.mean(optimum, axis=0)
 
 
-def vignette(shape: tuple[int, ...]) -> Image:
-    """Light that falls off from the centre to a fifth in the corners."""
-    y, x = (np.linspace(-1, 1, n) for n in shape)
-    return CORNER ** ((y[:, np.newaxis] ** 2 + x**2) / 2)
-
-
-def below_vignette(rng: Generator, shape: tuple[int, ...]) -> Image:
-    return vignette(shape) * (1000 + 60 * texture(rng, shape, 1.2))
-
-
-def compressed(rng: Generator, shape: tuple[int, ...]) -> Image:
-    image = np.clip(128 + 30 * texture(rng, shape, 1.2), 0, 255).astype(np.uint8)
-    stored = io.BytesIO()
-    PIL.Image.fromarray(image).save(stored, "JPEG", quality=QUALITY)
-    return np.asarray(PIL.Image.open(stored)).astype(np.float32)
-
-
-def sparse_spots(rng: Generator, shape: tuple[int, ...]) -> Image:
-    spots = scipy.ndimage.gaussian_filter((rng.random(shape) < 1 / 400).astype(float), 1.5)
-    return 300 * spots + rng.normal(size=shape)
-
-
-def of_uneven_contrast(rng: Generator, shape: tuple[int, ...]) -> Image:
-    return texture(rng, shape, 1.2) * np.exp(0.7 * texture(rng, shape, 12.0))
-
-
-UNEVEN = {
-    "one vignette, by distance from its centre": below_vignette,
-    "JPEG of quality 50": compressed,
-    "sparse spots": sparse_spots,
-    "uneven contrast": of_uneven_contrast,
-}
-CORNER, QUALITY = 0.2, 50
 UNEVEN_SHAPE, UNEVEN_RADII = (256, 256), (2, 3, 5, 10)
 
 
 def uneven_rates(kind: str, radius: int, repeats: int) -> Image:
     """Rates of a map's p in thirds, by local contrast or by distance from the centre."""
     found = []
-    parameters = NCCParameters(radius=radius, bands=("ncc", "confidence"))
     for seed in range(repeats):
         rng = np.random.default_rng([77, seed, radius])
-        fixed, moving = (UNEVEN[kind](rng, UNEVEN_SHAPE) for _ in range(2))
-        result = confidence_map(fixed, moving, parameters=parameters)
-        p = 1 - result["confidence"].compute(scheduler="synchronous")
-        if kind.startswith("one vignette"):
-            order = -vignette(UNEVEN_SHAPE)
+        fixed, moving = ((UNEVEN | SIBLINGS)[kind](rng, UNEVEN_SHAPE) for _ in range(2))
+        p = p_values(fixed, moving, radius)
+        if kind in LIGHTS:
+            order = -LIGHTS[kind](UNEVEN_SHAPE)
         else:
             order = relative_contrast(fixed, moving, radius=(radius, radius))
         thirds = np.searchsorted(np.quantile(order, [1 / 3, 2 / 3]), order)
@@ -243,18 +164,32 @@ def uneven_rates(kind: str, radius: int, repeats: int) -> Image:
     return mean_and_error(found)
 
 
-def write_uneven(repeats: int) -> None:
-    """Measure the table of uneven light and contrast, and write it into docs/confidence.md."""
-    lines = ["| null | radius | rate / 0.05, in thirds | ± | rate / 0.01 | ± |"]
-    lines.append("|---|---|---|---|---|---|")
-    for kind, radius in product(UNEVEN, UNEVEN_RADII):
-        lines.append(row_of_rates(kind, radius, uneven_rates(kind, radius, repeats)))
-        print(lines[-1], flush=True)
+def measure_rows(kinds: Sequence[str], repeats: int, file: Path) -> None:
+    """Add the rows of some kinds that a file does not hold to it, each as it is found."""
+    known = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    begun = [" | ".join(row.split(" | ")[:2]) for row in known]
+    for radius, kind in product(UNEVEN_RADII, kinds):
+        if f"| {kind} | {radius}" in begun:
+            continue
+        row = row_of_rates(kind, radius, uneven_rates(kind, radius, repeats))
+        print(row, flush=True)
+        with file.open("a", encoding="utf-8") as rows:
+            rows.write(row + "\n")
+
+
+def write_rows(file: Path) -> None:
+    """Put the rows of a file, by kind and radius, into docs/confidence.md."""
+    found = file.read_text(encoding="utf-8").splitlines()
+    place = [f"| {kind} | {r} |" for kind in (*UNEVEN, *SIBLINGS) for r in UNEVEN_RADII]
+    rows = [row for start in place for row in found if row.startswith(start)]
+    head = [
+        "| null | radius | rate / 0.05, in thirds | ± | rate / 0.01 | ± |",
+        "|---|---|---|---|---|---|",
+    ]
     page = ROOT / "docs" / "confidence.md"
-    text = page.read_text(encoding="utf-8")
-    before, rest = text.split(MARKS[0])
+    before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
     _, after = rest.split(MARKS[1])
-    table = "\n".join(lines)
+    table = "\n".join(head + rows)
     page.write_text(f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}", encoding="utf-8")
 
 
@@ -283,7 +218,7 @@ def row_of_rates(name: str, radius: int, found: Image) -> str:
 def print_planted(data: Path) -> None:
     pair = np.load(data / "cases" / "planted_pd_2d" / "pair.npz")
     for radius in (2, 3, 5, 8):
-        p, _ = p_values(pair["fixed"], pair["moving"], radius)
+        p = p_values(pair["fixed"], pair["moving"], radius)
         ncc = local_ncc(pair["fixed"], pair["moving"], radius=radius)
         by_p, by_ncc = (auc(score, pair["mismatch"]) for score in (p, 1 - ncc))
         print(
@@ -322,16 +257,22 @@ def tasks(data: Path, repeats: int) -> list[tuple[str, int, Callable[[], Image]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", nargs="?", choices=("even", "uneven", "figure"), default="even")
+    parts = ("even", "uneven", "siblings", "figure")
+    parser.add_argument("parts", nargs="*", choices=parts, default=["even"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rows", type=Path, default=Path("calibration-rows.md"))
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    if options.part == "uneven":
-        write_uneven(options.repeats)
-        return
-    if options.part == "figure":
+    for part, kinds in (("uneven", UNEVEN), ("siblings", SIBLINGS)):
+        if part in options.parts:
+            measure_rows(tuple(kinds), options.repeats, options.rows)
+    if options.write:
+        write_rows(options.rows)
+    if "figure" in options.parts:
         draw_figure(options.data, options.repeats)
+    if "even" not in options.parts:
         return
     start = time.perf_counter()
     rows = tasks(options.data, options.repeats)

@@ -45,6 +45,30 @@ def test_the_same_in_noise_neither_differs_nor_moves(snr, gain):
     assert share(classes, AGREES) + share(classes, UNSURE) > 0.96
 
 
+@pytest.mark.parametrize("sigma", [0.8, 1.5])
+def test_what_two_images_have_in_common_is_no_noise(sigma):
+    """Second differences take fine structure for noise; that both show it tells them apart."""
+    same = texture(14, sigma)
+    moved = same.copy()
+    moved[40:110, 40:120] = np.roll(same, 2, 1)[40:110, 40:120]
+    _, result = classes_of(in_noise(same, 5, 1), in_noise(moved, 5, 2))
+    for name in ("fixed", "moving"):
+        assert result.provenance["exposure"][name]["sd"] == pytest.approx(0.2, rel=0.08)
+    _, twice = classes_of(same, same)
+    assert twice.provenance["exposure"]["fixed"]["sd"] > 0
+
+
+def test_windows_without_structure_lose_none():
+    """However quiet they are beside what the noise is taken for."""
+    rng = np.random.default_rng(15)
+    columns = np.arange(170)
+    quiet = np.where(columns < 20, 0.6, 1.0)  # of the noise of the rest
+    same = 4 * texture(16) * (columns >= 40)
+    fixed, moving = (same + quiet * rng.normal(size=same.shape) for _ in range(2))
+    classes, _ = classes_of(fixed, moving)
+    assert share(classes, DIFFERS) < 0.003
+
+
 def test_photons_are_noise_too():
     rng = np.random.default_rng(5)
     same = 40 * np.exp(0.4 * texture(2)) * np.linspace(0.3, 2, 170)

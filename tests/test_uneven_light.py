@@ -206,3 +206,21 @@ def test_windows_that_a_border_cuts_off_are_judged_by_their_fewer_samples():
         rim[3:-3, 3:-3] = False
         rates.append(np.mean(confidence[rim] >= 0.95))
     assert 0.02 < np.mean(rates) < 0.075
+
+
+@pytest.mark.parametrize("kind", ["texture", "spots"])
+def test_confidence_falls_as_noise_rises(kind):
+    """Of the same content, from none to twice as much noise as signal."""
+    rng = np.random.default_rng(53)
+    shape = (128, 132)
+    same = texture(54, shape=shape)
+    if kind == "spots":
+        spots = gaussian_filter((rng.random(shape) < 1 / 150).astype(float), 1.5)
+        same = spots / spots.std() + 0.1 * same
+    means = []
+    for noise in (0.0, 0.4, 1.0, 2.0):
+        pair = (same + noise * rng.normal(size=shape) for _ in range(2))
+        confidence, _ = confidence_of(*pair, radius=4)
+        means.append(np.mean(confidence))
+    assert np.max(np.diff(means)) < 0.005
+    assert means[0] > 0.999 > 0.9 > means[-1]

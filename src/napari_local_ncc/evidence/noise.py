@@ -52,6 +52,10 @@ class NoiseModel:
         variance = self.offset + self.gain * np.asarray(intensity, np.float64)
         return np.sqrt(np.maximum(variance, self.sd**2))
 
+    def times(self, share: float) -> NoiseModel:
+        """Return noise of this share of the variance, at all intensities."""
+        return NoiseModel(self.sd * share**0.5, self.offset * share, self.gain * share)
+
 
 def noise_sd(image: ArrayLike, valid: ArrayLike | None = None) -> float:
     """Estimate the standard deviation of the noise of an image.

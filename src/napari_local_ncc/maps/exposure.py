@@ -10,9 +10,12 @@ import scipy.fft
 
 from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.confidence.background import without_smooth_background
+from napari_local_ncc.confidence.ceiling import powers_of
 from napari_local_ncc.confidence.unrelated_pairs import places
 from napari_local_ncc.evidence.noise import NoiseModel, noise_model
+from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.ncc.moments import window_moments
+from napari_local_ncc.shift.classes import smallest_eigenvalue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 TILES = 12
 STRUCTURED = 2.0  # variance over that of the noise, from which on a window's contrast counts
+CLEAR, FEWEST = 3.0, 500  # the same, and how many such windows tell what noise they leave
+LEAST_SHARE = 0.25  # of its variance: one image twice leaves nothing, and still is in noise
 STANDS_OUT = 8.0  # standard deviations of a correlation over all shifts: not by chance
 
 
@@ -92,13 +97,12 @@ def measure_exposure(
     pairs = [_read_pair(read(place)) for place in places(shape, radius, None, 0)[:TILES]]
     own_radius = (0,) * (moving.ndim - len(radius)) + radius[-moving.ndim :]
     own = [_read_pair([moving[p]])[0] for p in places(moving.shape, own_radius, None, 0)[:TILES]]
-    models = (
-        _noise([fixed for fixed, _ in pairs], radius),
-        _noise(own, own_radius),
-    )
+    models = [_noise([fixed for fixed, _ in pairs], radius), _noise(own, own_radius)]
+    share = _share_of_noise(pairs, models, radius, weights)
+    models = [model.times(share) for model in models]
     gain = _typical_gain(pairs, models, radius, weights)
     motion = common_motion(pairs, radius, search) if search else None
-    return Exposure(*models, gain, motion)
+    return Exposure(models[0], models[1], gain, motion)
 
 
 def _read_pair(parts: Sequence[Any]) -> list[NDArray[np.float64]]:
@@ -119,9 +123,35 @@ def _noise(tiles: list[NDArray[np.float64]], radius: tuple[int, ...]) -> NoiseMo
     return NoiseModel(float(model.sd), float(model.offset), float(model.gain))
 
 
+def _share_of_noise(
+    pairs: list[list[NDArray[np.float64]]],
+    models: Sequence[NoiseModel],
+    radius: tuple[int, ...],
+    weights: str,
+) -> float:
+    """Return which share of the noise's variance windows that agree leave room for: up to 1.
+
+    Fine structure adds to the second differences of one image; what no gain explains between
+    two is free of all that they have in common. Half of the windows with structure have to
+    agree: else more is left, and nothing is learnt.
+    """
+    rests = []
+    for fixed, moving in pairs:
+        moments = window_moments(fixed, moving, radius=radius, weights=weights)
+        noises = [m.sd_at(mean) ** 2 for m, mean in zip(models, moments.mean, strict=True)]
+        a, b = powers_of(moments.variance, noises, moments.samples)
+        ncc = np.abs(local_ncc(fixed, moving, radius=radius, weights=weights))
+        freedom = np.maximum(moments.samples - 2.0, 1.0)
+        with np.errstate(invalid="ignore"):
+            rest = smallest_eigenvalue(a, b, ncc) / (1.0 - 2.0 / (9.0 * freedom)) ** 3
+            rests.append(rest[np.minimum(a, b) > CLEAR])
+    known = np.concatenate(rests)
+    return float(np.clip(np.median(known), LEAST_SHARE, 1.0)) if known.size >= FEWEST else 1.0
+
+
 def _typical_gain(
     pairs: list[list[NDArray[np.float64]]],
-    models: tuple[NoiseModel, NoiseModel],
+    models: Sequence[NoiseModel],
     radius: tuple[int, ...],
     weights: str,
 ) -> float:

@@ -58,7 +58,7 @@ class Looks:
         The smallest eigenvalue of both windows' covariance in units of the noise; a gain
         below 0 explains nothing.
         """
-        return _eigenvalues(self.fixed, self.moving, np.maximum(self.ncc, 0.0))[0]
+        return smallest_eigenvalue(self.fixed, self.moving, np.maximum(self.ncc, 0.0))
 
     def likelihood(self, samples: Reals) -> Values:
         """Return twice the log likelihood of common structure in noise, over that of none.
@@ -75,7 +75,22 @@ class Looks:
         same = np.maximum(SAME * self.kept, LEAST_SAME)
         powers = [s + 1.0 for s in signal]
         ncc = same * np.sqrt(signal[0] * signal[1] / (powers[0] * powers[1]))
-        return _eigenvalues(powers[0], powers[1], ncc)[0] * _chi_square(samples)
+        return smallest_eigenvalue(powers[0], powers[1], ncc) * _chi_square(samples)
+
+
+def smallest_eigenvalue(fixed: Reals, moving: Reals, ncc: Reals) -> Values:
+    """Return the variance of two windows in the one mixture of both that has the least.
+
+    Where both show the same, up to gain, offset and noise, that is the noise's alone.
+
+    Parameters
+    ----------
+    fixed, moving : array of float
+        Variance in the window over the variance of the noise, of either image.
+    ncc : array of float
+        Their correlation.
+    """
+    return _eigenvalues(fixed, moving, ncc)[0]
 
 
 def _eigenvalues(a: Reals, b: Reals, correlation: Reals) -> tuple[Values, Values]:
@@ -183,8 +198,10 @@ def _is_lost(here: Looks, best: Looks, gain: float, samples: Reals) -> NDArray[n
 
     def is_below(power: Reals, expected: Reals) -> NDArray[np.bool_]:
         """Say where there would be more by the typical contrast, even were it weaker."""
-        weak = 1.0 + np.maximum(expected - UNTOLD, 0.0)
-        return np.asarray(power < weak * (1.0 - certain * np.sqrt(2.0 / n)))
+        weak = 1.0 + expected - UNTOLD
+        # Where no structure is expected, none is lost, however quiet the window.
+        is_expected = expected > UNTOLD
+        return np.asarray(is_expected & (power < weak * (1.0 - certain * np.sqrt(2.0 / n))))
 
     moving = np.fmax(here.moving, best.moving)
     in_moving = is_below(moving, least(here.fixed) * (gain / LOST) ** 2)
