@@ -5,9 +5,15 @@ from __future__ import annotations
 from magicgui.widgets import CheckBox, Container, Label, ProgressBar
 from qtpy.QtWidgets import QLabel
 
+from napari_local_ncc._napari.compare.layout import Section
 from napari_local_ncc._napari.compare.widget import _fields_of
 
 PLUGIN = "napari-local-ncc"
+
+
+def sections(dock):
+    """Return the lines that unfold the sections of fields."""
+    return [each._line.native for each in _fields_of(dock) if isinstance(each, Section)]
 
 
 def settle(qtbot, dock):
@@ -48,8 +54,8 @@ def test_run_stays_in_sight_with_everything_unfolded(viewer, dock, qtbot):
     window.resize(1366, 768)
     window.show()
     viewer.open_sample(PLUGIN, "series")
-    for section in ("more", "transform_section"):
-        dock[section].native.click()
+    for section in sections(dock):
+        section.click()
     qtbot.wait(200)
     button = dock["run"].native
     assert button.mapTo(window, button.rect().bottomLeft()).y() < 768
@@ -115,8 +121,8 @@ def test_no_label_is_cut_off(viewer, dock, qtbot):
     viewer.window._qt_window.resize(1366, 768)
     viewer.window._qt_window.show()
     viewer.open_sample(PLUGIN, "series")
-    for section in ("more", "transform_section"):
-        dock[section].native.click()
+    for section in sections(dock):
+        section.click()
     qtbot.wait(200)
     labels = [label for label in dock.native.findChildren(QLabel) if not label.wordWrap()]
     assert len(labels) > 10
