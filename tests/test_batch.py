@@ -157,6 +157,8 @@ def test_thresholds_of_the_verdict():
     parts = PlaceEvidence(SURE, (SURE, lost))
     assert parts.right_share() == 0.5
     assert parts.right_share(same_contrast=False) == 1
+    weak = ShiftEvidence(4.0, 0.5, best=4.2, here=4, chance=4, chance_here=4, expected=9)
+    assert PlaceEvidence(SURE, (SURE, weak)).right_share() == 1
     # and a block that fits here nearly as well as beside is not held against it
     beside = ShiftEvidence(1.8, 0.3, best=9, here=8.8, chance=4, chance_here=4, expected=11)
     assert PlaceEvidence(SURE, (beside,)).right_share() == 1

@@ -21,6 +21,7 @@ OVER_CHANCE = 1.5  # times the best of unrelated structure near no shift, where 
 SURE = 1.64  # standard errors of a distance: right in 95 of 100 cases
 TELLS = 5.0  # standard deviations of chance, from which on a block tells where it fits
 STRUCTURED = 8.0  # that noise would leave in a block, from which on it has structure
+LOST = 0.4  # share of the evidence that noise would leave, below which a block's is lost
 AS_WELL = 0.5  # standard deviations less than elsewhere, with which a block fits here as well
 ABSENT = 0.35  # share of the evidence that noise would leave, below which structure is not there
 VISIBLE = 12.0  # standard deviations that noise must leave before its absence says something
@@ -98,12 +99,19 @@ class PlaceEvidence:
         float
             NaN where no block has structure.
         """
-        blocks = [block for block in self.blocks if _has_structure(block, same_contrast)]
+        blocks = [block for block in self.blocks if _speaks(block, same_contrast)]
         return sum(map(_lies_right, blocks)) / len(blocks) if blocks else np.nan
 
 
-def _has_structure(block: ShiftEvidence, same_contrast: bool) -> bool:
-    return block.best >= TELLS or (same_contrast and block.expected >= STRUCTURED)
+def _speaks(block: ShiftEvidence, same_contrast: bool) -> bool:
+    """Say whether a block tells where it fits, or should tell and does not.
+
+    One with weak evidence that fits here as well as anywhere near says nothing.
+    """
+    if block.best >= TELLS:
+        return True
+    is_lost = block.here < max(block.best - AS_WELL, LOST * block.expected)
+    return same_contrast and block.expected >= STRUCTURED and is_lost
 
 
 def _lies_right(block: ShiftEvidence) -> bool:
