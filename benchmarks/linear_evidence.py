@@ -3,12 +3,13 @@
     python benchmarks/linear_evidence.py reach results.jsonl --pairs 100
     python benchmarks/linear_evidence.py volumes results.jsonl --pairs 48
     python benchmarks/linear_evidence.py noise results.jsonl --pairs 25   # for each model and SNR
+    python benchmarks/linear_evidence.py stated results.jsonl --pairs 50  # for each model and SNR
     python benchmarks/linear_evidence.py exact results.jsonl --pairs 10
     python benchmarks/linear_evidence.py blur results.jsonl --pairs 10
     python benchmarks/linear_evidence.py time              # needs pystackreg
     python benchmarks/linear_evidence.py series pc12-unreg.tif    # the same
 
-The first five add a line for each pair to a file, and go on where they were stopped;
+The first six add a line for each pair to a file, and go on where they were stopped;
 `registration_evidence.py write` counts. Scenes are read by quintic splines from images of
 1024 px, at twice their spacing or more. Seeds from `FINAL` on are those of figures that are quoted.
 """
@@ -128,10 +129,12 @@ def bound(clean: Image, truth: Matrix, model: str, noise: float) -> float:
     return float(np.sqrt(np.einsum("kdn,ldn,kl->n", moves, moves, covariance).mean()))
 
 
-def registered(images: list[Image], model: str, truth: Matrix) -> dict[str, Any]:
+def registered(
+    images: list[Image], model: str, truth: Matrix, initial: Matrix | None = None
+) -> dict[str, Any]:
     """Register a pair, and say how far off the transform is."""
     begin = time.process_time()
-    found = register(*images, model=model)
+    found = register(*images, model=model, initial=initial)
     seconds = time.process_time() - begin
     report = found.reports[0]
     return {
@@ -207,6 +210,35 @@ def noise(seed: int, k: int) -> list[dict[str, Any]]:
     return rows
 
 
+def stated(seed: int, k: int) -> list[dict[str, Any]]:
+    """Motions of any fraction, many of them small, and what the report says of their error.
+
+    Begun near the truth, as the error does not depend on how a start was found.
+    """
+    rows = []
+    random = np.random.default_rng([seed, 7])
+    kind = KINDS[k % len(KINDS)]
+    image = scene(kind, random)
+    size = 10 ** random.uniform(-2, 1)  # px by which a corner moves, beside the shift
+    centre = np.full(2, WORLD / 2)
+    fixed, to_scene = view(image, 2 * np.eye(2), centre)
+    for model in ("translation", "rigid", "affine"):
+        linear = np.eye(2)
+        if model == "rigid":
+            linear = turn(np.rad2deg(size / SIDE) * random.choice([-1, 1]))
+        elif model == "affine":
+            linear = linear + random.uniform(-1, 1, (2, 2)) * size / SIDE
+        moving, its = view(image, 2 * linear, centre + random.uniform(-20, 20, 2))
+        truth = np.linalg.inv(its) @ to_scene
+        near = truth.copy()
+        near[:2, 2] += random.uniform(-0.4, 0.4, 2)
+        for snr in (np.inf, 5.0, 2.0, 1.0, 0.5):
+            images = [add_noise(a, snr, random) for a in (fixed, moving)]
+            about = {"kind": kind, "snr": snr, "size": size}
+            rows.append({**about, **registered(images, model, truth, initial=near)})
+    return rows
+
+
 def exact(seed: int, k: int) -> list[dict[str, Any]]:
     """Plane waves without noise, which are read exactly wherever pixels lie."""
     rows = []
@@ -255,6 +287,7 @@ TRIALS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "reach": reach,
     "volumes": volumes,
     "noise": noise,
+    "stated": stated,
     "exact": exact,
     "blur": blur,
 }

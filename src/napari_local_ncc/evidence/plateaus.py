@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_local_ncc.evidence.noise import noise_sd
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,6 +22,8 @@ SMALLEST = 64  # samples of a plateau
 SMALLEST_SATURATED = 9
 VALUES = 4  # that are looked for, the most frequent ones
 LARGEST = 0.75  # share of an image that plateaus may take
+NOISY = 0.003  # of that: noise of an image that was measured
+NOISELESS = 0.3  # of the noise's standard deviation: the same step at a frame's edge
 ABRUPT = 0.25  # of the rest's standard deviation: the least typical step at a plateau's edge
 
 
@@ -77,6 +81,7 @@ def plateaus(image: ArrayLike, valid: ArrayLike | None = None) -> Plateaus:
         flat = _flat(values, usable)
         frame = _frame(values, usable)
         candidates = [*_areas(values, flat), *([frame] if frame.any() else [])]
+        noise = noise_sd(values, usable & ~frame) if frame.any() else np.nan
         top = values[usable].max()
         rest = usable & ~np.any(candidates, axis=0) if candidates else usable
         if candidates and _is_textured(values, rest):
@@ -84,7 +89,11 @@ def plateaus(image: ArrayLike, valid: ArrayLike | None = None) -> Plateaus:
             for area in candidates:
                 if values[area][0] == top:
                     saturated |= area
-                elif _step_at_edge(values, usable, area) >= ABRUPT * spread:
+                    continue
+                # where all else is noisy, a frame without noise was not measured
+                is_noisy = area is frame and noise > NOISY * spread
+                least = min(ABRUPT * spread, NOISELESS * noise) if is_noisy else ABRUPT * spread
+                if _step_at_edge(values, usable, area) >= least:
                     rim |= area
     if np.count_nonzero(rim | saturated) > LARGEST * np.count_nonzero(usable):
         rim, saturated = np.zeros_like(rim), np.zeros_like(rim)

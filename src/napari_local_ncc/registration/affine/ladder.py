@@ -21,9 +21,10 @@ RUNGS = (Kind.TRANSLATION, Kind.RIGID, Kind.SIMILARITY, Kind.AFFINE)
 EVIDENT = 0.999  # chance that a richer model's gain must exceed what noise gives it
 DRAWN = 2000  # errors, whose quantiles are taken
 POINTS = 5  # along every axis of the field
+FINEST = 1e-3  # px: what interpolation is good to, so that no smaller error is stated
 
 
-def simplest(pair: SmoothPair, fit: Fit, model: str) -> tuple[Kind, Fit]:
+def simplest(pair: SmoothPair, fit: Fit, model: str) -> tuple[Kind, Fit, NDArray[np.float64]]:
     """Return the simplest motion from which a fit differs by no more than noise explains.
 
     Parameters
@@ -41,15 +42,19 @@ def simplest(pair: SmoothPair, fit: Fit, model: str) -> tuple[Kind, Fit]:
         Of the motion; the model's own where it is better by evidence.
     fit : Fit
         Of that kind.
+    spread : ndarray of float64, shape (k, k)
+        The mean square of its error, along the `generators` of the model.
 
     Notes
     -----
     Wald's test: the parameters that only the richer model has, in units of their covariance,
-    given the best of the others, are chi-squared where they are not needed.
+    given the best of the others, are chi-squared where they are not needed. That they are not
+    evident does not make them 0: what is left out, in square, less what noise gives it, is the
+    square of the bias that the simpler motion may have, and is part of its error.
     """
     full = Kind(model)
     if not np.isfinite(fit.covariance).all():
-        return full, fit
+        return full, fit, fit.covariance
     weight = np.linalg.pinv(fit.covariance)
     base = generators(model, pair.fixed.ndim)
     flat = base.reshape(len(base), -1).T
@@ -63,33 +68,52 @@ def simplest(pair: SmoothPair, fit: Fit, model: str) -> tuple[Kind, Fit]:
         best = np.linalg.solve(part[:, :free], part @ excess)
         rest = excess.copy()
         rest[:free] -= best
-        if rest @ weight @ rest > stats.chi2.ppf(EVIDENT, len(base) - free):
+        spared = len(base) - free
+        excess_square = float(rest @ weight @ rest)
+        if excess_square > stats.chi2.ppf(EVIDENT, spared):
             continue
         start = simple @ linalg.expm(np.tensordot(best, base[:free], 1))
         kept = pair.fit(start, kind)
-        if kept is not None and kept.converged:
-            return kind, kept
-    return full, fit
+        if kept is None or not kept.converged:
+            continue
+        spread = np.zeros_like(fit.covariance)
+        spread[:free, :free] = kept.covariance
+        needed = max(0.0, 1 - spared / excess_square) if excess_square > 0 else 0.0
+        other = fit.covariance + np.outer(rest, rest)
+        return kind, kept, (1 - needed) * spread + needed * other
+    return full, fit, fit.covariance
 
 
-def error_quantiles(fit: Fit, kind: Kind, fixed: Sampled) -> tuple[float, float]:
+def error_quantiles(spread: NDArray[np.float64], model: str, fixed: Sampled) -> tuple[float, float]:
     """Return the distances within which the truth lies in 68 and in 95 of 100 cases.
 
     They are means over fixed's field, in its px; NaN where nothing can be said.
+
+    Parameters
+    ----------
+    spread : ndarray of float64, shape (k, k)
+        The mean square of the error along the model's `generators`.
+    model : {"translation", "rigid", "similarity", "affine"}
+        Whose generators these are.
+    fixed : Sampled
+        The image whose field and px are meant.
     """
-    if not np.isfinite(fit.covariance).all():
+    if not np.isfinite(spread).all():
         return np.nan, np.nan
     lattice = np.stack(
-        np.meshgrid(*[np.linspace(0, n - 1, POINTS) for n in fixed.values.shape], indexing="ij")
+        np.meshgrid(
+            *[(np.arange(POINTS) + 0.5) / POINTS * n - 0.5 for n in fixed.values.shape],
+            indexing="ij",
+        )
     )
     at = fixed.place(lattice.reshape(fixed.ndim, -1).T)
-    moves = generators(kind, fixed.ndim)[:, :-1]
+    moves = generators(model, fixed.ndim)[:, :-1]
     change = moves[:, :, :-1] @ at.T + moves[:, :, -1:]
-    values, vectors = np.linalg.eigh(fit.covariance)
+    values, vectors = np.linalg.eigh(spread)
     drawn = np.random.default_rng(0).normal(size=(DRAWN, len(values)))
     errors = drawn * np.sqrt(np.maximum(values, 0)) @ vectors.T
     length = np.linalg.norm(np.tensordot(errors, change, 1), axis=1).mean(axis=1)
-    inner, outer = np.quantile(length / fixed.step, (0.6827, 0.9545))
+    inner, outer = np.hypot(np.quantile(length / fixed.step, (0.6827, 0.9545)), FINEST)
     return float(inner), float(outer)
 
 

@@ -12,6 +12,7 @@ from scipy import ndimage as ndi
 from napari_local_ncc.evidence.blocks import block_means
 from napari_local_ncc.registration.evidence.surfaces import (
     Detail,
+    agreeing_places,
     detail_of,
     evidence_surfaces,
     near,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NEEDED = 1.25  # times the best of unrelated structure; docs/registration-evidence.md
 LEAST = 3.5  # standard deviations of chance at one shift, below which nothing is believed
+FEWEST_PLACES = 3.0  # in which the images agree: one cell on another is a match of nothing
 PADDED = 360_000  # samples of a surface, which bounds the cost: one of 2-D images of 300 px
 SYMMETRIC = 2.0  # times the typical chance, from which an image resembles its mirror image
 BESIDE = 1  # px of the judged resolution that a transform may be off
@@ -48,12 +50,15 @@ class Verdict:
         For the transform, in standard deviations of chance at one shift.
     by_chance : float
         The most that the same search finds in unrelated structure of the same kind.
+    places : float
+        In how many places the images agree, see `agreeing_places`.
     needed : float
-        How many times that the evidence has to be.
+        How many times the most by chance the evidence has to be.
     """
 
     evidence: float
     by_chance: float
+    places: float
     needed: float = NEEDED
 
     @property
@@ -64,12 +69,18 @@ class Verdict:
     @property
     def is_significant(self) -> bool:
         """Whether that is enough to apply the transform."""
-        return self.evidence >= LEAST and self.significance >= self.needed
+        return self.evidence >= LEAST and self.significance >= self.needed and self._in_places
+
+    @property
+    def _in_places(self) -> bool:
+        return self.places >= FEWEST_PLACES
 
     def describe(self) -> str:
         """Say how much of what is needed there is."""
         if np.isnan(self.significance):
             return "too few samples to tell"
+        if self.significance >= self.needed and not self._in_places:
+            return "a few objects that fit one another are all that agrees"
         return (
             f"{self.significance:.2f} times the best of unrelated structure, {self.needed:g} needed"
         )
@@ -116,7 +127,7 @@ def judge(
     two = reduced_detail(moved, factor, by_edges=by_edges)
     least = NARROWEST * min(one.count, two.count)
     if min(one.count, two.count) == 0:
-        return Verdict(np.nan, np.nan)
+        return Verdict(np.nan, np.nan, np.nan)
     middle = np.zeros(fixed.ndim)
     own, chance = weigh_nulls(one, two, least)
     chance = max(chance, float(without(own, middle, PEAK).max()))
@@ -125,7 +136,11 @@ def judge(
         if other.count >= least:
             surface = next(evidence_surfaces(one, other, least))
             chance = max(chance, float(near(surface, middle, BESIDE).max()))
-    return Verdict(float(near(own, middle, BESIDE).max()), chance)
+    beside = near(own, middle, BESIDE)
+    at = np.subtract(
+        np.unravel_index(int(beside.argmax()), beside.shape), np.array(beside.shape) // 2
+    )
+    return Verdict(float(beside.max()), chance, agreeing_places(one, two, at))
 
 
 def weigh_nulls(

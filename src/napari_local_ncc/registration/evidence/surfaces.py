@@ -10,6 +10,7 @@ import numpy as np
 from scipy import fft
 from scipy import ndimage as ndi
 
+from napari_local_ncc.evidence.blocks import block_means
 from napari_local_ncc.evidence.samples import samples_per_independent_one
 from napari_local_ncc.evidence.whitening import whiten, without_background
 
@@ -28,6 +29,8 @@ CEILING = 0.99  # real images are not more alike than this other than by constru
 FLATTEST = 0.01  # of the whole image's power: an overlap with less is empty
 MOST_NULLS = 7  # surfaces of mirrored images, which bounds the cost
 LARGER = 2.0  # times the cost at which images are not turned by a right angle
+PLACE = 16  # px: side of the places that agree or do not
+PLACES = 6  # along the shortest side of the images, at least
 RIDGE = 0.7  # of a peak's height: what is connected to it above that belongs to it
 
 
@@ -198,3 +201,37 @@ def without(surface: Surface, offset: NDArray[np.floating], reach: int) -> Surfa
     rest[np.isin(ridges, np.unique(ridges[here])[1:])] = 0
     rest[here] = 0
     return rest
+
+
+def agreeing_places(fixed: Detail, moving: Detail, offset: NDArray[np.floating]) -> float:
+    """Return in how many places of `PLACE` px the detail of two images agrees at a shift.
+
+    One bright cell on another makes all the evidence that a shift can have, and corresponds to
+    nothing. Places of which all agree alike count as 1 each; where one has it all, it is 1.
+
+    Parameters
+    ----------
+    fixed, moving : Detail
+        Images of equally many axes.
+    offset : ndarray, shape (ndim,)
+        Pixel p of fixed shows what pixel p + offset of moving shows; rounded.
+
+    Returns
+    -------
+    float
+        ``(sum s)^2 / sum s^2`` of the sums s of products in each place (the effective number
+        of Kish); 0 where nothing is common.
+    """
+    shift = np.round(offset).astype(int)
+    sides = zip(shift, fixed.values.shape, moving.values.shape, strict=True)
+    here = [(max(0, -s), min(n, m - s)) for s, n, m in sides]
+    if any(stop <= start for start, stop in here):
+        return 0.0
+    one = fixed.values[tuple(slice(*ends) for ends in here)]
+    ends = zip(here, shift, strict=True)
+    two = moving.values[tuple(slice(low + s, high + s) for (low, high), s in ends)]
+    shortest = min((n for n in (*fixed.values.shape, *moving.values.shape) if n > 1), default=1)
+    size = max(1, min(PLACE, shortest // PLACES))
+    sums, _ = block_means(one * two, [min(size, n) for n in one.shape], to_the_end=True)
+    power = float(np.sum(np.square(sums, dtype=np.float64)))
+    return float(np.sum(sums, dtype=np.float64)) ** 2 / power if power > 0 else 0.0

@@ -21,6 +21,7 @@ from napari_local_ncc.registration.evidence.judge import (
 )
 from napari_local_ncc.registration.evidence.surfaces import (
     Detail,
+    agreeing_places,
     detail_of,
     evidence_surfaces,
     near,
@@ -106,7 +107,8 @@ class ShiftSearch:
         What stays with the camera is no rival of a scene that moves.
         """
         chance = max(self.by_chance, self._rest(offset))
-        return Verdict(self.evidence(offset), chance)
+        places = agreeing_places(*self.details, offset / self.scale)
+        return Verdict(self.evidence(offset), chance, places)
 
     def _rest(self, offset: Vector) -> float:
         """Return the most evidence elsewhere."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.translation.candidates import ShiftSearch
 
 NEARLY_PERFECT = 0.9  # NCC that a narrow overlap needs
+UNTOLD = 0.1  # of the shortest side: an error as large says that the images do not tell the shift
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +153,8 @@ def estimate_translation(
     found = _best(search, held, near is not None, min_overlap, watch)
     watch.check()
     verdict = search.verdict(held if found is None else found)
-    is_reliable = found is not None and verdict.is_significant
+    untold = "" if found is None else _untold(pair, found)
+    is_reliable = found is not None and verdict.is_significant and not untold
     best = found if found is not None and (is_reliable or keep_doubtful) else held
     ncc = pair.ncc(best)
     if np.isnan(ncc):
@@ -162,9 +164,10 @@ def estimate_translation(
             "relax the masks or lower min_overlap"
         )
     searched = "that leave" if near is None else f"near {near.round(1).tolist()} px, if they leave"
+    why = untold or verdict.describe()
     doubt = (
-        f"no shift is reliably better than none ({verdict.describe()}; searched: all whole "
-        f"pixels {searched} {pair.min_overlap:.0%} of the smaller image in common)"
+        f"no shift is reliably better than none ({why}; searched: all whole pixels {searched} "
+        f"{pair.min_overlap:.0%} of the smaller image in common)"
     )
     has_pattern = is_reliable and (search.has_pattern or _shows_pattern(pair, best))
     error, error95 = error_quantiles(shift_covariance(pair, best))
@@ -191,6 +194,18 @@ def _prepare(image: ArrayLike, valid: ArrayLike | None, name: str) -> tuple[Stan
     if not usable.remark:
         return checked, ""
     return standardise(usable.values, usable.valid, name), f"{name}: {usable.remark}"
+
+
+def _untold(pair: ArrayPair, offset: Vector) -> str:
+    """Say so where the images, as stripes, tell nothing of a shift along some direction."""
+    covariance = shift_covariance(pair, offset)
+    if np.isinf(covariance).any():
+        return "they tell nothing of a shift along one direction"
+    error = error_quantiles(covariance)[1]
+    sides = (n for image in (pair.fixed, pair.moving) for n in image.values.shape if n > 1)
+    if not error > UNTOLD * min(sides):
+        return ""
+    return f"it may be off by {error:.0f} px: they hardly tell of a shift along one direction"
 
 
 def _shows_pattern(pair: ArrayPair, offset: Vector) -> bool:

@@ -32,7 +32,7 @@ FLATTEST = 1e-9  # of the largest curvature: an axis along which nothing changes
 DEGREE = 2  # of the polynomial by which two backgrounds may differ
 BACKED = 64  # samples per term of it, below which only means differ
 CLUSTERS = 8  # along each axis, that residuals are summed over
-SHARED = 1.25  # of the variance that clusters show, as neighbouring ones share noise
+FINEST = 1e-3  # px: what interpolation is good to, so that no smaller error is stated
 DRAWS = 4096  # of the error's distribution
 
 
@@ -206,7 +206,8 @@ def shift_covariance(pair: ArrayPair, offset: Vector) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64
-        NaN where the overlap is too small, or the images do not tell all of the shift.
+        NaN where the overlap is too small, infinite where the images do not tell all of the
+        shift, as stripes do not tell it along themselves.
     """
     unknown = np.full((pair.ndim, pair.ndim), np.nan)
     problem = Problem.at(pair, offset, FINAL_SAMPLES)
@@ -215,9 +216,9 @@ def shift_covariance(pair: ArrayPair, offset: Vector) -> NDArray[np.float64]:
     slopes = problem.slopes(pair.fixed.values)
     curvature = problem.curvature(slopes, offset)
     if not np.linalg.eigvalsh(curvature)[0] > 0:
-        return unknown
+        return np.full_like(unknown, np.inf)
     sums = _cluster_sums(problem, slopes * problem.residual(offset))
-    spread = np.einsum("ic,jc->ij", sums, sums) * SHARED * sums.shape[1] / max(sums.shape[1] - 1, 1)
+    spread = np.einsum("ic,jc->ij", sums, sums) * sums.shape[1] / max(sums.shape[1] - 1, 1)
     inverse = np.linalg.inv(curvature)
     return inverse @ spread @ inverse
 
@@ -240,5 +241,5 @@ def error_quantiles(covariance: NDArray[np.float64]) -> tuple[float, float]:
     values, vectors = np.linalg.eigh(covariance)
     drawn = np.random.default_rng(0).standard_normal((DRAWS, len(values)))
     length = np.linalg.norm(drawn * np.sqrt(np.maximum(values, 0)) @ vectors.T, axis=1)
-    low, high = np.quantile(length, (0.6827, 0.9545))
+    low, high = np.hypot(np.quantile(length, (0.6827, 0.9545)), FINEST)
     return float(low), float(high)
