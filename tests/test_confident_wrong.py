@@ -10,7 +10,10 @@ from skimage import data
 from skimage.io import imread
 
 from napari_local_ncc import SpatialImage, confidence_map, register
+from napari_local_ncc.evidence.plateaus import plateaus
 from napari_local_ncc.maps.map_summary import MapTally
+from napari_local_ncc.registration.evidence.judge import Verdict
+from napari_local_ncc.registration.evidence.surfaces import Detail, agreeing_places
 from napari_local_ncc.registration.translation.estimate import estimate_translation
 from napari_local_ncc.transforms.report import PATTERN
 
@@ -228,3 +231,67 @@ def test_a_refusal_says_what_was_searched():
     found = register(texture((90, 90), 2, 1), texture((90, 90), 2, 2))
     assert "searched" in found.reports[0].note
     assert "times the best of unrelated structure" in found.reports[0].note
+
+
+# ------------------------------------------------------------------ what tells little
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("stays", [True, False])
+def test_columns_and_lines_of_their_own_brightness_hold_and_move_nothing(axis, stays):
+    random = np.random.default_rng(6)
+    shape = [200 if k == axis else 1 for k in range(2)]
+    lines = [12 * random.normal(size=shape) for _ in range(2)]
+    frames = [random.poisson(part + 10.0) * 1.0 for part in crops(cells(), (13, -9))]
+    for frame, own in zip(frames, (lines[0], lines[0] if stays else lines[1]), strict=True):
+        frame += own
+    found = register(*frames)
+    (report,) = found.reports
+    assert report.applied
+    assert np.abs(found.translation - (13, -9)).max() < max(0.3, report.error95_px)
+    assert (PATTERN in report.remark) == stays
+    assert "evened" in report.remark
+    others = [random.poisson(cells(200, 40, seed) + 10.0) + own for seed, own in enumerate(lines)]
+    assert np.abs(register(*others).translation).max() < 0.5
+
+
+def test_hot_columns_of_unrelated_images_are_no_shift():
+    random = np.random.default_rng(2)
+    images = [100 + 10 * texture((180, 180), 2, seed) for seed in (1, 2)]
+    for image in images:
+        image[:, random.integers(0, 180, 4)] += 90
+    assert np.abs(register(*images).translation).max() < 0.5
+
+
+def test_evidence_in_one_place_is_no_match():
+    random = np.random.default_rng(0)
+    grain = Detail(random.normal(size=(96, 96)).astype(np.float32), None)
+    assert agreeing_places(grain, grain, np.zeros(2)) > 30
+    assert agreeing_places(grain, grain, np.array([96, 0])) == 0
+    spot = np.zeros((96, 96), np.float32)
+    spot[34:46, 50:62] = 6
+    one = Detail(spot, None)
+    assert agreeing_places(one, one, np.zeros(2)) == pytest.approx(1)
+    assert not Verdict(30.0, 10.0, places=2.0).is_significant
+    assert Verdict(30.0, 10.0, places=4.0).is_significant
+
+
+def test_stripes_tell_no_shift_along_themselves():
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:160, :160]
+    wave = ndi.gaussian_filter1d(random.normal(size=600), 3)
+    images = [
+        np.interp(x + 0.4 * y + ahead, np.arange(600), wave) + random.normal(0, 0.01, x.shape)
+        for ahead in (100, 112)
+    ]
+    found = register(*images)
+    assert not found.reports[0].applied
+    assert not found.translation.any()
+
+
+def test_a_frame_of_the_background_is_a_rim_in_a_noisy_image():
+    random = np.random.default_rng(0)
+    image = np.pad(100 + 5 * random.normal(size=(90, 90)), 7, constant_values=100.0)
+    rim = plateaus(image).rim
+    assert rim[:7].all()
+    assert not rim[8:-8, 8:-8].any()

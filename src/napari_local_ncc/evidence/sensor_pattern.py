@@ -1,4 +1,4 @@
-"""A pattern that stays with the camera: fine structure that two frames share pixel by pixel."""
+"""A pattern that stays with the camera: pixels, columns or lines that two frames share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def has_sensor_pattern(
 
     A scene is blurred by optics; from pixel to pixel it changes little. What a sensor adds
     does not know its neighbours. Frames of a moved scene whose second differences agree at no
-    shift, and less at the scene's, show the same pixels of a camera.
+    shift, and less at the scene's, show the same pixels of a camera; so do means of columns or
+    of lines whose second differences agree like that.
 
     Parameters
     ----------
@@ -51,9 +52,33 @@ def has_sensor_pattern(
     two, also = _second_differences(moving, moving_valid, middle)
     if one.size == 0:
         return False
+    if any(
+        _stripes_stay(fixed[middle], moving[middle], axis, step)
+        for axis, step in enumerate(shift)
+        if step and fixed.ndim > 1
+    ):
+        return True
     worth = samples_per_independent_one(np.where(known, one, 0), np.where(also, two, 0))
     still, count = _agreement(one, two, known, also, [0] * one.ndim)
     moved, _ = _agreement(one, two, known, also, shift)
+    if not np.isfinite(still) or not np.isfinite(worth):
+        return False
+    certain = still * np.sqrt(max(count / worth - 3, 0)) > CERTAIN
+    return bool(certain and not still <= moved)
+
+
+def _stripes_stay(fixed: Values, moving: Values, axis: int, step: int) -> bool:
+    """Say whether two images share what varies along one axis alone, as columns do."""
+    others = tuple(k for k in range(fixed.ndim) if k != axis)
+    one, two = (
+        np.diff(np.median(image, axis=others), 2).astype(np.float64) for image in (fixed, moving)
+    )
+    known = np.isfinite(one) & np.isfinite(two)
+    if abs(step) >= one.size or not (one[known].any() and two[known].any()):
+        return False
+    still, count = _agreement(one, two, known, known, [0])
+    moved, _ = _agreement(one, two, known, known, [step])
+    worth = samples_per_independent_one(np.where(known, one, 0), np.where(known, two, 0))
     if not np.isfinite(still) or not np.isfinite(worth):
         return False
     certain = still * np.sqrt(max(count / worth - 3, 0)) > CERTAIN

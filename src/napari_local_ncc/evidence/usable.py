@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_local_ncc.evidence.outliers import outliers, without_outliers
 from napari_local_ncc.evidence.plateaus import plateaus
+from napari_local_ncc.evidence.stripes import stripes, without_stripes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -23,8 +24,8 @@ class UsableSamples:
     Attributes
     ----------
     values : ndarray
-        The samples, outliers replaced by the median around them; the image itself where
-        there are none.
+        The samples, outliers replaced by the median around them, and columns and lines of
+        their own brightness evened; the image itself where there are none.
     valid : ndarray of bool or None
         False where samples are invalid, or lie in a rim or a saturated area; None: all valid.
     remark : str
@@ -60,4 +61,9 @@ def usable_samples(image: ArrayLike, valid: ArrayLike | None = None) -> UsableSa
         samples = without_outliers(samples, bad)
         replaced = f"{number} outlying sample{'s' if number > 1 else ''} replaced"
         said = "; ".join(filter(None, (said, replaced)))
+    lines = stripes(samples, None if kept.all() else kept)
+    if lines:
+        samples = without_stripes(samples.astype(np.result_type(samples.dtype, np.float32)), lines)
+        names = " and ".join({-1: "columns", -2: "lines"}[axis] for axis in lines)
+        said = "; ".join(filter(None, (said, f"{names} of their own brightness evened")))
     return UsableSamples(samples, None if kept.all() else kept, said)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
+from scipy import ndimage as ndi
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ LEAST_STRUCTURE = 0.01  # of the power at a frequency
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable, in units of its mean
 CLIP = 6.0  # standard deviations, beyond which detail weighs no more
 RINGS = 64  # of the radial spectrum
+BESIDE = 4  # frequencies along each other axis, that stripes are compared with
+SMOOTHED = 9  # of them along the stripes' own axis, that are averaged
 
 
 def without_background(image: Values, valid: Flags | None = None, degree: int = DEGREE) -> Values:
@@ -90,17 +93,35 @@ def whiten(detail: Values, valid: Flags | None = None) -> Detail:
     -----
     Every frequency is multiplied by ``sqrt(S) / (S + N)``, with S the structure's power on
     its ring and N the noise's, which is that of the highest frequencies. The transform is of
-    cosines, so that borders are no edges.
+    cosines, so that borders are no edges. What varies along one axis alone, as the columns and
+    lines of a read-out do, is held to what its neighbours in the spectrum have.
     """
     axes = [axis for axis, n in enumerate(detail.shape) if n > 1]
     if not axes:  # one sample has no detail
         return np.zeros(detail.shape, np.float32)
     spectrum = fft.dctn(detail.astype(np.float32), axes=axes, norm="ortho")
+    _hold_stripes(spectrum)
     spectrum *= _response(np.square(spectrum))
     found = fft.idctn(spectrum, axes=axes, norm="ortho", overwrite_x=True)
     if valid is not None:
         found = np.where(valid, found, np.float32(0))
     return unit_scale(found, valid)
+
+
+def _hold_stripes(spectrum: Detail) -> None:
+    """Clip the frequencies along one axis alone to the mean power of those beside them."""
+    axes = [axis for axis, n in enumerate(spectrum.shape) if n > BESIDE]
+    for axis in axes if len(axes) > 1 else ():
+        rest = [k for k in range(spectrum.ndim) if k != axis]
+        beside = tuple(
+            slice(None) if k == axis or k not in axes else slice(1, 1 + BESIDE)
+            for k in range(spectrum.ndim)
+        )
+        power = np.square(spectrum[beside]).mean(axis=tuple(rest))
+        most = np.sqrt(ndi.uniform_filter1d(power, SMOOTHED, mode="nearest"))
+        lines = np.moveaxis(spectrum, axis, -1)
+        alone = lines[(0,) * (spectrum.ndim - 1)]
+        np.clip(alone, -most, most, out=alone)
 
 
 def whitened_noise(detail: Values, noise: float) -> float:

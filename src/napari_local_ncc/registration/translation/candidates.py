@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 TRACK_SAMPLES = 2**14  # enough to follow a shift from one level to the next
 PEAKS = 12  # shifts that are candidates
 EQUAL = 0.97  # share of the highest evidence from which on the shift nearest to the start wins
+ROUNDED = 1.0  # px of the level, that the peak of whole-pixel evidence may be off
 SMOOTHED = 1.5  # px: sd of a Gaussian that leaves little of a pattern finer than the optics
 FINER = 0.6  # of its lead, that a peak made by such a pattern loses at least
 
@@ -109,6 +110,19 @@ class ShiftSearch:
         chance = max(self.by_chance, self._rest(offset))
         places = agreeing_places(*self.details, offset / self.scale)
         return Verdict(self.evidence(offset), chance, places)
+
+    def disagreement(self, offset: Vector) -> float:
+        """Return how far an offset is from the peak of the evidence (px of the full resolution).
+
+        0 where rounding explains it. What is alike along lines, as a flicker, draws a fit of the
+        samples away, but not the evidence of their detail.
+        """
+        place = offset / self.scale
+        around = near(self.own, place, PEAK)
+        at = np.unravel_index(int(around.argmax()), around.shape)
+        peak = np.round(place) + np.subtract(at, np.array(around.shape) // 2)
+        apart = peak - place
+        return float(np.linalg.norm(apart * self.scale)) if np.abs(apart).max() > ROUNDED else 0.0
 
     def _rest(self, offset: Vector) -> float:
         """Return the most evidence elsewhere."""

@@ -169,8 +169,9 @@ def estimate_translation(
         f"no shift is reliably better than none ({why}; searched: all whole pixels {searched} "
         f"{pair.min_overlap:.0%} of the smaller image in common)"
     )
-    has_pattern = is_reliable and (search.has_pattern or _shows_pattern(pair, best))
+    has_pattern = is_reliable and (search.has_pattern or _shows_pattern(pair, best, fixed, moving))
     error, error95 = error_quantiles(shift_covariance(pair, best))
+    apart = search.disagreement(best) if is_reliable else 0.0
     return Translation(
         best,
         before,
@@ -181,8 +182,8 @@ def estimate_translation(
         ncc if found is None else pair.ncc(found),
         "" if is_reliable else doubt,
         tuple(filter(None, (said_of_fixed, said_of_moving, PATTERN if has_pattern else ""))),
-        error,
-        error95,
+        max(error, apart),
+        max(error95, 2 * apart),
     )
 
 
@@ -208,12 +209,18 @@ def _untold(pair: ArrayPair, offset: Vector) -> str:
     return f"it may be off by {error:.0f} px: they hardly tell of a shift along one direction"
 
 
-def _shows_pattern(pair: ArrayPair, offset: Vector) -> bool:
-    """Whether fine structure stays where it is while the scene moves by `offset`."""
-    fixed, moving = pair.fixed, pair.moving
-    valid = [None if i.weight is None else i.weight > 0 for i in (fixed, moving)]
+def _shows_pattern(pair: ArrayPair, offset: Vector, *images: ArrayLike) -> bool:
+    """Whether fine structure stays where it is while the scene moves by `offset`.
+
+    Looked for in the images as they are given: columns and lines are evened in the pair.
+    """
+    given = [np.asarray(image, np.float64) for image in images]
+    valid = [
+        np.isfinite(image) if i.weight is None else np.isfinite(image) & (i.weight > 0)
+        for image, i in zip(given, (pair.fixed, pair.moving), strict=True)
+    ]
     shift = [int(step) for step in np.round(offset)]
-    return has_sensor_pattern(fixed.values, moving.values, shift, *valid)
+    return has_sensor_pattern(given[0], given[1], shift, *valid)
 
 
 def _best(
