@@ -166,6 +166,7 @@ def test_a_motion_within_the_search_is_none():
     moved = np.roll(image, (2, -3), (0, 1))
     assert common_motion([(image, moved)], (4, 4), (3, 3)) is None
     assert common_motion([(image, moved)], (4, 4), (2, 2)) == (2, -3)
+    assert common_motion([(image, -moved)], (4, 4), (2, 2), is_signed=False) == (2, -3)
 
 
 def test_names_of_the_classes():

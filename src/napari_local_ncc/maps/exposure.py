@@ -72,6 +72,7 @@ def measure_exposure(
     radius: tuple[int, ...],
     weights: str,
     search: tuple[int, ...],
+    is_signed: bool = True,
 ) -> Exposure:
     """Measure noise, typical contrast and common motion on a bounded sample of both images.
 
@@ -88,6 +89,8 @@ def measure_exposure(
         Window radius and largest shift per axis, in pixels; no `search` where there is none.
     weights : {"box", "gaussian"}
         Of the windows.
+    is_signed : bool
+        Whether what is the same has a high correlation, or else a high magnitude of it.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def measure_exposure(
     share = _share_of_noise(pairs, models, radius, weights)
     models = [model.times(share) for model in models]
     gain = _typical_gain(pairs, models, radius, weights)
-    motion = common_motion(pairs, radius, search) if search else None
+    motion = common_motion(pairs, radius, search, is_signed=is_signed) if search else None
     return Exposure(models[0], models[1], gain, motion)
 
 
@@ -173,6 +176,8 @@ def common_motion(
     pairs: Sequence[Sequence[NDArray[np.float64]]],
     radius: tuple[int, ...],
     search: tuple[int, ...],
+    *,
+    is_signed: bool = True,
 ) -> tuple[int, ...] | None:
     """Find a shift beyond the search by which two images agree as a whole.
 
@@ -182,6 +187,8 @@ def common_motion(
         Samples of both images at some places, NaN where invalid.
     radius, search : tuple of int
         Window radius and largest shift per axis, in pixels.
+    is_signed : bool
+        Whether images agree by a high correlation, or else by a high magnitude of it.
 
     Returns
     -------
@@ -206,7 +213,7 @@ def common_motion(
     total = total.sum(axis=tuple(axis for axis, r in enumerate(radius) if not r), keepdims=True)
     lengths = [n // 4 if r else 0 for n, r in zip(total.shape, radius, strict=True)]
     index = np.ix_(*(np.arange(-n, n + 1) % m for n, m in zip(lengths, total.shape, strict=True)))
-    near = total[index]
+    near = total[index] if is_signed else np.abs(total[index])
     peak = np.unravel_index(int(near.argmax()), near.shape)
     shift = tuple(int(i - n) for i, n in zip(peak, lengths, strict=True))
     is_beyond = any(abs(d) > s for d, s in zip(shift, search, strict=True))

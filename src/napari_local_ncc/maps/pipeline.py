@@ -252,6 +252,7 @@ def exposure_of(comparison: Comparison, shape: tuple[int, ...]) -> Exposure:
         radius=comparison.radius,
         weights=parameters.weights,
         search=parameters.search_on(comparison.grid) if searches else (),
+        is_signed=parameters.alternative == "greater",
     )
 
 
