@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 from napari_local_ncc import NCCParameters, Registration, SpatialImage
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory, parse_memory
-from napari_local_ncc.cli import console, main
+from napari_local_ncc.cli import cluster, console, main
 from napari_local_ncc.io import map_sink, read_image, read_map, write_map
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.pipeline import map_of
+from napari_local_ncc.maps.region import join_maps, slab_of
 from napari_local_ncc.maps.run import MapTile, run_comparison
 from napari_local_ncc.progress import Progress, Step, finish, translate
 from napari_local_ncc.transforms.resampling import resample, sample_lazily
@@ -48,6 +50,36 @@ def test_blocks_are_the_whole(files, shift, interpolation):
     parts = finish(map_of(comparison, blocks=(37, 64))).bands
     np.testing.assert_allclose(parts.compute()[:3], whole[:3], rtol=0, atol=3e-7)
     np.testing.assert_array_equal(np.isnan(parts), np.isnan(whole))
+
+
+def test_blocks_of_whole_numbers_are_the_whole_to_the_last_bit(files):
+    comparison = Comparison(*(read_image(files / f"{name}.npy") for name in "ab"))
+    whole = finish(map_of(comparison, blocks=(150, 190))).bands.compute()
+    parts = finish(map_of(comparison, blocks=(37, 64))).bands.compute()
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_slabs_made_apart_join_to_the_whole(files, tmp_path):
+    comparison = Comparison(*(read_image(files / f"{name}.npy") for name in "ab"))
+    whole = finish(map_of(comparison, blocks=(40, 190)))
+    paths = [tmp_path / f"{number}.ome.zarr" for number in range(3)]
+    for number, path in enumerate(paths):
+        write_map(slab_of(whole, number, 3), path)
+    slabs = [read_map(path) for path in paths]
+    assert [slab.grid.shape for slab in slabs] == [(40, 190), (40, 190), (70, 190)]
+    joined = read_map(write_map(join_maps(slabs[::-1]), tmp_path / "whole.ome.zarr"))
+    np.testing.assert_array_equal(joined.bands, whole.bands)
+    assert joined.grid.to_dict() == whole.grid.to_dict()
+    assert joined.provenance == slabs[0].provenance
+    with pytest.raises(ValueError, match=r"begin at \[0, 80\] px .* give every slab once"):
+        join_maps([slabs[0], slabs[2]])
+    with pytest.raises(ValueError, match="give every slab once"):
+        join_maps([slabs[0], *slabs])
+    other = replace(slabs[1], parameters=NCCParameters(radius=3))
+    with pytest.raises(ValueError, match="of different maps"):
+        join_maps([slabs[0], other, slabs[2]])
+    with pytest.raises(ValueError, match="4x1 blocks, too few for 5 slabs"):
+        slab_of(whole, 0, 5)
 
 
 def test_a_pixel_is_sampled_the_same_in_every_box(files):
@@ -132,6 +164,7 @@ def test_memory_is_read_as_written(text, number):
         ("--memory 3MB", "needs"),
         ("--memory lots", "cannot read 'lots'"),
         ("--workers 2 --scheduler tcp://127.0.0.1:9", "not both"),
+        ("--scheduler nowhere", "cannot read 'nowhere' as the address of a scheduler"),
         ("--memory 300MB --refine", None),
     ],
 )
@@ -142,6 +175,17 @@ def test_what_cannot_be_computed_within_means_is_said(files, tmp_path, capsys, w
     assert code == (0 if told is None else 2)
     assert told is None or (told in err and err.count("\n") <= 2)
     assert told is None or list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_without_workers_is_told_of(files, tmp_path, capsys, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    names = [str(files / f"{name}.npy") for name in "ab"]
+    with distributed.LocalCluster(n_workers=0, host=cluster.HERE, dashboard_address=None) as empty:
+        words = ["-o", str(tmp_path / "o.npy"), "--scheduler", empty.scheduler_address]
+        assert main(["map", *names, *words]) == 2
+    assert "has no workers; start some" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("memory", "told"), [("3MB", "--memory"), ("lots", "cannot read 'lots'")])

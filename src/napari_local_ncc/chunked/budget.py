@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,11 @@ def parse_memory(text: str | float) -> int:
     if found <= 0:
         raise ValueError(f"cannot read {text!r} as an amount of memory; write it like 2GB or 600MB")
     return int(found)
+
+
+def _in_mb(amount: float) -> str:
+    """Write a number of bytes in the unit that `parse_memory` reads."""
+    return f"{math.ceil(amount / 1e6):,} MB" if amount >= 1e6 else f"{amount:,.0f} bytes"
 
 
 def free_memory() -> int:
@@ -119,8 +124,8 @@ def fit_blocks(
     if smallest > room:
         raise ValueError(
             f"a block of {'x'.join(map(str, edges_of(known[-1])))} needs "
-            f"{format_bytes(math.ceil(smallest))} beside the {format_bytes(BASE)} of the program, "
-            f"more than {format_bytes(int(memory))}: give more memory (--memory, memory=), or "
-            "fewer bands, a smaller radius or search"
+            f"{_in_mb(smallest)} beside the {_in_mb(BASE)} of the program, more than "
+            f"{_in_mb(memory)}: give more memory (--memory, memory=), or fewer bands, a smaller "
+            "radius or search"
         )
     return edges_of(known[-1]), int(room // smallest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from distributed import Client
 
 HERE = "127.0.0.1"  # no other machine reaches it
-PATIENCE = 10  # s to wait for a scheduler
+PATIENCE = 10  # s to wait for a scheduler, and for its first worker
+LOADED = tuple(
+    f"napari_local_ncc.{name}"
+    for name in ("io.writing", "io.map_omezarr", "io.readers.tiff.series", "maps.stream",
+                 "maps.compute_bands", "ncc.kernels.driver")
+)  # fmt: skip
 
 
 def check_distributed() -> None:
@@ -34,15 +40,12 @@ def cluster(workers: int | None, scheduler: str | None, threads: int | None) -> 
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise OSError(f"there is no scheduler at {scheduler} ({error})") from error
-        with client:
+        with _client_of(scheduler) as client:
             _say_where(client)
             yield client
         return
     with (
+        _loaded_once(),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=threads or max(1, (os.cpu_count() or 1) // (workers or 1)),
@@ -55,6 +58,50 @@ def cluster(workers: int | None, scheduler: str | None, threads: int | None) -> 
     ):
         _say_where(client)
         yield client
+
+
+def _client_of(scheduler: str) -> Client:
+    """Return a client of a scheduler that is there and has workers."""
+    from distributed import Client
+    from distributed.comm import get_address_host_port
+
+    try:  # before there is a client, which it takes long to close
+        get_address_host_port(scheduler)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot read {scheduler!r} as the address of a scheduler ({error}); write it like "
+            "tcp://10.0.0.1:8786"
+        ) from None
+    try:
+        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+    except OSError as error:
+        raise OSError(f"there is no scheduler at {scheduler} ({error})") from error
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        client.close()
+        raise OSError(
+            f"the scheduler at {scheduler} has no workers; start some: dask worker {scheduler}"
+        ) from None
+    return client
+
+
+@contextmanager
+def _loaded_once() -> Iterator[None]:
+    """Have processes begun as copies of one that has loaded what they need, where that is safe.
+
+    On macOS what NumPy may be built with does not survive it, on Windows there is no such way.
+    """
+    import dask
+
+    if sys.platform != "linux":
+        yield
+        return
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        from distributed.utils import get_mp_context
+
+        get_mp_context().set_forkserver_preload(["distributed", *LOADED])
+        yield
 
 
 def _say_where(client: Client) -> None:
