@@ -1,12 +1,14 @@
 """Faults while `local-ncc map` runs, and what is there afterwards.
 
-`python benchmarks/reliability.py` writes docs/reliability.md. It needs Linux; the
-full disk needs the right to mount.
+`python benchmarks/reliability.py TRIALS.jsonl` tries what is not in that file yet, and writes
+docs/reliability.md; with `--faults` and nothing after it, only the page. It needs Linux; the full
+disk needs the right to mount.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -35,22 +37,23 @@ if TYPE_CHECKING:
 SIDE, SMALL = 1536, 512  # px: the latter where two runs race
 BLOCK = 256  # px
 LATE = 0.75  # of the moments are after some of the blocks; the others after the last
+GOLDEN = 0.618  # times a number of turns: any few of them are spread over all moments
 PATIENCE = 600  # s
 ENDINGS = (".ome.zarr", ".ome.tif", ".npy")
 TILED = ["--radius", "20", "--weights", "gaussian", "--memory", "256MB", "--threads", "2"]
 HEAD = """# Reliability
 
-Written by `python benchmarks/reliability.py`: faults while `local-ncc map` runs, and what is there
-afterwards. On Linux and a local file system; two uint16 images of {side} x {side} px ({small} x
-{small} for two writers), window radius 20, blocks of {block} px. A trial is bad where an output can
-be opened that is not bit for bit that of an undisturbed run, where something is left that should
-not be, or where an exit code is not the documented one.
+Written by `python benchmarks/reliability.py TRIALS.jsonl`: faults while `local-ncc map` runs, and
+what is there afterwards. On Linux and a local file system; two uint16 images of {side} x {side} px
+({small} x {small} for two writers), window radius 20, blocks of {block} px. A trial is bad where an
+output can be opened that is not bit for bit that of an undisturbed run, where something is left
+that should not be, or where an exit code is not the documented one.
 
 | fault | n | bad | what was seen |
 |---|---|---|---|
 """
 TAIL = """
-Moments are spaced evenly: three quarters of them by the blocks that are finished, from none to
+Moments are spread evenly: three quarters of them by the blocks that are finished, from none to
 all, the others by time from there to the end of an undisturbed run; a run that a fault came too
 late for ends whole. Formats (.ome.zarr, .ome.tif, .npy) take turns. Programs are forked from one
 that has loaded everything, but every fifth that gets a signal, and each whose worker is killed:
@@ -312,35 +315,50 @@ FAULTS: dict[str, tuple[int, Trial]] = {
 }
 
 
-def main() -> None:
-    """Run all trials and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the trials; 4 at least")
-    parser.add_argument("--faults", nargs="*", default=list(FAULTS), help="the rows to make anew")
-    parser.add_argument("--out", type=Path, default=Path("docs/reliability.md"))
-    options = parser.parse_args()
-    old = options.out.read_text(encoding="utf-8").splitlines() if options.out.exists() else []
-    rows = {line.split(" | ")[0][2:]: line for line in old if line.startswith("| ")}
-    for fault in options.faults:
-        most, trial = FAULTS[fault]
-        count, found = max(4, round(options.share * most)), []
-        with TemporaryDirectory() as name:
+def run(faults: list[str], trials_file: Path) -> None:
+    """Try what has not been tried, and append a line for each trial."""
+    tried = Counter(each["fault"] for each in _read(trials_file))
+    for fault in faults:
+        count, trial = FAULTS[fault]
+        with TemporaryDirectory() as name, trials_file.open("a", encoding="utf-8") as file:
             trials = Trials(Path(name), SMALL if trial is raced else SIDE)
-            for k in range(count):
-                good, what = trial(trials, k / (count - 1), k)
-                found.append((good, what))
-                print(f"{fault}, {k}: {'' if good else 'BAD: '}{what}", flush=True)
+            for k in range(tried[fault], count):
+                good, seen = trial(trials, k * GOLDEN % 1, k)
+                file.write(json.dumps({"fault": fault, "good": good, "seen": seen}) + "\n")
+                file.flush()
                 for each in trials.folder.iterdir():  # they would fill the disk
                     if each.is_dir():
                         shutil.rmtree(each)
-        seen = Counter(what for _, what in found)
-        bad = sum(not good for good, _ in found)
+
+
+def _read(trials_file: Path) -> list[dict[str, Any]]:
+    if not trials_file.exists():
+        return []
+    return [json.loads(line) for line in trials_file.read_text(encoding="utf-8").splitlines()]
+
+
+def write_page(trials_file: Path, page: Path) -> None:
+    """Count the trials of a file."""
+    rows, trials = [], _read(trials_file)
+    for fault, (count, _) in FAULTS.items():
+        found = [each for each in trials if each["fault"] == fault]
+        seen = Counter(each["seen"] for each in found)
+        bad = sum(not each["good"] for each in found)
         told = "; ".join(f"{what}: {n}" for what, n in seen.most_common())
-        rows[fault] = f"| {fault} | {count} | {bad} | {told} |"
-        print(rows[fault], flush=True)
-        table = "".join(f"{rows[each]}\n" for each in FAULTS if each in rows)
-        head = HEAD.format(side=SIDE, small=SMALL, block=BLOCK)
-        options.out.write_text(head + table + TAIL, encoding="utf-8")
+        rows.append(f"| {fault} | {len(found)} of {count} | {bad} | {told} |\n")
+    head = HEAD.format(side=SIDE, small=SMALL, block=BLOCK)
+    page.write_text(head + "".join(rows) + TAIL, encoding="utf-8")
+
+
+def main() -> None:
+    """Run the trials that are not in a file, and write the page of all in it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", type=Path, help="a file with a line for each trial")
+    parser.add_argument("--faults", nargs="*", default=list(FAULTS), help="those to try")
+    parser.add_argument("--page", type=Path, default=Path("docs/reliability.md"))
+    options = parser.parse_args()
+    run(options.faults, options.trials)
+    write_page(options.trials, options.page)
 
 
 if __name__ == "__main__":

@@ -565,6 +565,16 @@ def test_a_file_that_is_cut_off_is_said_to_be(ending, tmp_path):
     assert ".cxx" not in said
 
 
+def test_a_packed_metaimage_that_is_cut_off_is_known_by_its_header(tmp_path, capfd):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(STACK), str(path), useCompression=True)
+    assert (read_image(path).data.compute() == STACK).all()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="the file is cut off; copy it again"):
+        read_image(path)
+    assert "".join(capfd.readouterr()) == ""  # ITK writes to the terminal what it cannot read
+
+
 @pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_samples_beside_a_header_are_looked_for(ending, packed, tmp_path):

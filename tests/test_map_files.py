@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from functools import partial
+from html import unescape
 from pathlib import Path
 
 import dask.array as da
@@ -92,7 +94,7 @@ def test_map_comes_back_as_it_was(ending, tmp_path, data):
     grid = Grid.from_spacing(shape, spacing, -2.5, axis_labels=labels, units=units)
     bands = (
         ("ncc",)
-        if {"c", "q"} & set(labels)
+        if {"c", "q"} & set(labels) or "pixel" in units  # the radius is a length
         else data.draw(st.sampled_from([("ncc",), ("ncc", "confidence"), ("shift",)]))
     )
     chunks = (1, *(data.draw(st.integers(1, n)) for n in shape))
@@ -378,6 +380,20 @@ def test_channels_of_several_bands_have_colours_of_their_own(tmp_path):
 
 
 # ---------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_documents_are_json_to_those_who_know_no_nan(ending, tmp_path):
+    written = make_map(Grid((8, 9), units=(UM,) * 2))
+    told = {"software": "x 1", "exposure": {"gain": np.nan, "of": [1.5, -np.inf, None]}}
+    path = write_map(replace(written, provenance=told), tmp_path / f"a{ending}")
+    documents = {
+        ".npy": lambda: Path(f"{path}.json").read_text("utf-8"),
+        ".ome.zarr": lambda: (path / "zarr.json").read_text("utf-8"),
+        ".ome.tif": lambda: re.search(r"{.*}", unescape(tifffile.tiffcomment(path)))[0],
+    }
+    json.loads(documents[ending](), parse_constant=pytest.fail)
+    assert read_map(path).provenance["exposure"] == {"gain": None, "of": [1.5, None, None]}
 
 
 def test_classes_are_a_label_image_that_others_show(tmp_path):

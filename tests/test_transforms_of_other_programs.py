@@ -662,3 +662,17 @@ def test_the_examples_hold(name, tmp_path, monkeypatch):
     done = doctest.testmod(module)
     assert done.attempted >= 2
     assert not done.failed
+
+
+def test_what_a_table_or_a_text_is_is_looked_up_in_it(tmp_path, capsys):
+    (tmp_path / "m.csv").write_text("1,0,2\n0,1,3\n0,0,1\n", "utf-8")
+    (tmp_path / "points.csv").write_text("y,x,name\n1,2,a\n", "utf-8")
+    (tmp_path / "prose.txt").write_text("Dear reader,\nthis is prose.\n", "utf-8")
+    told = {
+        "m.csv": "m.csv (matrix) says nothing of units and axes: give the fixed image's grid",
+        "points.csv": "points.csv: its format is not known",
+        "prose.txt": "prose.txt is no transform file that is known",
+    }
+    for name, words in told.items():
+        assert main(["info", str(tmp_path / name)]) == 2
+        assert words in capsys.readouterr().err

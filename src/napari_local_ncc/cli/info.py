@@ -57,7 +57,9 @@ def _open(
     if "://" in file:
         return open_image(file, request, scene=scene, reader=reader)
     named = is_transform_path(path) and not _is_image_of_hdf5(path)
-    if named or like is not None:  # whatever a transform's file is called
+    if (
+        named or _is_table_of_transform(path) or like is not None
+    ):  # whatever a transform's file is called
         from napari_local_ncc.transforms.transform_file import read_transform
 
         grid = None if like is None else read_image(like).grid
@@ -93,6 +95,15 @@ def _is_image_of_hdf5(path: Path) -> bool:
     from napari_local_ncc.io.readers.hdf5 import holds_transform
 
     return not holds_transform(path)
+
+
+def _is_table_of_transform(path: Path) -> bool:
+    """Say whether a ``.csv``, which points and results end in too, holds a matrix or landmarks."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    from napari_local_ncc.transforms.formats.table import content_of, known_by_content
+
+    return known_by_content(content_of(path)) is not None
 
 
 def _of_image(found: ImageFile) -> Iterator[str]:

@@ -74,7 +74,8 @@ def map_(
         typer.Option(
             metavar="T.json",
             help="Apply a transform: the file of `register`, its JSON text itself, or another "
-            "program's file (see `convert`).",
+            "program's file (see `convert`); the axes of a matrix are those of arrays, z first "
+            "(`convert --order xyz` turns others).",
         ),
     ] = None,
     refine: Refine = False,

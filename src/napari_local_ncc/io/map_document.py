@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ KEY = "napari-local-ncc"  # of the attribute, annotation or namespace that holds
 def describe(confidence_map: ConfidenceMap) -> dict[str, Any]:
     """Return all of a map but its pixels as plain JSON values."""
     registration, calibration = confidence_map.registration, confidence_map.calibration
-    return {
+    described = {
         "band_names": list(confidence_map.band_names),
         "grid": confidence_map.grid.to_dict(),
         "parameters": asdict(confidence_map.parameters),
@@ -34,6 +35,19 @@ def describe(confidence_map: ConfidenceMap) -> dict[str, Any]:
         "provenance": confidence_map.provenance,
         "calibration": None if calibration is None else calibration.to_dict(),
     }
+    return {name: _of_json(value) for name, value in described.items()}
+
+
+def _of_json(value: Any) -> Any:
+    """Return None for numbers that JSON has no word for, and which Python would write all the same.
+
+    One such word, and no viewer but those in Python opens the image.
+    """
+    if isinstance(value, dict):
+        return {name: _of_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_of_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def restore(document: dict[str, Any], bands: da.Array) -> ConfidenceMap:

@@ -53,15 +53,20 @@ class Exposure:
     motion: tuple[int, ...] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that `from_dict` and JSON take."""
-        return asdict(self)
+        """Return plain values that `from_dict` and JSON take, which knows no NaN."""
+        return asdict(self) | {"gain": self.gain if np.isfinite(self.gain) else None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Make an exposure of what `to_dict` returned."""
         fixed, moving = (NoiseModel(**values[name]) for name in ("fixed", "moving"))
-        motion = values["motion"]
-        return cls(fixed, moving, values["gain"], None if motion is None else tuple(motion))
+        motion, gain = values["motion"], values["gain"]
+        return cls(
+            fixed,
+            moving,
+            np.nan if gain is None else gain,
+            None if motion is None else tuple(motion),
+        )
 
 
 def measure_exposure(

@@ -45,8 +45,10 @@ class PartialArray:
         return np.result_type(self.source.dtype, np.float32)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        samples = np.asarray(self.source[index], self.dtype)
         hidden = self._missing_at(index)
+        if hidden.all():  # many are quickly said to be absent, but not quickly read
+            return np.full(hidden.shape, np.nan, self.dtype)
+        samples = np.asarray(self.source[index], self.dtype)
         if hidden.any():
             samples = np.where(hidden, self.dtype.type(np.nan), samples)
         return samples

@@ -101,7 +101,7 @@ def _check_length(path: Path, needed: int) -> None:
     if not parts and path.suffix.lower() in APART:
         return
     held = sum(part.stat().st_size for part in parts or [path])
-    if _is_raw(path) and held < needed:
+    if held < (needed if _is_raw(path) else _packed_length(path)):
         raise ReadError("cannot read all of it: the file is cut off; copy it again")
     check_claim(needed, held, "its samples")
 
@@ -141,6 +141,17 @@ def _is_raw(path: Path) -> bool:
     fields = dict(re.findall(rb"^(\w+) *= *(\w+)", start, re.MULTILINE))
     told = [fields.get(name, b"F")[:1].upper() for name in (b"BinaryData", b"CompressedData")]
     return told in ([b"T", b"F"], [b"1", b"F"], [b"T", b"0"], [b"1", b"0"])
+
+
+def _packed_length(path: Path) -> int:
+    """Return how many bytes a MetaImage says that its samples take, packed; 0: it does not say."""
+    with path.open("rb") as file:
+        start = file.read(LONGEST_HEADER)
+    told = re.search(rb"^CompressedDataSize *= *(\d{1,18})\s*$", start, re.MULTILINE)
+    if told is None or b"ObjectType" not in start:
+        return 0
+    local = re.search(rb"^ElementDataFile *= *LOCAL[ \r]*\n", start, re.MULTILINE | re.IGNORECASE)
+    return int(told[1]) + (local.end() if local else 0)
 
 
 def _read_series(files: list[Path]) -> StoredImage:

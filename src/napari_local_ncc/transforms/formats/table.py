@@ -79,9 +79,18 @@ def content_of(path: Path) -> Content:
 
 def format_of(content: Content) -> TransformFormat | None:
     """Return the format of a file by its content, or else by its ending; None: not known."""
-    known = next((one for one in FORMATS if one.knows(content)), None)
+    known = known_by_content(content)
     named = format_named(content.path)
-    return known or (None if content.path.is_dir() and named is not OME_ZARR else named)
+    if known or named is None:
+        return known
+    # a text says what it is, a folder too: one that does not is nothing that ends so by chance
+    tells = content.path.is_dir() or (named.name in ("ITK", "elastix") and content.text.strip())
+    return None if tells and named is not OME_ZARR else named
+
+
+def known_by_content(content: Content) -> TransformFormat | None:
+    """Return the format that a file's content shows; None: none."""
+    return next((one for one in FORMATS if one.knows(content)), None)
 
 
 def format_named(path: Path) -> TransformFormat | None:
