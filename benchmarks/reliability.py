@@ -343,8 +343,8 @@ def write_page(trials_file: Path, page: Path) -> None:
     for fault, (count, _) in FAULTS.items():
         found = [each for each in trials if each["fault"] == fault]
         seen = Counter(each["seen"] for each in found)
-        bad = sum(not each["good"] for each in found)
-        told = "; ".join(f"{what}: {n}" for what, n in seen.most_common())
+        bad = sum(not each["good"] for each in found) if found else "?"
+        told = "; ".join(f"{what}: {n}" for what, n in seen.most_common()) or "not tried"
         rows.append(f"| {fault} | {len(found)} of {count} | {bad} | {told} |\n")
     head = HEAD.format(side=SIDE, small=SMALL, block=BLOCK)
     page.write_text(head + "".join(rows) + TAIL, encoding="utf-8")

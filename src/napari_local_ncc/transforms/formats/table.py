@@ -83,8 +83,8 @@ def format_of(content: Content) -> TransformFormat | None:
     named = format_named(content.path)
     if known or named is None:
         return known
-    # a text says what it is, a folder too: one that does not is nothing that ends so by chance
-    tells = content.path.is_dir() or (named.name in ("ITK", "elastix") and content.text.strip())
+    # a folder says what it is, and a .txt, as which texts of all kinds end
+    tells = content.path.is_dir() or (content.path.suffix.lower() == ".txt" and content.text)
     return None if tells and named is not OME_ZARR else named
 
 
