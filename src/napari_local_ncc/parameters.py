@@ -36,6 +36,7 @@ BANDS = (
 MAX_RADIUS = 10**6
 MAX_SEARCH = 100
 MAX_SHIFTS = 10**6  # NCC values held for every pixel
+MIN_SAMPLES = 3  # that a window must hold
 LENGTH = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?\s*[^\W\d].*", re.IGNORECASE)
 
 
@@ -106,8 +107,8 @@ def check_search(
     ------
     ValueError
         If a number is negative or not whole, if there is not one per axis, if no axis is
-        searched, if there are more than `MAX_SHIFTS` displacements, or if no axis of the
-        images is longer than its search.
+        searched, if there are more than `MAX_SHIFTS` displacements, if no axis of the images
+        is longer than its search, or if no window holds 3 samples.
     """
     per_axis = isinstance(search, Iterable) and not isinstance(search, str)
     values = tuple(search) if per_axis else (search,) * len(radius)  # type: ignore[arg-type]
@@ -132,6 +133,14 @@ def check_search(
             f"search {search!r} is not smaller than the images, {shape} samples: nothing would "
             "overlap at such displacements; search less, or compare larger images"
         )
+    if shape is not None:
+        held = math.prod(min(n, 2 * r + 1) for n, r in zip(shape, radius, strict=True) if r)
+        if held < MIN_SAMPLES:
+            raise ValueError(
+                f"a window of radius {radius} holds {held} samples of images of {shape} samples, "
+                f"and at least {MIN_SAMPLES} are needed to compare any; compare larger images, or "
+                "with windows along more axes"
+            )
     return searched
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.ncc.kernels.compilation import inner
+from napari_local_ncc.parameters import MIN_SAMPLES as MIN_SAMPLES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # columns to treat together: long loops, and rows that stay in the cache
 LANES = 16  # numbers that a vectorised loop takes at once
-MIN_SAMPLES = 3
 NOT_FINITE = -1
 UNDETERMINED = np.float32(2.0)
 # Outside these the product of two variances loses digits in float32, or overflows.
