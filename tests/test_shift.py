@@ -17,6 +17,8 @@ from napari_local_ncc import NCCParameters, confidence_map, local_ncc, local_shi
 from napari_local_ncc.shift import search as _search
 from napari_local_ncc.shift.dispatch import shift_depth, shift_of_pieces
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
+from napari_local_ncc.shift.smoothing import REACH, SMOOTHING, derivative_taps
+from napari_local_ncc.shift.subpixel.series import USED, series_taps
 
 TOLERANCE = 1e-6
 EXACT = 1e-4  # px: what the rounding of NCC does to a shift
@@ -80,7 +82,7 @@ def test_agrees_with_the_ncc_of_displaced_images(pair, pixels):
     fixed, moving, mask, search, options = pair
     zero, best, where = best_of_all(fixed, moving, mask, search, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_search, "TILE_PIXELS", pixels)
+        patch.setattr(_search, "TILE_PIXELS", dict.fromkeys((1, 2, 3), pixels))
         bands = local_shift(fixed, moving, mask=mask, search=search, **options)
     windowed = [axis for axis, r in enumerate(options["radius"]) if r]
     assert (bands.dtype, bands.shape) == (np.float32, (2 + len(windowed), *fixed.shape))
@@ -485,3 +487,32 @@ def test_a_search_larger_than_the_images_is_said(rng, search):
     parameters = NCCParameters(radius=1, search=search, bands=("ncc", "shift"))
     with pytest.raises(ValueError, match="is not smaller than the images"):
         confidence_map(image, image, parameters=parameters)
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (2, 1, 30)])
+def test_windows_of_fewer_than_three_samples_are_said(rng, shape):
+    image = rng.random(shape)
+    radius = (1, 1, 0)[: len(shape)]
+    with pytest.raises(ValueError, match="and at least 3 are needed"):
+        local_shift(image, image, radius=radius, search=1)
+    parameters = NCCParameters(radius=radius, search=1, bands=("ncc", "shift"))
+    with pytest.raises(ValueError, match="and at least 3 are needed"):
+        confidence_map(image, image, parameters=parameters)
+    local_shift(*rng.random((2, 3)), radius=1, search=1)  # just enough
+
+
+@pytest.mark.parametrize(("degree", "times"), [(2, 1.2), (3, 2), (4, 4)])
+def test_the_series_is_nearer_to_the_gaussian_than_taylors(degree, times):
+    """At a whole pixel value and slope are exact."""
+    at = np.arange(-REACH, REACH + 1)
+    offsets = np.linspace(-USED, USED, 41)[:, np.newaxis]
+    gaussian = np.exp(-((at - offsets) ** 2) / (2 * SMOOTHING**2))
+    gaussian /= SMOOTHING * np.sqrt(2 * np.pi)
+    ours, taylor = (
+        sum(offsets**k * taps(k) for k in range(degree + 1))
+        for taps in (lambda k: series_taps(k, degree), derivative_taps)
+    )
+    np.testing.assert_allclose(ours[20], gaussian[20], atol=1e-7)
+    np.testing.assert_array_equal(series_taps(1, degree), derivative_taps(1))
+    worst, before = (np.abs(series - gaussian).max() for series in (ours, taylor))
+    assert worst < before / times

@@ -84,8 +84,8 @@ def local_shift(
     -----
     Next to the best whole-pixel displacement the sub-pixel shift is the maximum of the NCC of
     the same windows of both images, smoothed by a Gaussian of 0.8 px. About every whole pixel
-    the smoothed moving image is taken as its Taylor series, of degree 6 (5 in 3-D), so that
-    nothing is interpolated and nothing pulls the shift towards whole or half pixels. It is
+    the smoothed moving image is taken as a series of degree 4 that is fitted to the Gaussian,
+    so that nothing is interpolated and nothing pulls the shift towards whole or half pixels. It is
     displaced by exactly 0 from itself. Invalid samples are filled in from around them for the
     smoothing of the samples beside them only: they count in no window.
 

@@ -15,18 +15,19 @@ import numpy as np
 import scipy.ndimage
 
 from napari_local_ncc.shift.smoothing import MARGIN, SMOOTHING, derivative_taps, wide_taps
-from napari_local_ncc.shift.window_sums_kernel import sum_products
+from napari_local_ncc.shift.window_sums_kernel import sum_products, sums_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc.ncc.kernels.rows import Validity
-    from napari_local_ncc.shift.subpixel import SmoothPair
+    from napari_local_ncc.shift.subpixel.room import Room
+    from napari_local_ncc.shift.subpixel.smooth_pair import SmoothPair
 
     Values = NDArray[np.float32]
     Numbers = NDArray[np.float64]
+    Integers = NDArray[np.intp]
 
 MOST_ERROR = 0.5  # px; beyond, the error of the error is as large
 FITTED = 1.5  # independent samples of a window that the fit uses up
@@ -35,17 +36,23 @@ EDGE = 0.6  # px of slopes beyond either end of a window that smoothing lets in
 LEAST_SHARE = 0.25  # of the variance of the slope that noise in the slopes may take off
 
 
-def noise_terms(pair: SmoothPair, at_top: Numbers, known: Validity) -> Numbers:
+def noise_terms(
+    pair: SmoothPair, room: Room, at_top: Numbers, pixels: Integers, tile: tuple[int, ...]
+) -> Numbers:
     """Return what the error of shifts follows from once the noise is averaged.
 
     Parameters
     ----------
     pair : SmoothPair
         The smoothed images.
+    room : Room
+        Where sums are held.
     at_top : array of float64, shape (9, pixels)
         What `find_maxima` tells about the maxima.
-    known : array of bool, shape of the tile
-        Where they are.
+    pixels : array of int, shape (pixels,)
+        Which of the tile they are, counted in C order.
+    tile : tuple of int
+        Its lengths along z, y, x.
 
     Returns
     -------
@@ -56,15 +63,15 @@ def noise_terms(pair: SmoothPair, at_top: Numbers, known: Validity) -> Numbers:
     window = pair.window
     axes = [axis for axis in range(3) if window.radius[axis]]
     ndim = len(axes)
-    flat = np.flatnonzero(known)
     ones = np.ones((1, *pair.fixed.shape), np.float32)
     squared = tuple(taps**2 for taps in window.taps)
 
     def sums(image: Values, other: Values, taps: Any) -> Numbers:
-        out = np.empty((1, *known.shape))
+        out = np.empty((1, *tile))
         start = (0, 0, 0)
-        sum_products(image, start, other, start, known.shape, taps, window.box, out)
-        return out.ravel()[flat]
+        work = room.take("work", (sums_room(tile, taps),))
+        sum_products(image, start, other, start, tile, taps, window.box, work, out)
+        return out.ravel()[pixels]
 
     whole = sums(pair.known[0], ones, window.taps)
     share = sums(pair.known[0], ones, squared) / whole**2  # one over the number of samples
@@ -76,7 +83,7 @@ def noise_terms(pair: SmoothPair, at_top: Numbers, known: Validity) -> Numbers:
         noise = np.maximum(at_top[8] - cov * gain, 0) / (power * left)
         slopes = [_slopes(pair.samples, axis, axes) for axis in axes]
         edge = np.prod([1 - EDGE / taps.size for taps in window.taps if taps.size > 1])
-        score, curvature = np.zeros((2, len(flat), ndim, ndim))
+        score, curvature = np.zeros((2, len(pixels), ndim, ndim))
         for i, a in enumerate(axes):
             for j, b in enumerate(axes[: i + 1]):
                 steep = slopes[i][0] * pair.known[0]

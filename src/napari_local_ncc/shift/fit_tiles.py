@@ -9,20 +9,22 @@ import numpy as np
 
 from napari_local_ncc.ncc.kernels.tiles import lengths_of, relative
 from napari_local_ncc.shift.error import noise_terms
-from napari_local_ncc.shift.subpixel import SmoothPair, SmoothWindow
+from napari_local_ncc.shift.subpixel.room import Room
+from napari_local_ncc.shift.subpixel.smooth_pair import SmoothPair, SmoothWindow
+from napari_local_ncc.shift.subpixel.window_sums import climb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc.ncc.kernels.rows import Validity
     from napari_local_ncc.ncc.kernels.tiles import Pieces, Slices
 
     Values = NDArray[np.float32]
     Numbers = NDArray[np.float64]
 
-TILES = {1: (8192,), 2: (128, 128), 3: (24, 32, 64)}  # pixels along the windowed axes
+# Pixels along the windowed axes; no powers of two, whose many sums would share few cache lines.
+TILES = {1: (8200,), 2: (120, 136), 3: (24, 30, 62)}
 
 
 def refine_shift(
@@ -65,25 +67,29 @@ def refine_shift(
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(region)))
     unused = (0,) * (3 - windowed)
     window = SmoothWindow.of(
-        (*unused, *radius[-windowed:]), (*unused, *search[-windowed:]), weights, windowed
+        (*unused, *radius[-windowed:]), (*unused, *search[-windowed:]), weights
     )
     terms = np.full((1 + 2 * windowed if with_error else 0, *lengths_of(region)), np.nan)
+    room = Room()
     for tile in _tiles(region, windowed):
         here = (slice(None), *relative(tile, region))
         sides = (*(1,) * (3 - windowed), *lengths_of(tile)[-windowed:])
-        found = np.zeros((2, 3, *sides))
-        for array, given in zip(found, (start[here], best[here]), strict=True):
-            array[3 - windowed :] = given.reshape(windowed, *sides)
-        known: Validity = np.all(np.isfinite(found), axis=(0, 1))
-        if known.any():
-            reach = [int(v) + 2 for v in np.abs(found[0][:, known]).max(axis=1)]
-            pair = SmoothPair.read(images, tile, shape, window, reach)
-            found[0][:, known], at_top = pair.climb(found[0][:, known], found[1][:, known], known)
+        lookup = start[here].reshape(windowed, -1)
+        pixels = np.flatnonzero(np.isfinite(lookup).all(axis=0))
+        if pixels.size:
+            given = np.zeros((2, 3, pixels.size))
+            given[0, 3 - windowed :] = lookup[:, pixels]
+            given[1, 3 - windowed :] = best[here].reshape(windowed, -1)[:, pixels]
+            reach = [int(v) + 2 for v in np.abs(given[0]).max(axis=1)]
+            pair = SmoothPair.read(images, tile, shape, window, reach, room)
+            found, at_top = climb(pair, room, sides, pixels, *given, with_top=with_error)
+            lookup = np.full(lookup.shape, np.nan, np.float32)
+            lookup[:, pixels] = found[3 - windowed :]
             if with_error:
-                values = np.full((len(terms), *sides), np.nan)
-                values[:, known] = noise_terms(pair, at_top, known)
+                values = np.full((len(terms), lookup.shape[1]), np.nan)
+                values[:, pixels] = noise_terms(pair, room, at_top, pixels, sides)
                 terms[here] = values.reshape(terms[here].shape)
-        start[here] = found[0][3 - windowed :].reshape(start[here].shape)
+            start[here] = lookup.reshape(start[here].shape)
     if with_error:
         terms[:, np.isnan(start).any(axis=0)] = np.nan
     return terms

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_local_ncc.ncc.kernels.constant_windows import mark_constant
 from napari_local_ncc.ncc.kernels.driver import ALL_VALID, SLOTS, Tile, Workplace, ncc_of_tile
-from napari_local_ncc.ncc.kernels.rows import NEAR, UNDETERMINED
+from napari_local_ncc.ncc.kernels.rows import UNDETERMINED
 from napari_local_ncc.ncc.kernels.tiles import (
     Axis,
     Window,
@@ -30,8 +30,9 @@ from napari_local_ncc.shift.shifts_kernel import (
     ncc_of_joint_windows,
     ncc_of_whole_windows,
     shifts_workspace_size,
+    standardise,
 )
-from napari_local_ncc.shift.window_sums_kernel import sum_products
+from napari_local_ncc.shift.window_sums_kernel import sum_products, sums_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 
 FEW = 2**14  # pixels of a tile for which a call per shift costs more than sums that do not run
-LEAST_VARIANCE = 1e-18  # of samples with a span of about 1, times the squared weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -334,29 +334,23 @@ def _standard_moments(
     """Return what `ncc_of_whole_windows` takes of an image alone; None where sums do not tell."""
     sides = [taps.size for taps in window.taps]
     lengths = tuple(n - side + 1 for n, side in zip(image.shape[1:], sides, strict=True))
-    sums = np.empty((2, len(image), *lengths))
+    sums, work = np.empty((2, len(image), *lengths)), np.empty(sums_room(lengths, window.taps))
     for stack, total, square in zip(image, *sums, strict=True):
         for factor, out in ((np.ones_like(stack), total), (stack, square)):
             arguments = factor, (0, 0, 0), stack[np.newaxis], (0, 0, 0)
-            sum_products(*arguments, lengths, window.taps, window.box, out[np.newaxis])
+            sum_products(*arguments, lengths, window.taps, window.box, work, out[np.newaxis])
     weight = prod(taps.sum() for taps in window.taps)
-    total, square = sums
-    power, floor = weight * square, (window.min_std * scale * weight) ** 2
-    variance = power - total**2
-    reliable = variance > rounding * power if rounding else np.True_
-    flat = reliable & (variance <= floor * (1 - NEAR))
-    unsure = ~flat & ~(variance > np.maximum(rounding * power, floor * (1 + NEAR)))
-    unsure |= ~flat & (variance < LEAST_VARIANCE)
-    if unsure.any():
-        marked = np.where(unsure, UNDETERMINED, np.float32(0))
+    floor = (window.min_std * scale * weight) ** 2
+    found, marked = np.empty_like(sums), np.empty(sums.shape[1:], np.float32)
+    if standardise(sums, weight, rounding, floor, found, marked):
+        unsure = marked == UNDETERMINED
         first = tuple(side // 2 for side in sides)
         target = marked, marked.shape, (0, 0, 0, 0)
         mark_constant(image.ravel(), image.shape, first, tuple(sides), *target)
         if not np.isnan(marked[unsure]).all():
             return None
-        flat |= unsure
-    deviation = np.sqrt(np.where(flat, np.nan, variance))
-    return np.stack([np.sqrt(weight) / deviation, total / deviation])
+        found[:, unsure] = np.nan
+    return found
 
 
 def _read(pieces: Pieces, box: Slices, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from napari_local_ncc.ncc.kernels.tiles import Pieces, Slices
 
 TILE_VALUES = 2**25  # NCC values of a tile: 128 MiB
-TILE_PIXELS = 2**16
+# Pixels of a tile, by number of windowed axes: what its samples take stays in the cache, and, in
+# volumes, what windows reach beyond it is not too much.
+TILE_PIXELS = {1: 2**15, 2: 2**15, 3: 2**16}
 ROW = 256  # pixels of a tile along its rows
 # Times what windows reach out of an image: the least length cut there; by number of windowed axes.
 APART = {1: 8, 2: 8}  # in 3-D, the many thin parts would take longer
@@ -225,13 +227,13 @@ def _tiles(
     What is bounded is the tile together with its neighbours along the searched axes, whose
     NCC the fit needs. What windows reach out of the image is apart, where there is much else.
     """
-    pixels = min(TILE_PIXELS, TILE_VALUES // prod(2 * s + 1 for s in search))
+    shared = sum(1 for r in radius if r)
+    pixels = min(TILE_PIXELS[shared], TILE_VALUES // prod(2 * s + 1 for s in search))
     lengths = lengths_of(region)
     sides = [1] * len(lengths)
     # The windowed axes share the pixels; the independent ones get what they leave.
     rows = len(lengths) - 1
     axes = sorted(range(rows), key=lambda axis: (radius[axis] == 0, lengths[axis]))
-    shared = sum(1 for r in radius if r)
     held = 1
     for done, axis in enumerate([rows, *axes]):
         beside = 2 * min(search[axis], 1)

@@ -13,7 +13,15 @@ import numpy as np
 
 from napari_local_ncc.ncc.kernels.compilation import inner, kernel
 from napari_local_ncc.ncc.kernels.pearson import count_undetermined, find_flat, pearson
-from napari_local_ncc.ncc.kernels.rows import BLOCK, LANES, U, block_width, fill_row
+from napari_local_ncc.ncc.kernels.rows import (
+    BLOCK,
+    LANES,
+    NEAR,
+    UNDETERMINED,
+    U,
+    block_width,
+    fill_row,
+)
 from napari_local_ncc.ncc.kernels.stable_sums import slide_box, slide_weighted, sum_along
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     Values = NDArray[np.float32]
     Integers = NDArray[np.intp]
 
+LEAST_VARIANCE = 1e-18  # of samples with a span of about 1, times the squared weight
 SUMS = 6  # where samples are missing: a, b, aa, bb, ab and their number
 # Rows of `work`, in lengths of one: the line and two more, sums, a head, weights, a queue.
 TOTAL, HEAD, WEIGHT, QUEUE = 3, 4, 5, 6
@@ -75,6 +84,45 @@ def _multiply(a: Array, i: int, b: Array, j: int, work: Array, n: int) -> None:
     p, q = U(i), U(j)
     for x in range(U(n)):
         work[x] = a[p + x] * b[q + x]
+
+
+@kernel
+def standardise(
+    sums: Array, weight: float, rounding: float, floor: float, out: Array, marked: Values
+) -> int:
+    """Set what `ncc_of_whole_windows` takes of one image; return how much sums do not tell.
+
+    Parameters
+    ----------
+    sums : array of float64, shape (2, batch, z, y, x)
+        Of the samples of every window, and of their squares.
+    weight : float
+        Of a window.
+    rounding : float
+        See `pearson.pearson`.
+    floor : float
+        Least variance times the squared weight; a window that is sure to have no more is flat.
+    out : array of float64, shape (2, batch, z, y, x)
+        Receives the root of the weight over standard deviation times weight, and the sum over
+        that; NaN where flat.
+    marked : array of float32, shape (batch, z, y, x)
+        Receives `UNDETERMINED` where the sums do not tell, or else 0.
+    """
+    given, found, size = sums.reshape(sums.size), out.reshape(out.size), U(marked.size)
+    marks, root = marked.reshape(marked.size), np.sqrt(weight)
+    unsure = 0
+    for x in range(size):
+        total, power = given[x], weight * given[size + x]
+        variance = power - total * total
+        reliable = (rounding == 0.0) | (variance > rounding * power)
+        flat = reliable & (variance <= floor * (1 - NEAR))
+        sure = (variance > rounding * power) & (variance > floor * (1 + NEAR))
+        sure = flat | (sure & (variance >= LEAST_VARIANCE))
+        deviation = np.nan if flat else np.sqrt(variance)
+        found[x], found[size + x] = root / deviation, total / deviation
+        marks[x] = np.float32(0) if sure else UNDETERMINED
+        unsure += not sure
+    return unsure
 
 
 @inner

@@ -1,0 +1,1 @@
+"""The residual shift to a part of a pixel, next to the best whole-pixel one."""
