@@ -91,7 +91,7 @@ def _copy_rows(
             target[r + x] = work[i + x]
 
 
-def sums_room(lengths: Sequence[int], taps: Taps) -> int:
+def sums_room(lengths: Sequence[int], taps: Sequence[Array]) -> int:
     """Return how many numbers `sum_products` needs as `work` for so many pixels."""
     deep, high, wide = (n + axis.size - 1 for n, axis in zip(lengths, taps, strict=True))
     return 3 * high * wide + (3 * deep * lengths[1] * lengths[2] if taps[0].size > 1 else 0)

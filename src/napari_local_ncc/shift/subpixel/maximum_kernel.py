@@ -215,7 +215,8 @@ def _climb(
 def _has_settled(work: Values, at: int, x: int, within: np.float32) -> bool:
     step = at + STEP * LANES + x
     longest = _longest(work[step], work[step + LANES], work[step + 2 * LANES])
-    return work[at + TOP * LANES + x] > 0 and longest < within
+    settled: bool = (work[at + TOP * LANES + x] > 0) & (longest < within)
+    return settled
 
 
 @inner

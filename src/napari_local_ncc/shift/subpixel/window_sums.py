@@ -35,7 +35,7 @@ LINE = 8  # numbers that are multiplied at once
 def climb(
     pair: SmoothPair,
     room: Room,
-    tile: Triple,
+    tile: tuple[int, ...],
     pixels: Integers,
     start: Numbers,
     best: Numbers,
@@ -97,7 +97,9 @@ class WindowSums:
     the rows where they are; the others one by one.
     """
 
-    def __init__(self, pair: SmoothPair, room: Room, tile: Triple, whole: Integers) -> None:
+    def __init__(
+        self, pair: SmoothPair, room: Room, tile: tuple[int, ...], whole: Integers
+    ) -> None:
         self.pair, self.room, self.tile = pair, room, tile
         self.together: dict[int, Values] = {}  # terms of a sample beside each other
         if not pair.is_clean:
@@ -139,9 +141,8 @@ class WindowSums:
                 continue
             start, lengths = [0, 0, 0], list(self.tile)
             start[first], lengths[first] = int(low), int(high - low)
-            sums, places = self._sums_together(
-                pixels[group], whole[:, group[0]], tuple(start), tuple(lengths)
-            )
+            box = (start[0], start[1], start[2]), (lengths[0], lengths[1], lengths[2])
+            sums, places = self._sums_together(pixels[group], whole[:, group[0]], *box)
             self._find(sums, places, group, offset, at_top)
         if apart:
             rest = np.concatenate(apart)
