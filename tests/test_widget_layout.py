@@ -239,6 +239,10 @@ def test_the_dock_is_narrow_and_stays_so(viewer, fresh_dock, qtbot):
     width = fresh_dock.native.minimumSizeHint().width()
     assert width <= 300
     assert empty <= width
+    for section in sections(fresh_dock):
+        section.click()
+    qtbot.wait(100)
+    assert fresh_dock.native.minimumSizeHint().width() <= 300
 
 
 def test_headline_legend_and_run_are_seen_together_in_a_low_window(viewer, fresh_dock, run, qtbot):

@@ -136,8 +136,9 @@ def more_fields() -> Container:
                 "the map gets no better. Takes the time of some maps, and the memory of all bands. "
                 "It makes images more alike where they show different things, too.",
             ),
-            _also("more_bands", "more bands", ("shift_error", "ceiling")),
-            _also("more_bands_2", " ", ("fit",)),
+            _also("more_bands", "more bands", ("shift_error",)),  # two in a row widen the dock
+            _also("more_bands_2", " ", ("ceiling",)),
+            _also("more_bands_3", " ", ("fit",)),
             ComboBox(
                 name="interpolation",
                 choices=["linear", "cubic"],
