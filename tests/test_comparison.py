@@ -6,6 +6,7 @@ import sys
 import threading
 from concurrent.futures import CancelledError
 
+import dask.array as da
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -20,6 +21,7 @@ from napari_local_ncc.maps.run import MapBegun, MapTile, progress_in, run_compar
 from napari_local_ncc.maps.window import windows_at
 from napari_local_ncc.progress import Progress, Step, finish, translate
 from napari_local_ncc.reports.describe import describe_comparison
+from napari_local_ncc.transforms.overlap import marked_box
 
 BANDS = NCCParameters(radius=3, bands=("ncc", "confidence", "shift"), search=2)
 
@@ -160,3 +162,68 @@ def test_another_transform_does_not_touch_the_comparison(pair):
     assert moved.pair is comparison.pair
     assert comparison.box == (slice(0, 120), slice(0, 130))
     assert moved.overlap < comparison.overlap == 1
+
+
+def test_a_mask_leaves_a_box_and_its_values_are_those_of_the_whole(pair):
+    mask = np.zeros(pair[0].shape, bool)
+    mask[40:70, 50:90] = True
+    everywhere = mask.copy()
+    everywhere[[0, -1], [0, -1]] = True  # too little for a window, and the box is the image
+    parameters = BANDS.replace(bands=("ncc", "confidence", "shift", "fit"))
+    comparison = Comparison(*pair, mask, parameters)
+    assert comparison.box == (slice(37, 73), slice(47, 93))
+    assert Comparison(*pair, everywhere).box == (slice(0, 120), slice(0, 130))
+    part = confidence_map(*pair, mask=mask, parameters=parameters)
+    whole = confidence_map(
+        *pair, mask=everywhere, parameters=parameters, calibration=part.calibration
+    )
+    np.testing.assert_allclose(part.bands, whole.bands, rtol=0, atol=1e-4)
+    outside = np.ones(mask.shape, bool)
+    outside[comparison.box] = False
+    assert np.isnan(np.asarray(part.bands)[:, outside]).all()
+    assert np.isfinite(part["ncc"][43:67, 53:87].compute()).all()
+
+
+def test_what_lies_far_from_the_mask_is_not_read(pair):
+    fixed = da.from_array(np.tile(pair[0], (6, 6)), chunks=128)
+    mask = np.zeros(fixed.shape, bool)
+    mask[300:360, 280:330] = True
+    read = []
+
+    def note(block, block_info):
+        read.append(tuple(start for start, _ in block_info[0]["array-location"]))
+        return block
+
+    noted = fixed.map_blocks(note, dtype=fixed.dtype, meta=np.empty((0, 0), fixed.dtype))
+    assert np.isfinite(confidence_map(noted, fixed, mask=mask)["ncc"].compute()).any()
+    assert set(read) == {(256, 256)}
+
+
+def test_the_box_of_a_mask_of_its_own_grid_holds_all_of_it(pair):
+    fixed = SpatialImage.from_array(pair[0], spacing=0.5, units=("um", "um"))
+    coarse = SpatialImage.from_array(np.zeros((9, 9)), spacing=4, origin=10, units=("um", "um"))
+    coarse.data[2, 3:5] = 1
+    comparison = Comparison(fixed, pair[1], coarse, BANDS, unitless="pixels")
+    marked = np.nonzero(comparison.usable_on_grid().compute())
+    for part, m in zip(comparison.box, marked, strict=True):
+        assert m.min() - 4 <= part.start <= m.min() - 3  # a pixel more where it is a tie
+        assert m.max() + 4 <= part.stop <= m.max() + 5
+
+
+def test_a_mask_that_leaves_nothing_leaves_an_undefined_map(pair):
+    comparison = Comparison(*pair, np.zeros(pair[0].shape, bool))
+    assert comparison.box == comparison.overlap_box
+    assert np.isnan(confidence_map(*pair, mask=comparison.mask)["ncc"].compute()).all()
+
+
+def test_a_full_mask_is_read_at_its_ends_alone():
+    read = []
+
+    def note(block, block_info):
+        read.append(block_info[None]["chunk-location"])
+        return block
+
+    full = da.ones((90, 90), chunks=10).map_blocks(note, dtype=float, meta=np.empty((0, 0)))
+    marks = SpatialImage.from_array(full)
+    assert marked_box(marks, marks.grid, (0, 0)) == (slice(0, 90), slice(0, 90))
+    assert set(read) == {(0, 0), (8, 8)}

@@ -13,7 +13,7 @@ from napari_local_ncc.chunked.blocks import compute_block
 from napari_local_ncc.image.pairing import pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.transforms.overlap import overlap_box, overlap_share
+from napari_local_ncc.transforms.overlap import marked_box, overlap_box, overlap_share
 from napari_local_ncc.transforms.resampling import (
     Sampling,
     matrices_of,
@@ -183,6 +183,26 @@ class Comparison:
 
     @cached_property
     def box(self) -> Box:
+        """The box of the grid outside which no window holds a sample that counts, all axes.
+
+        There is none where the two do not overlap, or where the mask excludes all. Outside of
+        it the map is undefined, and is not computed.
+        """
+        marked = None
+        if self.usable is not None:
+            space = self.grid.space()
+            marked = marked_box(self.usable, space, self.radius[-space.ndim :])
+        if marked is None:
+            return self.overlap_box
+        series = len(self.grid.series_shape)
+        both = self.overlap_box[:series] + tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(self.overlap_box[series:], marked, strict=True)
+        )
+        return both if all(part.start < part.stop for part in both) else self.overlap_box
+
+    @cached_property
+    def overlap_box(self) -> Box:
         """The box of the grid outside which no window holds a sample of moving, all axes."""
         fixed, moving = self.grid.space(), self.pair.moving.grid.space()
         series = self.grid.series_shape

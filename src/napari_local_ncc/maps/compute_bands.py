@@ -455,7 +455,7 @@ class BandTask:
     def _compute(self, box: Box) -> NDArray[np.float32]:
         reach = tuple(
             slice(max(part.start - r, b.start), min(part.stop + r, b.stop))
-            for part, r, b in zip(box, self.plan.reach, self.comparison.box, strict=True)
+            for part, r, b in zip(box, self.plan.reach, self.comparison.overlap_box, strict=True)
         )
         region = tuple(
             slice(part.start - r.start, part.stop - r.start)

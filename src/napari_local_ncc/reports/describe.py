@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.report import FrameReport
 
+PART = 0.99  # of the image, below which it is worth a word that only that is computed
+
 
 def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) -> str:
     """Say in one line what will be compared, and what is assumed, before it is computed.
@@ -79,6 +81,7 @@ def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) ->
             f"window {_window(comparison.radius, grid)}",
             *_reach(comparison.radius, grid),
             *_frames(grid),
+            *_part(comparison),
             *_beside(parameters, grid),
             f"output {4 * count * math.prod(grid.shape) / 1e6:.3g} MB",
         ]
@@ -126,6 +129,18 @@ def _reach(radius: tuple[int, ...], grid: Grid) -> list[str]:
     ]
     whole = all(side >= n for side, n in sides)
     return ["the window covers the whole image: choose a smaller one"] if whole else []
+
+
+def _part(comparison: Comparison) -> list[str]:
+    """Say where a mask leaves only a part to be computed."""
+    if comparison.usable is None:
+        return []
+    sides = [part.stop - part.start for part in comparison.box]
+    share = math.prod(sides) / math.prod(comparison.grid.shape)
+    size = "x".join(str(n) for n in sides[-comparison.grid.spatial_ndim :])
+    if share > PART:
+        return []
+    return [f"the mask leaves a box of {size} px, {share:.2g} of the image, to be computed"]
 
 
 def _beside(parameters: NCCParameters, grid: Grid) -> list[str]:

@@ -75,7 +75,12 @@ def _drawn(polygons: Sequence[Outline], block_info: Any = None) -> NDArray[np.bo
     origin = [start for start, _ in places]
     inside = np.zeros(shape, bool)
     for polygon in polygons:
-        inside |= polygon2mask(shape, polygon - origin)
+        corners = polygon - origin
+        low = np.clip(np.floor(corners.min(axis=0)), 0, shape).astype(int)
+        high = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, shape).astype(int)
+        if (low < high).all():  # most chunks of a large image hold nothing of it
+            here = tuple(map(slice, low, high))
+            inside[here] |= polygon2mask(tuple(high - low), corners - low)
     return inside
 
 
