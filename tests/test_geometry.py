@@ -142,3 +142,8 @@ def test_a_physical_radius_follows_each_axis_spacing():
 def test_bad_values_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_unit_for_all_axes_is_no_unit_per_letter():
+    with pytest.raises(TypeError, match="one per axis, got the text 'um'"):
+        Grid((4, 5), units="um")  # of which u and m are units: dalton and metre

@@ -77,6 +77,8 @@ class Grid:
         labels = tuple(self.axis_labels) or tuple(str(k) for k in range(-ndim, 0))
         if not all(isinstance(label, str) for label in labels):
             raise ValueError(f"the labels of axes are texts, got {labels}")
+        if isinstance(self.units, str):  # whose letters may be units, too: u and m are
+            raise TypeError(f"units are one per axis, got the text {self.units!r}")
         units = tuple(unit_name(unit) for unit in self.units or (PIXEL,) * ndim)
         spatial = tuple(self.spatial) or tuple(map(is_spatial, labels, units))
         for name, values in (("units", units), ("axis_labels", labels), ("spatial", spatial)):
