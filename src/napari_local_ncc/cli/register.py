@@ -19,6 +19,13 @@ from napari_local_ncc.cli.console import (
     tell,
 )
 from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_stages
+from napari_local_ncc.cli.landmarks import (
+    Landmarks,
+    LandmarksIn,
+    LandmarksOnly,
+    fit_tables,
+    landmark_facts,
+)
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
@@ -40,6 +47,7 @@ from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.registration.engines import ENGINES, check_model
 
 if TYPE_CHECKING:
+    from napari_local_ncc.registration.placement import LandmarkFit
     from napari_local_ncc.transforms.registration import Registration
 
 
@@ -64,6 +72,9 @@ def register_(
     ] = None,
     metric: Metric = "mutual information",
     initial: Initial = None,
+    landmarks: Landmarks = None,
+    landmarks_in: LandmarksIn = "world",
+    landmarks_only: LandmarksOnly = False,
     method: Annotated[str, typer.Option(help="Of a flow: ilk or tvl1.")] = "ilk",
     series: Annotated[
         str, typer.Option(help="'each' time point its transform, or 'one' for all.")
@@ -102,13 +113,17 @@ def register_(
     check_model(model)
     if model == UNREGISTERED:
         raise ValueError(f"model none finds nothing to save; give {', '.join(ENGINES)}")
+    if landmarks is None and landmarks_only:
+        raise ValueError("--landmarks-only needs --landmarks FIXED.csv MOVING.csv")
+    if landmarks is not None and initial is not None:
+        raise ValueError("give --landmarks or --initial, not both: either is where to begin")
     dense = ENGINES[model].kind is Kind.FLOW
     if answer_with_data(output):
         if dense:
             raise ValueError("a flow's field lies in a file; give -o T.json instead of -o -")
     else:
         check_transform_path(output, dense=dense)
-        check_free(output, overwrite, [fixed, moving])
+        check_free(output, overwrite, [fixed, moving, *(landmarks or ())])
     if dense and output.suffix.lower() == OWN:  # its field lies beside
         check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
     how = reading(absent_chunks, ignore_positions, reader)
@@ -119,6 +134,13 @@ def register_(
     say_stages(*images)
     if (fixed, scene_fixed) == (moving, scene_moving):
         images[1] = images[0]  # a series whose drift is to be found
+    placed = None
+    if landmarks is not None:
+        placed = fit_tables(landmarks, images, ENGINES[model].kind, landmarks_in)
+    if placed is not None and landmarks_only:
+        save_transform(placed.registration, output)
+        answer("register", lambda: _facts(placed.registration, output, placed))
+        return
     masks = [
         None
         if path is None
@@ -134,7 +156,7 @@ def register_(
             mask=masks[0],
             moving_mask=masks[1],
             metric=metric,
-            initial=initial,
+            initial=initial if placed is None else placed.registration,
             method=method,
             series=series,
             reference=reference,
@@ -146,11 +168,12 @@ def register_(
     )
     tell(f"register {describe_registration(found)}")
     save_transform(found, output)
-    answer("register", lambda: _facts(found, output))
+    answer("register", lambda: _facts(found, output, placed))
     judge(strict, doubts_of(found))
 
 
-def _facts(found: Registration, output: Path) -> dict[str, Any]:
+def _facts(found: Registration, output: Path, placed: LandmarkFit | None) -> dict[str, Any]:
     from napari_local_ncc.reports.document import registration_facts
 
-    return {"registration": registration_facts(found), "outputs": {"transform": output}}
+    facts = {"registration": registration_facts(found), "outputs": {"transform": output}}
+    return facts if placed is None else facts | {"landmarks": landmark_facts(placed)}

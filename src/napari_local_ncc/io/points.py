@@ -86,6 +86,11 @@ def read_points(path: str | PathLike[str], axis_labels: Sequence[str]) -> PointT
             f"{path} has the columns {', '.join(header) or 'none'}, but a point needs "
             f"{', '.join(wanted[0])} or {', '.join(wanted[1])}; name them in the first row"
         )
+    if f"axis-{len(axis_labels)}" in names:
+        raise ReadError(
+            f"{path} holds points of more axes than {', '.join(axis_labels)}; take out the "
+            "columns that are none of these, and number the rest axis-0, axis-1"
+        )
     table = PointTable(
         header, [row for row in rows if row], tuple(names.index(name) for name in known[0])
     )

@@ -8,4 +8,7 @@ from .engines import ENGINES as ENGINES
 from .engines import MODELS as MODELS
 from .engines import check_model as check_model
 from .initial import STARTS as STARTS
+from .placement import LandmarkFit as LandmarkFit
+from .placement import fit_landmarks as fit_landmarks
+from .placement import placement_transform as placement_transform
 from .settings import Settings as Settings
