@@ -72,6 +72,11 @@ def show_band(viewer: Viewer, layer: Image, name: str) -> None:
         _add_in_turns(viewer, layer, [kept.products[name]])
 
 
+def show_product(viewer: Viewer, layer: Image, product: Product) -> None:
+    """Show what was made of a run above its other layers."""
+    _add_in_turns(viewer, layer, [product])
+
+
 def _add_in_turns(viewer: Viewer, layer: Image, products: Sequence[Product]) -> None:
     """Add a layer at every turn of the event loop: napari takes long for each."""
 

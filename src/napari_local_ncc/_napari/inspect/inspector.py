@@ -9,15 +9,18 @@ from magicgui.widgets import ComboBox, Container
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QTabWidget
 
-from napari_local_ncc._napari.answer.show import layers_of_run, show_band
+from napari_local_ncc._napari.answer.show import layers_of_run, show_band, show_product
 from napari_local_ncc._napari.compare.layout import MAIN, dock_of, tabify_onto
+from napari_local_ncc._napari.compare.preferences import memory_budget
 from napari_local_ncc._napari.inspect.histogram_tab import HistogramTab
 from napari_local_ncc._napari.inspect.pixel_tab import PixelTab
 from napari_local_ncc._napari.inspect.recipe_tab import RecipeTab
 from napari_local_ncc._napari.inspect.table_tab import TableTab
 from napari_local_ncc._napari.layers.convert import world_units
 from napari_local_ncc._napari.layers.map_layers import is_map, maps_in
+from napari_local_ncc._napari.results.derived_bands import derivable, derive_band
 from napari_local_ncc._napari.results.kept_results import result_of
+from napari_local_ncc._napari.worker import Failure, NewestOnly
 from napari_local_ncc.geometry.units import unit_factor
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
     import napari
     from napari.layers import Image, Layer
+
+    from napari_local_ncc._napari.results.kept_results import KeptResult
+    from napari_local_ncc._napari.results.result_spec import Product
 
 CLICK = 3  # px a mouse may move and still click
 LEAST_HEIGHT = 190  # px: above another dock, for the moment until it joins its tabs
@@ -57,12 +63,14 @@ class InspectorWidget(Container):
             choices=self._bands,
             nullable=True,
             tooltip="Add a layer with one more band of the map: the components and the error of "
-            "the shift, its gain, and what else was computed.",
+            "the shift, its gain, and what else was computed; or how the shift stretches and turns "
+            "the image, which is computed now, of windows that agree or are displaced.",
         )
         for box in (choice, band):
             box.native.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
+        self.derived: NewestOnly[None, tuple[KeptResult, Product]] = NewestOnly(self._show_derived)
         self.pixel, self.histogram = PixelTab(viewer), HistogramTab(viewer)
         self.table, self.recipe = TableTab(viewer), RecipeTab(viewer)
         self.tabs = QTabWidget()
@@ -115,16 +123,33 @@ class InspectorWidget(Container):
         if layer is None or kept is None:
             return []
         there = layers_of_run(self._viewer, layer)
-        return [
+        found = [
             (product.name, kind)
             for kind, product in kept.products.items()
             if kind not in there and len(product.levels[0])
         ]
+        if kept.is_whole:
+            found += [(band.title, band.name) for band in derivable(kept) if band.name not in there]
+        return found
 
     def _show_band(self, kind: str | None) -> None:
         layer = self._map()
-        if kind is not None and layer is not None:
+        kept = result_of(layer)
+        if kind is None or layer is None or kept is None:
+            return
+        if kind in kept.products:
             show_band(self._viewer, layer, kind)
+        else:
+            budget = memory_budget()
+            self.derived.ask(lambda: (kept, derive_band(kept, kind, budget)))
+
+    def _show_derived(self, answer: tuple[KeptResult, Product] | Failure) -> None:
+        if isinstance(answer, Failure):
+            raise answer.error  # computing from what is in memory: a defect of ours
+        kept, product = answer
+        layer = self._map()
+        if layer is not None and result_of(layer) is kept:  # else another run came in between
+            show_product(self._viewer, layer, product)
 
     def _connect(self) -> None:
         self["map"].changed.connect(self._choose)
@@ -231,5 +256,5 @@ class InspectorWidget(Container):
         self._viewer.mouse_move_callbacks.remove(self._move)
         for event in self._dims_events():
             event.disconnect(self._step)
-        for tab in (self.pixel, self.histogram, self.table):
-            tab.let_go()
+        for part in (self.pixel, self.histogram, self.table, self.derived):
+            part.let_go()

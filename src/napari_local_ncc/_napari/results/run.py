@@ -13,6 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.results.arrow_layer import update_arrows
+from napari_local_ncc._napari.results.derived_bands import remove_outdated
 from napari_local_ncc._napari.results.job import Landed, Outcome
 from napari_local_ncc._napari.results.kept_results import KeptResult, keep_result
 from napari_local_ncc._napari.results.result_layer import (
@@ -224,6 +225,7 @@ class Run:
             self._keep(ending.kept)
             if "arrows" in ending.kept.products and not self._keep_earlier:
                 update_arrows(self._viewer, ending.kept)
+            remove_outdated(self._viewer)
         if isinstance(ending, Outcome) and not self._keep_earlier:
             remove_leftovers(self._viewer, self._results)
 
