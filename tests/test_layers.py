@@ -45,6 +45,7 @@ def compare(fixed, moving, ndim=2, parameters=DEFAULTS):
             unitless="numbers",
         ),
         model="none",
+        options={},
         refines=False,
         compare=True,
         add_registered=False,

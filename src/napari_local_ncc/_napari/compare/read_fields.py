@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._napari.compare.transforms_section import Transforms
     from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.transforms.registration import Registration
 
@@ -76,6 +77,29 @@ class Choices:
             spatial_image(moving, ndim, chosen=picks[1], level=level),
         )
 
+    def layers(self) -> list[Image]:
+        """Return the layers that are chosen as fixed and as moving.
+
+        Raises
+        ------
+        ValueError
+            If one is missing.
+        """
+        found = [self._fields[role].value for role in ("fixed", "moving")]
+        if None in found:
+            raise ValueError("choose a fixed and a moving image layer first")
+        return found
+
+    def unitless(self) -> Unitless:
+        """Return what the coordinates of a layer without units mean."""
+        meaning: Unitless = self._fields["unitless"].value
+        return meaning
+
+    def start(self) -> dict[str, Registration]:
+        """Return where a registration begins, as options of it; none where that is searched for."""
+        name = self._fields["start"].value
+        return {"initial": self._transforms.named(name)} if name else {}
+
     def fixed_grid(self) -> Grid:
         """Return where the fixed image lies, as it is picked."""
         ndim, level = self._fields["window"].value, self._fields["level"].value
@@ -120,7 +144,7 @@ class Choices:
             None if mask is None else mask_image(mask, fixed, self.picks()[0]),
             self.parameters(),
             self.registration(),
-            self._fields["unitless"].value,
+            self.unitless(),
         )
 
     def model(self) -> str:
@@ -141,6 +165,7 @@ class Choices:
         return Job(
             comparison=comparison,
             model=self.model(),
+            options=self.start(),
             refines=self._fields["refine"].value,
             compare=compare,
             add_registered=self._fields["add_registered"].value or not compare,
@@ -173,7 +198,7 @@ class Choices:
             spatial_image(layer, registration.grid.spatial_ndim),
             is_labels,
             self._fields["interpolation"].value,
-            self._fields["unitless"].value,
+            self.unitless(),
             Output(
                 placement=placement_on(registration.grid),
                 multiscale=False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, PushButton
 from napari.layers import Image, Labels, Layer, Points
+from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_local_ncc._napari.compare.fields import field_group
@@ -33,14 +34,21 @@ class Transforms(Container):
     ----------
     viewer : napari.viewer.Viewer
         Whose layers are looked at.
+
+    Attributes
+    ----------
+    kept : psygnal.Signal
+        Another transform was kept.
     """
+
+    kept = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._kept: dict[str, Registration] = {}
         choice = ComboBox(
             name="transform",
-            choices=self._names,
+            choices=lambda _: self.names(),
             nullable=True,
             tooltip="A transform that was found or loaded before. 'Existing transform' above "
             "uses it instead of registering anew; Save and Apply take it.",
@@ -80,6 +88,7 @@ class Transforms(Container):
         self._kept[name] = registration
         self._choice.reset_choices()
         self._choice.value = name
+        self.kept.emit()
 
     def choice(self) -> Registration:
         """Return the transform that is chosen.
@@ -90,10 +99,22 @@ class Transforms(Container):
             If none is.
         """
         name = self._choice.value
+        if name not in self.names():
+            raise ValueError("no transform is chosen; register first, or load one from a file")
+        return self.named(name)
+
+    def named(self, name: str) -> Registration:
+        """Return the transform of a name.
+
+        Raises
+        ------
+        ValueError
+            If it is not there any more.
+        """
         if name in self._kept:
             return self._kept[name]
         if name not in self._of_layers():
-            raise ValueError("no transform is chosen; register first, or load one from a file")
+            raise ValueError(f"the transform {name} is not there any more; choose another one")
         found = transform_of(self._of_layers()[name])
         assert found is not None  # as `_of_layers` has looked
         return found
@@ -121,7 +142,8 @@ class Transforms(Container):
         write_transform(registration, path)
         return Path(path)
 
-    def _names(self, _: ComboBox) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the names of the transforms that are there."""
         return [*self._kept, *self._of_layers()]
 
     def _of_layers(self) -> dict[str, Layer]:

@@ -23,6 +23,7 @@ from napari_local_ncc._napari.compare.layout import (
     reports,
     show_guide,
 )
+from napari_local_ncc._napari.compare.placement_section import Placement
 from napari_local_ncc._napari.compare.preferences import PLUGIN, preferences, remember
 from napari_local_ncc._napari.compare.read_fields import Choices
 from napari_local_ncc._napari.compare.report import Report
@@ -38,6 +39,7 @@ from napari_local_ncc._napari.several.queue import Queue
 from napari_local_ncc._napari.several.section import Several
 from napari_local_ncc._napari.storage.map_files import MapFiles
 from napari_local_ncc.progress import MENDABLE
+from napari_local_ncc.registration.engines import ENGINES
 from napari_local_ncc.reports.describe import describe_comparison, describe_registration
 from napari_local_ncc.reports.headline import NextStep, headline
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_local_ncc._napari.results.job import Job, Outcome
+    from napari_local_ncc.geometry.kind import Kind
 
 INSPECTOR = "Local NCC inspector"
 WIDER = 2  # times the search, when it is widened
@@ -75,10 +78,17 @@ class LocalNCCWidget(Container):
             "Use a transform again: for other channels, labels and points, or from a file.",
         )
         self._several = Several(viewer)
+        self._placement = Placement(viewer, self._choices, self._transforms)
         self._fields = Container(
             widgets=[
                 main_fields(viewer),
                 Section("more", "More settings", more_fields(), "Weights, limits, bands, output."),
+                Section(
+                    "placement_section",
+                    "Placement: by hand, landmarks",
+                    self._placement,
+                    "Say where a registration begins, where its search does not find it.",
+                ),
                 self._transform_section,
                 Section(
                     "several_section",
@@ -140,6 +150,7 @@ class LocalNCCWidget(Container):
         self._several.follow(self._queue)
         presses: dict[str, Callable[[], object]] = {
             "more": self._offer_choices,
+            "placement_section": self._offer_choices,
             "transform_section": self._offer_choices,
             "run": partial(self._begin, compare=True),
             "register": partial(self._begin, compare=False),
@@ -163,6 +174,9 @@ class LocalNCCWidget(Container):
                 name = getattr(field, "text", "") or field.label or field.name
                 field.native.setAccessibleName(field.native.accessibleName() or name)
         self._panel.stepped.connect(self._take_step)
+        self._placement.told.connect(self._report.say)
+        self._placement.failed.connect(self._report.fail)
+        self._placement.placed.connect(self._use_placement)
         self.native.destroyed.connect(self._quit)
         QApplication.instance().aboutToQuit.connect(self._quit)
 
@@ -224,6 +238,15 @@ class LocalNCCWidget(Container):
 
     def _inspect(self) -> None:
         self._viewer.window.add_plugin_dock_widget(PLUGIN, INSPECTOR)
+
+    def _use_placement(self, kind: Kind) -> None:
+        """Choose a registration that keeps what was placed: as it is where none was asked for."""
+        field = self["registration"]
+        engine = ENGINES.get(field.value)
+        if engine is not None and engine.kind.includes(kind):
+            return
+        wanted = ENGINES[kind] if engine is not None else None
+        field.value = EXISTING if wanted is None or wanted.missing else str(kind)
 
     def _take_step(self, step: NextStep) -> None:
         """Do what the headline proposes: set the fields for it, and run."""

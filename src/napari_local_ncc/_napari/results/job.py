@@ -66,6 +66,8 @@ class Job:
         What is compared; with a transform that is there already, if one is to be used.
     model : str
         Registration model; "none" where the layers are aligned, or the transform is there.
+    options : mapping of str to object
+        Further arguments of `register`: where to begin.
     refines : bool
         Whether to let the residual shift refine the transform.
     compare : bool
@@ -78,6 +80,7 @@ class Job:
 
     comparison: Comparison
     model: str
+    options: Mapping[str, Any]
     refines: bool
     compare: bool
     add_registered: bool
@@ -142,6 +145,7 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
         job.comparison,
         model=job.model,
         refine=job.refines,
+        options=job.options,
         first=_viewed_pixel(job.comparison.grid, job.output),
         probe=True,
         cancelled=cancelled,
@@ -157,7 +161,11 @@ def run_job(job: Job, cancelled: threading.Event) -> Generator[Message, None, Ou
 def _run_without_map(job: Job, cancelled: threading.Event) -> Generator[Message, None, Outcome]:
     """Find the transform only, and resample moving by it if that is wanted."""
     aligned = yield from align(
-        job.comparison, model=job.model, refine=job.refines, cancelled=cancelled
+        job.comparison,
+        model=job.model,
+        refine=job.refines,
+        options=job.options,
+        cancelled=cancelled,
     )
     comparison = aligned.comparison
     if job.add_registered:
