@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_local_ncc import Comparison, Grid, NCCParameters
+from napari_local_ncc.image.checkerboard import checkerboard
 from napari_local_ncc.maps.derived import joint_histogram as histogram
 from napari_local_ncc.maps.derived import strain_bands as module
 from napari_local_ncc.maps.derived.joint_histogram import (
@@ -174,3 +175,18 @@ def test_of_a_large_image_a_part_is_counted_and_said(rng, monkeypatch):
     assert found.moments.count == 3 * 16**2
     with pytest.raises(ValueError, match="no pixel counts"):
         joint_histogram(Comparison(image, image, np.zeros(image.shape)))
+
+
+def test_a_checkerboard_of_parts_is_that_of_the_whole(rng):
+    fixed, moving = rng.normal(size=(2, 3, 40, 50))
+    fixed[0, 5, 5] = np.nan
+    how = {"square": 7, "limits": [(-1, 1), (-2, 2)]}
+    whole_board = checkerboard(fixed, moving, **how)
+    part = checkerboard(fixed[:, 11:30, 8:], moving[:, 11:30, 8:], origin=(11, 8), **how)
+    np.testing.assert_array_equal(part, whole_board[:, 11:30, 8:])
+    assert np.isnan(whole_board[0, 5, 5])
+    assert np.nanmin(whole_board) == 0
+    assert np.nanmax(whole_board) == 1
+    for words, arrays in (("one grid", (fixed, moving[0])), ("square", (fixed, moving))):
+        with pytest.raises(ValueError, match=words):
+            checkerboard(*arrays, square=0)

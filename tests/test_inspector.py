@@ -520,3 +520,145 @@ def test_a_mark_changes_nothing_else(viewer, run, inspector, settle, qtbot, rng)
     assert list(viewer.layers) == layers
     assert set(viewer.layers.selection) == selection
     assert {name: widget[name].choices for name in offered} == offered
+
+
+def test_strain_is_made_when_it_is_asked_for(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    layer = run(registration="translation", shift=True)
+    settle()
+    offered = {kind: text for text, kind in inspector._bands(None)}
+    assert offered["rotation_yx"] == "rotation y to x (°)"
+    inspector["band"].value = "stretch_x"
+    qtbot.waitUntil(lambda: "stretch x (%)" in viewer.layers, timeout=30_000)
+    made = viewer.layers["stretch x (%)"]
+    assert made.data.shape == layer.data.shape
+    low, high = made.contrast_limits
+    assert low == -high
+    assert np.isfinite(made.data).mean() > 0.5
+    assert np.isnan(made.data[np.isnan(layer.data)]).mean() > 0.5
+    assert "stretch_x" not in dict(inspector._bands(None)).values()
+
+
+def test_strain_goes_with_the_map_that_it_was_made_of(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation", shift=True, keep=False)
+    settle()
+    inspector["band"].value = "shear_yx"
+    qtbot.waitUntil(lambda: "shear yx (%)" in viewer.layers, timeout=30_000)
+    viewer.layers["moving"].data = viewer.layers["moving"].data[::-1].copy()
+    main = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC")[1]
+    main["run"].native.click()
+    qtbot.waitUntil(lambda: main["run"].enabled, timeout=60_000)
+    assert "shear yx (%)" not in viewer.layers
+
+
+def test_the_scatter_plot_is_counted_when_it_is_opened(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    layer = run(registration="translation")
+    settle()
+    assert inspector.scatter.found is None
+    viewer.window._qt_window.show()
+    inspector.tabs.setCurrentWidget(inspector.scatter)
+    qtbot.waitUntil(lambda: inspector.scatter.found is not None, timeout=30_000)
+    histogram, threshold = inspector.scatter.found
+    assert histogram.moments.count == pytest.approx(np.isfinite(layer.data).sum(), rel=0.03)
+    said = inspector.scatter.text.text()
+    assert f"Pearson's r {histogram.pearson:.3f}" in said
+    assert f"fixed > {threshold.fixed:.4g}" in said
+    assert len(inspector.scatter.plot.figure.axes) == 2
+    inspector.tabs.setCurrentWidget(inspector.pixel)
+    viewer.layers.remove(layer)
+    assert "no map yet" in inspector.scatter.text.text()
+
+
+def looks(viewer):
+    return {
+        layer.name: (layer.visible, layer.opacity, str(layer.blending)) for layer in viewer.layers
+    }
+
+
+def test_blinking_leaves_all_as_it_was(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation", add_registered=True)
+    settle()
+    before, eye = looks(viewer), inspector.eye
+    eye.rate.setValue(3)
+    eye.blink.click()
+    seen = set()
+
+    def both_were_seen():
+        seen.add(tuple(layer.name for layer in viewer.layers if layer.visible))
+        return seen == {("fixed",), ("moving on fixed",)}
+
+    qtbot.waitUntil(both_were_seen, timeout=10_000)
+    eye.blink.click()
+    assert not eye.blink.isChecked()
+    assert looks(viewer) == before
+
+
+def test_a_swipe_shows_moving_right_of_the_line(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation")
+    settle()
+    before, eye = looks(viewer), inspector.eye
+    eye.swipe.click()
+    qtbot.waitUntil(lambda: "swipe" in viewer.layers, timeout=30_000)
+    registered = viewer.layers["moving on fixed"]
+    assert not registered.visible
+    for percent in (25, 80):
+        eye.line.setValue(percent)
+        swipe = viewer.layers["swipe"]
+        start = registered.data.shape[-1] - swipe.data.shape[-1]
+        assert start == pytest.approx(percent / 100 * registered.data.shape[-1], abs=1)
+        np.testing.assert_array_equal(swipe.data, registered.data[..., start:])
+        np.testing.assert_allclose(
+            swipe.data_to_world((3, 4)), registered.data_to_world((3, 4 + start))
+        )
+    viewer.layers.remove(registered)  # it ends by itself
+    assert "swipe" not in viewer.layers
+    assert not eye.swipe.isChecked()
+    assert looks(viewer) == before
+
+
+def test_a_checkerboard_is_made_of_both_images(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="none")
+    settle()
+    inspector.eye.board.click()
+    qtbot.waitUntil(lambda: "checkerboard" in viewer.layers, timeout=30_000)
+    fixed, moving = viewer.layers["fixed"], viewer.layers["moving"]
+    shown = [
+        (each.data - each.contrast_limits[0]) / np.ptp(each.contrast_limits)
+        for each in (fixed, moving)
+    ]
+    board = viewer.layers["checkerboard"]
+    np.testing.assert_allclose(board.data[:32, :32], shown[0][:32, :32], atol=1e-6)
+    np.testing.assert_allclose(board.data[:32, 32:64], shown[1][:32, 32:64], atol=1e-6)
+    inspector.eye.square.setValue(64)
+    inspector.eye.board.click()
+    qtbot.waitUntil(lambda: not inspector.eye.latest.is_busy, timeout=30_000)
+    np.testing.assert_allclose(board.data[:64, :64], shown[0][:64, :64], atol=1e-6)
+
+
+def test_what_is_looked_at_by_eye_ends_with_the_inspector(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation", add_registered=True)
+    settle()
+    before = looks(viewer)
+    inspector.eye.blink.click()
+    assert looks(viewer) != before
+    viewer.window.remove_dock_widget(inspector.native)
+    qtbot.waitUntil(lambda: looks(viewer) == before, timeout=10_000)
+
+
+def test_by_eye_needs_the_layers(viewer, run, inspector, settle):
+    viewer.open_sample(PLUGIN, "slices")
+    run()
+    settle()
+    viewer.layers.remove("moving")
+    for button in (inspector.eye.blink, inspector.eye.swipe, inspector.eye.board):
+        button.click()
+        assert (
+            "moving, of which this map was made, is not in the viewer" in inspector.eye.text.text()
+        )
+        assert not button.isChecked()

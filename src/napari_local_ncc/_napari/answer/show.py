@@ -72,24 +72,26 @@ def show_band(viewer: Viewer, layer: Image, name: str) -> None:
         _add_in_turns(viewer, layer, [kept.products[name]])
 
 
-def show_product(viewer: Viewer, layer: Image, product: Product) -> None:
-    """Show what was made of a run above its other layers."""
-    _add_in_turns(viewer, layer, [product])
+def show_product(viewer: Viewer, layer: Image, product: Product, *, scale: bool = False) -> None:
+    """Show what was made of a run on request above its others, perhaps with a scale of colours."""
+    _add_in_turns(viewer, layer, [product], scale=scale)
 
 
-def _add_in_turns(viewer: Viewer, layer: Image, products: Sequence[Product]) -> None:
+def _add_in_turns(
+    viewer: Viewer, layer: Image, products: Sequence[Product], *, scale: bool = False
+) -> None:
     """Add a layer at every turn of the event loop: napari takes long for each."""
 
     def add() -> None:
         if layer in viewer.layers and products[0].kind not in layers_of_run(viewer, layer):
-            _add(viewer, layer, products[0])
-        _add_in_turns(viewer, layer, products[1:])
+            _add(viewer, layer, products[0], scale=scale)
+        _add_in_turns(viewer, layer, products[1:], scale=scale)
 
     if products:
         QTimer.singleShot(0, add)
 
 
-def _add(viewer: Viewer, layer: Image, product: Product) -> None:
+def _add(viewer: Viewer, layer: Image, product: Product, *, scale: bool) -> None:
     """Add a finished product above the other layers of its run."""
     is_part = layer.name.endswith(PARTIAL)
     new = new_layer(product, free_name(viewer, product) + PARTIAL * is_part)
@@ -103,6 +105,8 @@ def _add(viewer: Viewer, layer: Image, product: Product) -> None:
     with whole_or_not(product.name, partial(_remove, viewer, new)):
         viewer.layers.insert(above, new)
         viewer.layers.selection = selected
+        if scale:
+            new.colorbar.visible = True
 
 
 def _remove(viewer: Viewer, layer: Layer) -> None:

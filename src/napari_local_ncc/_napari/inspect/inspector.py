@@ -12,9 +12,11 @@ from qtpy.QtWidgets import QComboBox, QTabWidget
 from napari_local_ncc._napari.answer.show import layers_of_run, show_band, show_product
 from napari_local_ncc._napari.compare.layout import MAIN, dock_of, tabify_onto
 from napari_local_ncc._napari.compare.preferences import memory_budget
+from napari_local_ncc._napari.inspect.eye_tab import EyeTab
 from napari_local_ncc._napari.inspect.histogram_tab import HistogramTab
 from napari_local_ncc._napari.inspect.pixel_tab import PixelTab
 from napari_local_ncc._napari.inspect.recipe_tab import RecipeTab
+from napari_local_ncc._napari.inspect.scatter_tab import ScatterTab
 from napari_local_ncc._napari.inspect.table_tab import TableTab
 from napari_local_ncc._napari.layers.convert import world_units
 from napari_local_ncc._napari.layers.map_layers import is_map, maps_in
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 CLICK = 3  # px a mouse may move and still click
 LEAST_HEIGHT = 190  # px: above another dock, for the moment until it joins its tabs
+NARROW_TABS = "QTabBar::tab { padding: 3px 2px }"  # all names fit 300 px
 CHANGES = ("data", "metadata")  # of a layer, when a run has begun or ended in it
 
 
@@ -72,18 +75,23 @@ class InspectorWidget(Container):
             )
         self.derived: NewestOnly[None, tuple[KeptResult, Product]] = NewestOnly(self._show_derived)
         self.pixel, self.histogram = PixelTab(viewer), HistogramTab(viewer)
+        self.scatter, self.eye = ScatterTab(viewer), EyeTab(viewer)
         self.table, self.recipe = TableTab(viewer), RecipeTab(viewer)
         self.tabs = QTabWidget()
+        self.tabs.setStyleSheet(NARROW_TABS)
         for name, tab in (
             ("Pixel", self.pixel),
             ("Histogram", self.histogram),
+            ("Scatter", self.scatter),
             ("Summary", self.table),
+            ("Eye", self.eye),
             ("Recipe", self.recipe),
         ):
             self.tabs.addTab(tab, name)
         super().__init__(widgets=[choice, band])
         self.native.layout().addWidget(self.tabs)
         self.native.setMinimumHeight(LEAST_HEIGHT)
+        self.native.layout().setContentsMargins(3, 6, 3, 6)
         self._connect()
         self._choose()
         self._join_later()
@@ -149,7 +157,7 @@ class InspectorWidget(Container):
         kept, product = answer
         layer = self._map()
         if layer is not None and result_of(layer) is kept:  # else another run came in between
-            show_product(self._viewer, layer, product)
+            show_product(self._viewer, layer, product, scale=True)
 
     def _connect(self) -> None:
         self["map"].changed.connect(self._choose)
@@ -170,6 +178,7 @@ class InspectorWidget(Container):
         self._count()
         layer = self._map()
         self.recipe.look_at(layer)
+        self.eye.look_at(layer)
         self.pixel.look_at(layer)
         self._inspect()
 
@@ -189,6 +198,7 @@ class InspectorWidget(Container):
 
     def _count(self, *_: Any) -> None:
         self.histogram.look_at(self._map())
+        self.scatter.look_at(self._map())
         self._tabulate()
 
     def _tabulate(self, *_: Any) -> None:
@@ -256,5 +266,6 @@ class InspectorWidget(Container):
         self._viewer.mouse_move_callbacks.remove(self._move)
         for event in self._dims_events():
             event.disconnect(self._step)
-        for part in (self.pixel, self.histogram, self.table, self.derived):
+        tabs = (self.pixel, self.histogram, self.scatter, self.table, self.eye)
+        for part in (*tabs, self.derived):
             part.let_go()

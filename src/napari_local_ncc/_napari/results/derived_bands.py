@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from napari_local_ncc.reports import colormap
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_local_ncc._napari.results.kept_results import KeptResult
     from napari_local_ncc._napari.results.result_spec import Product
     from napari_local_ncc.maps.bands import Band
 
-PREFIXES = ("stretch_", "shear_", "rotation_")
+PREFIXES = ("stretch_", "shear_", "rotation_", "checkerboard")
 SHOWN = 0.98  # of the values lie within the limits of the colours
 LEAST = 0.1  # % or degrees: what is less is not blown up
 
@@ -45,21 +47,30 @@ def derive_band(kept: KeptResult, name: str, budget: float) -> Product:
         Size in bytes up to which it is kept in memory.
     """
     band = next(each for each in derivable(kept) if each.name == name)
-    like, grid = kept.products["ncc"], kept.map.grid
-    levels = blank_levels(grid, np.float32, multiscale=len(like.levels) > 1, budget=budget)
-    record = like.metadata | {LAYERS: like.metadata[LAYERS] | {"kind": name}}
-    product = replace(like, kind=name, name=band.title, levels=levels, metadata=record)
+    grid = kept.map.grid
+    product = blank_beside(kept, name, band.title, budget)
     there = {each: kept.products[each].levels[0] for each in kept.map.band_names}
     for box, values in iter_strain_band(name, there, kept.map.parameters, grid):
         put(product, box, values)
-    reach = _reach(np.abs(np.asarray(levels[-1])))
+    reach = _reach(np.abs(np.asarray(product.levels[-1])))
     look = colors_between((-reach, reach), colormap.PALETTES[band.palette], band.palette)
     return replace(product, style=look)
 
 
-def _reach(lengths: np.ndarray) -> float:
+def blank_beside(kept: KeptResult, kind: str, name: str, budget: float) -> Product:
+    """Make room for another image on the grid of a map, of its run."""
+    like = kept.products["ncc"]
+    levels = blank_levels(kept.map.grid, np.float32, multiscale=len(like.levels) > 1, budget=budget)
+    record = like.metadata | {LAYERS: like.metadata[LAYERS] | {"kind": kind}}
+    return replace(like, kind=kind, name=name, levels=levels, metadata=record)
+
+
+def _reach(lengths: NDArray[np.floating]) -> float:
+    """Return a round number that nearly all lie below."""
     known = lengths[np.isfinite(lengths)]
-    return max(float(np.quantile(known, SHOWN)), LEAST) if known.size else LEAST
+    most = max(float(np.quantile(known, SHOWN)) if known.size else 0.0, LEAST)
+    decade = 10.0 ** math.floor(math.log10(most))
+    return next(step * decade for step in (1, 2, 5, 10) if step * decade >= most * (1 - 1e-9))
 
 
 def remove_outdated(viewer: Viewer) -> None:

@@ -121,11 +121,11 @@ def joint_histogram(comparison: Comparison) -> JointHistogram:
     edges = [1] * (len(shape) - 2) + [EDGE] * 2
     boxes = blocks_of(shape, edges[-len(shape) :])
     most = max(MOST // math.prod(edges), 1)
-    chosen = range(len(boxes))
     if len(boxes) > most:
-        chosen = np.sort(np.random.default_rng(0).choice(len(boxes), most, replace=False))
-    parts = [_samples(comparison, _shifted(boxes[k], known)) for k in chosen]
-    looked_at = sum(math.prod(p.stop - p.start for p in boxes[k]) for k in chosen)
+        drawn = np.random.default_rng(0).choice(len(boxes), most, replace=False)
+        boxes = [boxes[k] for k in np.sort(drawn)]
+    parts = [_samples(comparison, _shifted(box, known)) for box in boxes]
+    looked_at = sum(math.prod(part.stop - part.start for part in box) for box in boxes)
     fixed, moving = (np.concatenate(values) for values in zip(*parts, strict=True))
     if not fixed.size:
         raise ValueError(
@@ -151,7 +151,7 @@ def count_pairs(fixed: ArrayLike, moving: ArrayLike, *, share: float = 1.0) -> J
     [[2, 0, 0], [1, 0, 0], [0, 0, 1]]
     """
     values = [np.asarray(image).ravel() for image in (fixed, moving)]
-    edges = [_edges(image) for image in values]
+    ours, theirs = edges = [_edges(image) for image in values]
     places = [
         np.clip((image - e[0]) * ((len(e) - 1) / (e[-1] - e[0])), 0, len(e) - 2).astype(np.int64)
         for image, e in zip(values, edges, strict=True)
@@ -159,7 +159,7 @@ def count_pairs(fixed: ArrayLike, moving: ArrayLike, *, share: float = 1.0) -> J
     bins = tuple(len(e) - 1 for e in edges)
     counts = np.bincount(places[0] * bins[1] + places[1], minlength=math.prod(bins))
     moments = PairMoments.of(*values)
-    return JointHistogram(counts.reshape(bins), *edges, moments, share)
+    return JointHistogram(counts.reshape(bins), ours, theirs, moments, share)
 
 
 def automatic_threshold(histogram: JointHistogram) -> AutoThreshold | None:

@@ -101,7 +101,7 @@ def iter_strain_band(
             for part, far in zip(box, near, strict=True)
         )
         shift = _believed_shift({key: np.asarray(band[near]) for key, band in bands.items()})
-        spacing = np.linalg.norm(shift_steps(parameters, grid), axis=0)
+        spacing = np.linalg.norm(shift_steps(parameters, grid), axis=0).tolist()
         yield box, _on_planes(shift, windowed, partial(_quantity, take, radius, spacing))[inner]
 
 
@@ -112,7 +112,7 @@ def _quantities(
     if "shift" not in parameters.bands:
         return {}
     names = [axis_name(grid.axis_labels[axis]) for axis in _windowed(parameters, grid)]
-    found = {
+    found: dict[str, tuple[Callable[[Strain], NDArray[np.float64]], str, str]] = {
         f"stretch_{name}": (
             partial(_stretch, k),
             f"by how much moving is longer than fixed along {name}",
@@ -149,7 +149,7 @@ def _rotation(i: int, j: int, found: Strain) -> NDArray[np.float64]:
 def _quantity(
     take: Callable[[Strain], NDArray[np.float64]],
     radius: int,
-    spacing: NDArray[np.float64],
+    spacing: list[float],
     shift: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     return take(strain_and_rotation(shift, radius=radius, spacing=spacing))
