@@ -640,15 +640,23 @@ def test_a_checkerboard_is_made_of_both_images(viewer, run, inspector, settle, q
     np.testing.assert_allclose(board.data[:64, :64], shown[0][:64, :64], atol=1e-6)
 
 
-def test_what_is_looked_at_by_eye_ends_with_the_inspector(viewer, run, inspector, settle, qtbot):
+@on_screen
+def test_what_is_looked_at_by_eye_ends_where_the_tab_is_left(viewer, run, inspector, settle, qtbot):
     viewer.open_sample(PLUGIN, "slices")
     run(registration="translation", add_registered=True)
     settle()
     before = looks(viewer)
-    inspector.eye.blink.click()
-    assert looks(viewer) != before
-    viewer.window.remove_dock_widget(inspector.native)
-    qtbot.waitUntil(lambda: looks(viewer) == before, timeout=10_000)
+    for leave in (
+        lambda: inspector.tabs.setCurrentWidget(inspector.pixel),
+        lambda: viewer.window.remove_dock_widget(inspector.native),
+    ):
+        inspector.tabs.setCurrentWidget(inspector.eye)
+        qtbot.waitUntil(inspector.eye.isVisible, timeout=20_000)
+        inspector.eye.blink.click()
+        assert looks(viewer) != before
+        leave()
+        qtbot.waitUntil(lambda: looks(viewer) == before, timeout=20_000)
+        assert not inspector.eye.blink.isChecked()
 
 
 def test_by_eye_needs_the_layers(viewer, run, inspector, settle):

@@ -153,7 +153,7 @@ def test_tab_goes_from_top_to_bottom(viewer, dock, qtbot):
         "min_valid",
         "on_cancel",
     )
-    names += ("add_registered", "keep", "transform_section", "run", "register")
+    names += ("add_registered", "keep", "placement_section", "transform_section", "run", "register")
     fields = [dock[name].native for name in names]
     visited, widget = [], fields[0]
     for _ in range(2000):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,13 +19,6 @@ from napari_local_ncc.cli.console import (
     tell,
 )
 from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_stages
-from napari_local_ncc.cli.landmarks import (
-    Landmarks,
-    LandmarksIn,
-    LandmarksOnly,
-    fit_tables,
-    landmark_facts,
-)
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
@@ -47,8 +40,28 @@ from napari_local_ncc.geometry.kind import UNREGISTERED, Kind
 from napari_local_ncc.registration.engines import ENGINES, check_model
 
 if TYPE_CHECKING:
+    from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.registration.placement import LandmarkFit
     from napari_local_ncc.transforms.registration import Registration
+
+Landmarks = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        metavar="FIXED.csv MOVING.csv",
+        help="Begin at the transform through pairs of points, row by row: a column per axis (y, x "
+        "or napari's axis-0, axis-1).",
+    ),
+]
+LandmarksIn = Annotated[
+    Literal["world", "pixels"],
+    typer.Option(
+        help="What their numbers are: the image's units, or indices of its pixels, which napari "
+        "saves of points beside a scaled image."
+    ),
+]
+LandmarksOnly = Annotated[
+    bool, typer.Option("--landmarks-only", help="Save that transform; the images are not read.")
+]
 
 
 @app.command("register")
@@ -136,7 +149,7 @@ def register_(
         images[1] = images[0]  # a series whose drift is to be found
     placed = None
     if landmarks is not None:
-        placed = fit_tables(landmarks, images, ENGINES[model].kind, landmarks_in)
+        placed = _fit_tables(landmarks, images, ENGINES[model].kind, landmarks_in)
     if placed is not None and landmarks_only:
         save_transform(placed.registration, output)
         answer("register", lambda: _facts(placed.registration, output, placed))
@@ -176,4 +189,44 @@ def _facts(found: Registration, output: Path, placed: LandmarkFit | None) -> dic
     from napari_local_ncc.reports.document import registration_facts
 
     facts = {"registration": registration_facts(found), "outputs": {"transform": output}}
-    return facts if placed is None else facts | {"landmarks": landmark_facts(placed)}
+    if placed is None:
+        return facts
+    remaining = {"unit": placed.unit, "residuals": placed.residuals.tolist()}
+    return facts | {"landmarks": remaining}
+
+
+def _fit_tables(
+    tables: tuple[str, str], images: list[SpatialImage], model: str, coordinates: Any
+) -> LandmarkFit:
+    """Fit a transform to the points of two tables, and say by how much it misses each.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a table is not there.
+    ValueError
+        If one holds no points, or they do not determine the transform.
+    """
+    from napari_local_ncc.registration.placement import fit_landmarks
+
+    fixed, moving = images
+    points = [_points(table, image) for table, image in zip(tables, images, strict=True)]
+    if len(points[0]) != len(points[1]):
+        counts = " but ".join(f"{t} holds {len(p)}" for t, p in zip(tables, points, strict=True))
+        raise ValueError(f"{counts} landmarks; give as many of both, in the same order")
+    found = fit_landmarks(fixed, moving, *points, model=model, coordinates=coordinates)
+    tell(f"landmarks {found}")
+    return found
+
+
+def _points(table: str, image: SpatialImage) -> Any:
+    """Return the points of a table: along all axes of an image, or along those of space."""
+    from napari_local_ncc.io.points import read_points
+
+    labels = image.grid.axis_labels
+    try:
+        return read_points(table, labels).coordinates
+    except ValueError:
+        if image.grid.spatial_ndim == len(labels):
+            raise
+        return read_points(table, image.grid.space().axis_labels).coordinates

@@ -1,4 +1,8 @@
 from .comparison import Comparison as Comparison
+from .derived.joint_histogram import automatic_threshold as automatic_threshold
+from .derived.joint_histogram import joint_histogram as joint_histogram
+from .derived.strain_bands import iter_strain_band as iter_strain_band
+from .derived.strain_bands import strain_bands as strain_bands
 from .pipeline import ConfidenceMap as ConfidenceMap
 from .pipeline import confidence_map as confidence_map
 from .pipeline import iter_confidence_map as iter_confidence_map

@@ -40,6 +40,17 @@ class LandmarkFit:
         partner, in `unit`.
     unit : str
         The unit of the images' last axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_local_ncc import Registration, SpatialImage
+    >>> from napari_local_ncc.registration import LandmarkFit
+    >>> grid = SpatialImage.from_array(np.zeros((64, 64))).grid
+    >>> found = LandmarkFit(Registration.identity(grid, "rigid"), np.array([0.3, 0.4]), "pixel")
+    >>> print(found)
+    rigid through 2 pairs of landmarks; they miss by 0.354 px (root mean square); each, in px: 1: 0.3,
+    2: 0.4
     """
 
     registration: Registration
@@ -101,6 +112,7 @@ def fit_landmarks(
     --------
     >>> import numpy as np
     >>> from napari_local_ncc import SpatialImage
+    >>> from napari_local_ncc.registration import fit_landmarks
     >>> image = SpatialImage.from_array(np.zeros((64, 64)), spacing=0.5, units=("um", "um"))
     >>> fixed = [[0.0, 0.0], [0.0, 30.0], [20.0, 0.0]]
     >>> moving = [[5.0, 2.0], [5.0, 32.0], [25.0, 2.3]]
@@ -165,6 +177,7 @@ def placement_transform(
     --------
     >>> import numpy as np
     >>> from napari_local_ncc import SpatialImage
+    >>> from napari_local_ncc.registration import placement_transform
     >>> image = SpatialImage.from_array(np.zeros((64, 64)))
     >>> moved = SpatialImage.from_array(np.zeros((64, 64)), origin=(3, -2))
     >>> placement_transform(image, image, moved).translation

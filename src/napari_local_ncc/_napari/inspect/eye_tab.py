@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
     from napari.viewer import Viewer
+    from qtpy.QtGui import QHideEvent
 
     from napari_local_ncc._napari.results.kept_results import KeptResult
     from napari_local_ncc._napari.results.result_spec import Product
@@ -104,9 +105,15 @@ class EyeTab(Tab):
         for button in (self.blink, self.swipe, self.board):
             button.setEnabled(layer is not None)
 
-    def let_go(self) -> None:
-        """Stop, and let the layers look as before."""
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Stop when the tab or the dock is left."""
+        super().hideEvent(event)
         self._stop()
+
+    def let_go(self) -> None:
+        """Let the layers look as before; the buttons are gone."""
+        if self._shown is not None:
+            self._shown.end()
         super().let_go()
 
     def _kept(self) -> tuple[Image, KeptResult]:

@@ -91,6 +91,9 @@ class InspectorWidget(Container):
         super().__init__(widgets=[choice, band])
         self.native.layout().addWidget(self.tabs)
         self.native.setMinimumHeight(LEAST_HEIGHT)
+        self._later = QTimer(self.native)  # a run keeps its result after its layer has changed
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self["band"].reset_choices)
         self.native.layout().setContentsMargins(3, 6, 3, 6)
         self._connect()
         self._choose()
@@ -197,6 +200,7 @@ class InspectorWidget(Container):
         self._watched = layer
 
     def _count(self, *_: Any) -> None:
+        self._later.start(0)
         self.histogram.look_at(self._map())
         self.scatter.look_at(self._map())
         self._tabulate()
