@@ -89,6 +89,10 @@ def files(tmp_path_factory):
     write(folder, "cells.tif", labels)
     write(folder, "tissue.tif", np.ones(SHAPE, np.uint8))
     (folder / "spots.csv").write_text("y,x\n10,12\n20,8\n", encoding="utf-8")
+    for name, (y, x) in (("fixed.csv", (0, 0)), ("moving.csv", (2, -3))):  # as napari saves points
+        points = [f"{k},{8 * k + y},{(5 * k) ** 2 % 60 + x}" for k in range(2, 7)]
+        text = "\n".join(["index,axis-0,axis-1", *points])
+        (folder / name).write_text(text, encoding="utf-8")
     matrix = "1,0,0\n0,1,0\n0,0,1\n"
     (folder / "matrix.csv").write_text(matrix, encoding="utf-8")
     shutil.copy(

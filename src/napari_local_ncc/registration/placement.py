@@ -49,8 +49,8 @@ class LandmarkFit:
     >>> grid = SpatialImage.from_array(np.zeros((64, 64))).grid
     >>> found = LandmarkFit(Registration.identity(grid, "rigid"), np.array([0.3, 0.4]), "pixel")
     >>> print(found)
-    rigid through 2 pairs of landmarks; they miss by 0.354 px (root mean square); each, in px: 1: 0.3,
-    2: 0.4
+    rigid through 2 pairs of landmarks; they miss by 0.354 px (root mean square); each, in px: 1:
+    0.3, 2: 0.4
     """
 
     registration: Registration
