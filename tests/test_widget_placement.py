@@ -40,6 +40,7 @@ def test_moved_by_hand_used_as_a_start_and_put_back(viewer, placed, run):
     assert "shift y -6.000 mm, x 5.000 mm" in placed["message"].value
     placed["registration"].value = "translation"
     assert placed["start"].value == "by hand"
+    assert "the translation begins at 'by hand'" in placed["plan"].value
     run(placed)
     found = placed._choices._transforms.named("the last one: translation")
     np.testing.assert_allclose(found.translation, TRUTH, atol=0.1)
@@ -63,6 +64,14 @@ def test_the_mouse_moves_it(make_napari_viewer, qtbot):
     assert moved[1] > moved[0] > 0
     dock["put_back"].native.click()
     np.testing.assert_array_equal(viewer.layers["moving"].affine.translate, 0)
+
+
+def test_a_start_is_of_its_pair(viewer, placed):
+    add_landmarks(viewer, placed, PAIRS, PAIRS + 1)
+    placed["fit_landmarks"].native.click()
+    assert placed["start"].value == "landmarks: rigid"
+    placed["moving"].value = viewer.add_image(np.eye(20), name="another")
+    assert placed["start"].value == ""
 
 
 def test_what_was_not_moved_cannot_be_used(viewer, placed):

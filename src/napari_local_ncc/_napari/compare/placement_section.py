@@ -85,6 +85,11 @@ class Placement(Container):
         self._move_button, *_ = self._connect()
         transforms.kept.connect(self._start.reset_choices)
 
+    def plan(self, model: str) -> str:
+        """Say where a registration by a model begins, where that is not searched for."""
+        name = self._start.value
+        return f"; the {model} begins at '{name}'" if name and model != UNREGISTERED else ""
+
     def _connect(self) -> list[PushButton]:
         found = []
         for row in self:

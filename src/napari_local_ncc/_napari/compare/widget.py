@@ -214,6 +214,7 @@ class LocalNCCWidget(Container):
         self["window"].visible = deep
         if self._roles.follow():
             self._report.drop_complaint()  # it was about other layers
+            self["start"].value = ""  # so was what was placed
             if both:  # what the user chose for a pair is kept
                 self["window"].value = default_window_ndim(*layers) if deep else 2
         for name, layer in zip(("fixed_pick", "moving_pick"), layers, strict=True):
@@ -231,6 +232,7 @@ class LocalNCCWidget(Container):
         try:
             comparison = self._choices.comparison(masked=False)
             plan = describe_comparison(comparison, model=self._choices.model())
+            plan += self._placement.plan(self._choices.model())
         except MENDABLE as error:
             self._report.plan(str(error), is_possible=False)
         else:
