@@ -12,7 +12,8 @@ from napari_local_ncc.chunked.blocks import blocks_of
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.maps.bands import Band, shift_components, shift_steps
-from napari_local_ncc.shift.interpret import classify, is_believable
+from napari_local_ncc.maps.class_summary import classes_by_threshold
+from napari_local_ncc.shift.interpret import is_believable
 from napari_local_ncc.shift.strain import strain_and_rotation
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def iter_strain_band(
             slice(part.start - far.start, part.stop - far.start)
             for part, far in zip(box, near, strict=True)
         )
-        shift = _believed_shift({key: np.asarray(band[near]) for key, band in bands.items()})
+        samples = {key: np.asarray(band[near]) for key, band in bands.items()}
+        shift = _believed_shift(samples, is_signed=parameters.alternative == "greater")
         spacing = np.linalg.norm(shift_steps(parameters, grid), axis=0).tolist()
         yield box, _on_planes(shift, windowed, partial(_quantity, take, radius, spacing))[inner]
 
@@ -159,12 +161,12 @@ def _windowed(parameters: NCCParameters, grid: Grid) -> list[int]:
     return [axis for axis, r in enumerate(parameters.radius_on(grid)) if r]
 
 
-def _believed_shift(bands: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+def _believed_shift(bands: Mapping[str, NDArray[Any]], *, is_signed: bool) -> NDArray[np.float64]:
     """Return the components of the shift, NaN where it rests on nothing."""
     if "classes" in bands:
         labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
     else:
-        labels = classify(bands["ncc"], bands["ncc_best"], bands["gain"])
+        labels = classes_by_threshold(bands, is_signed=is_signed)
     believed = is_believable(labels, bands.get("confidence"))
     return np.where(believed, np.stack(shift_components(bands)), np.nan)
 
