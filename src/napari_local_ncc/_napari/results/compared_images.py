@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc._napari.layers.map_layers import kind, layer_of, record, run_of
+from napari_local_ncc._napari.results.band_layers import put
 from napari_local_ncc._napari.results.derived_bands import blank_beside
-from napari_local_ncc._napari.results.job import put
 from napari_local_ncc.chunked.blocks import blocks_of
 from napari_local_ncc.image.checkerboard import checkerboard
 from napari_local_ncc.image.spatial_image import map_chunks

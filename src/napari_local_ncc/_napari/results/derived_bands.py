@@ -11,7 +11,7 @@ import numpy as np
 from napari_local_ncc._napari.layers.convert import colors_between
 from napari_local_ncc._napari.layers.map_layers import LAYERS, kind
 from napari_local_ncc._napari.results.allocate import blank_levels
-from napari_local_ncc._napari.results.job import put
+from napari_local_ncc._napari.results.band_layers import put
 from napari_local_ncc._napari.results.kept_results import map_layer_of
 from napari_local_ncc.maps.derived.strain_bands import iter_strain_band, strain_bands
 from napari_local_ncc.reports import colormap
