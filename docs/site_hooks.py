@@ -84,7 +84,7 @@ def options_page() -> str:
     from typer.main import get_command
 
     from napari_local_ncc.cli import main
-    from napari_local_ncc.cli.app import app
+    from napari_local_ncc.cli.options import app
 
     with redirect_stdout(io.StringIO()):
         main(["--help"])  # loads all commands

@@ -172,7 +172,7 @@ def hooks():
 def test_every_command_and_option_is_on_a_page_that_the_program_writes():
     from typer.main import get_command
 
-    from napari_local_ncc.cli.app import app
+    from napari_local_ncc.cli.options import app
 
     page = hooks()["options_page"]()
     for name, command in get_command(app).commands.items():

@@ -635,7 +635,7 @@ def test_proprietary_formats_come_through_bioio(tmp_path):
     """Its reader of OME-TIFF stands for all: what it says is kept."""
     pytest.importorskip("bioio_ome_tiff")
     from napari_local_ncc.io.readers import proprietary
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
         metadata = {"axes": "CYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}

@@ -126,7 +126,7 @@ def test_workflow_engines_give_options_that_there_are(repository, path):
     from typer.main import get_command
 
     from napari_local_ncc.cli import map as _  # noqa: F401, adds itself to the app
-    from napari_local_ncc.cli.app import app
+    from napari_local_ncc.cli.options import app
 
     text = (repository / "packaging" / path).read_text(encoding="utf-8")
     options = set(re.findall(r"(?<![\w-])(--[a-z-]+)", text)) - {"--version", "--quiet"}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from napari_local_ncc.chunked.turns import Turns
+from napari_local_ncc.chunked.blocks import Turns
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4])

@@ -2,7 +2,8 @@
 
 A task is run by an executor of `concurrent.futures`, or of `dask.distributed`, which has the same
 interface. It computes its block from the array's graph alone: no other task waits for it, and
-memory is that of the blocks under way, whatever their number.
+memory is that of the blocks under way, whatever their number. One core is left to a person at the
+screen while they drag.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPo
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from threading import Condition
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -208,3 +211,39 @@ def run_tasks(
     finally:
         for each in under_way:
             each.cancel()
+
+
+class Turns:
+    """Lets tasks begin: as many as will, but one fewer than there are cores while one is left.
+
+    Parameters
+    ----------
+    cores : int
+        How many there are; the last one is never left.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._most = max(cores - 1, 1)
+        self._left_until = 0.0
+        self._running = 0
+        self._change = Condition()
+
+    def leave_a_core(self, seconds: float) -> None:
+        """Leave one for a while, or for a while longer; tasks that run are not stopped."""
+        self._left_until = monotonic() + seconds
+
+    def run(self, task: Callable[[Box], Result], box: Box) -> Result:
+        """Run a task when it may, in this thread."""
+        with self._change:
+            while self._running >= self._most and (left := self._left_until - monotonic()) > 0:
+                self._change.wait(left)
+            self._running += 1
+        try:
+            return task(box)
+        finally:
+            with self._change:
+                self._running -= 1
+                self._change.notify_all()
+
+
+TURNS = Turns(os.cpu_count() or 1)  # cores are the whole process's

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, follow, say, tell
 from napari_local_ncc.cli.options import (
     AbsentChunks,
@@ -19,6 +18,7 @@ from napari_local_ncc.cli.options import (
     ReaderPlugin,
     Scene,
     UnitlessMeaning,
+    app,
     reading,
 )
 from napari_local_ncc.geometry.kind import with_article

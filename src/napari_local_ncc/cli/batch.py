@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import DOUBTFUL, answer, follow, say, tell, warn
 from napari_local_ncc.cli.options import (
     AbsentChunks,
@@ -26,6 +25,7 @@ from napari_local_ncc.cli.options import (
     Search,
     UnitlessMeaning,
     Weights,
+    app,
     band_names,
     check_registered,
     reading,

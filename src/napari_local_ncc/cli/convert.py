@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, tell
-from napari_local_ncc.cli.options import Json, Ndim, Overwrite
+from napari_local_ncc.cli.options import Json, Ndim, Overwrite, app
 from napari_local_ncc.geometry.kind import Kind
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import follow, report
+from napari_local_ncc.cli.options import app
 from napari_local_ncc.progress import finish, translate
 
 

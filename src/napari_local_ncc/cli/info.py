@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import answer, tell
-from napari_local_ncc.cli.options import AbsentChunks, IgnorePositions, Json, ReaderPlugin, Scene
+from napari_local_ncc.cli.options import (
+    AbsentChunks,
+    IgnorePositions,
+    Json,
+    ReaderPlugin,
+    Scene,
+    app,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +54,7 @@ def _open(
     from napari_local_ncc.io.outputs import check_inputs
 
     check_inputs([file, like])
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
     from napari_local_ncc.io.reading import open_image, read_image
     from napari_local_ncc.io.writing import is_map, read_map
     from napari_local_ncc.transforms.files import is_transform_path

@@ -13,7 +13,6 @@ from typing import Any, TextIO, cast
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import (
     BAD_INPUT,
     INTERRUPTED,
@@ -24,6 +23,7 @@ from napari_local_ncc.cli.console import (
     reset_voice,
     warn,
 )
+from napari_local_ncc.cli.options import app
 from napari_local_ncc.progress import MENDABLE, SIGNALS
 
 COMMANDS = ("apply", "batch", "convert", "demo", "info", "map", "refine", "register")

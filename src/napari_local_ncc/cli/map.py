@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import Strict, answer, follow, judge, say
 from napari_local_ncc.cli.inputs import Choice, is_json, open_inputs, open_transform
 from napari_local_ncc.cli.map_results import Answer, Files
@@ -40,6 +39,7 @@ from napari_local_ncc.cli.options import (
     Stretch,
     UnitlessMeaning,
     Weights,
+    app,
     band_names,
     check_registered,
     reading,

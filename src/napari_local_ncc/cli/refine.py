@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import Strict, answer, follow, judge, save_transform, tell
 from napari_local_ncc.cli.inputs import AS_LABELS, say_stages
 from napari_local_ncc.cli.options import (
@@ -23,6 +22,7 @@ from napari_local_ncc.cli.options import (
     SceneMoving,
     Search,
     Weights,
+    app,
     reading,
     whole_pixels,
 )

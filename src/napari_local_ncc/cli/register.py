@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_local_ncc.cli.app import app
 from napari_local_ncc.cli.console import (
     Strict,
     answer,
@@ -34,6 +33,7 @@ from napari_local_ncc.cli.options import (
     SceneFixed,
     SceneMoving,
     Stretch,
+    app,
     reading,
 )
 from napari_local_ncc.geometry.kind import UNREGISTERED, Kind

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from napari_local_ncc.image.read_guard import ReadError, ReadNote, check_file, guard_reading
 from napari_local_ncc.image.source import Source
-from napari_local_ncc.io.readers.request import Request
-from napari_local_ncc.io.readers.scene import choose_scene, list_scenes
+from napari_local_ncc.io.readers.scene import Request, choose_scene, list_scenes
 from napari_local_ncc.io.readers.sniff import format_of, is_address, is_pattern
 from napari_local_ncc.io.stored import READABLE
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from napari_local_ncc.image.spatial_image import SpatialImage
-    from napari_local_ncc.io.readers.request import Absent
-    from napari_local_ncc.io.readers.scene import Scene
+    from napari_local_ncc.io.readers.scene import Absent, Scene
     from napari_local_ncc.io.stored import StoredImage
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.blocks import (
+    TURNS,
     block_edges,
     blocks_of,
     compute_block,
     run_tasks,
     thread_pool,
 )
-from napari_local_ncc.chunked.turns import TURNS
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.progress import uninterrupted
 

@@ -23,7 +23,7 @@ from napari_local_ncc._napari.results.result_layer import (
 )
 from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc._napari.worker import Failure, attempt
-from napari_local_ncc.chunked.turns import TURNS
+from napari_local_ncc.chunked.blocks import TURNS
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 IMARIS = "DataSet"
 ELEMENT_SIZE = "element_size_um"  # of Fiji's and ilastik's HDF5: z, y, x

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 
 def scenes(path: Path) -> list[Scene]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 NEEDED = "it has 16 bits per sample, of which Pillow reads 8; pip install imagecodecs"
 SAMPLES = {  # by their number

@@ -18,7 +18,7 @@ from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 
 @dataclass(frozen=True, slots=True)

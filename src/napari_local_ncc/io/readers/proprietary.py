@@ -20,7 +20,7 @@ from napari_local_ncc.io.stored import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 SAMPLES = "S"  # bioio's axis of the samples of a colour
 SPACE = "ZYX"

@@ -1,14 +1,16 @@
-"""One image of the several that a file may hold."""
+"""Which image of the several that a file may hold is wanted, and how it is to be read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_local_ncc.image.read_guard import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Absent = Literal["invalid", "fill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,26 @@ class Scene:
         size = "x".join(map(str, self.shape))
         axes = "" if "-" in self.axes else self.axes  # axes without a name are numbered from -1
         return " ".join(filter(None, (repr(self.name) if self.name else "", size, axes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How an image of a file is to be read.
+
+    Parameters
+    ----------
+    level : int, default 0
+        Resolution level; 0 is the finest.
+    absent : {"invalid", "fill"}, optional
+        What parts are that the file leaves out: undefined, or the file's fill value.
+        Default: the fill value for labels and masks, else undefined.
+    positions : bool, default True
+        Whether to lay the image where its stage stood.
+    """
+
+    level: int = 0
+    absent: Absent | None = None
+    positions: bool = True
 
 
 def choose_scene(scenes: Sequence[Scene], wanted: int | str | None) -> int:

@@ -21,7 +21,7 @@ from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level, s
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 MILLIMETER = "millimeter"
 PHOTOMETRIC = "0028|0004"  # DICOM tags

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_local_ncc.io.readers.request import Request
+    from napari_local_ncc.io.readers.scene import Request
 
 BIOFORMATS2RAW = "bioformats2raw.layout"
 METADATA = "OME/METADATA.ome.xml"

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffPage, TiffPageSeries
 
-    from napari_local_ncc.io.readers.request import Absent, Request
+    from napari_local_ncc.io.readers.scene import Absent, Request
 
 MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 REDUCED, MASK_OF = 1, 4  # bits of the tag NewSubfileType
