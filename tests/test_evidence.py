@@ -12,6 +12,7 @@ from napari_local_ncc.evidence.pearson import PairMoments, pearson
 from napari_local_ncc.evidence.plateaus import plateaus
 from napari_local_ncc.evidence.samples import samples_per_independent_one
 from napari_local_ncc.evidence.sensor_pattern import has_sensor_pattern
+from napari_local_ncc.evidence.stripes import stripes
 from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.evidence.whitening import whiten, without_background
 
@@ -276,3 +277,33 @@ def test_a_pattern_that_stays_is_told_from_a_scene_that_moves(shift):
     assert not has_sensor_pattern(*noisy, shift)
     assert has_sensor_pattern(*(frame + pattern for frame in noisy), shift)
     assert not has_sensor_pattern(*(frame + pattern for frame in noisy), (0, 0))
+
+
+# ------------------------------------------------------------------ columns and lines
+
+
+@pytest.mark.parametrize("edges", [(83,), (40, 83, 150)])
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_sharp_edges_of_the_scene_are_no_columns_of_a_camera(edges, noise):
+    scene = 10 * texture((200, 200), 3) + np.random.default_rng(0).normal(0, noise, (200, 200))
+    for edge in edges:
+        scene[:, edge:] += 60
+    assert stripes(scene) == {}
+    assert stripes(scene.T) == {}
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("by_mask", [False, True])
+def test_stripes_are_found_beside_what_is_invalid(axis, by_mask):
+    random = np.random.default_rng(0)
+    own = 5 * random.normal(size=200)
+    scene = 10 * texture((200, 200), 3) + random.normal(size=(200, 200)) + own
+    valid = np.ones(scene.shape, bool)
+    valid[:3] = valid[:, :4] = valid[:, 90:95] = valid[:, -2:] = False
+    scene, valid = np.moveaxis(scene, -1, axis), np.moveaxis(valid, -1, axis)
+    scene = np.where(valid, scene, 1e4 if by_mask else np.nan)
+    found = stripes(scene, valid if by_mask else None)
+    assert list(found) == [axis]
+    there = valid.any(axis=-3 - axis)
+    assert not found[axis][~there].any()
+    assert np.corrcoef(found[axis][there], own[there])[0, 1] > 0.9

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Profile = NDArray[np.float64]
 
 CERTAIN = 6.0  # standard errors of the correlation of both halves
+MANY = 10.0  # columns that must agree: fewer may be edges of the scene
+FAR = 3.0  # robust standard deviations beyond which a second difference counts no more
 SHORTEST = 32  # px of both axes of a plane
 READ = 256  # lines that a profile is the median of
 BROAD = 8.0  # px: sd of the Gaussian; what is broader than that may be the scene's
@@ -42,8 +44,9 @@ def stripes(image: Values, valid: Flags | None = None) -> dict[int, Profile]:
     Notes
     -----
     A scene's halves show different things, and change little from pixel to pixel. Where the
-    medians of columns jump to and fro in the upper half as in the lower, the read-out made that.
-    What changes smoothly, as layers of tissue or a flicker do, is left.
+    medians of many columns jump to and fro in the upper half as in the lower, the read-out made
+    that. What changes smoothly, as layers of tissue or a flicker do, is left, and so are a few
+    sharp edges, as the wall of a chip or the seam of tiles.
     """
     if image.ndim < 2 or min(image.shape[-2:]) < SHORTEST:
         return {}
@@ -53,10 +56,11 @@ def stripes(image: Values, valid: Flags | None = None) -> dict[int, Profile]:
         lines = np.moveaxis(known, axis, -1).reshape(-1, known.shape[axis])
         lines = lines[:: max(1, len(lines) // READ)]
         half = len(lines) // 2
-        halves = [_medians(part) for part in (lines[:half], lines[half:])]
-        if all(np.isfinite(part).all() for part in halves) and _are_alike(*halves):
-            profile = _medians(lines)
-            found[axis] = profile - ndi.gaussian_filter1d(profile, BROAD, mode="nearest")
+        if _are_alike(medians(lines[:half]), medians(lines[half:])):
+            profile = medians(lines)
+            full = _filled(profile)
+            own = full - ndi.gaussian_filter1d(full, BROAD, mode="nearest")
+            found[axis] = np.where(np.isfinite(profile), own, 0)
     return found
 
 
@@ -67,8 +71,8 @@ def without_stripes(image: Values, found: dict[int, Profile]) -> Values:
     return image
 
 
-def _medians(lines: Values) -> Profile:
-    """Return the median of each column."""
+def medians(lines: Values) -> Profile:
+    """Return the median of what is finite of each column; NaN where nothing is."""
     if np.isfinite(lines).all():
         return np.asarray(np.median(lines, axis=0), np.float64)
     empty = ~np.isfinite(lines).any(axis=0)
@@ -76,11 +80,34 @@ def _medians(lines: Values) -> Profile:
     return np.where(empty, np.nan, np.nanmedian(filled, axis=0))
 
 
+def _filled(profile: Profile) -> Profile:
+    """Interpolate where a profile is unknown."""
+    known, place = np.isfinite(profile), np.arange(profile.size)
+    return np.interp(place, place[known], profile[known])
+
+
 def _are_alike(one: Profile, two: Profile) -> bool:
-    """Whether two profiles jump alike from one sample to the next."""
-    first, second = (np.diff(profile, 2) for profile in (one, two))
+    """Whether two profiles jump alike from one sample to the next, in many places.
+
+    How many is Kish's effective number of the products that make the correlation.
+    """
+    changes = [np.diff(profile, 2) for profile in (one, two)]
+    known = np.isfinite(changes[0]) & np.isfinite(changes[1])
+    count = int(np.count_nonzero(known))
+    if count + 2 < SHORTEST:
+        return False
+    first, second = (_bounded(change, known) for change in changes)
     if not (first.any() and second.any()) or np.vdot(first[1:], first[:-1]) > 0:
         return False
+    products = first * second
+    if products.sum() ** 2 < MANY * np.square(products).sum():
+        return False
     worth = samples_per_independent_one(first, second)
-    free = first.size / worth - 3 if np.isfinite(worth) else 0.0
-    return bool(pearson(first, second) * np.sqrt(max(free, 0)) > CERTAIN)
+    free = count / worth - 3 if np.isfinite(worth) else 0.0
+    return bool(pearson(first[known], second[known]) * np.sqrt(max(free, 0)) > CERTAIN)
+
+
+def _bounded(change: Profile, known: Flags) -> Profile:
+    """Clip second differences at `FAR` robust standard deviations; 0 where unknown."""
+    bound = FAR * 1.4826 * float(np.median(np.abs(change[known])))
+    return np.where(known, np.clip(change, -bound, bound), 0)
