@@ -11,7 +11,8 @@ import scipy.ndimage
 from napari_local_ncc import Comparison, SpatialImage, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry.affine import apply_affine
-from napari_local_ncc.registration import fit_landmarks, placement_transform
+from napari_local_ncc.registration import Settings, fit_landmarks, placement_transform
+from napari_local_ncc.registration.initial import starts_of
 
 FIXED = np.array([[3.0, 4.0], [3.0, 40.0], [30.0, 12.0], [25.0, 33.0]])
 TURN = np.array([[0.96, -0.28, 5.0], [0.28, 0.96, -7.0], [0.0, 0.0, 1.0]])  # 16.26 degrees
@@ -94,6 +95,29 @@ def test_comparing_by_the_placement_is_comparing_what_was_moved(rng):
     one = Comparison(fixed, before, registration=moved).moving_on_grid().compute()
     other = Comparison(fixed, after).moving_on_grid().compute()
     np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("angle", "scale", "model"),
+    [(5e-4, 1, "translation"), (0, 1 + 5e-4, "translation"), (0.2, 1 + 5e-4, "rigid")],
+)
+def test_a_placement_is_what_its_model_can_keep(angle, scale, model):
+    fixed = image((64, 48), spacing=(500, 0.5), units=("um", "mm"))
+    grid = fixed.grid
+    cos, sin = np.cos(angle), np.sin(angle)
+    drag = np.eye(3)
+    drag[:2] = [[scale * cos, -scale * sin, 3], [scale * sin, scale * cos, -2]]
+    units = np.diag([1e3, 1.0, 1.0])  # from mm
+    moved = units @ drag @ np.linalg.inv(units) @ grid.pixel_to_world
+    after = fixed.replace(grid=grid.replace(pixel_to_world=moved))
+    found = placement_transform(fixed, fixed, after)
+    assert found.model == model
+    starts_of(found, grid, Settings(model))  # it is taken as a start
+    linear = np.linalg.inv(units)[:2, :2] @ found.matrix[:2, :2] @ units[:2, :2]
+    np.testing.assert_allclose(linear @ linear.T, np.eye(2), atol=1e-12)
+    exact = grid.pixel_to_world @ np.linalg.inv(moved)
+    centre = grid.corners().mean(axis=0)
+    np.testing.assert_allclose(apply_affine(found.matrix, centre), apply_affine(exact, centre))
 
 
 def test_a_registration_begins_where_landmarks_say(rng):

@@ -166,7 +166,9 @@ def placement_transform(
     -------
     Registration
         Maps fixed world to the world of `before`: registering or comparing `before` with it is
-        comparing `after` as it lies. Its model is the simplest that can do it.
+        comparing `after` as it lies. Its model is the simplest that can do it up to 1e-3, and
+        its matrix is of that model: what a hand turned or scaled by less is left out, and the
+        centre of fixed stays where it was mapped.
 
     Raises
     ------
@@ -187,8 +189,12 @@ def placement_transform(
     old, new = (pair.moving.grid.space().pixel_to_world for pair in (first, now))
     matrix, grid = old @ invert_affine(new), first.fixed.grid
     to_one_unit = grid.space().to_one_unit()
-    kind = _kind_of(to_one_unit @ matrix @ invert_affine(to_one_unit))
-    return Registration.from_matrix(matrix, grid, kind)
+    from_one_unit = invert_affine(to_one_unit)
+    in_one_unit = to_one_unit @ matrix @ from_one_unit
+    kind = _kind_of(in_one_unit)
+    centre = apply_affine(to_one_unit, grid.space().corners().mean(axis=0))
+    kept = from_one_unit @ _as_kind(in_one_unit, kind, centre) @ to_one_unit
+    return Registration.from_matrix(kept, grid, kind)
 
 
 def _kind_of(matrix: NDArray[np.float64]) -> Kind:
@@ -200,6 +206,25 @@ def _kind_of(matrix: NDArray[np.float64]) -> Kind:
     if np.linalg.det(linear) < 0 or scales[0] > (1 + SAME) * scales[-1]:
         return Kind.AFFINE
     return Kind.RIGID if np.allclose(scales, 1, rtol=0, atol=SAME) else Kind.SIMILARITY
+
+
+def _as_kind(
+    matrix: NDArray[np.float64], kind: Kind, centre: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the transform of a kind nearest to one, which maps a point to the same place."""
+    if kind is Kind.AFFINE:
+        return matrix
+    left, scales, right = np.linalg.svd(matrix[:-1, :-1])
+    turn = left @ right  # the nearest rotation: Schönemann (1966)
+    linear = {
+        Kind.TRANSLATION: np.eye(len(turn)),
+        Kind.RIGID: turn,
+        Kind.SIMILARITY: scales.mean() * turn,
+    }[kind]
+    kept = matrix.copy()
+    kept[:-1, :-1] = linear
+    kept[:-1, -1] = apply_affine(matrix, centre) - linear @ centre
+    return kept
 
 
 def _in_pair(
