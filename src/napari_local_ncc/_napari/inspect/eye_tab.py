@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -89,8 +88,9 @@ class EyeTab(Tab):
             self.column.addLayout(_row(*row))
         self.column.addWidget(self.text)
         self.column.addStretch(1)
-        self.blink.clicked.connect(partial(self._toggle, self._begin_blink))
-        self.swipe.clicked.connect(partial(self._toggle, self._begin_swipe))
+        # PySide6 calls a partial without the argument of the signal: what takes any serves both
+        self.blink.clicked.connect(lambda *_: self._toggle(self.blink, self._begin_blink))
+        self.swipe.clicked.connect(lambda *_: self._toggle(self.swipe, self._begin_swipe))
         self.board.clicked.connect(self._add_board)
         self.rate.valueChanged.connect(self._set_rate)
         self.line.valueChanged.connect(self._move_line)
@@ -122,9 +122,9 @@ class EyeTab(Tab):
             raise ValueError("this map is not complete, or of another session: run again")
         return layer, kept
 
-    def _toggle(self, begin: Callable[[Image], None], wanted: bool) -> None:
+    def _toggle(self, button: QPushButton, begin: Callable[[Image], None]) -> None:
         """Begin a view of the pair, or end it."""
-        button = self.sender()
+        wanted = button.isChecked()
         self._stop()
         if not wanted:
             return
