@@ -670,3 +670,41 @@ def test_by_eye_needs_the_layers(viewer, run, inspector, settle):
             "moving, of which this map was made, is not in the viewer" in inspector.eye.text.text()
         )
         assert not button.isChecked()
+
+
+def test_by_eye_only_what_was_asked_last_comes(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation")
+    settle()
+    eye, before = inspector.eye, looks(viewer)
+
+    def press(*buttons):
+        for button in buttons:
+            button.click()
+        qtbot.waitUntil(lambda: not eye.latest.is_busy, timeout=30_000)
+        qtbot.wait(10)
+
+    press(eye.blink, eye.blink)  # again before it was made
+    assert looks(viewer) == before
+    press(eye.blink, eye.board)
+    assert looks(viewer).keys() - before.keys() == {"checkerboard"}
+    assert not eye.blink.isChecked()
+    viewer.layers.remove("checkerboard")
+    press(eye.board, eye.blink)
+    assert looks(viewer).keys() - before.keys() == {"moving on fixed"}
+    assert eye.blink.isChecked()
+    eye.blink.click()
+    assert "jumps" in eye.text.text()
+
+
+def test_by_eye_a_layer_may_go_while_its_pair_is_made(viewer, run, inspector, settle, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation")
+    settle()
+    inspector.eye.swipe.click()
+    viewer.layers.remove("fixed")
+    qtbot.waitUntil(lambda: not inspector.eye.latest.is_busy, timeout=30_000)
+    qtbot.wait(10)
+    assert "is not in the viewer" in inspector.eye.text.text()
+    assert not inspector.eye.swipe.isChecked()
+    assert "moving on fixed" not in viewer.layers

@@ -56,7 +56,7 @@ class EyeTab(Tab):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self._shown: PairInTurn | SwipedPair | None = None
-        self._then: Callable[[Image], None] | None = None
+        self._then: Callable[[Image, Image], None] | None = None
         self.latest: NewestOnly[Progress, Product] = NewestOnly(self._receive, self._tell)
         self.let_go_of(self.latest)
         self.blink = _button("Blink", "Show fixed and registered moving in turn; press to stop.")
@@ -99,7 +99,6 @@ class EyeTab(Tab):
         """Compare the images of another map from now on."""
         if layer is not self._layer:
             self._stop()
-            self.latest.forget()
         self._layer = layer
         self.text.setText(EMPTY if layer is None else INVITATION)
         for button in (self.blink, self.swipe, self.board):
@@ -108,7 +107,8 @@ class EyeTab(Tab):
     def hideEvent(self, event: QHideEvent) -> None:
         """Stop when the tab or the dock is left."""
         super().hideEvent(event)
-        self._stop()
+        if self._then is not None or self._shown is not None:  # a checkerboard comes all the same
+            self._stop()
 
     def let_go(self) -> None:
         """Let the layers look as before; the buttons are gone."""
@@ -122,7 +122,7 @@ class EyeTab(Tab):
             raise ValueError("this map is not complete, or of another session: run again")
         return layer, kept
 
-    def _toggle(self, button: QPushButton, begin: Callable[[Image], None]) -> None:
+    def _toggle(self, button: QPushButton, begin: Callable[[Image, Image], None]) -> None:
         """Begin a view of the pair, or end it."""
         wanted = button.isChecked()
         self._stop()
@@ -131,19 +131,18 @@ class EyeTab(Tab):
         button.setChecked(True)
         self._with_registered(begin)
 
-    def _with_registered(self, then: Callable[[Image], None]) -> None:
+    def _with_registered(self, then: Callable[[Image, Image], None]) -> None:
         """Do something with the registered layer, once there is one."""
         try:
             layer, kept = self._kept()
-            _, moving = compared_layers(self._viewer, layer)
+            fixed, moving = compared_layers(self._viewer, layer)
             there = registered_layer(self._viewer, layer)
             if there is not None:
-                then(there)
+                then(fixed, there)
                 return
             comparison = comparison_of(self._viewer, layer)
         except MENDABLE as error:
-            self._stop()
-            self.text.setText(str(error))
+            self._fail(error)
             return
         self._then = then
         making = make_registered(kept, comparison, limits_of(moving), memory_budget())
@@ -156,7 +155,7 @@ class EyeTab(Tab):
             fixed, moving = compared_layers(self._viewer, layer)
             comparison = comparison_of(self._viewer, layer)
         except MENDABLE as error:
-            self.text.setText(str(error))
+            self._fail(error)
             return
         limits = limits_of(fixed), limits_of(moving)
         square = self.square.value()
@@ -175,14 +174,27 @@ class EyeTab(Tab):
         layer = self._layer
         if layer is None or layer not in self._viewer.layers:
             return
-        if then is None:
+        if answer.kind == "checkerboard":
             self._show_board(layer, answer)
-        else:
-            registered = new_layer(answer, answer.name)
-            registered.visible = False  # but while it is looked at
-            registered.metadata = {METADATA: answer.metadata | {"complete": True}}
-            self._viewer.add_layer(registered)
-            then(registered)
+        elif then is not None:
+            self._show_registered(answer, then)
+
+    def _show_registered(self, product: Product, then: Callable[[Image, Image], None]) -> None:
+        """Add the registered layer, and do something with the pair, if it is still there."""
+        try:
+            fixed, _ = compared_layers(self._viewer, self._kept()[0])
+        except MENDABLE as error:
+            self._fail(error)
+            return
+        registered = new_layer(product, product.name)
+        registered.visible = False  # but while it is looked at
+        registered.metadata = {METADATA: product.metadata | {"complete": True}}
+        self._viewer.add_layer(registered)
+        then(fixed, registered)
+
+    def _fail(self, error: Exception) -> None:
+        self._stop()
+        self.text.setText(str(error))
 
     def _show_board(self, layer: Image, product: Product) -> None:
         """Show a checkerboard, in the layer of an earlier one if there is one."""
@@ -193,13 +205,11 @@ class EyeTab(Tab):
             earlier.data = product.levels if len(product.levels) > 1 else product.levels[0]
             earlier.visible = True
 
-    def _begin_blink(self, registered: Image) -> None:
-        fixed, _ = compared_layers(self._viewer, self._kept()[0])
+    def _begin_blink(self, fixed: Image, registered: Image) -> None:
         self._shown = PairInTurn(self._viewer, fixed, registered, self._ended)
         self._shown.start(self.rate.value())
 
-    def _begin_swipe(self, registered: Image) -> None:
-        fixed, _ = compared_layers(self._viewer, self._kept()[0])
+    def _begin_swipe(self, fixed: Image, registered: Image) -> None:
         self._shown = SwipedPair(self._viewer, fixed, registered, self._ended)
         self._shown.move_to(self.line.value() / 100)
         self.line.setEnabled(True)
@@ -213,6 +223,10 @@ class EyeTab(Tab):
             self._shown.move_to(percent / 100)
 
     def _stop(self) -> None:
+        """End what is shown, and forget what is being made: it would come unasked."""
+        if self.latest.is_busy:
+            self.latest.forget()
+            self.text.setText(INVITATION)
         shown, self._shown, self._then = self._shown, None, None
         if shown is not None:
             shown.end()
