@@ -307,3 +307,31 @@ def test_stripes_are_found_beside_what_is_invalid(axis, by_mask):
     there = valid.any(axis=-3 - axis)
     assert not found[axis][~there].any()
     assert np.corrcoef(found[axis][there], own[there])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("by_mask", [False, True])
+def test_columns_that_stay_are_told_beside_what_is_invalid(by_mask):
+    random = np.random.default_rng(0)
+    scene, columns = 20 * texture((300, 300), 2), 4 * random.normal(size=200)
+    frames = [scene[50:250, 50:250], scene[43:243, 55:255]]
+    noisy = [frame + random.normal(0, 2, frame.shape) for frame in frames]
+    valid = np.zeros((200, 200), bool)
+    valid[60:-3, 4:-2] = True
+
+    def tell(own):
+        images = [np.where(valid, frame + own, 1e4 if by_mask else np.nan) for frame in noisy]
+        return has_sensor_pattern(*images, (7, -5), *([valid, valid] if by_mask else []))
+
+    assert tell(columns)
+    assert not tell(0)
+
+
+def test_what_a_mask_leaves_out_is_no_pattern_of_a_camera():
+    random = np.random.default_rng(0)
+    columns = 50 * random.normal(size=200)
+    images = [10 * texture((200, 200), 2, seed) + random.normal(size=(200, 200)) for seed in (1, 2)]
+    valid = np.ones((200, 200), bool)
+    valid[:120] = False
+    for image in images:
+        image[:120] = columns
+    assert not has_sensor_pattern(*images, (7, -5), valid, valid)

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.evidence.samples import samples_per_independent_one
+from napari_local_ncc.evidence.stripes import medians
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def has_sensor_pattern(
 
     A scene is blurred by optics; from pixel to pixel it changes little. What a sensor adds
     does not know its neighbours. Frames of a moved scene whose second differences agree at no
-    shift, and less at the scene's, show the same pixels of a camera; so do means of columns or
+    shift, and less at the scene's, show the same pixels of a camera; so do medians of columns or
     of lines whose second differences agree like that.
 
     Parameters
@@ -52,33 +53,42 @@ def has_sensor_pattern(
     two, also = _second_differences(moving, moving_valid, middle)
     if one.size == 0:
         return False
+    known_values = (_known(fixed, fixed_valid, middle), _known(moving, moving_valid, middle))
     if any(
-        _stripes_stay(fixed[middle], moving[middle], axis, step)
+        _stripes_stay(*known_values, axis, step)
         for axis, step in enumerate(shift)
         if step and fixed.ndim > 1
     ):
         return True
-    worth = samples_per_independent_one(np.where(known, one, 0), np.where(also, two, 0))
-    still, count = _agreement(one, two, known, also, [0] * one.ndim)
-    moved, _ = _agreement(one, two, known, also, shift)
-    if not np.isfinite(still) or not np.isfinite(worth):
-        return False
-    certain = still * np.sqrt(max(count / worth - 3, 0)) > CERTAIN
-    return bool(certain and not still <= moved)
+    return _stays(one, two, known, also, shift)
 
 
 def _stripes_stay(fixed: Values, moving: Values, axis: int, step: int) -> bool:
-    """Say whether two images share what varies along one axis alone, as columns do."""
-    others = tuple(k for k in range(fixed.ndim) if k != axis)
-    one, two = (
-        np.diff(np.median(image, axis=others), 2).astype(np.float64) for image in (fixed, moving)
-    )
-    known = np.isfinite(one) & np.isfinite(two)
-    if abs(step) >= one.size or not (one[known].any() and two[known].any()):
-        return False
-    still, count = _agreement(one, two, known, known, [0])
-    moved, _ = _agreement(one, two, known, known, [step])
-    worth = samples_per_independent_one(np.where(known, one, 0), np.where(known, two, 0))
+    """Say whether two images share what varies along one axis alone, as columns do.
+
+    Their samples are NaN where invalid.
+    """
+    lines = (np.moveaxis(i, axis, -1).reshape(-1, i.shape[axis]) for i in (fixed, moving))
+    one, two = (np.diff(medians(part), 2) for part in lines)
+    return _stays(one, two, np.isfinite(one), np.isfinite(two), [step])
+
+
+def _known(image: Values, valid: Flags | None, box: tuple[slice, ...]) -> Values:
+    """Return a box of an image, NaN where it is not valid."""
+    return image[box] if valid is None else np.where(valid[box], image[box], np.nan)
+
+
+def _stays(
+    one: NDArray[np.float64],
+    two: NDArray[np.float64],
+    known: Flags,
+    also: Flags,
+    shift: Sequence[int],
+) -> bool:
+    """Say whether second differences agree at no shift, for certain, and less at a shift."""
+    worth = samples_per_independent_one(np.where(known, one, 0), np.where(also, two, 0))
+    still, count = _agreement(one, two, known, also, [0] * one.ndim)
+    moved, _ = _agreement(one, two, known, also, shift)
     if not np.isfinite(still) or not np.isfinite(worth):
         return False
     certain = still * np.sqrt(max(count / worth - 3, 0)) > CERTAIN
