@@ -9,6 +9,8 @@ import pytest
 import scipy.ndimage
 from qtpy.QtWidgets import QFileDialog
 
+from napari_local_ncc import Registration
+
 
 def texture(seed):
     noise = np.random.default_rng(seed).normal(size=(136, 136))
@@ -76,6 +78,35 @@ def test_each_is_registered_where_that_is_wanted(viewer, dock, run, layers):
     dock["several"].value = [layers["displaced"]]
     run(dock, "run_several")
     assert table_of(dock) == {"displaced": "good"}
+
+
+def test_the_settings_above_hold_for_all(viewer, dock, click, rng):
+    stacks = [
+        viewer.add_image(
+            rng.normal(size=(4, 24, 24)), name=name, scale=(2, 1, 1), units=("um",) * 3
+        )
+        for name in "abc"
+    ]
+    for layer in stacks:
+        layer.axis_labels = ("z", "y", "x")
+    dock["fixed"].value, dock["moving"].value, *_ = stacks
+    placed = Registration.identity(dock._choices.fixed_grid())
+    dock._transforms.keep("placed", placed)
+    dock._placement.reset_choices()
+    assert dock["window"].value == 3  # what is proposed
+    dock["window"].value, dock["start"].value = 2, "placed"
+    dock["several"].value = stacks[1:]
+    jobs = []
+    dock._control.launch = lambda work, job: jobs.append(job)
+    dock["run_several"].native.click()
+    jobs += [job for _, job in dock._queue._waiting]
+    assert [job.comparison.moving.name for job in jobs] == ["b", "c"]
+    assert [job.comparison.radius[0] for job in jobs] == [0, 0]  # plane by plane
+    assert all(job.options["initial"] is placed for job in jobs)
+    ids = [job.output.layers["moving"] for job in jobs]
+    assert ids == [str(layer.unique_id) for layer in stacks[1:]]
+    assert (dock["window"].value, dock["start"].value) == (2, "placed")
+    assert dock["moving"].value is stacks[1]
 
 
 def test_cancel_ends_all(viewer, dock, qtbot, click, layers):

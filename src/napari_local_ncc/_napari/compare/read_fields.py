@@ -58,9 +58,9 @@ class Choices:
         self._fields = fields
         self._transforms = transforms
 
-    def images(self) -> tuple[SpatialImage, SpatialImage]:
-        """Return fixed and moving, as they are picked."""
-        fixed, moving = self._fields["fixed"].value, self._fields["moving"].value
+    def images(self, moving: Image | None = None) -> tuple[SpatialImage, SpatialImage]:
+        """Return fixed and moving, or another layer in its place, as they are picked."""
+        fixed, moving = self._fields["fixed"].value, moving or self._fields["moving"].value
         picks = self.picks()
         if fixed is moving and picks[0] == picks[1] and len(self._fields["fixed"].choices) > 1:
             raise ValueError(
@@ -128,19 +128,21 @@ class Choices:
             min_valid=self._fields["min_valid"].value,
         )
 
-    def comparison(self, *, masked: bool = True) -> Comparison:
+    def comparison(self, moving: Image | None = None, *, masked: bool = True) -> Comparison:
         """Return what is compared, with the existing transform if one is to be used.
 
         Parameters
         ----------
+        moving : napari.layers.Image, optional
+            What to compare in place of the layer that is chosen as moving.
         masked : bool, default True
             Whether with the mask, which it may cost something to draw.
         """
-        fixed, moving = self.images()
+        fixed, other = self.images(moving)
         mask = self._fields["mask"].value if masked else None
         return Comparison(
             fixed,
-            moving,
+            other,
             None if mask is None else mask_image(mask, fixed, self.picks()[0]),
             self.parameters(),
             self.registration(),
@@ -152,11 +154,20 @@ class Choices:
         chosen: str = self._fields["registration"].value
         return UNREGISTERED if chosen == EXISTING else chosen
 
-    def job(self, *, compare: bool = True) -> Job:
-        """Return what Run is to do, or Register if nothing is to be compared."""
-        comparison = self.comparison()
+    def job(self, moving: Image | None = None, *, compare: bool = True) -> Job:
+        """Return what Run is to do, or Register if nothing is to be compared.
+
+        Parameters
+        ----------
+        moving : napari.layers.Image, optional
+            What to compare in place of the layer that is chosen as moving.
+        compare : bool, default True
+            Whether the images are compared, not registered only.
+        """
+        comparison = self.comparison(moving)
         fixed = comparison.fixed
-        layers = {name: self._fields[name].value for name in ("fixed", "moving")}
+        layers = {"fixed": self._fields["fixed"].value}
+        layers["moving"] = moving or self._fields["moving"].value
         found = self._fields["registration"].value != UNREGISTERED or self._fields["refine"].value
         if not (compare or found):
             raise ValueError("choose how to register: the layers are said to be already aligned")

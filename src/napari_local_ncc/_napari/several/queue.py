@@ -133,7 +133,7 @@ class Queue:
         ValueError
             If there is none but fixed, or a run is under way.
         """
-        fixed, chosen = (self._fields[name].value for name in ("fixed", "moving"))
+        fixed = self._fields["fixed"].value
         moving = [layer for layer in layers if layer is not fixed]
         if fixed is None or not moving:
             raise ValueError("choose one layer or several, beside fixed, to compare with it")
@@ -142,11 +142,9 @@ class Queue:
         self.entries = [Entry(fixed.name, layer.name) for layer in moving]
         for entry, layer in zip(self.entries, moving, strict=True):
             try:
-                self._fields["moving"].value = layer
-                self._waiting.append((entry, self._choices.job()))
+                self._waiting.append((entry, self._choices.job(layer)))
             except MENDABLE as error:
                 entry.state = str(error)
-        self._fields["moving"].value = chosen
         self._begin_next()
 
     def show(self, entry: Entry) -> None:
