@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 
 import jsonschema
 import numpy as np
 import pytest
 import scipy.ndimage
 import tifffile
+import zarr
 
-from napari_local_ncc.batch import pair_by_name, read_pairs
+from napari_local_ncc.batch import FilePair, Settings, compare, pair_by_name, read_pairs
 from napari_local_ncc.batch.place import boxes, place_evidence
 from napari_local_ncc.batch.results import outliers
 from napari_local_ncc.cli import main
@@ -302,6 +304,25 @@ def test_a_second_run_goes_on_where_the_first_ended(table, capsys):
     # other settings, or another file, are compared again
     assert main([*words[:-3], "--radius", "4", "--no-maps"]) == 0
     assert "compared before" not in capsys.readouterr().err
+
+
+def test_other_rules_or_a_rewritten_zarr_are_compared_again(tmp_path, monkeypatch):
+    values = np.ones((8, 8), "f4")
+    path = tmp_path / "a.zarr"
+    zarr.create_group(path).create_array("0", data=values, chunks=(4, 4))
+    pair, settings = FilePair("pair", str(path), str(tmp_path / "b.tif")), Settings()
+    keys = [settings.key(pair)]
+    assert settings.key(pair) == keys[0]
+    time.sleep(0.02)  # clocks of file systems are coarse
+    zarr.create_group(path, overwrite=True).create_array("0", data=2 * values, chunks=(4, 4))
+    keys.append(settings.key(pair))
+    tifffile.imwrite(pair.moving, values)
+    keys.append(settings.key(pair))
+    monkeypatch.setattr(compare, "RULES", compare.RULES + 1)
+    keys.append(settings.key(pair))
+    monkeypatch.setattr(compare, "version", lambda _: "0.0.0")
+    keys.append(settings.key(pair))
+    assert len(set(keys)) == len(keys)
 
 
 def test_registering_mends_what_is_displaced(table, capsys):

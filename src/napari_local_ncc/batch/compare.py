@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from napari_local_ncc.batch.place import noise_of, place_evidence
 from napari_local_ncc.geometry.kind import UNREGISTERED
+from napari_local_ncc.io.outputs import state_of
 from napari_local_ncc.io.reading import read_image
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.run import progress_in, run_comparison
@@ -20,11 +21,12 @@ from napari_local_ncc.progress import translate
 from napari_local_ncc.reports.describe import describe_comparison
 from napari_local_ncc.reports.document import as_json, document, pair_facts
 from napari_local_ncc.reports.tables import frame_table
-from napari_local_ncc.reports.verdict import Verdict, judge_place, judge_series
+from napari_local_ncc.reports.verdict import RULES, Verdict, judge_place, judge_series
 from napari_local_ncc.transforms.transform_file import read_transform
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
 
     import dask.array as da
 
@@ -86,14 +88,14 @@ class Settings:
     keep_maps: bool = True
 
     def key(self, pair: FilePair) -> str:
-        """Return what a result depends on, in short: settings, and files with size and date."""
-        files = [each for each in asdict(pair).values() if each]
-        stamps = [
-            [each, (path := Path(each)).stat().st_size, path.stat().st_mtime_ns]
-            for each in files
-            if Path(each).is_file()
-        ]
-        text = json.dumps([asdict(self), files, stamps], sort_keys=True, default=str)
+        """Return what a result depends on, in short: rules, settings, files as they are now.
+
+        Of a folder, as a Zarr is, dates and sizes of what lies in it count down to two levels: a
+        chunk that is changed in place is not noticed.
+        """
+        rules = [version("napari-local-ncc"), RULES]
+        files = [[each, state_of(each)] for each in asdict(pair).values() if each]
+        text = json.dumps([rules, asdict(self), files], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

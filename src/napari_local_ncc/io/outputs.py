@@ -39,26 +39,26 @@ def input_states(confidence_map: ConfidenceMap) -> dict[str, Any]:
     origins = [confidence_map.provenance.get(name) for name in ("fixed", "moving", "mask")]
     sources = [origin["source"] for origin in origins if origin and origin["source"]]
     paths = {source["path"] for source in sources if source["path"]}
-    return {path: state for path in sorted(paths) if (state := _state(path, DEPTH)) is not None}
+    return {path: state for path in sorted(paths) if (state := state_of(path)) is not None}
 
 
 def check_unchanged(states: dict[str, Any]) -> None:
     """Raise OSError for the first file that is not as `input_states` found it."""
     for path, state in states.items():
-        now = _state(path, DEPTH)
+        now = state_of(path)
         if now != state:
             what = "was removed" if now is None else "changed"
             raise OSError(f"{path} {what} during the run: the map is not kept; make it again")
 
 
-def _state(path: str, depth: int) -> list[Any] | None:
+def state_of(path: str, depth: int = DEPTH) -> list[Any] | None:
     """Return time and size of a file; of a folder, with what is in it down to some depth."""
     try:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             return [status.st_mtime_ns, status.st_size]
         names = sorted(os.listdir(path))[:MOST] if depth else []
-        return [status.st_mtime_ns, [_state(os.path.join(path, n), depth - 1) for n in names]]
+        return [status.st_mtime_ns, [state_of(os.path.join(path, n), depth - 1) for n in names]]
     except OSError:
         return None
 
