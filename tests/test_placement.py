@@ -157,6 +157,10 @@ def test_the_command_line_takes_tables_of_napari(tables, capsys):
         (["--landmarks", "f.csv", "3d.csv"], "more axes"),
         (["--landmarks-only"], "needs --landmarks"),
         (["--landmarks", "f.csv", "m.csv", "--initial", "phase"], "not both"),
+        (
+            ["--landmarks", "f.csv", "m.csv", "--landmarks-only", "--mask", "a.npy", "--strict"],
+            "leave out --mask, --strict",
+        ),
     ],
 )
 def test_tables_that_do_not_do_are_one_line(tables, capsys, options, words):
@@ -168,3 +172,12 @@ def test_tables_that_do_not_do_are_one_line(tables, capsys, options, words):
     assert words in error
     assert "\n" not in error
     assert not (tables / "t.json").exists()
+
+
+def test_a_flow_does_not_overwrite_its_landmarks(tables, capsys):
+    (tables / "t.zarr").mkdir()
+    (tables / "f.csv").rename(tables / "t.zarr" / "f.csv")
+    command = ["register", "a.npy", "a.npy", "-o", "t.json", "--model", "flow", "--overwrite"]
+    assert main([*command, "--landmarks", "t.zarr/f.csv", "m.csv"]) == 2
+    assert "is the input f.csv" in capsys.readouterr().err
+    assert (tables / "t.zarr" / "f.csv").exists()

@@ -63,9 +63,17 @@ LandmarksOnly = Annotated[
     bool, typer.Option("--landmarks-only", help="Save that transform; the images are not read.")
 ]
 
+DEFAULT = "DEFAULT"  # typer brings a click of its own, whose sources are told by name
+# options that say how images are registered
+OF_IMAGES = (
+    *("mask", "moving_mask", "metric", "method", "series", "reference", "consistency"),
+    *("keep_doubtful", "mirror", "strict"),
+)
+
 
 @app.command("register")
 def register_(
+    context: typer.Context,
     fixed: Annotated[str, typer.Argument(help="Image that stays where it is.")],
     moving: Annotated[str, typer.Argument(help="Image to bring onto it.")],
     output: Annotated[
@@ -128,17 +136,20 @@ def register_(
         raise ValueError(f"model none finds nothing to save; give {', '.join(ENGINES)}")
     if landmarks is None and landmarks_only:
         raise ValueError("--landmarks-only needs --landmarks FIXED.csv MOVING.csv")
+    if landmarks_only and (idle := _given(context, OF_IMAGES)):
+        raise ValueError(f"--landmarks-only registers no images; leave out {', '.join(idle)}")
     if landmarks is not None and initial is not None:
         raise ValueError("give --landmarks or --initial, not both: either is where to begin")
+    inputs = [path for path in (fixed, moving, mask, moving_mask, *(landmarks or ())) if path]
     dense = ENGINES[model].kind is Kind.FLOW
     if answer_with_data(output):
         if dense:
             raise ValueError("a flow's field lies in a file; give -o T.json instead of -o -")
     else:
         check_transform_path(output, dense=dense)
-        check_free(output, overwrite, [fixed, moving, *(landmarks or ())])
+        check_free(output, overwrite, inputs)
     if dense and output.suffix.lower() == OWN:  # its field lies beside
-        check_free(output.with_suffix(".zarr"), overwrite, [fixed, moving])
+        check_free(output.with_suffix(".zarr"), overwrite, inputs)
     how = reading(absent_chunks, ignore_positions, reader)
     images = [
         read_image(path, scene=scene, **how).with_spatial_ndim(ndim)
@@ -183,6 +194,13 @@ def register_(
     save_transform(found, output)
     answer("register", lambda: _facts(found, output, placed))
     judge(strict, doubts_of(found))
+
+
+def _given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
+    """Return those of some options that the user has given, as they are spelt."""
+    options = {each.name: each.opts[0] for each in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [options[name] for name, source in sources.items() if source and source.name != DEFAULT]
 
 
 def _facts(found: Registration, output: Path, placed: LandmarkFit | None) -> dict[str, Any]:
