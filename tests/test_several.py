@@ -52,7 +52,7 @@ def test_several_layers_are_compared_in_turn(viewer, dock, run, layers, tmp_path
     run(dock, "run_several")
     found = table_of(dock)
     assert (found["right"], found["displaced"]) == ("good", "failed")
-    assert "overlap" in found["elsewhere"]
+    assert found["elsewhere"] == "error"
     assert dock["moving"].value is layers["right"]  # as it was
     maps = [layer for layer in viewer.layers if layer.name.startswith("NCC")]
     assert [layer.name for layer in maps] == ["NCC right", "NCC displaced"]
@@ -68,6 +68,9 @@ def test_several_layers_are_compared_in_turn(viewer, dock, run, layers, tmp_path
     with open(path, newline="", encoding="utf-8") as file:
         rows = {row["moving"]: row for row in csv.DictReader(file)}
     assert float(rows["displaced"]["distance_px"]) == pytest.approx(np.hypot(5, 3), abs=0.1)
+    verdicts = {name: row["verdict"] for name, row in rows.items()}
+    assert verdicts == {"right": "good", "elsewhere": "error", "displaced": "failed"}  # as batch
+    assert "overlap" in rows["elsewhere"]["reason"]
     assert rows["elsewhere"]["distance_px"] == ""
     assert rows["right"]["headline"]
 
@@ -117,6 +120,7 @@ def test_cancel_ends_all(viewer, dock, qtbot, click, layers):
     click(dock, "cancel")
     assert dock["run"].enabled
     assert table_of(dock) == {"right": "stopped", "displaced": "stopped"}
+    assert {entry.row()["verdict"] for entry in dock._queue.entries} == {""}
     qtbot.wait(100)
     assert not [layer for layer in viewer.layers if layer.name.startswith("NCC")]
 

@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_local_ncc._napari.answer.show import layers_of_run
 from napari_local_ncc._napari.results.job import Outcome, run_job
 from napari_local_ncc.batch.compare import iter_verdicts
+from napari_local_ncc.batch.run import ERROR
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.progress import MENDABLE, Progress, Step
 from napari_local_ncc.reports.verdict import judge_series
@@ -42,7 +43,9 @@ class Entry:
     fixed, moving : str
         The layers' names.
     state : str
-        "waiting", "running", "done", "stopped", or why it could not be compared.
+        "waiting", "running", "done", "stopped", or "error".
+    error : str
+        Why it could not be compared; empty where it could.
     verdict : Verdict or None
         Whether both show the same place, once it is done.
     headline : str
@@ -54,18 +57,28 @@ class Entry:
     fixed: str
     moving: str
     state: str = WAITING
+    error: str = ""
     verdict: Verdict | None = None
     headline: str = ""
     map_id: str = ""
 
+    def fail(self, error: BaseException) -> None:
+        """Note why it could not be compared."""
+        self.state = ERROR
+        self.error = " ".join(str(error).split()) or type(error).__name__
+
     def row(self) -> dict[str, Any]:
-        """Return what a table says of the pair."""
+        """Return what a table says of the pair, in the words of a batch."""
         judged = self.verdict
+        found = {"verdict": "", "reason": ""}  # it waits, runs, or was stopped
+        if judged is not None:
+            found = {"verdict": judged.judgement.value, "reason": judged.reason}
+        elif self.error:
+            found = {"verdict": ERROR, "reason": self.error}
         return {
             "fixed": self.fixed,
             "moving": self.moving,
-            "verdict": self.state if judged is None else judged.judgement.value,
-            "reason": "" if judged is None else judged.reason,
+            **found,
             "headline": self.headline,
             "distance_px": None if judged is None else judged.distance_px,
             "error_px": None if judged is None else judged.error_px,
@@ -144,7 +157,7 @@ class Queue:
             try:
                 self._waiting.append((entry, self._choices.job(layer)))
             except MENDABLE as error:
-                entry.state = str(error)
+                entry.fail(error)
         self._begin_next()
 
     def show(self, entry: Entry) -> None:
@@ -187,5 +200,5 @@ class Queue:
                 each.state = STOPPED
             self._waiting.clear()
         else:
-            entry.state = str(result.error) or type(result.error).__name__
+            entry.fail(result.error)
         self._begin_next()

@@ -110,8 +110,9 @@ class Several(Container):
         entries = [] if self._queue is None else self._queue.entries
         self.table.setVisible(bool(entries))
         self.table.setRowCount(len(entries))
-        for number, row in enumerate(entry.row() for entry in entries):
-            texts = row["moving"], row["verdict"], row["headline"] or row["reason"]
+        for number, entry in enumerate(entries):
+            row = entry.row()
+            texts = row["moving"], row["verdict"] or entry.state, row["headline"] or row["reason"]
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 item.setToolTip(row["reason"] or text)
