@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
+from napari_local_ncc._napari.compare import placement_section
+
 PLUGIN = "napari-local-ncc"
 PAIRS = np.array([[40.0, 50.0], [150.0, 60.0], [90.0, 140.0]])
 TRUTH = np.array([-7.2, 4.4])  # of the sample, in mm
@@ -81,6 +83,31 @@ def test_what_was_not_moved_cannot_be_used(viewer, placed):
     placed["move"].native.click()
     assert "2-D" in placed["message"].value
     assert viewer.layers["moving"].mode == "pan_zoom"
+
+
+def test_what_fails_leaves_the_layer_as_the_user_laid_it(viewer, placed, monkeypatch):
+    moving = viewer.layers["moving"]
+    before, laid = moving.affine.affine_matrix.copy(), [[1, 0, 6], [0, 1, -5], [0, 0, 1]]
+    placed["move"].native.click()
+    moving.affine = laid
+
+    def refuse(*_, **__):
+        raise ValueError("these cannot be paired")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(placement_section, "placement_transform", refuse)
+        placed["use_placement"].native.click()
+    assert "cannot be paired" in placed["message"].value
+    np.testing.assert_array_equal(moving.affine.affine_matrix, laid)
+    placed["put_back"].native.click()  # where it lay is not forgotten
+    np.testing.assert_array_equal(moving.affine.affine_matrix, before)
+
+
+def test_the_layer_that_was_moved_is_named(viewer, placed):
+    placed["move"].native.click()
+    placed["moving"].value = viewer.add_image(np.eye(20), name="another")
+    placed["move"].native.click()
+    assert placed["message"].value.startswith("moving lies as you left it")
 
 
 def test_a_layer_that_goes_while_it_is_moved_harms_nothing(viewer, placed):

@@ -119,10 +119,9 @@ class Placement(Container):
 
     def _move(self) -> str:
         moving = self._moving()
-        if self._hand.is_going_on:
-            self._hand.end()
+        if self._hand.is_going_on and (moved := self._hand.end()):  # maybe of an earlier pair
             return (
-                f"{moving.name} lies as you left it. Run compares it there; Use as start begins "
+                f"{moved.name} lies as you left it. Run compares it there; Use as start begins "
                 "a registration there; Put back undoes it."
             )
         self._hand.begin(moving)
@@ -134,10 +133,11 @@ class Placement(Container):
     def _use(self) -> str:
         moving = self._moving()
         fixed, after = self._choices.images()
-        if not self._hand.put_back(moving):
+        if not self._hand.was_moved(moving):
             raise ValueError(f"{moving.name} was not moved: press {MOVE} and drag it first")
-        _, before = self._choices.images()
-        found = placement_transform(fixed, before, after, unitless=self._choices.unitless())
+        with self._hand.as_before(moving):
+            _, before = self._choices.images()
+            found = placement_transform(fixed, before, after, unitless=self._choices.unitless())
         return self._keep(BY_HAND, found, f"By hand: {describe_registration(found)}")
 
     def _put_back(self) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari_local_ncc._napari.layers.convert import placement, set_changed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
@@ -52,12 +55,29 @@ class ManualMove:
         self._viewer.layers.selection = {layer}
         layer.mode = "transform"
 
-    def end(self) -> None:
-        """Take the handles away; the layer stays where it is."""
+    def end(self) -> Image | None:
+        """Take the handles away and return the layer that had them; it stays where it is."""
         if self._moved is not None and self._moved in self._viewer.layers:
             self._moved.mode = "pan_zoom"
             self._moved.opacity = self._opacity
-        self._moved = None
+        moved, self._moved = self._moved, None
+        return moved
+
+    def was_moved(self, layer: Image) -> bool:
+        """Say whether it is known where a layer lay before it was moved."""
+        return _plain(layer) in self._before
+
+    @contextmanager
+    def as_before(self, layer: Image) -> Iterator[None]:
+        """Lay a layer where it lay; where what is done there fails, it is as the user left it."""
+        now, before = placement(layer), self._before[_plain(layer)]
+        set_changed(layer, before)
+        try:
+            yield
+        except BaseException:
+            set_changed(layer, now)
+            raise
+        self.put_back(layer)
 
     def put_back(self, layer: Image) -> bool:
         """Lay a layer where it lay before it was first moved; say whether it had been."""
