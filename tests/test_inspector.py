@@ -18,6 +18,7 @@ from napari_local_ncc import read_map
 from napari_local_ncc._napari.compare.layout import MAIN, dock_of
 from napari_local_ncc._napari.inspect import mpl_canvas as plot
 from napari_local_ncc._napari.layers.convert import METADATA, placement
+from napari_local_ncc._napari.results.compared_images import registered_layer
 from napari_local_ncc.cli import main
 
 PLUGIN = "napari-local-ncc"
@@ -708,3 +709,26 @@ def test_by_eye_a_layer_may_go_while_its_pair_is_made(viewer, run, inspector, se
     assert "is not in the viewer" in inspector.eye.text.text()
     assert not inspector.eye.swipe.isChecked()
     assert "moving on fixed" not in viewer.layers
+
+
+def test_a_later_run_shows_what_it_registers_beside_what_was_looked_at(
+    viewer, run, inspector, settle, qtbot
+):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="translation")
+    settle()
+    eye = inspector.eye
+    eye.blink.click()
+    qtbot.waitUntil(lambda: "moving on fixed" in viewer.layers, timeout=30_000)
+    eye.blink.click()
+    looked_at = viewer.layers["moving on fixed"]
+    assert not looked_at.visible
+    later = run(registration="translation", add_registered=True)
+    (registered,) = (
+        each
+        for each in viewer.layers
+        if each.metadata.get(METADATA, {}).get("layers", {}).get("kind") == "registered"
+    )
+    assert registered is not looked_at
+    assert registered.visible
+    assert registered_layer(viewer, later) is registered

@@ -28,7 +28,7 @@ from napari_local_ncc._napari.results.compared_images import (
     make_registered,
     registered_layer,
 )
-from napari_local_ncc._napari.results.kept_results import result_of
+from napari_local_ncc._napari.results.kept_results import keep_result, result_of
 from napari_local_ncc._napari.results.result_layer import new_layer
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.progress import MENDABLE, Progress
@@ -182,13 +182,15 @@ class EyeTab(Tab):
     def _show_registered(self, product: Product, then: Callable[[Image, Image], None]) -> None:
         """Add the registered layer, and do something with the pair, if it is still there."""
         try:
-            fixed, _ = compared_layers(self._viewer, self._kept()[0])
+            layer, kept = self._kept()
+            fixed, _ = compared_layers(self._viewer, layer)
         except MENDABLE as error:
             self._fail(error)
             return
         registered = new_layer(product, product.name)
         registered.visible = False  # but while it is looked at
         registered.metadata = {METADATA: product.metadata | {"complete": True}}
+        keep_result(registered, kept)
         self._viewer.add_layer(registered)
         then(fixed, registered)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.image.spatial_image import SpatialImage
 
+LOOKED_AT = "looked_at"  # registered moving that was made to look at, and is of no later run
+MOVING = ("registered", LOOKED_AT)  # the kinds that are no bands of a map
 LAYERS = "layers"  # of the record: the kind of result, and the ids of the layers compared
 
 
@@ -68,7 +70,7 @@ def fellows(
         str(kind(other)): other
         for other in viewer.layers
         if isinstance(other, kinds)
-        and kind(other) not in (None, "registered")
+        and kind(other) not in (None, *MOVING)
         and other != layer
         and run_of(other) == own
     }

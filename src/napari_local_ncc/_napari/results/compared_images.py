@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc._napari.layers.map_layers import kind, layer_of, record, run_of
+from napari_local_ncc._napari.layers.map_layers import LOOKED_AT, MOVING, kind, layer_of, record
 from napari_local_ncc._napari.results.band_layers import put
 from napari_local_ncc._napari.results.derived_bands import blank_beside
+from napari_local_ncc._napari.results.kept_results import is_same_run
 from napari_local_ncc.chunked.blocks import blocks_of
 from napari_local_ncc.image.checkerboard import checkerboard
 from napari_local_ncc.image.spatial_image import map_chunks
@@ -61,7 +62,7 @@ def limits_of(layer: Image) -> Limits:
 def registered_layer(viewer: Viewer, layer: Image) -> Image | None:
     """Return the layer that shows moving as a map compared it, if there is one."""
     for other in reversed(viewer.layers):
-        if kind(other) == "registered" and run_of(other) == run_of(layer):
+        if kind(other) in MOVING and is_same_run(other, layer):
             found: Image = other
             return found
     return None
@@ -73,7 +74,7 @@ def make_registered(
     """Return what resamples moving onto fixed's pixels, tile by tile."""
     name = f"{comparison.moving.name} on {comparison.fixed.name}"
     style = {"colormap": "magenta", "blending": "additive", "contrast_limits": limits}
-    product = replace(blank_beside(kept, "registered", name, budget), style=style)
+    product = replace(blank_beside(kept, LOOKED_AT, name, budget), style=style)
     return partial(_fill, product, comparison, lambda fixed, moving, box: moving)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc._napari.layers.convert import colors_between
-from napari_local_ncc._napari.layers.map_layers import LAYERS, kind
+from napari_local_ncc._napari.layers.map_layers import LAYERS, LOOKED_AT, kind
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.band_layers import put
 from napari_local_ncc._napari.results.kept_results import map_layer_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.results.result_spec import Product
     from napari_local_ncc.maps.bands import Band
 
-PREFIXES = ("stretch_", "shear_", "rotation_", "checkerboard")
+PREFIXES = ("stretch_", "shear_", "rotation_", "checkerboard", LOOKED_AT)
 SHOWN = 0.98  # of the values lie within the limits of the colours
 LEAST = 0.1  # % or degrees: what is less is not blown up
 

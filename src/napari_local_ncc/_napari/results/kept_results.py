@@ -10,7 +10,14 @@ import dask.array as da
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_local_ncc._napari.layers.map_layers import fellows, is_map, run_in, run_of, values_of
+from napari_local_ncc._napari.layers.map_layers import (
+    MOVING,
+    fellows,
+    is_map,
+    run_in,
+    run_of,
+    values_of,
+)
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.image.spatial_image import map_chunks
 
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.reports.headline import Headline
 
-NO_BANDS = ("arrows", "registered")
+NO_BANDS = ("arrows", *MOVING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
