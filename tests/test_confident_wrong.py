@@ -248,6 +248,7 @@ def test_columns_and_lines_of_their_own_brightness_hold_and_move_nothing(axis, s
     found = register(*frames)
     (report,) = found.reports
     assert report.applied
+    assert report.error95_px < 1
     assert np.abs(found.translation - (13, -9)).max() < max(0.3, report.error95_px)
     assert (PATTERN in report.remark) == stays
     assert "evened" in report.remark
