@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba.core.caching import FunctionCache
 
+from napari_local_ncc import local_ncc
 from napari_local_ncc.ncc.kernels import compilation, driver, tiles
 from napari_local_ncc.ncc.kernels.running_sums import WIDEST
 from napari_local_ncc.ncc.separable import ncc_by_filters
@@ -95,6 +96,9 @@ def _any_layout(draw, rng, shape, dtype):
     if image.dtype.kind == "f" and draw(st.booleans()):
         image[rng.random(stored) < 0.15] = rng.choice([np.nan, np.inf, -np.inf])
     image = image[(slice(None, None, step),) * len(shape)].transpose(np.argsort(order))
+    repeated = draw(st.sampled_from([None, None, *range(len(shape))]))
+    if repeated is not None:  # one sample of memory for all along an axis
+        image = np.broadcast_to(image.take([0], axis=repeated), shape)
     image.flags.writeable = False
     return image
 
@@ -495,3 +499,14 @@ def test_a_digest_tells_what_is_compiled_in(change):
     }[change]
     same = compilation.source_digest(first) == compilation.source_digest(changed)
     assert same == (change == "none")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8"])
+def test_repeated_samples_are_read_as_they_are(axis, dtype):
+    line = np.random.default_rng(0).integers(0, 200, 40).astype(dtype)
+    repeated = np.broadcast_to(np.expand_dims(line, axis), (40, 40))
+    other = np.random.default_rng(1).integers(0, 200, (40, 40)).astype(dtype)
+    for pair in ((repeated, other), (other, repeated), (repeated, repeated)):
+        found = local_ncc(*pair, radius=3)
+        np.testing.assert_array_equal(found, local_ncc(*(each.copy() for each in pair), radius=3))

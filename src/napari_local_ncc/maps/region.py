@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
     Box = tuple[slice, ...]
+
+SLAB = "slab"  # of a map's provenance: which of how many it is
 
 
 def region_of_map(comparison: Comparison, box: Sequence[slice]) -> SpatialImage:
@@ -119,7 +122,13 @@ def slab_of(confidence_map: ConfidenceMap, number: int, count: int) -> Confidenc
     box = [slice(None)] * len(chunks)
     box[axis] = slice(int(edges[first]), int(edges[last]))
     bands = confidence_map.bands[(slice(None), *box)]
-    return replace(confidence_map, bands=bands, grid=confidence_map.grid.crop(box))
+    slab = {"number": number, "count": count}
+    return replace(
+        confidence_map,
+        bands=bands,
+        grid=confidence_map.grid.crop(box),
+        provenance={**confidence_map.provenance, SLAB: slab},
+    )
 
 
 def join_maps(maps: Sequence[ConfidenceMap]) -> ConfidenceMap:
@@ -142,6 +151,7 @@ def join_maps(maps: Sequence[ConfidenceMap]) -> ConfidenceMap:
     """
     if not maps:
         raise ValueError("there is no slab to join")
+    _check_slabs([each.provenance.get(SLAB) for each in maps])
     to_pixels = invert_affine(maps[0].grid.pixel_to_world)
     origins = [apply_affine(to_pixels, each.grid.pixel_to_world[:-1, -1]) for each in maps]
     places = np.round(origins).astype(int)
@@ -154,8 +164,7 @@ def join_maps(maps: Sequence[ConfidenceMap]) -> ConfidenceMap:
     for each in ordered[1:]:
         if _made_of(each, axis) != _made_of(whole, axis):
             raise ValueError(
-                "the slabs are of different maps: their bands, parameters, images, transforms "
-                "or calibrations differ"
+                "the slabs are of different maps: their bands, parameters or images differ"
             )
     lengths = [each.grid.shape[axis] for each in ordered]
     wanted = places[:, axis].min() + np.cumsum([0, *lengths[:-1]])
@@ -168,11 +177,27 @@ def join_maps(maps: Sequence[ConfidenceMap]) -> ConfidenceMap:
     shape = list(whole.grid.shape)
     shape[axis] = sum(lengths)
     bands = da.concatenate([each.bands for each in ordered], axis=axis + 1)
-    return replace(whole, bands=bands, grid=whole.grid.replace(shape=tuple(shape)))
+    provenance = {k: value for k, value in whole.provenance.items() if k != SLAB}
+    grid = whole.grid.replace(shape=tuple(shape))
+    return replace(whole, bands=bands, grid=grid, provenance=provenance)
+
+
+def _check_slabs(given: Sequence[Any]) -> None:
+    """Refuse maps that are not all the slabs of one."""
+    if not all(isinstance(each, Mapping) and {*each} == {"number", "count"} for each in given):
+        raise ValueError("these are no slabs of a map; slab_of makes them")
+    counts = {each["count"] for each in given}
+    if len(counts) > 1:
+        raise ValueError(f"the slabs are of different maps: of {sorted(counts)} slabs each")
+    (count,) = counts
+    missing = sorted({*range(count)} - {each["number"] for each in given})
+    if missing:
+        raise ValueError(f"of {count} slabs these are missing: {', '.join(map(str, missing))}")
 
 
 def _made_of(part: ConfidenceMap, axis: int) -> tuple[Any, ...]:
     """Return what slabs along an axis have in common."""
     across = [n for k, n in enumerate(part.grid.shape) if k != axis]
     steps = np.round(part.grid.pixel_to_world[:-1, :-1], 12).tolist()
-    return part.band_names, part.parameters, part.provenance, across, steps
+    provenance = {k: value for k, value in part.provenance.items() if k != SLAB}
+    return part.band_names, part.parameters, provenance, across, steps

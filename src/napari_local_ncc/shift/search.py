@@ -78,7 +78,7 @@ def search_pieces(
         samples.store_all(shifts, ncc)
         here = relative(tile, grown)
         at_zero = ncc[len(shifts) // 2][here].copy()
-        is_negative = None if is_signed else np.signbit(ncc)
+        is_negative = None if is_signed else ncc < 0
         if is_negative is not None:
             np.abs(ncc, out=ncc)
         samples_of_window = windows.samples if with_error else None

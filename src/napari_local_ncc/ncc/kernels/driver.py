@@ -185,7 +185,8 @@ def _ncc_of_stack(
     out: NDArray[np.float32],
 ) -> None:
     dtypes = (fixed[0][1].dtype, moving[0][1].dtype)
-    in_place = () if mask or not _is_direct(dtypes) else (lie_in_place(fixed), lie_in_place(moving))
+    is_direct = window.box and not mask and _is_direct(dtypes)
+    in_place = (lie_in_place(fixed), lie_in_place(moving)) if is_direct else ()
     exact = window.box and _sums_are_exact(*dtypes, prod(axis.taps.size for axis in window.axes))
     rows = (EXACT_RUN if exact else RUN) if in_place else None
     tiles = cut_tiles(region, window, rows=rows)

@@ -180,8 +180,10 @@ def lie_in_place(pieces: Pieces) -> list[InPlace]:
     found = []
     for where, samples in pieces:
         size = samples.itemsize
+        # numpy gives an axis of one sample any stride; that of repeated samples is 0
         strides = [s if n > 1 else 0 for s, n in zip(samples.strides, samples.shape, strict=True)]
-        along_rows = strides.pop() in (size, 0) and all(s >= 0 and s % size == 0 for s in strides)
+        is_row = strides.pop() == size or samples.shape[3] == 1
+        along_rows = is_row and all(s >= 0 and s % size == 0 for s in strides)
         if samples.flags.aligned and along_rows:
             steps = [s // size for s in strides]
             last = sum(s * (n - 1) for s, n in zip(steps, samples.shape, strict=False))

@@ -66,7 +66,6 @@ def climb(
     at_top : array of float64, shape (9, pixels), or (9, 0)
         See `find_maxima`.
     """
-    limits = np.array(pair.reach)[:, np.newaxis]
     whole = np.rint(start).astype(np.intp)
     offset = start - whole
     at_top = np.empty((9, pixels.size * with_top))
@@ -77,7 +76,7 @@ def climb(
         # Few are: the others are not looked at again.
         left = left[np.any(np.abs(offset[:, left]) > CELL, axis=0)]
         step = np.rint(offset[:, left]).astype(np.intp)
-        held = np.all(np.abs(whole[:, left] + step) <= limits, axis=0)
+        held = sums.hold(whole[:, left] + step)
         left, step = left[held], step[:, held]
         if not left.size:
             break
@@ -102,13 +101,16 @@ class WindowSums:
     ) -> None:
         self.pair, self.room, self.tile = pair, room, tile
         self.together: dict[int, Values] = {}  # terms of a sample beside each other
+        reach = np.array(pair.reach)
+        self.lowest, self.highest = -reach, reach  # whole-pixel shifts that sums are held of
         if not pair.is_clean:
             return
         # What the windows hold of moving is the same whatever the fixed image has there.
-        reach = np.array(pair.reach)
         self.lowest = np.maximum(whole.min(axis=1) - 1, -reach)
-        highest = np.minimum(whole.max(axis=1) + 1, reach)
-        self.lengths: tuple[int, ...] = tuple((np.array(tile) + highest - self.lowest).tolist())
+        self.highest = np.minimum(whole.max(axis=1) + 1, reach)
+        self.lengths: tuple[int, ...] = tuple(
+            (np.array(tile) + self.highest - self.lowest).tolist()
+        )
         at = tuple((self.lowest + reach).tolist())
         # No sample is missing: what windows weigh, and hold of fixed, is so at all shifts.
         ones = np.ones((1, *map(max, pair.fixed.shape, pair.terms.shape[1:])), np.float32)
@@ -118,6 +120,11 @@ class WindowSums:
         self.mean = self._dense("mean", pair.fixed, start, ones, start, tile)[0]
         self.square = self._dense("square", pair.fixed_square, start, ones, start, tile)[0]
         self.weight = np.full(prod(tile), prod(taps.sum() for taps in pair.window.taps))
+
+    def hold(self, whole: Integers) -> NDArray[np.bool_]:
+        """Whether there are sums of whole-pixel shifts, shape (3, pixels)."""
+        lowest, highest = self.lowest[:, np.newaxis], self.highest[:, np.newaxis]
+        return np.all((lowest <= whole) & (whole <= highest), axis=0)
 
     def climb(
         self, pixels: Integers, whole: Integers, left: Integers, offset: Numbers, at_top: Numbers
