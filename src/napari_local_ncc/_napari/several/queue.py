@@ -76,6 +76,7 @@ class Entry:
         elif self.error:
             found = {"verdict": ERROR, "reason": self.error}
         return {
+            "name": self.moving,
             "fixed": self.fixed,
             "moving": self.moving,
             **found,
