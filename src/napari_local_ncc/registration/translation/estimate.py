@@ -164,7 +164,7 @@ def estimate_translation(
             "relax the masks or lower min_overlap"
         )
     searched = "that leave" if near is None else f"near {near.round(1).tolist()} px, if they leave"
-    why = untold or verdict.describe()
+    why = untold if untold and verdict.is_significant else verdict.describe()
     doubt = (
         f"no shift is reliably better than none ({why}; searched: all whole pixels {searched} "
         f"{pair.min_overlap:.0%} of the smaller image in common)"
