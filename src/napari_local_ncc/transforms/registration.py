@@ -145,6 +145,7 @@ class Registration:
 
         Examples
         --------
+        >>> from napari_local_ncc import Grid
         >>> Registration.identity(Grid((8, 9))).transform_points([[1.0, 2.0]])
         array([[1., 2.]])
         """
@@ -192,6 +193,7 @@ class Registration:
 
         Examples
         --------
+        >>> from napari_local_ncc import Grid
         >>> shift = Registration.from_matrix([[1, 0, 4], [0, 1, 2], [0, 0, 1]], Grid((8, 9)))
         >>> shift.transform_points([[1.0, 2.0]])
         array([[5., 4.]])
