@@ -127,7 +127,7 @@ def test_a_cluster_of_processes_writes_the_same_map(files, tmp_path):
     comparison = Comparison(*images, None, NCCParameters(bands=ALL, search=1))
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
+            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
@@ -181,12 +181,13 @@ def test_what_cannot_be_computed_within_means_is_said(files, tmp_path, capsys, w
     assert told is None or list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.nightly  # of a process that ran many tests before, it failed once: to be looked into
 def test_a_scheduler_without_workers_is_told_of(files, tmp_path, capsys, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     names = [str(files / f"{name}.npy") for name in "ab"]
-    with distributed.LocalCluster(n_workers=0, host=cluster.HERE, dashboard_address=None) as empty:
+    with distributed.LocalCluster(
+        n_workers=0, host=cluster.HERE, dashboard_address=f"{cluster.HERE}:0"
+    ) as empty:
         words = ["-o", str(tmp_path / "o.npy"), "--scheduler", empty.scheduler_address]
         assert main(["map", *names, *words]) == 2
     assert "has no workers; start some" in capsys.readouterr().err
@@ -236,7 +237,7 @@ def test_blocks_of_a_lost_worker_are_computed_again(tmp_path):
     result = finish(map_of(Comparison(*images), blocks=(200, 200)))
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
