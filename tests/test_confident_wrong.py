@@ -211,7 +211,7 @@ def test_significance_does_not_rise_with_noise():
 
 def test_the_stated_error_holds():
     inside, errors = [], []
-    for seed in range(24):
+    for seed in range(48):
         random = np.random.default_rng(seed)
         shift = random.uniform(-3, 3, 2)
         fine = texture((480, 480), 8, seed)
@@ -222,7 +222,7 @@ def test_the_stated_error_holds():
         inside.append((missed <= found.error_px, missed <= found.error95_px))
         errors.append(missed)
     within68, within95 = np.mean(inside, axis=0)
-    assert 0.4 <= within68 <= 0.9  # of 24; benchmarks/linear_evidence.py counts more
+    assert 0.5 <= within68 <= 0.9  # of 48; benchmarks/linear_evidence.py counts more
     assert within95 >= 0.8
     assert np.median(errors) < 0.1
 

@@ -1,4 +1,7 @@
-"""Pair, series, command line and widget decide alike: one transform, one verdict, one word."""
+"""Pair, series, command line and the steps of a run decide alike: one transform, one verdict.
+
+The widget runs these steps, `maps.run.align`; its buttons are not pressed here.
+"""
 
 import numpy as np
 import pytest
@@ -72,7 +75,7 @@ def by_command(pair, mask, model, folder):
     return Registration.load(out)
 
 
-def by_widget(pair, mask, model):
+def by_steps(pair, mask, model):
     return finish(align(Comparison(*pair, mask=mask), model=model)).comparison.registration
 
 
@@ -87,7 +90,7 @@ def test_every_door_gives_the_same_verdict(model, names, tmp_path):
         (expected,) = alone.reports
         assert bool(np.abs(alone.matrix[:2] - np.eye(3)[:2]).max() > 0.1) == MOVED[name]
         assert model == "flow" or expected.applied == MOVED[name]
-        others = by_command(images, mask, model, tmp_path), by_widget(images, mask, model)
+        others = by_command(images, mask, model, tmp_path), by_steps(images, mask, model)
         for found in (*others, from_series):
             (report,) = found.reports
             np.testing.assert_array_equal(found.matrix, alone.matrix)

@@ -13,27 +13,27 @@ from napari_local_ncc.chunked.blocks import Turns
 @pytest.mark.parametrize("cores", [1, 2, 4])
 @pytest.mark.parametrize("is_left", [True, False])
 def test_a_core_is_left_while_it_is_asked_for(cores, is_left):
-    turns, lock = Turns(cores), threading.Lock()
-    running, most = 0, 0
-    together = threading.Barrier(cores)
+    turns, release = Turns(cores), threading.Event()
+    begun = threading.Semaphore(0)
+    together = max(cores - is_left, 1)
 
     def task(box):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        if not is_left:
-            together.wait(30)  # of as many as there are cores
-        with lock:
-            running -= 1
+        begun.release()
+        assert release.wait(60)
         return box
 
     if is_left:
         turns.leave_a_core(3600)
-    with ThreadPoolExecutor(cores) as pool:
-        done = list(pool.map(lambda k: turns.run(task, (slice(k),)), range(8 * cores)))
-    assert done == [(slice(k),) for k in range(8 * cores)]
-    assert most == cores if not is_left else most <= max(cores - 1, 1)
+    boxes = [(slice(k),) for k in range(cores + 2)]
+    with ThreadPoolExecutor(len(boxes)) as pool:
+        done = [pool.submit(turns.run, task, box) for box in boxes]
+        if is_left:
+            assert all(begun.acquire(timeout=60) for _ in range(together))
+            assert not begun.acquire(timeout=0.2)  # those that run are held: no other begins
+        else:
+            assert all(begun.acquire(timeout=60) for _ in boxes)
+        release.set()
+        assert [each.result(60) for each in done] == boxes
 
 
 def test_it_is_left_for_a_while_only():
