@@ -98,6 +98,18 @@ def test_cancel_leaves_or_removes_what_is_done(
     assert said() == []
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_is_left_is_said_whatever_the_run_was_at(viewer, dock, click, half_way, keep):
+    """Frames that are judged are no tiles of the map, all of which may be there."""
+    dock["on_cancel"].value = "keep" if keep else "remove"
+    dock._control.run._take(Progress(Step.COMPARE, 100, 100))
+    dock._control.run._take(Progress(Step.JUDGE, 0, 1))
+    click(dock, "cancel")
+    assert (half_way in viewer.layers) == keep
+    words = "100 of 100 tiles are finished and kept" if keep else "nothing was added"
+    assert dock["message"].value == f"Cancelled; {words}."
+
+
 def test_a_new_run_after_cancel_completes_the_layer(viewer, dock, click, run, half_way):
     click(dock, "cancel")
     dock["radius"].value = 2

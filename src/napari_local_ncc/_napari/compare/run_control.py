@@ -14,7 +14,7 @@ from psygnal import Signal
 from napari_local_ncc._napari.results.job import Outcome
 from napari_local_ncc._napari.results.result_layer import LayerError
 from napari_local_ncc._napari.results.run import Run
-from napari_local_ncc.progress import MENDABLE, Step
+from napari_local_ncc.progress import MENDABLE
 
 if TYPE_CHECKING:
     import threading
@@ -98,14 +98,13 @@ class RunControl:
             return
         keep = self._fields["on_cancel"].value == "keep"
         try:
-            progress = self.run.cancel(keep=keep)
+            kept = self.run.cancel(keep=keep)
         finally:  # whatever a layer may raise, the next run can begin
             self._free()
-        kept = keep and progress.done and progress.step in (Step.COMPARE, Step.RESAMPLE)
         self._report.say(
-            f"Cancelled; {progress.done} of {progress.total} tiles are finished and kept."
-            if kept
-            else "Cancelled; nothing was added."
+            "Cancelled; nothing was added."
+            if kept is None
+            else f"Cancelled; {kept[0]} of {kept[1]} tiles are finished and kept."
         )
         self.ended.emit(None, None)
 

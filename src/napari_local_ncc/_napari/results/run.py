@@ -82,6 +82,7 @@ class Run:
         self._kept: KeptResult | None = None
         self._ending: tuple[Outcome | Failure | None] | None = None  # come before its turn
         self._progress = Progress(Step.START, 0, 1)
+        self._filled: dict[Step, Progress] = {}  # layers, by tiles
         self._step_began = monotonic()
         self._timer = QTimer()
         self._timer.setInterval(TICK)
@@ -105,7 +106,7 @@ class Run:
         """The layers that it fills."""
         return [result.layer for result in self._results.values()]
 
-    def cancel(self, *, keep: bool) -> Progress:
+    def cancel(self, *, keep: bool) -> tuple[int, int] | None:
         """End at once; the thread stops by itself when it next can.
 
         Parameters
@@ -115,8 +116,8 @@ class Run:
 
         Returns
         -------
-        Progress
-            How far it has come.
+        tuple of int or None
+            How many tiles are finished, and of how many; None if nothing is left.
         """
         self.abandon()
         for result in self._results.values():
@@ -128,7 +129,8 @@ class Run:
             self._keep(self._kept)
         if not self._keep_earlier:
             remove_leftovers(self._viewer, self._results)
-        return self._progress
+        is_left = keep and any(each.has_tiles for each in self._results.values() if each.is_there)
+        return self._tiles() if is_left else None
 
     def abandon(self) -> None:
         """End without touching the window, which may be gone."""
@@ -143,13 +145,18 @@ class Run:
         camera = self._viewer.scene.camera.events
         return camera.center, camera.zoom, camera.angles, self._viewer.dims.events.point
 
+    def _tiles(self) -> tuple[int, int]:
+        """Return how many tiles of all layers are finished, and of how many."""
+        told = self._filled.values()
+        return sum(each.done for each in told), sum(each.total for each in told)
+
     @property
     def left_behind(self) -> str:
         """What to say of the unfinished layers that it leaves; empty where it leaves none."""
         names = [result.layer.name for result in self._results.values() if result.is_there]
         if not names:
             return ""
-        done, total = self._progress.done, self._progress.total
+        done, total = self._tiles()
         return (
             f"Local NCC was closed during its run: {', '.join(names)} "
             f"{'holds' if len(names) == 1 else 'hold'} {done} of {total} tiles, "
@@ -190,6 +197,8 @@ class Run:
         if message.step != self._progress.step:
             self._step_began = monotonic()
         self._progress = message
+        if message.step in (Step.COMPARE, Step.RESAMPLE):
+            self._filled[message.step] = message
 
     def _show_product(self, product: Product) -> None:
         """Show a product in a layer: the NCC, and what an earlier run has a layer of."""
