@@ -86,6 +86,24 @@ class Section(Container):
         self._line.unfold(shown)
 
 
+def button_row(*buttons: tuple[str, str, str]) -> Container:
+    """Return buttons beside each other, of a name, a text and a tooltip each.
+
+    They may be as narrow as their text, so that three of them fit the narrowest dock.
+    """
+    row = Container(
+        layout="horizontal",
+        labels=False,
+        widgets=[PushButton(name=name, text=text, tooltip=tip) for name, text, tip in buttons],
+    )
+    row.margins = (0, 0, 0, 0)
+    row.native.layout().setSpacing(3)
+    for button in row:
+        button.native.setStyleSheet("padding: 3px 2px")
+        button.native.setMinimumWidth(20)
+    return row
+
+
 class FittingScroll(QScrollArea):
     """A scroll area that is as high as its content where there is room.
 

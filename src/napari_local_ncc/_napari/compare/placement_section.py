@@ -8,6 +8,7 @@ from magicgui.widgets import ComboBox, Container, PushButton
 from psygnal import Signal
 
 from napari_local_ncc._napari.compare.fields import field_group
+from napari_local_ncc._napari.compare.layout import button_row
 from napari_local_ncc._napari.layers.landmarks import (
     add_landmark_layer,
     landmarks_of,
@@ -196,7 +197,7 @@ class Placement(Container):
 
 
 def _hand_row() -> Container:
-    return _row(
+    return button_row(
         ("move", MOVE, "Drag and turn the moving layer on the canvas, by napari's handles."),
         (
             "use_placement",
@@ -228,7 +229,7 @@ def _landmark_fields(viewer: Viewer) -> list[Container]:
         tooltip="What the transform through the landmarks may do. In the plane, translation takes "
         "1 pair, rigid and similarity 2, affine 3; more show by how much each misses.",
     )
-    buttons = _row(
+    buttons = button_row(
         ("new_landmarks", "New landmarks", "Add an empty Points layer for each of the two images."),
         (
             "fit_landmarks",
@@ -237,17 +238,3 @@ def _landmark_fields(viewer: Viewer) -> list[Container]:
         ),
     )
     return [field_group([*roles, model]), buttons]
-
-
-def _row(*buttons: tuple[str, str, str]) -> Container:
-    row = Container(
-        layout="horizontal",
-        labels=False,
-        widgets=[PushButton(name=name, text=text, tooltip=tip) for name, text, tip in buttons],
-    )
-    row.margins = (0, 0, 0, 0)
-    row.native.layout().setSpacing(3)
-    for button in row:
-        button.native.setStyleSheet("padding: 3px 2px")
-        button.native.setMinimumWidth(20)
-    return row

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, PushButton
+from magicgui.widgets import ComboBox, Container
 from napari.layers import Image, Labels, Layer, Points
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_local_ncc._napari.compare.fields import field_group
+from napari_local_ncc._napari.compare.layout import button_row
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.layers.kept_transforms import transform_of
 from napari_local_ncc._napari.layers.map_layers import is_map, run_of
@@ -64,12 +65,12 @@ class Transforms(Container):
         super().__init__(
             widgets=[
                 field_group([choice]),
-                _row(
+                button_row(
                     ("load_transform", "Load", "Read a transform from a file."),
                     ("save_transform", "Save", "Write the chosen transform to a file."),
                 ),
                 field_group([other]),
-                _row(
+                button_row(
                     (
                         "apply_transform",
                         "Apply to the other layer",
@@ -161,13 +162,3 @@ class Transforms(Container):
         return [
             layer for layer in self._viewer.layers if isinstance(layer, Image | Labels | Points)
         ]
-
-
-def _row(*buttons: tuple[str, str, str]) -> Container:
-    row = Container(
-        layout="horizontal",
-        labels=False,
-        widgets=[PushButton(name=name, text=text, tooltip=tip) for name, text, tip in buttons],
-    )
-    row.margins = (0, 0, 0, 0)
-    return row
