@@ -10,6 +10,7 @@ from scipy import linalg, stats
 from napari_local_ncc.geometry.affine import nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.least_squares import Fit, generators
+from napari_local_ncc.registration.evidence.stated_error import stated_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,6 @@ RUNGS = (Kind.TRANSLATION, Kind.RIGID, Kind.SIMILARITY, Kind.AFFINE)
 EVIDENT = 0.999  # chance that a richer model's gain must exceed what noise gives it
 DRAWN = 2000  # errors, whose quantiles are taken
 POINTS = 5  # along every axis of the field
-FINEST = 1e-3  # px: what interpolation is good to, so that no smaller error is stated
 
 
 def simplest(pair: SmoothPair, fit: Fit, model: str) -> tuple[Kind, Fit, NDArray[np.float64]]:
@@ -113,8 +113,7 @@ def error_quantiles(spread: NDArray[np.float64], model: str, fixed: Sampled) -> 
     drawn = np.random.default_rng(0).normal(size=(DRAWN, len(values)))
     errors = drawn * np.sqrt(np.maximum(values, 0)) @ vectors.T
     length = np.linalg.norm(np.tensordot(errors, change, 1), axis=1).mean(axis=1)
-    inner, outer = np.hypot(np.quantile(length / fixed.step, (0.6827, 0.9545)), FINEST)
-    return float(inner), float(outer)
+    return stated_error(length / fixed.step)
 
 
 def is_extreme(matrix: NDArray[np.float64], reach: float) -> str:

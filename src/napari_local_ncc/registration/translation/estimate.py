@@ -24,7 +24,7 @@ from napari_local_ncc.transforms.report import PATTERN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_local_ncc.registration.translation.array_pair import Standardised, Vector
     from napari_local_ncc.registration.translation.candidates import ShiftSearch
@@ -153,7 +153,9 @@ def estimate_translation(
     found = _best(search, held, near is not None, min_overlap, watch)
     watch.check()
     verdict = search.verdict(held if found is None else found)
-    untold = "" if found is None else _untold(pair, found)
+    place = held if found is None else found
+    covariance = shift_covariance(pair, place)
+    untold = "" if found is None else _untold(pair, covariance)
     is_reliable = found is not None and verdict.is_significant and not untold
     best = found if found is not None and (is_reliable or keep_doubtful) else held
     ncc = pair.ncc(best)
@@ -170,7 +172,8 @@ def estimate_translation(
         f"{pair.min_overlap:.0%} of the smaller image in common)"
     )
     has_pattern = is_reliable and (search.has_pattern or _shows_pattern(pair, best, fixed, moving))
-    error, error95 = error_quantiles(shift_covariance(pair, best))
+    known = covariance if best is place else shift_covariance(pair, best)
+    error, error95 = error_quantiles(known)
     apart = search.disagreement(best) if is_reliable else 0.0
     return Translation(
         best,
@@ -197,9 +200,11 @@ def _prepare(image: ArrayLike, valid: ArrayLike | None, name: str) -> tuple[Stan
     return standardise(usable.values, usable.valid, name), f"{name}: {usable.remark}"
 
 
-def _untold(pair: ArrayPair, offset: Vector) -> str:
-    """Say so where the images, as stripes, tell nothing of a shift along some direction."""
-    covariance = shift_covariance(pair, offset)
+def _untold(pair: ArrayPair, covariance: NDArray[np.float64]) -> str:
+    """Say so where the images, as stripes, tell nothing of a shift along some direction.
+
+    `covariance` is that of the shift, px squared.
+    """
     if np.isinf(covariance).any():
         return "they tell nothing of a shift along one direction"
     error = error_quantiles(covariance)[1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.registration.evidence.stated_error import stated_error
 from napari_local_ncc.registration.translation.array_pair import MIN_SAMPLES, QUINTIC, ncc_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ FLATTEST = 1e-9  # of the largest curvature: an axis along which nothing changes
 DEGREE = 2  # of the polynomial by which two backgrounds may differ
 BACKED = 64  # samples per term of it, below which only means differ
 CLUSTERS = 8  # along each axis, that residuals are summed over
-FINEST = 1e-3  # px: what interpolation is good to, so that no smaller error is stated
 DRAWS = 4096  # of the error's distribution
 
 
@@ -241,5 +241,4 @@ def error_quantiles(covariance: NDArray[np.float64]) -> tuple[float, float]:
     values, vectors = np.linalg.eigh(covariance)
     drawn = np.random.default_rng(0).standard_normal((DRAWS, len(values)))
     length = np.linalg.norm(drawn * np.sqrt(np.maximum(values, 0)) @ vectors.T, axis=1)
-    low, high = np.hypot(np.quantile(length, (0.6827, 0.9545)), FINEST)
-    return float(low), float(high)
+    return stated_error(length)
