@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,14 +13,18 @@ import tifffile
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
+from scipy.ndimage import gaussian_filter
 
 from conftest import make_plain
 from napari_local_ncc import read_map
 from napari_local_ncc._napari.compare.layout import MAIN, dock_of
 from napari_local_ncc._napari.inspect import mpl_canvas as plot
 from napari_local_ncc._napari.layers.convert import METADATA, placement
-from napari_local_ncc._napari.results.compared_images import registered_layer
+from napari_local_ncc._napari.layers.map_layers import comparison_of
+from napari_local_ncc._napari.results.compared_images import make_checkerboard
+from napari_local_ncc._napari.results.kept_results import result_of
 from napari_local_ncc.cli import main
+from napari_local_ncc.progress import finish
 
 PLUGIN = "napari-local-ncc"
 
@@ -572,51 +577,160 @@ def test_the_scatter_plot_is_counted_when_it_is_opened(viewer, run, inspector, s
     assert "no map yet" in inspector.scatter.text.text()
 
 
+BY_EYE = " by eye"  # ends the names of layers that are made to look at
+
+
 def looks(viewer):
+    """Return how the layers look that are not made to look at."""
     return {
-        layer.name: (layer.visible, layer.opacity, str(layer.blending)) for layer in viewer.layers
+        layer.name: (layer.visible, layer.opacity, str(layer.blending), str(layer.colormap))
+        for layer in viewer.layers
+        if not layer.name.endswith(BY_EYE)
     }
 
 
-def test_blinking_leaves_all_as_it_was(viewer, run, inspector, settle, qtbot):
+def shown(viewer):
+    return [layer.name for layer in viewer.layers if layer.visible]
+
+
+@pytest.fixture
+def blinked(viewer, qtbot, inspector):
+    """Blink, and return the layers that take turns: fixed, and moving."""
+
+    def blinked():
+        seen = {}
+
+        def both_were_seen():
+            seen.update((layer.name, layer) for layer in viewer.layers if layer.visible)
+            return len(seen) == 2
+
+        inspector.eye.rate.setValue(3)
+        inspector.eye.blink.click()
+        qtbot.waitUntil(lambda: len(shown(viewer)) == 1, timeout=30_000)
+        qtbot.waitUntil(both_were_seen, timeout=10_000)
+        return tuple(seen[name] for name in sorted(seen))  # fixed comes first
+
+    return blinked
+
+
+def test_blinking_leaves_all_as_it_was(viewer, run, inspector, settle, blinked):
     viewer.open_sample(PLUGIN, "slices")
     run(registration="translation", add_registered=True)
     settle()
     before, eye = looks(viewer), inspector.eye
-    eye.rate.setValue(3)
-    eye.blink.click()
-    seen = set()
-
-    def both_were_seen():
-        seen.add(tuple(layer.name for layer in viewer.layers if layer.visible))
-        return seen == {("fixed",), ("moving on fixed",)}
-
-    qtbot.waitUntil(both_were_seen, timeout=10_000)
+    layers = blinked()
+    assert [layer.name for layer in layers] == ["fixed", "moving by eye"]
+    registered = viewer.layers["moving on fixed"]
+    np.testing.assert_allclose(layers[1].data, registered.data, rtol=1e-6)
     eye.blink.click()
     assert not eye.blink.isChecked()
     assert looks(viewer) == before
+    assert not layers[1].visible
+
+
+def test_by_eye_the_channel_is_shown_that_was_compared(
+    viewer, run, inspector, settle, blinked, qtbot, rng
+):
+    scene = gaussian_filter(rng.normal(size=(3, 60, 70)), (0, 2, 2)).astype(np.float32)
+    viewer.add_image(scene, name="fixed", axis_labels=("c", "y", "x"), scale=(1, 2, 2))
+    viewer.add_image(scene[::-1], name="moving", axis_labels=("t", "y", "x"), scale=(1, 2, 2))
+    run(fixed_pick="c=1", moving_pick="t=0")
+    settle()
+    viewer.dims.set_current_step(0, 2)
+    fixed, moving = blinked()
+    assert (fixed.name, moving.name) == ("fixed by eye", "moving by eye")
+    np.testing.assert_array_equal(fixed.data, scene[1])
+    np.testing.assert_array_equal(moving.data, scene[2])
+    for layer in (fixed, moving):
+        np.testing.assert_allclose(layer.data_to_world((3, 4)), (6, 8))
+    inspector.eye.swipe.click()
+    qtbot.waitUntil(lambda: shown(viewer) == ["fixed by eye", "moving by eye"], timeout=30_000)
+
+
+def test_by_eye_a_colour_image_is_the_luminance_that_was_compared(
+    viewer, run, inspector, settle, blinked, rng
+):
+    colors = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    viewer.add_image(colors, name="fixed", rgb=True)
+    viewer.add_image(rng.random((40, 50)), name="moving")
+    run()
+    settle()
+    fixed, _ = blinked()
+    np.testing.assert_allclose(fixed.data, colors @ [0.2125, 0.7154, 0.0721], rtol=1e-5)
+
+
+def test_by_eye_what_was_compared_lies_where_it_lay(viewer, run, inspector, settle, blinked):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="none")
+    settle()
+    before = viewer.layers["fixed"].data_to_world((3, 4))
+    viewer.layers["fixed"].translate = (30, 40)
+    fixed, moving = blinked()
+    assert fixed.name == "fixed by eye"
+    for layer in (fixed, moving):
+        np.testing.assert_allclose(layer.data_to_world((3, 4)), before)
+
+
+def test_by_eye_nothing_outdated_is_shown(viewer, run, inspector, settle, blinked, qtbot):
+    viewer.open_sample(PLUGIN, "slices")
+    run(registration="none", add_registered=True)
+    settle()
+    moving, before = viewer.layers["moving"], looks(viewer)
+    moving.data = moving.data[::-1].copy()  # the run's own registered layer is old now
+    _, seen = blinked()
+    np.testing.assert_array_equal(seen.data, moving.data)
+    moving.data = moving.data[:, ::-1].copy()
+    assert not inspector.eye.blink.isChecked()
+    assert looks(viewer) == before
+    assert blinked()[1] is seen  # the same layer, made anew
+    np.testing.assert_array_equal(seen.data, moving.data)
+
+
+def test_by_eye_nothing_comes_of_a_result_that_another_run_has_replaced(
+    viewer, run, inspector, settle, qtbot
+):
+    viewer.open_sample(PLUGIN, "slices")
+    layer = run(registration="none", keep=False)
+    settle()
+    eye = inspector.eye
+    old = result_of(layer)
+    making = make_checkerboard(
+        old, comparison_of(viewer, layer), 8, ((0, 1), (0, 1)), 1e9, threading.Event()
+    )
+    products = finish(making)
+    widget = viewer.window._qt_window.findChild(QWidget, MAIN)._magic_widget
+    widget["run"].native.click()
+    qtbot.waitUntil(lambda: widget["run"].enabled, timeout=60_000)
+    assert result_of(layer) is not old
+    eye._receive((old, products))
+    assert "checkerboard" not in viewer.layers
 
 
 def test_a_swipe_shows_moving_right_of_the_line(viewer, run, inspector, settle, qtbot):
     viewer.open_sample(PLUGIN, "slices")
-    run(registration="translation")
+    run(registration="translation", add_registered=True)
     settle()
     before, eye = looks(viewer), inspector.eye
     eye.swipe.click()
-    qtbot.waitUntil(lambda: "swipe" in viewer.layers, timeout=30_000)
-    registered = viewer.layers["moving on fixed"]
-    assert not registered.visible
+    qtbot.waitUntil(lambda: shown(viewer) == ["fixed", "moving by eye"], timeout=30_000)
+    registered, swipe = viewer.layers["moving on fixed"], viewer.layers["moving by eye"]
     for percent in (25, 80):
         eye.line.setValue(percent)
-        swipe = viewer.layers["swipe"]
         start = registered.data.shape[-1] - swipe.data.shape[-1]
         assert start == pytest.approx(percent / 100 * registered.data.shape[-1], abs=1)
-        np.testing.assert_array_equal(swipe.data, registered.data[..., start:])
+        np.testing.assert_allclose(swipe.data, registered.data[..., start:], rtol=1e-6)
         np.testing.assert_allclose(
             swipe.data_to_world((3, 4)), registered.data_to_world((3, 4 + start))
         )
-    viewer.layers.remove(registered)  # it ends by itself
-    assert "swipe" not in viewer.layers
+    eye.swipe.click()
+    assert looks(viewer) == before
+    assert not swipe.visible
+    np.testing.assert_allclose(swipe.data, registered.data, rtol=1e-6)
+    np.testing.assert_allclose(swipe.data_to_world((3, 4)), registered.data_to_world((3, 4)))
+    viewer.layers.move(viewer.layers.index(swipe), 0)
+    eye.swipe.click()
+    qtbot.waitUntil(lambda: shown(viewer) == ["fixed", "moving by eye"], timeout=30_000)
+    viewer.layers.remove(swipe)  # it ends by itself
     assert not eye.swipe.isChecked()
     assert looks(viewer) == before
 
@@ -654,7 +768,7 @@ def test_what_is_looked_at_by_eye_ends_where_the_tab_is_left(viewer, run, inspec
         inspector.tabs.setCurrentWidget(inspector.eye)
         qtbot.waitUntil(inspector.eye.isVisible, timeout=20_000)
         inspector.eye.blink.click()
-        assert looks(viewer) != before
+        qtbot.waitUntil(lambda: looks(viewer) != before, timeout=20_000)
         leave()
         qtbot.waitUntil(lambda: looks(viewer) == before, timeout=20_000)
         assert not inspector.eye.blink.isChecked()
@@ -692,7 +806,8 @@ def test_by_eye_only_what_was_asked_last_comes(viewer, run, inspector, settle, q
     assert not eye.blink.isChecked()
     viewer.layers.remove("checkerboard")
     press(eye.board, eye.blink)
-    assert looks(viewer).keys() - before.keys() == {"moving on fixed"}
+    assert looks(viewer).keys() == before.keys()
+    assert "moving by eye" in viewer.layers
     assert eye.blink.isChecked()
     eye.blink.click()
     assert "jumps" in eye.text.text()
@@ -708,7 +823,7 @@ def test_by_eye_a_layer_may_go_while_its_pair_is_made(viewer, run, inspector, se
     qtbot.wait(10)
     assert "is not in the viewer" in inspector.eye.text.text()
     assert not inspector.eye.swipe.isChecked()
-    assert "moving on fixed" not in viewer.layers
+    assert "moving by eye" not in viewer.layers
 
 
 def test_a_later_run_shows_what_it_registers_beside_what_was_looked_at(
@@ -719,11 +834,11 @@ def test_a_later_run_shows_what_it_registers_beside_what_was_looked_at(
     settle()
     eye = inspector.eye
     eye.blink.click()
-    qtbot.waitUntil(lambda: "moving on fixed" in viewer.layers, timeout=30_000)
+    qtbot.waitUntil(lambda: "moving by eye" in viewer.layers, timeout=30_000)
     eye.blink.click()
-    looked_at = viewer.layers["moving on fixed"]
+    looked_at = viewer.layers["moving by eye"]
     assert not looked_at.visible
-    later = run(registration="translation", add_registered=True)
+    run(registration="translation", add_registered=True)
     (registered,) = (
         each
         for each in viewer.layers
@@ -731,4 +846,3 @@ def test_a_later_run_shows_what_it_registers_beside_what_was_looked_at(
     )
     assert registered is not looked_at
     assert registered.visible
-    assert registered_layer(viewer, later) is registered

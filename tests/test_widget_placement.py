@@ -171,3 +171,49 @@ def test_landmarks_of_layers_in_other_units_are_the_same_places(viewer, placed, 
     placed["fit_landmarks"].native.click()
     found = placed._choices._transforms.choice()
     np.testing.assert_allclose(found.translation, (2, 2))
+
+
+def test_put_back_reaches_a_layer_of_an_earlier_pair(viewer, placed):
+    moving, laid = viewer.layers["moving"], [[1, 0, 6], [0, 1, -5], [0, 0, 1]]
+    placed["move"].native.click()
+    moving.affine = laid
+    placed["moving"].value = viewer.add_image(np.eye(20), name="another")
+    placed["put_back"].native.click()
+    assert placed["message"].value == "moving lies where it lay."
+    np.testing.assert_array_equal(moving.affine.affine_matrix, np.eye(3))
+    assert (moving.mode, placed["move"].text) == ("pan_zoom", "Move")
+    placed["put_back"].native.click()
+    assert placed["message"].value == "another was not moved."
+
+
+def test_of_several_that_were_moved_the_last_is_put_back_first(viewer, placed):
+    layers = [viewer.layers["moving"], viewer.add_image(np.eye(20), name="another")]
+    for layer in (*layers, layers[0]):
+        placed["moving"].value = layer
+        placed["move"].native.click()
+        layer.affine = [[1, 0, 6], [0, 1, -5], [0, 0, 1]]
+        placed["move"].native.click()
+    placed["moving"].value = viewer.add_image(np.eye(20), name="a third")
+    told = []
+    for _ in range(3):
+        placed["put_back"].native.click()
+        told.append(placed["message"].value)
+    assert told == [
+        "moving lies where it lay.",
+        "another lies where it lay.",
+        "a third was not moved.",
+    ]
+
+
+def test_register_first_does_not_begin_at_a_turned_placement(viewer, placed, run):
+    add_landmarks(viewer, placed, PAIRS, PAIRS @ [[0.96, -0.28], [0.28, 0.96]])
+    placed["fit_landmarks"].native.click()
+    assert placed["start"].value == "landmarks: rigid"
+    placed["registration"].value = "none"
+    placed["shift"].value = True
+    run(placed)
+    assert placed["next_step"].text == "Register first"
+    run(placed, "next_step")
+    assert placed["start"].value == ""
+    found = placed._choices._transforms.named("the last one: translation")
+    np.testing.assert_allclose(found.translation, TRUTH, atol=0.1)

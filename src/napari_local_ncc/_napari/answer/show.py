@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.layers.kept_transforms import keep_transform, transform_of
-from napari_local_ncc._napari.layers.map_layers import MOVING, kind
+from napari_local_ncc._napari.layers.map_layers import IMAGES, kind
 from napari_local_ncc._napari.results.kept_results import is_same_run, keep_result, result_of
 from napari_local_ncc._napari.results.result_layer import (
     PARTIAL,
@@ -37,7 +37,7 @@ def layers_of_run(viewer: Viewer, layer: Image) -> dict[str, Layer]:
         str(kind(each)): each
         for each in viewer.layers
         if isinstance(each, BANDS)
-        and kind(each) not in (None, *MOVING)
+        and kind(each) not in (None, *IMAGES)
         and is_same_run(each, layer)
     }
 

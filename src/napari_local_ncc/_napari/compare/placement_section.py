@@ -143,8 +143,11 @@ class Placement(Container):
 
     def _put_back(self) -> str:
         moving = self._moving()
-        was_moved = self._hand.put_back(moving)
-        return f"{moving.name} lies where it lay." if was_moved else f"{moving.name} was not moved."
+        layer = self._hand.moved_last(moving)  # maybe of an earlier pair
+        if layer is None:
+            return f"{moving.name} was not moved."
+        self._hand.put_back(layer)
+        return f"{layer.name} lies where it lay."
 
     def _add_landmarks(self) -> str:
         fields = self._fields_by_name()
@@ -204,7 +207,11 @@ def _hand_row() -> Container:
             "Use as start",
             "Make a transform of how you moved it, put the layer back, and begin there.",
         ),
-        ("put_back", "Put back", "Lay the moving layer where it lay before you moved it."),
+        (
+            "put_back",
+            "Put back",
+            "Lay the moving layer, or the one that was moved last, where it lay before.",
+        ),
     )
 
 

@@ -256,6 +256,8 @@ class LocalNCCWidget(Container):
             search = self["search"]
             search.value = min(WIDER * search.value, search.max)
         else:
+            if step is NextStep.REGISTER:  # told of the images as they lie, not as they were placed
+                self["start"].value = ""
             model = "flow" if step is NextStep.FLOW else "translation"
             self["registration"].value = model
         self._begin(compare=True)

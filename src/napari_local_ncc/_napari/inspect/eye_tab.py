@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -14,34 +15,37 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_local_ncc._napari.answer.show import layers_of_run, show_product
 from napari_local_ncc._napari.compare.layout import wrap
 from napari_local_ncc._napari.compare.preferences import memory_budget
+from napari_local_ncc._napari.compare.roles import PLACE
 from napari_local_ncc._napari.inspect.tab import EMPTY, Tab
 from napari_local_ncc._napari.layers.convert import METADATA
-from napari_local_ncc._napari.layers.map_layers import comparison_of
+from napari_local_ncc._napari.layers.map_layers import LOOKED_AT, comparison_of, kind
 from napari_local_ncc._napari.layers.pair_in_turn import PairInTurn, SwipedPair
 from napari_local_ncc._napari.results.compared_images import (
     compared_layers,
+    is_as_compared,
     limits_of,
     make_checkerboard,
-    make_registered,
-    registered_layer,
+    make_looked_at,
 )
-from napari_local_ncc._napari.results.kept_results import keep_result, result_of
-from napari_local_ncc._napari.results.result_layer import new_layer
+from napari_local_ncc._napari.results.kept_results import is_same_run, keep_result, result_of
+from napari_local_ncc._napari.results.result_layer import free_name, new_layer, selection_kept
 from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.progress import MENDABLE, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import threading
+    from collections.abc import Callable, Generator
 
     from napari.layers import Image
     from napari.viewer import Viewer
     from qtpy.QtGui import QHideEvent
 
+    from napari_local_ncc._napari.results.compared_images import Made
     from napari_local_ncc._napari.results.kept_results import KeptResult
     from napari_local_ncc._napari.results.result_spec import Product
+    from napari_local_ncc.maps.comparison import Comparison
 
 INVITATION = (
     "Is moving where it belongs? Watch for what jumps as you blink, and for edges that break in a "
@@ -57,7 +61,10 @@ class EyeTab(Tab):
         super().__init__(viewer)
         self._shown: PairInTurn | SwipedPair | None = None
         self._then: Callable[[Image, Image], None] | None = None
-        self.latest: NewestOnly[Progress, Product] = NewestOnly(self._receive, self._tell)
+        self._followed: tuple[Image, ...] = ()
+        self.latest: NewestOnly[Progress, tuple[KeptResult, list[Product]]] = NewestOnly(
+            self._receive, self._tell
+        )
         self.let_go_of(self.latest)
         self.blink = _button("Blink", "Show fixed and registered moving in turn; press to stop.")
         self.rate = QDoubleSpinBox()
@@ -112,6 +119,7 @@ class EyeTab(Tab):
 
     def let_go(self) -> None:
         """Let the layers look as before; the buttons are gone."""
+        self._follow_edits()
         if self._shown is not None:
             self._shown.end()
         super().let_go()
@@ -126,86 +134,98 @@ class EyeTab(Tab):
         """Begin a view of the pair, or end it."""
         wanted = button.isChecked()
         self._stop()
-        if not wanted:
-            return
-        button.setChecked(True)
-        self._with_registered(begin)
-
-    def _with_registered(self, then: Callable[[Image, Image], None]) -> None:
-        """Do something with the registered layer, once there is one."""
-        try:
-            layer, kept = self._kept()
-            fixed, moving = compared_layers(self._viewer, layer)
-            there = registered_layer(self._viewer, layer)
-            if there is not None:
-                then(fixed, there)
-                return
-            comparison = comparison_of(self._viewer, layer)
-        except MENDABLE as error:
-            self._fail(error)
-            return
-        self._then = then
-        making = make_registered(kept, comparison, limits_of(moving), memory_budget())
-        self.latest.work(making)
+        if wanted and self._make(self._making_of_pair):
+            button.setChecked(True)
+            self._then = begin
 
     def _add_board(self) -> None:
         self._stop()
+        self._make(self._making_of_board)
+
+    def _make(self, making: Callable[..., Callable[[threading.Event], Made]]) -> bool:
+        """Begin to make images of what the map compared, and say whether that can be done."""
         try:
             layer, kept = self._kept()
-            fixed, moving = compared_layers(self._viewer, layer)
-            comparison = comparison_of(self._viewer, layer)
+            layers = compared_layers(self._viewer, layer)
+            work = making(kept, comparison_of(self._viewer, layer), *layers)
         except MENDABLE as error:
             self._fail(error)
-            return
+            return False
+        self._follow_edits(layers)
+        self.latest.work(partial(_keep_beside, kept, work))
+        return True
+
+    def _making_of_pair(
+        self, kept: KeptResult, comparison: Comparison, fixed: Image, moving: Image
+    ) -> Callable[[threading.Event], Made]:
+        """Return what makes moving as it was compared, and fixed where its layer shows more."""
+        limits = {"moving": limits_of(moving)}
+        if not is_as_compared(fixed, comparison.fixed):
+            limits["fixed"] = limits_of(fixed)
+        return partial(make_looked_at, kept, comparison, limits, memory_budget())
+
+    def _making_of_board(
+        self, kept: KeptResult, comparison: Comparison, fixed: Image, moving: Image
+    ) -> Callable[[threading.Event], Made]:
         limits = limits_of(fixed), limits_of(moving)
         square = self.square.value()
-        self.latest.work(make_checkerboard(kept, comparison, square, limits, memory_budget()))
+        return partial(make_checkerboard, kept, comparison, square, limits, memory_budget())
+
+    def _follow_edits(self, layers: tuple[Image, ...] = ()) -> None:
+        """Stop where one of these layers is edited: what is shown is not what it was made of."""
+        for layer in self._followed:
+            for name in PLACE:
+                getattr(layer.events, name).disconnect(self._stop)
+        self._followed = layers
+        for layer in layers:
+            for name in PLACE:
+                getattr(layer.events, name).connect(self._stop)
 
     def _tell(self, progress: Progress) -> None:
         self.text.setText(f"{progress.text}: {progress.done} of {progress.total}")
 
-    def _receive(self, answer: Product | Failure) -> None:
+    def _receive(self, answer: tuple[KeptResult, list[Product]] | Failure) -> None:
         then, self._then = self._then, None
         if isinstance(answer, Failure):
             self._stop()
             self.text.setText(explain(answer))
             return
         self.text.setText(INVITATION)
-        layer = self._layer
-        if layer is None or layer not in self._viewer.layers:
-            return
-        if answer.kind == "checkerboard":
-            self._show_board(layer, answer)
-        elif then is not None:
-            self._show_registered(answer, then)
-
-    def _show_registered(self, product: Product, then: Callable[[Image, Image], None]) -> None:
-        """Add the registered layer, and do something with the pair, if it is still there."""
+        kept, products = answer
         try:
-            layer, kept = self._kept()
+            layer, shown = self._kept()
             fixed, _ = compared_layers(self._viewer, layer)
         except MENDABLE as error:
             self._fail(error)
             return
-        registered = new_layer(product, product.name)
-        registered.visible = False  # but while it is looked at
-        registered.metadata = {METADATA: product.metadata | {"complete": True}}
-        keep_result(registered, kept)
-        self._viewer.add_layer(registered)
-        then(fixed, registered)
+        if layer not in self._viewer.layers or shown is not kept:  # another run came in between
+            self._stop()
+            return
+        made = {product.kind: self._layer_of(product, layer, kept) for product in products}
+        if then is None:
+            self._follow_edits()
+            made["checkerboard"].visible = True
+        else:
+            then(made.get(f"{LOOKED_AT}fixed", fixed), made[f"{LOOKED_AT}moving"])
+
+    def _layer_of(self, product: Product, layer: Image, kept: KeptResult) -> Image:
+        """Return the layer of a product, hidden: that of an earlier one if there is one."""
+        for earlier in self._viewer.layers:
+            if kind(earlier) == product.kind and is_same_run(earlier, layer):
+                earlier.data = product.levels if len(product.levels) > 1 else product.levels[0]
+                earlier.contrast_limits = product.style["contrast_limits"]
+                return earlier
+        new = new_layer(product, free_name(self._viewer, product))
+        new.visible = False
+        new.metadata = {METADATA: product.metadata | {"complete": True}}
+        keep_result(new, kept)
+        with selection_kept(self._viewer, when=True):
+            self._viewer.add_layer(new)
+        return new
 
     def _fail(self, error: Exception) -> None:
         self._stop()
         self.text.setText(str(error))
-
-    def _show_board(self, layer: Image, product: Product) -> None:
-        """Show a checkerboard, in the layer of an earlier one if there is one."""
-        earlier = layers_of_run(self._viewer, layer).get("checkerboard")
-        if earlier is None:
-            show_product(self._viewer, layer, product)
-        else:
-            earlier.data = product.levels if len(product.levels) > 1 else product.levels[0]
-            earlier.visible = True
 
     def _begin_blink(self, fixed: Image, registered: Image) -> None:
         self._shown = PairInTurn(self._viewer, fixed, registered, self._ended)
@@ -224,8 +244,9 @@ class EyeTab(Tab):
         if isinstance(self._shown, SwipedPair):
             self._shown.move_to(percent / 100)
 
-    def _stop(self) -> None:
+    def _stop(self, *_: object) -> None:
         """End what is shown, and forget what is being made: it would come unasked."""
+        self._follow_edits()
         if self.latest.is_busy:
             self.latest.forget()
             self.text.setText(INVITATION)
@@ -253,3 +274,10 @@ def _row(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         row.addWidget(widget, stretch=1)
     return row
+
+
+def _keep_beside(
+    kept: KeptResult, making: Callable[[threading.Event], Made], cancelled: threading.Event
+) -> Generator[Progress, None, tuple[KeptResult, list[Product]]]:
+    """Make some products, and say of which result they are."""
+    return kept, (yield from making(cancelled))

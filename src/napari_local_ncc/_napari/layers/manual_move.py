@@ -48,7 +48,8 @@ class ManualMove:
         if self._viewer.dims.ndisplay != 2:
             raise ValueError("napari moves layers by hand in 2-D only: switch to 2-D first")
         self.end()
-        self._before.setdefault(_plain(layer), placement(layer))
+        before = self._before.pop(_plain(layer), placement(layer))
+        self._before[_plain(layer)] = before  # the last of them
         self._moved, self._opacity = layer, layer.opacity
         layer.visible = True
         layer.opacity = min(SEE_THROUGH, layer.opacity)
@@ -67,6 +68,11 @@ class ManualMove:
         """Say whether it is known where a layer lay before it was moved."""
         return _plain(layer) in self._before
 
+    def moved_last(self, layer: Image) -> Layer | None:
+        """Return a layer if it was moved; else the one of those there that was moved last."""
+        there = [each for each in self._before if each in self._viewer.layers]
+        return layer if self.was_moved(layer) else next(reversed(there), None)
+
     @contextmanager
     def as_before(self, layer: Image) -> Iterator[None]:
         """Lay a layer where it lay; where what is done there fails, it is as the user left it."""
@@ -79,14 +85,10 @@ class ManualMove:
             raise
         self.put_back(layer)
 
-    def put_back(self, layer: Image) -> bool:
-        """Lay a layer where it lay before it was first moved; say whether it had been."""
+    def put_back(self, layer: Layer) -> None:
+        """Lay a layer where it lay before it was first moved."""
         self.end()
-        before = self._before.pop(_plain(layer), None)
-        if before is None:
-            return False
-        set_changed(layer, before)
-        return True
+        set_changed(layer, self._before.pop(_plain(layer)))
 
 
 def _plain(layer: Layer) -> Layer:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.image.spatial_image import SpatialImage
 
-LOOKED_AT = "looked_at"  # registered moving that was made to look at, and is of no later run
-MOVING = ("registered", LOOKED_AT)  # the kinds that are no bands of a map
+LOOKED_AT = "looked_at_"  # begins the kinds of images that were made to look at, by role
+IMAGES = ("registered", f"{LOOKED_AT}fixed", f"{LOOKED_AT}moving")  # the kinds that are no bands
 LAYERS = "layers"  # of the record: the kind of result, and the ids of the layers compared
 
 
@@ -70,7 +70,7 @@ def fellows(
         str(kind(other)): other
         for other in viewer.layers
         if isinstance(other, kinds)
-        and kind(other) not in (None, *MOVING)
+        and kind(other) not in (None, *IMAGES)
         and other != layer
         and run_of(other) == own
     }

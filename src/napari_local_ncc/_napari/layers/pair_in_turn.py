@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
 from qtpy.QtCore import QTimer
 
-from napari_local_ncc._napari.layers.convert import PREVIEW, layer_grid, placement_on, set_changed
+from napari_local_ncc._napari.layers.convert import layer_grid, placement_on, set_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
+
+    from napari_local_ncc.geometry.grid import Grid
 
 LOOKS = {"colormap": "gray", "blending": "translucent_no_depth", "opacity": 1.0}
 
@@ -87,24 +88,18 @@ class PairInTurn(LonePair):
 
 
 class SwipedPair(LonePair):
-    """Shows fixed left of an edge along the last axis, and moving right of it."""
+    """Shows fixed left of an edge along the last axis, and moving, which is ours, right of it."""
 
     def __init__(
         self, viewer: Viewer, fixed: Image, moving: Image, ended: Callable[[], None]
     ) -> None:
         super().__init__(viewer, fixed, moving, ended)
-        self._grid = layer_grid(moving)
+        self._grid, self._data = layer_grid(moving), moving.data
         self._levels = list(moving.data) if moving.multiscale else [moving.data]
-        self._right = Image(
-            self._shown(0),
-            name="swipe",
-            multiscale=moving.multiscale,
-            contrast_limits=moving.contrast_limits,
-            metadata={PREVIEW: True},
-            **LOOKS,
-            **placement_on(self._grid),
-        )
-        viewer.add_layer(self._right)
+        below, above = viewer.layers.index(moving), viewer.layers.index(fixed)
+        if below < above:
+            viewer.layers.move(below, above + 1)
+        moving.visible = True
 
     def move_to(self, share: float) -> None:
         """Put the edge at a share of the width."""
@@ -113,19 +108,22 @@ class SwipedPair(LonePair):
         start = min(round(share * width / coarsest) * coarsest, width - coarsest)
         start = max(start, 0)
         whole = [slice(0, n) for n in self._grid.shape[:-1]]
-        grid = self._grid.crop((*whole, slice(start, width)))
-        self._right.data = self._shown(start)
-        set_changed(self._right, placement_on(grid))
+        parts = [level[..., start // 2**k :] for k, level in enumerate(self._levels)]
+        self._lay(
+            parts if len(parts) > 1 else parts[0],
+            self._grid.crop((*whole, slice(start, width))),
+        )
 
     def end(self) -> None:
-        """Take the right half away, and let all layers look as before."""
+        """Show all of moving again, and let all layers look as before."""
         super().end()
-        if self._right in self._viewer.layers:
-            self._viewer.layers.remove(self._right)
+        self._lay(self._data, self._grid)
 
-    def _shown(self, start: int) -> Any:
-        parts = [level[..., start // 2**k :] for k, level in enumerate(self._levels)]
-        return parts if len(parts) > 1 else parts[0]
+    def _lay(self, data: Any, grid: Grid) -> None:
+        _, moving = self._pair
+        if moving in self._viewer.layers:
+            moving.data = data
+            set_changed(moving, placement_on(grid))
 
 
 def _set(layer: Layer, looks: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The two images as a map compared them: moving on fixed's pixels, or both in one."""
+"""The two images as a map compared them, on its pixels: each alone, or both in one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc._napari.layers.map_layers import LOOKED_AT, MOVING, kind, layer_of, record
+import numpy as np
+
+from napari_local_ncc._napari.layers.convert import layer_grid
+from napari_local_ncc._napari.layers.map_layers import LOOKED_AT, layer_of, record
 from napari_local_ncc._napari.results.band_layers import put
 from napari_local_ncc._napari.results.derived_bands import blank_beside
-from napari_local_ncc._napari.results.kept_results import is_same_run
 from napari_local_ncc.chunked.blocks import blocks_of
 from napari_local_ncc.image.checkerboard import checkerboard
 from napari_local_ncc.image.spatial_image import map_chunks
@@ -17,7 +19,7 @@ from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from napari.layers import Image
     from napari.viewer import Viewer
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
 
     from napari_local_ncc._napari.results.kept_results import KeptResult
     from napari_local_ncc._napari.results.result_spec import Product
+    from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.maps.comparison import Comparison
 
     Box = tuple[slice, ...]
     Limits = tuple[float, float]
-    Making = Callable[[threading.Event], Generator[Progress, None, Product]]
+    Made = Generator[Progress, None, list[Product]]
+    Content = Callable[[Sequence[NDArray[Any]], Box], NDArray[Any]]  # of both images in a box
 
 GREY = {"colormap": "gray", "blending": "translucent_no_depth"}
+ROLES = ("fixed", "moving")
 
 
 def compared_layers(viewer: Viewer, layer: Image) -> tuple[Image, Image]:
@@ -44,7 +49,7 @@ def compared_layers(viewer: Viewer, layer: Image) -> tuple[Image, Image]:
     """
     own = record(layer)
     found = []
-    for role in ("fixed", "moving"):
+    for role in ROLES:
         name = own[role]["name"]
         other: Any = layer_of(viewer, name, own["layers"].get(role))
         if other is None:
@@ -53,29 +58,36 @@ def compared_layers(viewer: Viewer, layer: Image) -> tuple[Image, Image]:
     return found[0], found[1]
 
 
+def is_as_compared(layer: Image, image: SpatialImage) -> bool:
+    """Say whether a layer shows an image that was compared, where it lay: all of it, in grey."""
+    grid, here, source = image.grid, layer_grid(layer), image.source
+    is_whole = not layer.rgb and source is not None and not (source.select or source.level)
+    is_there = (grid.shape, grid.units) == (here.shape, here.units)
+    return is_whole and is_there and np.array_equal(grid.pixel_to_world, here.pixel_to_world)
+
+
 def limits_of(layer: Image) -> Limits:
     """Return between which values a layer is drawn from dark to bright."""
     low, high = layer.contrast_limits
     return float(low), float(high)
 
 
-def registered_layer(viewer: Viewer, layer: Image) -> Image | None:
-    """Return the layer that shows moving as a map compared it, if there is one."""
-    for other in reversed(viewer.layers):
-        if kind(other) in MOVING and is_same_run(other, layer):
-            found: Image = other
-            return found
-    return None
-
-
-def make_registered(
-    kept: KeptResult, comparison: Comparison, limits: Limits, budget: float
-) -> Making:
-    """Return what resamples moving onto fixed's pixels, tile by tile."""
-    name = f"{comparison.moving.name} on {comparison.fixed.name}"
-    style = {"colormap": "magenta", "blending": "additive", "contrast_limits": limits}
-    product = replace(blank_beside(kept, LOOKED_AT, name, budget), style=style)
-    return partial(_fill, product, comparison, lambda fixed, moving, box: moving)
+def make_looked_at(
+    kept: KeptResult,
+    comparison: Comparison,
+    limits: Mapping[str, Limits],
+    budget: float,
+    cancelled: threading.Event,
+) -> Made:
+    """Make an image of each role that has limits, tile by tile."""
+    products: list[Product] = []
+    contents: list[Content] = []
+    for role, between in limits.items():
+        name = f"{getattr(comparison, role).name} by eye"
+        product = blank_beside(kept, f"{LOOKED_AT}{role}", name, budget / len(limits))
+        products.append(replace(product, style=GREY | {"contrast_limits": between}))
+        contents.append(partial(_image, ROLES.index(role)))
+    return (yield from _fill(products, contents, comparison))
 
 
 def make_checkerboard(
@@ -84,30 +96,30 @@ def make_checkerboard(
     square: int,
     limits: tuple[Limits, Limits],
     budget: float,
-) -> Making:
-    """Return what puts both images into one, square by square."""
-    product = replace(
-        blank_beside(kept, "checkerboard", "checkerboard", budget),
-        style=GREY | {"contrast_limits": (0.0, 1.0)},
-    )
-
-    def board(fixed: NDArray[Any], moving: NDArray[Any], box: Box) -> NDArray[Any]:
-        origin = [part.start for part in box[-2:]]
-        return checkerboard(fixed, moving, square=square, limits=limits, origin=origin)
-
-    return partial(_fill, product, comparison, board)
-
-
-def _fill(
-    product: Product,
-    comparison: Comparison,
-    of: Callable[[NDArray[Any], NDArray[Any], Box], NDArray[Any]],
     cancelled: threading.Event,
-) -> Generator[Progress, None, Product]:
-    """Fill a product block by block with what is made of both images."""
-    boxes = blocks_of(product.grid.shape, map_chunks(product.grid))
+) -> Made:
+    """Put both images into one, square by square."""
+    blank = blank_beside(kept, "checkerboard", "checkerboard", budget)
+    product = replace(blank, style=GREY | {"contrast_limits": (0.0, 1.0)})
+
+    def board(images: Sequence[NDArray[Any]], box: Box) -> NDArray[Any]:
+        origin = [part.start for part in box[-2:]]
+        return checkerboard(*images, square=square, limits=limits, origin=origin)
+
+    return (yield from _fill([product], [board], comparison))
+
+
+def _image(index: int, images: Sequence[NDArray[Any]], box: Box) -> NDArray[Any]:
+    return images[index]
+
+
+def _fill(products: list[Product], contents: list[Content], comparison: Comparison) -> Made:
+    """Fill products block by block with what is made of both images."""
+    grid = products[0].grid
+    boxes = blocks_of(grid.shape, map_chunks(grid))
     for done, box in enumerate(boxes):
         yield Progress(Step.RESAMPLE, done, len(boxes))
         fixed, moving, *_ = comparison.read(box)
-        put(product, box, of(fixed, moving, box))
-    return product
+        for product, content in zip(products, contents, strict=True):
+            put(product, box, content((fixed, moving), box))
+    return products

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_local_ncc._napari.layers.map_layers import (
-    MOVING,
+    IMAGES,
     fellows,
     is_map,
     run_in,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.pipeline import ConfidenceMap
     from napari_local_ncc.reports.headline import Headline
 
-NO_BANDS = ("arrows", *MOVING)
+NO_BANDS = ("arrows", *IMAGES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
