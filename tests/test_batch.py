@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import time
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -14,9 +16,18 @@ import scipy.ndimage
 import tifffile
 import zarr
 
-from napari_local_ncc.batch import FilePair, Settings, compare, pair_by_name, read_pairs
+from napari_local_ncc import NCCParameters
+from napari_local_ncc.batch import (
+    FilePair,
+    Settings,
+    compare,
+    pair_by_name,
+    read_pairs,
+    run_batch,
+)
 from napari_local_ncc.batch.place import boxes, place_evidence
 from napari_local_ncc.batch.results import outliers
+from napari_local_ncc.batch.run import iter_run_batch
 from napari_local_ncc.cli import main
 from napari_local_ncc.reports.verdict import (
     Judgement,
@@ -223,6 +234,12 @@ def test_a_table_that_cannot_be_read_says_why(tmp_path, text, message):
         read_pairs(tmp_path / "t.csv")
 
 
+def test_a_table_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"fixed,moving\n\xff\xfe,b\n")
+    with pytest.raises(ValueError, match=r"cannot read .*t\.csv"):
+        read_pairs(tmp_path / "t.csv")
+
+
 def test_paths_of_a_table_are_relative_to_it(tmp_path):
     text = "\ufefffixed,moving,name,note\na.tif,sub/b.tif,x/y,hello\n"
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
@@ -304,6 +321,78 @@ def test_a_second_run_goes_on_where_the_first_ended(table, capsys):
     # other settings, or another file, are compared again
     assert main([*words[:-3], "--radius", "4", "--no-maps"]) == 0
     assert "compared before" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", ["right.ome.zarr", "right.ome.zarr/0"])
+def test_a_map_that_is_gone_is_made_again(table, capsys, lost):
+    words = ["batch", "fixed.tif", "right.tif", "-o", "out", *FAST]
+    assert main(words) == 0
+    shutil.rmtree(table / "out" / lost)
+    if lost.endswith("0"):  # what is left is a map no more
+        assert main(words) == 2
+        assert "right.ome.zarr is no result of a batch" in capsys.readouterr().err
+        shutil.rmtree(table / "out" / "right.ome.zarr")
+    assert main(words) == 0
+    assert "compared before" not in capsys.readouterr().err
+    assert (table / "out" / "right.ome.zarr" / "0").is_dir()
+    assert main(words) == 0
+    assert "compared before" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["right.json", "results.csv", "frames.csv", "right.ome.zarr"])
+@pytest.mark.parametrize("content", ["mine", "[]", "{}", '{"key": 3}', '{"verdict": []}'])
+def test_what_others_wrote_is_not_replaced(table, capsys, name, content):
+    (table / "out").mkdir()
+    (table / "out" / name).write_text(content, encoding="utf-8")
+    assert main(["batch", "fixed.tif", "right.tif", "-o", "out", *FAST]) == 2
+    assert f"{name} is no result of a batch" in capsys.readouterr().err
+    assert [path.name for path in (table / "out").iterdir()] == [name]
+    assert (table / "out" / name).read_text(encoding="utf-8") == content
+
+
+def test_results_replace_no_input(table, capsys):
+    for side, name in (("f", "fixed.tif"), ("m", "right.tif")):
+        image = tifffile.imread(table / name)
+        (table / side).mkdir()
+        zarr.create_array(table / side / "p1.ome.zarr", data=image)
+    for folder in "fm":
+        assert main(["batch", "f", "m", "-o", folder, *FAST]) == 2
+        assert "would replace the input p1.ome.zarr" in capsys.readouterr().err
+    for side in "fm":
+        assert [path.name for path in (table / side).iterdir()] == ["p1.ome.zarr"]
+    assert main(["batch", "f", "m", "-o", "f/p1.ome.zarr", *FAST, "--no-maps"]) == 2
+    assert main(["batch", "f", "m", "-o", "m", *FAST, "--no-maps"]) == 0
+    assert main(["batch", "pairs.csv", "-o", ".", *FAST, "--report", "right.html"]) == 3
+    assert main(["batch", "fixed.tif", "right.tif", "-o", "pairs.csv", *FAST]) == 2
+    assert "pairs.csv is a file" in capsys.readouterr().err
+
+
+def test_one_run_works_in_a_folder(table):
+    pairs = [FilePair("p", "fixed.tif", "right.tif")]
+    settings = Settings(NCCParameters(radius=3), keep_maps=False)
+    run = iter_run_batch(pairs, settings, Path("out"))
+    next(run)
+    with pytest.raises(FileExistsError, match="is being written by another run"):
+        run_batch(pairs, settings, Path("out"))
+    run.close()
+    assert list((table / "out").iterdir()) == []
+    assert len(run_batch(pairs, settings, Path("out"))) == 1
+    assert [path.name for path in (table / "out").iterdir()] == ["p.json"]
+
+
+def test_formulas_in_tables_of_a_batch_are_texts(table):
+    rows = "name,fixed,moving\n=1+1,fixed.tif,right.tif\n@x,fixed.tif,broken.tif\n"
+    (table / "t.csv").write_text(rows, encoding="utf-8")
+    assert main(["batch", "t.csv", "-o", "out", *FAST]) == 3
+    assert list(results(table)) == ["'=1+1", "'@x"]
+
+
+def test_pairs_that_are_not_good_end_with_3_where_that_is_asked_for(table, capsys):
+    for moving, code in (("right", 0), ("displaced", 3)):
+        words = ["batch", "fixed.tif", f"{moving}.tif", "-o", "out", *FAST]
+        assert main(words) == 0
+        assert main([*words, "--strict"]) == code
+    assert "done, but doubtful (--strict): 1 of 1 pairs: failed" in capsys.readouterr().err
 
 
 def test_other_rules_or_a_rewritten_zarr_are_compared_again(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_local_ncc.image.read_guard import check_file, guard_reading
 from napari_local_ncc.io.readers.sniff import is_address
 
 if TYPE_CHECKING:
@@ -73,16 +74,16 @@ def read_pairs(table: str | os.PathLike[str]) -> list[FilePair]:
     >>> read_pairs("pairs.csv")
     [FilePair(name='b', fixed='a.tif', moving='b.tif', mask='', transform='')]
     """
-    with open(table, newline="", encoding="utf-8-sig") as file:
+    with guard_reading(table), check_file(table).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         known = reader.fieldnames or []
-        missing = [name for name in NEEDED if name not in known]
-        if missing:
-            raise ValueError(
-                f"{table} has no column {' or '.join(missing)}; its first row names them: "
-                f"{','.join(COLUMNS)}"
-            )
         rows = [{name: (row.get(name) or "").strip() for name in COLUMNS} for row in reader]
+    missing = [name for name in NEEDED if name not in known]
+    if missing:
+        raise ValueError(
+            f"{table} has no column {' or '.join(missing)}; its first row names them: "
+            f"{','.join(COLUMNS)}"
+        )
     for number, row in enumerate(rows, start=2):
         empty = [name for name in NEEDED if not row[name]]
         if empty:
@@ -146,6 +147,8 @@ def pair_by_name(fixed: str, moving: str) -> list[FilePair]:
 
 
 def _files(side: str) -> list[Path]:
+    if not side:
+        raise FileNotFoundError("the name of a file is empty")
     path = Path(side)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         found = [each for each in path.iterdir() if not each.name.startswith(HIDDEN)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.files.whole import write_text
+from napari_local_ncc.io.points import cell_text
 from napari_local_ncc.shift.interpret import CLASSES
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Document = Mapping[str, Any]
     Row = dict[str, Any]
 
+RESULTS, FRAMES = "results.csv", "frames.csv"  # both begin with name and verdict
 ODD = 3.5  # robust standard deviations from the folder's median (Iglewicz and Hoaglin, 1993)
 SCALE = 1.4826  # of the median absolute deviation, to be a normal's standard deviation
 FEWEST = 5  # pairs that make a folder of which one can be the odd one
@@ -158,11 +160,11 @@ def write_results(documents: Sequence[Document], folder: Path) -> dict[str, Path
     odd = outliers(rows)
     for row in rows:
         row["outlier"] = odd.get(row["name"], "")
-    written = {"results": folder / "results.csv"}
+    written = {"results": folder / RESULTS}
     write_rows(rows, written["results"])
     frames = [row for each in documents for row in frame_rows(each)]
     if len(frames) > len(documents):
-        written["frames"] = folder / "frames.csv"
+        written["frames"] = folder / FRAMES
         write_rows(frames, written["frames"])
     return written
 
@@ -179,6 +181,8 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 def _cell(value: Any) -> Any:
     if value is None or value != value:  # NaN
         return ""
+    if isinstance(value, str):
+        return cell_text(value)
     return f"{value:.6g}" if isinstance(value, float) else value
 
 

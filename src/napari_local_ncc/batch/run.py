@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.batch.compare import Settings, compare_files
+from napari_local_ncc.batch.compare import MAP_ENDING, Settings, compare_files
+from napari_local_ncc.batch.results import FRAMES, RESULTS
+from napari_local_ncc.files.claim import claim
 from napari_local_ncc.files.whole import write_text
+from napari_local_ncc.io.readers.sniff import is_address
+from napari_local_ncc.io.writing import is_map
 from napari_local_ncc.progress import MENDABLE, Progress, stepwise
 from napari_local_ncc.reports.document import as_json, document
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Iterator, Sequence
 
     from napari_local_ncc.batch.pairs import FilePair
 
 ERROR = "error"  # in place of a verdict
+CLAIM = "batch"  # while a run works in a folder, batch.unfinished lies there, locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,14 @@ def run_batch(
         The documents, in the order of the pairs. Where a pair could not be compared, its
         verdict is "error", and "error" says why.
 
+    Raises
+    ------
+    FileExistsError
+        If another run works in the folder, or something lies there that is no result of a batch
+        and would be replaced.
+    ValueError
+        If a result would replace an input.
+
     Examples
     --------
     >>> import numpy as np
@@ -80,36 +93,95 @@ def run_batch(
     >>> [found["verdict"]["judgement"] for found in run_batch(pairs, settings, Path("results"))]
     ['good', 'error']
     """
+    check_folder(pairs, folder, keep_maps=settings.keep_maps)
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for number, pair in enumerate(pairs, start=1):
-        path, key = folder / f"{pair.name}.json", settings.key(pair)
-        known = None if fresh else _known(path, key)
-        yield PairBegun(pair, number, len(pairs), known is not None)
-        if known is None:
-            try:
-                known = yield from compare_files(pair, settings, folder)
-            except MENDABLE as error:
-                known = _failure(pair, error)
-            known["key"] = key
-            write_text(path, as_json(known))
-        found.append(known)
+    with claim(folder / CLAIM):
+        for number, pair in enumerate(pairs, start=1):
+            path, key = _document(folder, pair), settings.key(pair)
+            known = None if fresh else _known(path, key)
+            if settings.keep_maps and not is_map(_map(folder, pair)):
+                known = None
+            yield PairBegun(pair, number, len(pairs), known is not None)
+            if known is None:
+                try:
+                    known = yield from compare_files(pair, settings, folder)
+                except MENDABLE as error:
+                    known = _failure(pair, error)
+                known["key"] = key
+                write_text(path, as_json(known))
+            found.append(known)
     return found
 
 
 iter_run_batch = run_batch.steps
 
 
-def _known(path: Path, key: str) -> dict[str, Any] | None:
-    """Return what an earlier run found, if it is of the same files and settings."""
+def check_folder(pairs: Sequence[FilePair], folder: Path, *, keep_maps: bool) -> None:
+    """Raise an error where what a batch writes would replace an input, or what is none of its own.
+
+    Parameters
+    ----------
+    pairs, folder
+        As for `run_batch`.
+    keep_maps : bool
+        Whether maps are written, too.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; the results of a batch need a folder")
+    written = {_document(folder, pair).resolve(): _is_document for pair in pairs}
+    written |= {(folder / name).resolve(): _is_table for name in (RESULTS, FRAMES)}
+    if keep_maps:
+        written |= {_map(folder, pair).resolve(): is_map for pair in pairs}
+    around = {folder.resolve(), *folder.resolve().parents}
+    for source in _inputs(pairs):
+        if source in around or written.keys() & {source, *source.parents}:
+            raise ValueError(
+                f"results in {folder} would replace the input {source.name}; choose another folder"
+            )
+    for path, is_own in written.items():
+        if path.exists() and not is_own(path):
+            raise FileExistsError(
+                f"{path} is no result of a batch; remove it, or choose another folder"
+            )
+
+
+def _inputs(pairs: Sequence[FilePair]) -> Iterator[Path]:
+    for pair in pairs:
+        for path in (pair.fixed, pair.moving, pair.mask, pair.transform):
+            if path and not is_address(path):
+                yield Path(path).resolve()
+
+
+def _document(folder: Path, pair: FilePair) -> Path:
+    return folder / f"{pair.name}.json"
+
+
+def _map(folder: Path, pair: FilePair) -> Path:
+    return folder / f"{pair.name}{MAP_ENDING}"
+
+
+def _is_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"name"
+
+
+def _is_document(path: Path) -> bool:
+    return _known(path) is not None
+
+
+def _known(path: Path, key: str | None = None) -> dict[str, Any] | None:
+    """Return what an earlier run found, with a key if it is of the same files and settings."""
     if not path.is_file():
         return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        judgement = found["verdict"]["judgement"]
+    except (ValueError, KeyError, TypeError):
         return None
-    is_same = found.get("key") == key
-    return found if is_same and found["verdict"]["judgement"] != ERROR else None
+    if key is None:
+        return found
+    return found if found.get("key") == key and judgement != ERROR else None
 
 
 def _failure(pair: FilePair, error: BaseException) -> dict[str, Any]:

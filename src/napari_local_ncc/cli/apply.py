@@ -75,7 +75,7 @@ def apply_(
     """Bring another channel, labels or points of the moving image onto the fixed one."""
     from napari_local_ncc.image.spatial_image import parse_selection
     from napari_local_ncc.io.image_writing import iter_write_image
-    from napari_local_ncc.io.outputs import check_output
+    from napari_local_ncc.io.outputs import check_inputs, check_output
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.io.writing import check_space
     from napari_local_ncc.parameters import check_choice
@@ -84,6 +84,7 @@ def apply_(
     from napari_local_ncc.transforms.transform_file import read_transform
 
     check_choice("interpolation", interpolation, tuple(ORDERS))
+    check_inputs([transform, moving, like])
     if moving.lower().endswith(".csv"):
         _apply_to_points(transform, moving, output, like, ndim, overwrite)
         return

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_local_ncc.cli.console import DOUBTFUL, answer, follow, say, tell, warn
+from napari_local_ncc.cli.console import (
+    DOUBTFUL,
+    Strict,
+    answer,
+    follow,
+    judge,
+    say,
+    tell,
+    warn,
+)
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     Bands,
@@ -81,12 +90,13 @@ def batch_(
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
+    strict: Strict = False,
     json_: Json = False,
 ) -> None:
     """Compare many pairs, and say which are good, which failed, and which to check.
 
     An earlier run in the same folder is resumed. Ends with code 3 where a pair could not be
-    compared.
+    compared, and, with --strict, where one is not good.
     """
     parameters = NCCParameters(
         radius=radius,
@@ -97,9 +107,10 @@ def batch_(
     )
     check_registered(register)
     chosen = _pairs(pairs)
+    files = [each for pair in chosen for each in (pair.fixed, pair.moving, pair.mask) if each]
     for path, ending in ((report, ".html"), (multiqc, ".json")):
         if path is not None:
-            _check_page(path, ending)
+            _check_page(path, ending, files)
     from napari_local_ncc.batch.compare import Settings
     from napari_local_ncc.batch.results import counts, outliers, pair_row, write_results
     from napari_local_ncc.batch.run import iter_run_batch
@@ -136,6 +147,8 @@ def batch_(
     if totals["error"]:
         warn(f"local-ncc: {totals['error']} of {len(rows)} pairs could not be compared")
         raise typer.Exit(DOUBTFUL)
+    bad = {name: totals[name] for name in ("failed", "check") if totals[name]}
+    judge(strict, [f"{number} of {len(rows)} pairs: {name}" for name, number in bad.items()])
 
 
 def _pairs(words: list[str]) -> list[FilePair]:
@@ -155,11 +168,11 @@ def _pairs(words: list[str]) -> list[FilePair]:
     return pair_by_name(*words)
 
 
-def _check_page(path: Path, ending: str) -> None:
+def _check_page(path: Path, ending: str, inputs: list[str]) -> None:
     """Fail before the work where a page cannot be written; one that is there is replaced."""
     from napari_local_ncc.io.outputs import check_free
 
-    check_free(path, overwrite=True, ending=ending)
+    check_free(path, overwrite=True, inputs=inputs, ending=ending)
 
 
 def _progress_in(event: PairBegun | Progress) -> tuple[Progress, ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar, cast
 
 import typer
 
@@ -64,8 +66,9 @@ def reset_voice(*, quiet: bool) -> None:
 
 
 # Names of files and axes are others' words: what would steer a terminal is shown, not obeyed.
+# JSON has no \\x, and no control characters below 32 but as \\u.
 STEERING = {
-    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    code: f"\\x{code:02x}" if code < 32 else f"\\u{code:04x}"
     for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
     if chr(code) != "\t"
 }
@@ -83,12 +86,16 @@ def say(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Print a message to standard error, in one line."""
-    print(message.translate(STEERING), file=sys.stderr)
+    """Print a message to standard error, in one line; if that is gone, nobody can be told."""
+    with suppress(OSError):
+        print(message.translate(STEERING), file=sys.stderr)
 
 
 class EscapedStream:
     """A stream that shows what would steer a terminal, and what its encoding lacks.
+
+    Once nobody reads on (``local-ncc ... | head``), what is written goes nowhere: files that are
+    wanted beside it are written all the same.
 
     Parameters
     ----------
@@ -100,13 +107,61 @@ class EscapedStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text."""
+        """Write a text; raise OSError if there is no room for it."""
         encoding = self._stream.encoding or "utf-8"
         known = escape(text).encode(encoding, "backslashreplace").decode(encoding)
-        return self._stream.write(known)
+        with self._nowhere_on_error():
+            self._stream.write(known)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back; raise OSError if there is no room for it."""
+        with self._nowhere_on_error():
+            self._stream.flush()
+
+    @contextmanager
+    def _nowhere_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # what is left would be tried again when Python ends, which then ends with 120
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                raise OSError(f"standard output cannot be written ({error.strerror})") from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def escaped_output() -> Iterator[None]:
+    """Let all that is printed to standard output go through an `EscapedStream`."""
+    stream = EscapedStream(sys.stdout)
+    with redirect_stdout(cast("TextIO", stream)):
+        yield
+    stream.flush()
+
+
+def open_closed_streams() -> None:
+    """Lead nowhere what the caller has closed (``>&-``).
+
+    Otherwise the next file that is opened gets its number, and all that libraries say is written
+    into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
+            buffered = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
+            setattr(sys, name, io.TextIOWrapper(buffered, encoding="utf-8"))
 
 
 def tell(line: str) -> None:
@@ -144,7 +199,12 @@ def answer(command: str, facts: Callable[[], dict[str, Any]]) -> None:
     if VOICE.json:
         from napari_local_ncc.reports.document import as_json, document
 
-        print(as_json(document(command, facts())))
+        text = as_json(document(command, facts()))
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:  # JSON has its own way to write what an encoding lacks
+            text = "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+        print(text)
 
 
 def save_transform(found: Registration, output: Path) -> None:

@@ -50,13 +50,14 @@ def convert(
     json_: Json = False,
 ) -> None:
     """Write the transform of one program as another reads it."""
-    from napari_local_ncc.io.outputs import check_free
+    from napari_local_ncc.io.outputs import check_free, check_inputs
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.reports.describe import describe_registration
     from napari_local_ncc.transforms.files import check_transform_path
     from napari_local_ncc.transforms.formats.frame_by_points import METRIC
     from napari_local_ncc.transforms.transform_file import read_transform
 
+    check_inputs([transform, like])
     check_transform_path(output)
     check_free(output, overwrite, [path for path in (transform, like) if path is not None])
     grid = None if like is None else read_image(like).with_spatial_ndim(ndim).grid

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import signal
 import sys
-from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import typer
 
@@ -17,9 +17,10 @@ from napari_local_ncc.cli.console import (
     BAD_INPUT,
     INTERRUPTED,
     INTERRUPTION,
-    EscapedStream,
+    escaped_output,
     interrupt,
     notes_said,
+    open_closed_streams,
     reset_voice,
     warn,
 )
@@ -27,6 +28,8 @@ from napari_local_ncc.cli.options import app
 from napari_local_ncc.progress import MENDABLE, SIGNALS
 
 COMMANDS = ("apply", "batch", "convert", "demo", "info", "map", "refine", "register")
+BLAS_BUFFERS = 2**27  # bytes: 32 MiB for each OpenBLAS and for each thread that is in it
+NO_ROOM = ("failed to map segment from shared object", "Cannot allocate memory")
 NO_THREAD = "can't start new thread"  # all that Python says where a limit is reached
 
 
@@ -44,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input (one line on standard error), 3 done but doubtful
         (with ``--strict``), 130 interrupted. A defect is raised, which Python ends with 1.
     """
+    if arguments is None:  # a process of its own
+        open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     if not debug:
@@ -52,11 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     reset_voice(quiet="--quiet" in words)
     words = [word for word in words if word not in ("--debug", "--quiet")]
     INTERRUPTION.clear()
-    if arguments is None:  # a process of its own
+    if arguments is None:
         _handle_signals(interrupt)
     try:
         _import_commands(words)
-        with notes_said(), redirect_stdout(cast("TextIO", EscapedStream(sys.stdout))):
+        if arguments is None:
+            _give_blas_its_memory()
+        with notes_said(), escaped_output():
             code = app(words, prog_name="local-ncc", standalone_mode=False) or 0
         if arguments is None:  # what comes while Python takes itself down comes too late
             _handle_signals(signal.SIG_IGN)
@@ -93,13 +100,43 @@ def _told(error: Exception, words: list[str]) -> str:
         if any(word.startswith("-") and Path(word).exists() for word in words):
             advice = "; a file whose name begins with - is given as ./-NAME"
         return error.format_message() + advice
-    if isinstance(error, MemoryError | RuntimeError):
+    if isinstance(error, RuntimeError) or _lacks_memory(error):
+        reason = str(error) if isinstance(error, MemoryError | RuntimeError) else ""
         return (
-            f"the memory does not suffice ({str(error) or 'none is left'}); compare a part "
+            f"the memory does not suffice ({reason or 'none is left'}); compare a part "
             "(--select-fixed) or a coarser level (--level-fixed, --level-moving), or give "
             "--threads 1"
         )
     return str(error) or type(error).__name__
+
+
+def _give_blas_its_memory() -> None:
+    """Have OpenBLAS take its buffers before there is less room, where the room is limited.
+
+    It tries for ever to get what it is denied, and no signal is heard meanwhile.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    import numpy as np
+    import scipy.linalg
+
+    with mmap.mmap(-1, BLAS_BUFFERS):  # or an error
+        pass
+    np.linalg.solve(np.eye(2), np.eye(2))  # NumPy and SciPy have an OpenBLAS each
+    scipy.linalg.solve(np.eye(2), np.eye(2))
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Say whether there was no memory; libraries that it does not suffice to load say it so."""
+    while error is not None:
+        if isinstance(error, MemoryError) or str(error).endswith(NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _import_commands(words: list[str]) -> None:

@@ -53,7 +53,7 @@ class Files:
 
         A table of "-" is what standard output is then kept for.
         """
-        from napari_local_ncc.io.outputs import check_free
+        from napari_local_ncc.io.outputs import check_distinct, check_free
 
         if labels is not None and self.table is None:
             raise ValueError("--labels needs --table T.csv, for a row per label")
@@ -73,6 +73,7 @@ class Files:
             check_figure(self.figure, overwrite, inputs)
         if self.report is not None:
             check_free(self.report, overwrite, inputs, ending=".html")
+        check_distinct(self.written().values())
 
     def written(self) -> dict[str, Path]:
         """Return what is written, by what it is."""

@@ -31,6 +31,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, newline: str | None = None) -> None:
-    """Write a text in UTF-8, completely or not at all; as `Path.write_text` otherwise."""
+    r"""Write a text in UTF-8, completely or not at all; as `Path.write_text` otherwise.
+
+    A byte of a file's name that is no UTF-8 is written out, as ``\udcff``, which JSON reads back.
+    """
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline=newline)
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline=newline)

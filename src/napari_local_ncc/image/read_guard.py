@@ -117,6 +117,8 @@ def check_file(path: str | PathLike[str]) -> Path:
     ReadError
         If it is a pipe or a device, which ends or waits when it is read.
     """
+    if not os.fspath(path):  # of which Path makes the current folder
+        raise FileNotFoundError("the name of a file is empty")
     file = Path(path)
     try:
         mode = file.stat().st_mode

@@ -143,5 +143,16 @@ def check_free(
     return path
 
 
+def check_distinct(paths: Iterable[Path]) -> None:
+    """Raise ValueError where two results would go to one file, the later over the other."""
+    taken: set[Path] = set()
+    for path in paths:
+        if path.resolve() in taken:
+            raise ValueError(
+                f"{path} is given for two results; choose another name for one of them"
+            )
+        taken.add(path.resolve())
+
+
 def _is_zarr(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))

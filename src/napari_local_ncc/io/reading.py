@@ -154,6 +154,8 @@ def open_image(
     `request` holds its `level`, `absent_chunks` and `positions`.
     """
     location = str(path) if is_address(path) else Path(path)
+    if isinstance(location, Path) and not is_pattern(location):
+        check_file(path)
     scenes, index, stored = _read(location, scene, request, reader)
     called = name or Path(str(path).rstrip("/")).name
     try:
@@ -186,8 +188,6 @@ def open_image(
 def _read(
     path: Path | str, scene: int | str | None, request: Request, plugin: str | None
 ) -> tuple[list[Scene], int, StoredImage]:
-    if isinstance(path, Path) and not is_pattern(path):
-        check_file(path)
     with guard_reading(path, remedy=_remedy(path)):
         if plugin is None:
             reader = cast("Reader", import_module(format_of(path)))
