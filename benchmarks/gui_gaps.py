@@ -1,8 +1,10 @@
 """How long napari's window stands still by our doing: each gap beside plain napari's.
 
-`xvfb-run -a python benchmarks/gui_gaps.py [side]` (8192 at first) compares two planes with all
-three answers in a viewer, looks at each map, turns the knobs of a preview and pans; a second
-process makes the same calls by hand, with arrays of the same shape and no plugin. Of every
+`xvfb-run -a python benchmarks/gui_gaps.py [side [region]]` (8192 at first) compares two planes
+with all three answers in a viewer, looks at each map, turns the knobs of a preview and pans; a
+second process makes the same calls by hand, with arrays of the same shape and no plugin. Layers
+are of the whole side, and so is what is computed, or only a square of the side `region` in its
+middle, where time is short. It begins when what the dock makes ready in the background is. Of every
 action it prints the longest gap between two ticks of a 5 ms timer, with and without the plugin:
 in processor time of the GUI thread, which other programs hardly change, and the plugin's gap in
 wall time beside it. For panning and previews it prints processor time of the whole action.
@@ -110,14 +112,19 @@ class Record:
         self.gap(name, watch)
 
 
-def with_plugin(side: int) -> dict[str, Any]:
+def with_plugin(side: int, region: int) -> dict[str, Any]:
     """Run, look at each map, run again, preview, pan; return what was measured."""
     viewer, record = new_viewer(), Record()
     _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
     open_pair(viewer, side)
+    if region < side:
+        start, stop = (side - region) / 2, (side + region) / 2
+        square = [(start, start), (start, stop), (stop, stop), (stop, start)]
+        widget["mask"].value = viewer.add_shapes([square], name="region", visible=False)
     widget["registration"].value = "none"
     widget["search"].value = 2
     let_work(3)
+    let_work(600, lambda: not widget._warm_up.is_busy)
     _run(widget, record, "run")
     for view in ("confidence", "classes", "shift", "ncc"):
         record.do(f"show {view}", widget[f"view_{view}"].native.click, 2)
@@ -130,7 +137,7 @@ def with_plugin(side: int) -> dict[str, Any]:
     let_work(3000, lambda: widget["message"].value.startswith("Comparing"))
     record.cost("pan during a run", pan(viewer))
     record.do("cancel", widget["cancel"].native.click)
-    for layer in viewer.layers[2:]:
+    for layer in viewer.layers[3 if region < side else 2 :]:
         layer.visible = False
     _preview(viewer, widget, record)
     record.do("quit", lambda: viewer.window.remove_dock_widget(widget.native))
@@ -251,11 +258,12 @@ def measure(*arguments: str) -> dict[str, Any]:
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def compare(side: int) -> None:
+def compare(side: int, region: int) -> None:
     """Print a table of what the plugin does beside what plain napari does."""
-    ours = measure("plugin", str(side))
+    ours = measure("plugin", str(side), str(region))
     plain = measure("plain", str(side), str(ours["arrows"]))
-    print(f"{side} x {side}, {ours['arrows']} arrows; {os.cpu_count()} cores, ", end="")
+    print(f"{side} x {side}, computed {region} x {region}, {ours['arrows']} arrows; ", end="")
+    print(f"{os.cpu_count()} cores, ", end="")
     print(f"load {os.getloadavg()[0]:.1f}; longest gap, ms of processor of the GUI thread\n")
     print(f"| action (targets: <= {MOST}; less plain napari's <= {MORE}) | plugin | plain napari |")
     print("|---|--:|--:|")
@@ -278,8 +286,8 @@ def compare(side: int) -> None:
 if __name__ == "__main__":
     what, *rest = sys.argv[1:] or ["8192"]
     if what == "plugin":
-        print(json.dumps(with_plugin(int(rest[0]))))
+        print(json.dumps(with_plugin(*map(int, rest))))
     elif what == "plain":
-        print(json.dumps(by_hand(int(rest[0]), int(rest[1]))))
+        print(json.dumps(by_hand(*map(int, rest))))
     else:
-        compare(int(what))
+        compare(int(what), int((rest or [what])[0]))

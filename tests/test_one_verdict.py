@@ -1,17 +1,12 @@
-"""Pair, series, command line and the steps of a run decide alike: one transform, one verdict.
-
-The widget runs these steps, `maps.run.align`; its buttons are not pressed here.
-"""
+"""Pair, series, command line and widget decide alike: one transform, one verdict."""
 
 import numpy as np
 import pytest
 import tifffile
 from scipy import ndimage as ndi
 
-from napari_local_ncc import Comparison, SpatialImage, register
+from napari_local_ncc import SpatialImage, register
 from napari_local_ncc.cli import main
-from napari_local_ncc.maps.run import align
-from napari_local_ncc.progress import finish
 from napari_local_ncc.transforms.registration import Registration
 
 SIDE, MARGIN = 128, 30
@@ -75,12 +70,18 @@ def by_command(pair, mask, model, folder):
     return Registration.load(out)
 
 
-def by_steps(pair, mask, model):
-    return finish(align(Comparison(*pair, mask=mask), model=model)).comparison.registration
+def by_widget(pair, mask, model, viewer, dock, run):
+    """Press Run, and take the transform that the widget then offers."""
+    for name, image in zip(("fixed", "moving"), pair, strict=True):
+        dock[name].value = viewer.add_image(image)
+    dock["mask"].value = viewer.add_labels(mask)
+    dock["registration"].value = model
+    run(dock)
+    return dock._choices._transforms.named(f"the last one: {model}")
 
 
 @pytest.mark.parametrize(("model", "names"), CASES)
-def test_every_door_gives_the_same_verdict(model, names, tmp_path):
+def test_every_door_gives_the_same_verdict(model, names, tmp_path, viewer, dock, run):
     pairs = [pair(name) for name in names]
     masks = [np.indices((SIDE, SIDE))[0] >= 10 * (k % 2) for k in range(len(names))]
     masks = [mask.astype(np.uint8) for mask in masks]
@@ -90,8 +91,8 @@ def test_every_door_gives_the_same_verdict(model, names, tmp_path):
         (expected,) = alone.reports
         assert bool(np.abs(alone.matrix[:2] - np.eye(3)[:2]).max() > 0.1) == MOVED[name]
         assert model == "flow" or expected.applied == MOVED[name]
-        others = by_command(images, mask, model, tmp_path), by_steps(images, mask, model)
-        for found in (*others, from_series):
+        in_napari = by_widget(images, mask, model, viewer, dock, run)
+        for found in (by_command(images, mask, model, tmp_path), in_napari, from_series):
             (report,) = found.reports
             np.testing.assert_array_equal(found.matrix, alone.matrix)
             np.testing.assert_array_equal(found.displacement, alone.displacement)

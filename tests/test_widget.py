@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.ndimage
+from scipy.ndimage import gaussian_filter
 
 from napari_local_ncc import local_ncc
 from napari_local_ncc._napari.compare import widget
@@ -255,7 +256,7 @@ def test_models_without_their_engine_are_greyed(viewer, monkeypatch):
 
 
 def test_a_flow_is_found_and_told(viewer, dock, run):
-    frame = scipy.ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 80)), 2)
+    frame = gaussian_filter(np.random.default_rng(0).normal(size=(80, 80)), 2)
     viewer.add_image(frame, name="fixed")
     viewer.add_image(scipy.ndimage.zoom(frame, 1.05, order=3)[:80, :80], name="moving")
     dock["registration"].value = "flow"
@@ -332,3 +333,23 @@ def test_each_widget_offers_the_layers_of_its_own_viewer(make_napari_viewer, rng
         dock.reset_choices()  # whichever viewer is current
     offered = [[layer.name for layer in dock["fixed"].choices] for dock in docks]
     assert offered == [["one a", "one b"], ["two a", "two b"]]
+
+
+def test_a_mirror_image_is_registered_where_that_is_allowed(viewer, dock, run):
+    for image, name in zip(mirror_pair(), ("fixed", "moving"), strict=True):
+        viewer.add_image(image, name=name)
+    dock["registration"].value = "rigid"
+    run(dock, "register")
+    assert "mirrored along" in dock["message"].value
+    dock["mirror"].value = True
+    run(dock)
+    (report,) = viewer.layers["NCC"].metadata[PLUGIN]["registration"]["reports"]
+    matrix = np.array(viewer.layers["NCC"].metadata[PLUGIN]["registration"]["matrix"])
+    assert report["applied"]
+    assert np.linalg.det(matrix) == pytest.approx(-1, abs=1e-6)
+    assert np.nanmedian(viewer.layers["NCC"].data) > 0.9
+
+
+def mirror_pair():
+    scene = gaussian_filter(np.random.default_rng(3).normal(size=(120, 130)), 2)
+    return scene[10:-10, 10:-10].astype("f4"), scene[10:-10, 10:-10][:, ::-1].astype("f4")

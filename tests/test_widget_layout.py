@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from magicgui.widgets import CheckBox, Container, Label, ProgressBar
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_local_ncc._napari.compare.layout import Section
+from napari_local_ncc._napari.compare.layout import MAIN, Section
 from napari_local_ncc._napari.compare.widget import _fields_of
 
 PLUGIN = "napari-local-ncc"
@@ -147,6 +148,7 @@ def test_tab_goes_from_top_to_bottom(viewer, dock, qtbot):
     names += (
         "weights",
         "exact_radius",
+        "mirror",
         "refine",
         "interpolation",
         "min_std",
@@ -258,3 +260,41 @@ def test_headline_legend_and_run_are_seen_together_in_a_low_window(viewer, fresh
         assert part.height() > 10
         assert part.visibleRegion().boundingRect() == part.rect()  # nothing of it is scrolled away
         assert part.mapTo(window, part.rect().bottomLeft()).y() < 700
+
+
+def test_five_clicks_from_two_layers_to_all_three_answers(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    window, clicks = viewer.window._qt_window, []
+    window.resize(1366, 768)
+    viewer.open_sample(PLUGIN, "slices")
+    viewer.layers.selection.active = viewer.layers[0]
+    qtbot.wait(300)
+
+    def click(widget, place=None):
+        clicks.append(widget)
+        place = widget.rect().center() if place is None else place
+        qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place)
+
+    def click_entry(menu, text):
+        (action,) = (each for each in menu.actions() if each.text() == text)
+        qtbot.waitUntil(menu.isVisible)
+        click(menu, menu.actionGeometry(action).center())
+
+    bar, plugins = window.menuBar(), viewer.window.plugins_menu
+    (entry,) = (each for each in bar.actions() if each.menu() is plugins)
+    click(bar, bar.actionGeometry(entry).center())
+    qtbot.waitUntil(plugins.isVisible)
+    (ours,) = (each for each in plugins.actions() if each.menu() and each.text() == "Local NCC")
+    plugins.setActiveAction(ours)  # a menu in a menu opens where the mouse rests on it
+    click_entry(ours.menu(), "Local NCC (Local NCC)")
+    qtbot.waitUntil(lambda: window.findChild(QWidget, MAIN) is not None)
+    dock = window.findChild(QWidget, MAIN)._magic_widget
+    qtbot.waitUntil(dock["run"].native.isVisible)
+    click(dock["run"].native)
+    qtbot.waitUntil(lambda: dock["run"].enabled, timeout=300_000)
+    assert viewer.layers["NCC"].visible
+    for view, name in (("confidence", "confidence"), ("shift", "|shift| (mm)")):
+        click(dock[f"view_{view}"].native)
+        qtbot.waitUntil(lambda name=name: name in viewer.layers, timeout=20_000)
+        assert viewer.layers[name].visible
+    assert len(clicks) <= 5

@@ -129,6 +129,13 @@ def more_fields() -> Container:
                 "as 0, 4, 4; empty: the radius above.",
             ),
             CheckBox(
+                name="mirror",
+                label="",
+                text="allow a mirror image",
+                tooltip="Rigid, similarity and affine may mirror moving where only that fits, as a "
+                "slice laid on its back; otherwise it is only said. A translation never does.",
+            ),
+            CheckBox(
                 name="refine",
                 label="",
                 text="refine by the residual shift",

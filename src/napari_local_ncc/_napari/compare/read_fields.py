@@ -95,10 +95,11 @@ class Choices:
         meaning: Unitless = self._fields["unitless"].value
         return meaning
 
-    def start(self) -> dict[str, Registration]:
-        """Return where a registration begins, as options of it; none where that is searched for."""
+    def options(self) -> dict[str, Any]:
+        """Return where a registration begins, unless that is searched for, and what it may do."""
         name = self._fields["start"].value
-        return {"initial": self._transforms.named(name)} if name else {}
+        start = {"initial": self._transforms.named(name)} if name else {}
+        return start | {"mirror": self._fields["mirror"].value}
 
     def fixed_grid(self) -> Grid:
         """Return where the fixed image lies, as it is picked."""
@@ -176,7 +177,7 @@ class Choices:
         return Job(
             comparison=comparison,
             model=self.model(),
-            options=self.start(),
+            options=self.options(),
             refines=self._fields["refine"].value,
             compare=compare,
             add_registered=self._fields["add_registered"].value or not compare,

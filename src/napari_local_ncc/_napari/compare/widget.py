@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_local_ncc._napari.answer.panel import ResultPanel
@@ -35,9 +36,12 @@ from napari_local_ncc._napari.compare.welcome import welcome
 from napari_local_ncc._napari.layers.convert import default_window_ndim, has_units
 from napari_local_ncc._napari.preview.preview import LivePreview
 from napari_local_ncc._napari.results.job import run_job
+from napari_local_ncc._napari.results.warm_up import warm_up
 from napari_local_ncc._napari.several.queue import Queue
 from napari_local_ncc._napari.several.section import Several
 from napari_local_ncc._napari.storage.map_files import MapFiles
+from napari_local_ncc._napari.worker import NewestOnly
+from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.progress import MENDABLE
 from napari_local_ncc.registration.engines import ENGINES
 from napari_local_ncc.reports.describe import describe_comparison, describe_registration
@@ -128,10 +132,20 @@ class LocalNCCWidget(Container):
         self._files = MapFiles(
             self.native, self._panel, self._control.launch, self._report.say, self._report.fail
         )
+        self._warm_up: NewestOnly[None, None] = NewestOnly(lambda _: None)
         self._start_from_preferences()
         self._connect()
         self._control.show_running(False)
         self.reset_choices()
+        docked = QTimer(self.native)  # which ends it if the widget goes first
+        docked.setSingleShot(True)
+        docked.timeout.connect(self._make_ready)
+        docked.start(0)
+
+    def _make_ready(self) -> None:
+        """Load what a run needs while the user still chooses."""
+        unit_symbol("micrometer")  # pint reads its units once, which two threads at once spoil
+        self._warm_up.work(warm_up)
 
     def _connect(self) -> None:
         for layer in ROLES:
@@ -201,7 +215,8 @@ class LocalNCCWidget(Container):
         before = self._roles.followed
         super().reset_choices()
         self._roles.fill(before)
-        self._offer_choices()
+        if None in self._roles.layers or self._roles.layers != before:
+            self._offer_choices()  # else a layer came or went that is not compared
 
     def _offer_choices(self, *_: Any) -> None:
         """Show the fields that matter for the two layers, and what would be done."""
@@ -308,6 +323,7 @@ class LocalNCCWidget(Container):
 
     def _quit(self) -> None:
         """End what is running, and show nothing more: the widget is gone."""
+        self._warm_up.let_go()
         self._preview.close()
         self._panel.let_go()
         self._files.let_go()

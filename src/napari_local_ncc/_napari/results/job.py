@@ -6,10 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
-
 from napari_local_ncc._napari.results.allocate import blank_levels
 from napari_local_ncc._napari.results.band_layers import (
     Arrows,
@@ -20,6 +16,7 @@ from napari_local_ncc._napari.results.band_layers import (
 )
 from napari_local_ncc._napari.results.kept_results import KeptResult
 from napari_local_ncc._napari.results.result_spec import Product
+from napari_local_ncc._napari.results.warm_up import warm_up_labels
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.maps.pipeline import map_of
@@ -265,11 +262,6 @@ def details_of(
     if refinement is not None:
         lines.append(f"Refined: {refinement}")
     return lines
-
-
-def warm_up_labels() -> None:
-    """Let napari compile what draws labels here, rather than on the GUI thread when first shown."""
-    Labels(np.zeros((2, 2), np.uint8), colormap=DirectLabelColormap(color_dict={None: "red"}))
 
 
 def _room_for_registered(comparison: Comparison, result: ConfidenceMap, output: Output) -> Product:

@@ -1,0 +1,46 @@
+"""What a first run would load and compile, made ready while the user still chooses."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_local_ncc.maps.comparison import Comparison
+from napari_local_ncc.maps.run import run_comparison
+from napari_local_ncc.parameters import BANDS, NCCParameters
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Generator
+
+SIDE = 64  # px of the images that are compared for it
+_is_done = False
+
+
+def warm_up(cancelled: threading.Event) -> Generator[None, None, None]:
+    """Compare two small images by everything that runs by default, once in a process.
+
+    Python searches its whole memory for garbage whenever a quarter has come to it, as the code of
+    a first run would; in that run napari stood still for it, a quarter of a second. Now it is
+    searched here. Closing the generator cancels; so does setting `cancelled`.
+    """
+    global _is_done
+    if _is_done:
+        return
+    scene = np.random.default_rng(0).normal(size=(2, SIDE, SIDE)).astype(np.float32)
+    parameters = NCCParameters(bands=BANDS, radius=2, search=1)
+    comparison = Comparison(scene[0], scene.mean(axis=0), parameters=parameters)
+    for _ in run_comparison(comparison, model="translation", cancelled=cancelled):
+        yield
+    warm_up_labels()
+    gc.collect()
+    _is_done = True
+
+
+def warm_up_labels() -> None:
+    """Let napari compile what draws labels here, rather than on the GUI thread when first shown."""
+    Labels(np.zeros((2, 2), np.uint8), colormap=DirectLabelColormap(color_dict={None: "red"}))

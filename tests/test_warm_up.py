@@ -1,0 +1,73 @@
+"""What a first run needs is there before it: loaded, compiled, and searched for garbage."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from napari_local_ncc._napari.compare import widget
+from napari_local_ncc._napari.results import warm_up as module
+from napari_local_ncc._napari.results.warm_up import warm_up
+
+FIRST_RUN = """
+import gc, sys, threading
+import numpy as np
+from napari_local_ncc import Comparison, NCCParameters, run_comparison
+from napari_local_ncc._napari.results.warm_up import warm_up
+from napari_local_ncc.parameters import BANDS
+from napari_local_ncc.progress import finish
+
+for _ in warm_up(threading.Event()):
+    pass
+modules, searches = set(sys.modules), gc.get_stats()[2]["collections"]
+scene = (np.random.default_rng(0).random((300, 320)) * 1000).astype(np.uint16)
+pair = Comparison(scene[:, 5:], scene[:, :-5], parameters=NCCParameters(bands=BANDS))
+assert finish(run_comparison(pair, model="translation")).registration.reports[0].applied
+print(*sorted(set(sys.modules) - modules))
+print(gc.get_stats()[2]["collections"] - searches)
+"""
+
+
+def test_a_first_run_loads_nothing_and_no_garbage_is_searched_for_in_it():
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_RUN], capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loaded, searches = done.stdout.splitlines()
+    assert not loaded
+    assert int(searches) == 0
+
+
+def test_it_is_done_once(monkeypatch):
+    monkeypatch.setattr(module, "_is_done", False)
+    assert len(list(warm_up(threading.Event()))) > 3
+    assert list(warm_up(threading.Event())) == []
+
+
+def test_what_was_cancelled_is_done_the_next_time(monkeypatch):
+    monkeypatch.setattr(module, "_is_done", False)
+    steps = warm_up(threading.Event())
+    next(steps)
+    steps.close()
+    assert len(list(warm_up(threading.Event()))) > 3
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_dock_makes_ready_when_it_opens(viewer, qtbot, monkeypatch, closes):
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def steps(cancelled):
+        begun.set()
+        while not goes_on.wait(0.01) and not cancelled.is_set():
+            yield
+
+    monkeypatch.setattr(widget, "warm_up", steps)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+    qtbot.waitUntil(begun.is_set, timeout=20_000)
+    assert dock._warm_up.is_busy
+    if closes:
+        dock._quit()  # as Qt calls it when the dock is closed for good
+    else:
+        goes_on.set()
+    qtbot.waitUntil(lambda: not dock._warm_up.is_busy, timeout=20_000)
