@@ -72,11 +72,13 @@ NULLS = {
 }
 
 
-def vignette(shape: tuple[int, ...], y0: float = 0.0, x0: float = 0.0) -> Image:
-    """Light that falls off from a point to a fifth in the corner that is farthest."""
+def vignette(
+    shape: tuple[int, ...], y0: float = 0.0, x0: float = 0.0, corner: float = CORNER
+) -> Image:
+    """Light that falls off from a point to a share in the corner that is farthest."""
     y, x = (np.linspace(-1, 1, n) for n in shape)
     squares = (y[:, np.newaxis] - y0) ** 2 + (x - x0) ** 2
-    return CORNER ** (squares / squares.max())
+    return corner ** (squares / squares.max())
 
 
 def side_light(shape: tuple[int, ...]) -> Image:
@@ -88,11 +90,17 @@ LIGHTS = {
     "one vignette, by distance from its centre": vignette,
     "one vignette beside the centre": partial(vignette, y0=0.5, x0=-0.4),
     "light from one side": side_light,
+    "a vignette to a twentieth": partial(vignette, corner=0.05),
+    "strong structure in that vignette": partial(vignette, corner=0.05),
 }
 
 
 def lit(rng: Generator, shape: tuple[int, ...], *, light: str) -> Image:
     return LIGHTS[light](shape) * (1000 + 60 * texture(rng, shape, 1.2))
+
+
+def strong(rng: Generator, shape: tuple[int, ...], *, light: str) -> Image:
+    return LIGHTS[light](shape) * 1000 * np.exp(0.5 * texture(rng, shape, 2.0))
 
 
 def compressed(rng: Generator, shape: tuple[int, ...], *, quality: int) -> Image:
@@ -132,7 +140,8 @@ UNEVEN: dict[str, Callable[..., Image]] = {
     "uneven contrast": of_uneven_contrast,
 }
 SIBLINGS: dict[str, Callable[..., Image]] = {
-    **{name: partial(lit, light=name) for name in NAMES[1:]},
+    **{name: partial(lit, light=name) for name in NAMES[1:-1]},
+    NAMES[-1]: partial(strong, light=NAMES[-1]),
     "JPEG of quality 30": partial(compressed, quality=30),
     "few photons": photons,
     "saturated": saturated,

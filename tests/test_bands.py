@@ -23,7 +23,7 @@ from napari_local_ncc.confidence import (
     Calibration,
     effective_samples,
     noise_ceiling,
-    without_smooth_background,
+    structure_in_even_light,
 )
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.maps.bands import bands_on
@@ -214,7 +214,7 @@ def test_a_registered_series_is_calibrated_as_the_resampled_one(masked):
     resampled = resample(images[1], grid, registration).data.compute()
     radius = parameters.radius_on(grid)
     flat = [
-        without_smooth_background(image, radius=radius, mask=mask) for image in (fixed, resampled)
+        structure_in_even_light(image, radius=radius, mask=mask) for image in (fixed, resampled)
     ]
     expected = calibrate(*flat, radius=radius, mask=mask)
     assert not expected.fallback

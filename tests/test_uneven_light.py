@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, shift
 
 from napari_local_ncc import Calibration, NCCParameters, SpatialImage, calibrate, confidence_map
-from napari_local_ncc.confidence import relative_contrast, without_smooth_background
+from napari_local_ncc.confidence import (
+    relative_contrast,
+    structure_in_even_light,
+    without_smooth_background,
+)
 from napari_local_ncc.confidence.block_grid import has_block_grid
+from napari_local_ncc.confidence.even_light import smooth_power
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.ncc.moments import mean_squared_step, window_moments
 
@@ -59,6 +64,54 @@ def test_a_common_vignette_earns_no_confidence():
         rates.append([np.mean(confidence[where] >= 0.95) for where in (outer, ~outer)])
     assert np.mean(rates, axis=0).min() > 0.02
     assert np.mean(rates, axis=0).max() < 0.09
+
+
+def light_that_falls_off(shape, corner):
+    y, x = (np.linspace(-1, 1, n) for n in shape)
+    return corner ** ((y[:, np.newaxis] ** 2 + x**2) / 2)
+
+
+@pytest.mark.parametrize("radius", [3, 10])
+def test_structure_in_even_light_is_that_without_the_light(radius):
+    """Also at the border, where the light is steepest and there is structure on one side only."""
+    bare = 1000 + 60 * texture(60)
+    light = light_that_falls_off(bare.shape, 0.05)
+    one, other = (structure_in_even_light(a, radius=(radius, radius)) for a in (bare, light * bare))
+    for part in (slice(None), slice(0, 6), slice(-6, None)):
+        assert np.std(other[part] - one[part]) < 0.2 * np.std(one[part])
+        assert np.std(other[part]) == pytest.approx(np.std(one[part]), rel=0.12)
+
+
+@given(st.floats(-3, 3), st.integers(40, 80), st.integers(-9, 9))
+def test_power_that_grows_exponentially_is_known_at_every_sample(slope, length, decades):
+    place = np.arange(length) / 17.0  # a half window is 16 px
+    samples = 10.0**decades * np.exp(slope * place / 2) * (-1.0) ** np.arange(length)
+    power = smooth_power(samples, radius=(2,))
+    np.testing.assert_allclose(power, samples**2, rtol=0.35)
+    inside = slice(16, -16)
+    np.testing.assert_allclose(power[inside], samples[inside] ** 2, rtol=0.15)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0])
+def test_steep_light_changes_no_confidence(sigma):
+    """The rim of a vignette made p too small by up to a half, as if its contrast were low."""
+    images = [1000 + 60 * texture(70 + k, sigma) for k in range(2)]
+    light = light_that_falls_off(images[0].shape, 0.05)
+    even, _ = confidence_of(*images, radius=8)
+    steep, _ = confidence_of(*(light * image for image in images), radius=8)
+    outer = light < np.quantile(light, 1 / 3)
+    for where in (outer, ~outer):
+        assert np.mean(np.abs(steep - even)[where]) < 0.04
+        assert np.abs(np.mean(steep[where] >= 0.9) - np.mean(even[where] >= 0.9)) < 0.02
+
+
+def test_a_floor_in_units_of_the_images_leaves_a_null():
+    fixed, moving = (500 * texture(80 + k) for k in range(2))
+    fixed[:, :70] *= 0.01
+    confidence, result = confidence_of(fixed, moving, min_std=50.0)
+    assert not result.calibration.fallback
+    assert np.isnan(confidence[:, :60]).all()
+    assert np.nanmean(confidence >= 0.95) < 0.1
 
 
 def test_windows_of_high_contrast_are_judged_by_their_own_kind():

@@ -5,6 +5,7 @@ from .ceiling import noise_ceiling as noise_ceiling
 from .contrast import relative_contrast as relative_contrast
 from .estimate import calibrate as calibrate
 from .estimate import iter_calibrate as iter_calibrate
+from .even_light import structure_in_even_light as structure_in_even_light
 from .false_discovery import ConfidenceTally as ConfidenceTally
 from .false_discovery import false_discovery_threshold as false_discovery_threshold
 from .samples import effective_samples as effective_samples

@@ -47,8 +47,8 @@ class Calibration:
     notes : tuple of str
         What both images have in common by the instrument, a sentence each.
     above_background : bool
-        Whether it was drawn from images less a smooth background, and judges what such images
-        hold; see `without_smooth_background`.
+        Whether it was drawn from images less a smooth background and contrast, and judges what
+        such images hold; see `structure_in_even_light`.
 
     Examples
     --------

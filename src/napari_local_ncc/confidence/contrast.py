@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.confidence.background import background_radius
+from napari_local_ncc.confidence.even_light import smooth_power
 from napari_local_ncc.ncc.moments import window_moments
 
 if TYPE_CHECKING:
@@ -48,13 +49,17 @@ def relative_contrast(
     -------
     array of float32, shape of the region
         Natural logarithm of the ratio of standard deviations, that in the window over that
-        within `background_radius`, summed over both images. 0 where it is unknown.
+        around (see `smooth_power`), summed over both images. 0 where it is unknown.
     """
     where = region or (slice(None),) * fixed.ndim
     near = window_moments(fixed, moving, radius=radius, weights=weights, mask=mask)
-    far = window_moments(fixed, moving, radius=background_radius(radius), weights="box", mask=mask)
+    means = window_moments(
+        fixed, moving, radius=background_radius(radius), weights="box", mask=mask
+    ).mean
+    unused = False if mask is None else ~mask
     ratio = np.ones(near.samples[where].shape)
-    for inner, outer in zip(near.variance, far.variance, strict=True):
-        around = np.where(outer[where] > 0, outer[where], np.nan)
-        ratio *= np.maximum(inner[where] / around, LEAST)
+    for image, mean, inner in zip((fixed, moving), means, near.variance, strict=True):
+        rest = np.where(unused, np.nan, image - mean)
+        outer = smooth_power(rest, radius=radius)[where]
+        ratio *= np.maximum(inner[where] / np.where(outer > 0, outer, np.nan), LEAST)
     return np.where(np.isfinite(ratio), 0.5 * np.log(ratio), 0.0).astype(np.float32)

@@ -156,16 +156,16 @@ class Block:
     def judged(self) -> list[NDArray[Any]]:
         """What the null was drawn from: fixed and moving and perhaps the mask.
 
-        Less a smooth background, NaN where the mask excludes them, if so was the null.
+        As in even light, NaN where the mask excludes them, if so was the null.
         """
-        from napari_local_ncc.confidence.background import without_smooth_background
+        from napari_local_ncc.confidence.even_light import structure_in_even_light
 
         if not self._calibration.above_background:
             return self.arrays
         fixed, moving, *masks = self.arrays
         mask = masks[0] if masks else None
         return [
-            without_smooth_background(image, radius=self.plan.radius, mask=mask)
+            structure_in_even_light(image, radius=self.plan.radius, mask=mask)
             for image in (fixed, moving)
         ]
 
@@ -312,10 +312,10 @@ def _confidence_reach(plan: BandPlan) -> Reach:
 
     if plan.calibration is None or not plan.calibration.above_background:
         return margin(plan.radius)
-    # The background is found around all samples that the texture and its contrast need.
+    # Background and contrast are found around all samples that the texture and its contrast need.
     around = background_radius(plan.radius)
     needed = map(max, zip(margin(plan.radius), around, strict=True))
-    return tuple(map(sum, zip(needed, around, strict=True)))
+    return tuple(map(sum, zip(needed, around, around, strict=True)))
 
 
 def _shift_reach(plan: BandPlan) -> Reach:

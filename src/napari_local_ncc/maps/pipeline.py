@@ -219,7 +219,7 @@ def map_of(
 def calibrated(
     comparison: Comparison, images: list[da.Array]
 ) -> Generator[Progress, None, Calibration]:
-    """Calibrate on what the images in the box of a comparison hold above a smooth background."""
+    """Calibrate on what the images in the box of a comparison hold in even light."""
     from napari_local_ncc.confidence.estimate import iter_calibrate
 
     parameters = comparison.parameters
@@ -230,7 +230,6 @@ def calibrated(
         radius=comparison.radius,
         weights=parameters.weights,
         mask=masks[0] if masks else None,
-        min_std=parameters.min_std,
         min_valid=parameters.min_valid,
         per_frame=parameters.per_frame,
         alternative=parameters.alternative,
@@ -270,15 +269,13 @@ def _read(comparison: Comparison, place: Slices) -> list[da.Array]:
 
 
 def _read_flat(comparison: Comparison, shape: tuple[int, ...], place: Slices) -> list[NDArray[Any]]:
-    """Return both images above a smooth background, and the mask, at a place in the box."""
-    from napari_local_ncc.confidence.background import (
-        background_radius,
-        without_smooth_background,
-    )
+    """Return both images as in even light, and the mask, at a place in the box."""
+    from napari_local_ncc.confidence.background import background_radius
+    from napari_local_ncc.confidence.even_light import structure_in_even_light
 
     radius = comparison.radius
     grown = tuple(
-        slice(max(part.start - r, 0), min(part.stop + r, n))
+        slice(max(part.start - 2 * r, 0), min(part.stop + 2 * r, n))
         for part, r, n in zip(place, background_radius(radius), shape, strict=True)
     )
     here = tuple(
@@ -288,11 +285,31 @@ def _read_flat(comparison: Comparison, shape: tuple[int, ...], place: Slices) ->
     read = compute_here(*_read(comparison, grown))
     fixed, moving, *masks = read
     mask = masks[0] if masks else None
-    flat = [
-        without_smooth_background(image, radius=radius, mask=mask)[here]
-        for image in (fixed, moving)
-    ]
-    return [*flat, *(usable[here] for usable in masks)]
+    even = [structure_in_even_light(image, radius=radius, mask=mask) for image in (fixed, moving)]
+    faint = _is_faint(fixed, moving, mask, comparison)
+    parts = [np.where(faint, np.float32(np.nan), image)[here] for image in even]
+    return [*parts, *(usable[here] for usable in masks)]
+
+
+def _is_faint(
+    fixed: NDArray[Any],
+    moving: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    comparison: Comparison,
+) -> NDArray[np.bool_] | bool:
+    """Return where windows of either image vary no more than the floor that a map is given.
+
+    In even light there is no telling: the floor is in units of the images.
+    """
+    from napari_local_ncc.ncc.moments import window_moments
+
+    parameters = comparison.parameters
+    if not parameters.min_std:
+        return False
+    variances = window_moments(
+        fixed, moving, radius=comparison.radius, weights=parameters.weights, mask=mask
+    ).variance
+    return np.asarray(np.minimum(*variances) <= parameters.min_std**2)
 
 
 def load_kernel(comparison: Comparison | None = None) -> None:
