@@ -15,7 +15,7 @@ from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.registration.evidence.judge import Verdict
 from napari_local_ncc.registration.evidence.surfaces import Detail, agreeing_places
 from napari_local_ncc.registration.translation.estimate import estimate_translation
-from napari_local_ncc.transforms.report import PATTERN
+from napari_local_ncc.transforms.report import MIXED, PATTERN
 
 
 def texture(shape, sigma, seed=0):
@@ -71,6 +71,43 @@ def test_the_scene_is_followed_and_not_the_camera(sd, shift):
     said = MapTally.of(result).lines().get("pattern", "")
     assert (PATTERN in said) == (sd > 0)
     assert (PATTERN in json.dumps(result.provenance)) == (sd > 0)
+
+
+# A pattern stronger than the scene holds the shift: one finer than the scene where both shifts
+# are near one another, of any grain where they are not.
+HELD = [(0.7, 3.0, 3.0, (2, 3)), (0.6, 1.5, 3.0, (2, -2)), (2.0, 3.0, 3.0, (7, -5))]
+
+
+@pytest.mark.parametrize(("sigma", "grain", "sd", "shift"), HELD)
+def test_of_two_motions_one_is_applied_and_the_other_said(sigma, grain, sd, shift):
+    random = np.random.default_rng(11)
+    pattern = sd * texture((200, 200), sigma, seed=12)
+    parts = crops(texture((330, 330), grain, seed=13), shift)
+    frames = [part + pattern + 0.1 * random.normal(size=part.shape) for part in parts]
+    found = estimate_translation(*frames)
+    missed = np.linalg.norm(found.offset - shift)
+    assert found.is_reliable
+    assert missed > 1
+    assert found.error95_px > missed / 2
+    assert any(MIXED in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("blur", [0, 0.7, 3])
+@pytest.mark.parametrize("noise", [0.02, 0.3])
+@pytest.mark.parametrize("angle", [0, 0.3])
+def test_one_motion_is_no_two(angle, blur, noise):
+    random = np.random.default_rng(14)
+    image = data.camera().astype(float)[100:400, 100:400]
+    image /= image.std()
+    moved = ndi.rotate(ndi.shift(image, (3.3, -2.6), order=5), angle, reshape=False)
+    frames = [
+        part[20:-20, 20:-20] + noise * random.normal(size=(260, 260))
+        for part in (image, ndi.gaussian_filter(moved, blur))
+    ]
+    found = estimate_translation(*frames)
+    assert found.is_reliable
+    assert found.error95_px < 0.5
+    assert not any(MIXED in remark or PATTERN in remark for remark in found.remarks)
 
 
 def test_a_pattern_alone_moves_nothing():

@@ -11,6 +11,9 @@ from napari_local_ncc.transforms.displacement_field import Jacobian
 
 AGREEMENT_RADIUS = 4  # px, of the window of a map by default
 PATTERN = "a pattern stays with the camera while the scene moves"  # a remark
+MIXED = (  # another
+    "not everything moved alike: a pattern of the camera, a background or an object moved otherwise"
+)
 NUMBER = (int, float)
 KINDS: dict[str, type | tuple[type, ...]] = {
     "metric": str,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.settings import Settings
     from napari_local_ncc.transforms.displacement_field import Jacobian
 
-GAINED = 2.0  # standard errors from which a flow is better than none
+GAINED = 2.5  # standard errors from which a flow is better than none: chance gives 6 of 1000
 FOLDED = 1e-3  # share of cells: noise folds space here and there, a wrong flow more
 BYTES = 400  # that optical flow takes for each sample that it handles at once
 

@@ -13,13 +13,14 @@ from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.evidence.judge import NARROWEST
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
 from napari_local_ncc.registration.translation.candidates import search_shifts
+from napari_local_ncc.registration.translation.other_motion import other_motion
 from napari_local_ncc.registration.translation.subpixel import (
     error_quantiles,
     polish,
     shift_covariance,
     snap,
 )
-from napari_local_ncc.transforms.report import PATTERN
+from napari_local_ncc.transforms.report import MIXED, PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.translation.candidates import ShiftSearch
 
 NEARLY_PERFECT = 0.9  # NCC that a narrow overlap needs
+STILL = 2.0  # px of the level, within which something stays with the camera
 UNTOLD = 0.1  # of the shortest side: an error as large says that the images do not tell the shift
 
 
@@ -174,7 +176,9 @@ def estimate_translation(
     has_pattern = is_reliable and (search.has_pattern or _shows_pattern(pair, best, fixed, moving))
     known = covariance if best is place else shift_covariance(pair, best)
     error, error95 = error_quantiles(known)
-    apart = search.disagreement(best) if is_reliable else 0.0
+    apart, said_of_motion = 0.0, ""
+    if is_reliable:
+        apart, said_of_motion = _of_other_motion(search, best, known, has_pattern=has_pattern)
     return Translation(
         best,
         before,
@@ -184,7 +188,7 @@ def estimate_translation(
         is_reliable,
         ncc if found is None else pair.ncc(found),
         "" if is_reliable else doubt,
-        tuple(filter(None, (said_of_fixed, said_of_moving, PATTERN if has_pattern else ""))),
+        tuple(filter(None, (said_of_fixed, said_of_moving, said_of_motion))),
         max(error, apart),
         max(error95, 2 * apart),
     )
@@ -212,6 +216,25 @@ def _untold(pair: ArrayPair, covariance: NDArray[np.float64]) -> str:
     if not error > UNTOLD * min(sides):
         return ""
     return f"it may be off by {error:.0f} px: they hardly tell of a shift along one direction"
+
+
+def _of_other_motion(
+    search: ShiftSearch, offset: Vector, covariance: NDArray[np.float64], *, has_pattern: bool
+) -> tuple[float, str]:
+    """Return the least error (px) by what did not move with all, and what to say of it.
+
+    A pattern that stays with the camera while a scene moves is no error of the scene's shift.
+    """
+    apart = search.disagreement(offset)
+    other = other_motion(search, offset, covariance)
+    if other is None:
+        return apart, PATTERN if has_pattern else ""
+    moves = float(np.linalg.norm(offset)) > STILL * max(search.scale)
+    if moves and np.linalg.norm(offset + other) <= STILL * max(search.scale):
+        return apart, PATTERN
+    length = float(np.linalg.norm(other))
+    said = f"{MIXED} ({length:.2g} px from this shift)"
+    return max(apart, length), "; ".join(filter(None, (PATTERN if has_pattern else "", said)))
 
 
 def _shows_pattern(pair: ArrayPair, offset: Vector, *images: ArrayLike) -> bool:
