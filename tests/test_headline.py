@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -11,9 +13,11 @@ from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.shift_summary import DisplacedSummary
 from napari_local_ncc.progress import finish, translate
 from napari_local_ncc.reports import Headline, NextStep
+from napari_local_ncc.reports.describe import describe_registration
 from napari_local_ncc.reports.headline import headline, share_text
 from napari_local_ncc.shift.interpret import CLASSES
 from napari_local_ncc.transforms.registration import Registration
+from napari_local_ncc.transforms.report import FrameReport
 
 GRID = Grid((120, 160), np.diag([0.5, 0.5, 1.0]), ("micrometer", "micrometer"), ("y", "x"))
 
@@ -163,3 +167,94 @@ def test_where_does_not_count_what_is_masked():
     names[:, :30][::2] = "agrees"
     displaced = tally_of(names, shift=(1.0, 0.0)).displaced
     assert "left" not in displaced.where
+
+
+def about_the_middle(linear, grid):
+    """A transform that leaves the middle of a grid where it is."""
+    middle = grid.space().corners().mean(axis=0)
+    matrix = np.eye(len(middle) + 1)
+    matrix[:-1, :-1] = linear
+    matrix[:-1, -1] = middle - linear @ middle
+    return matrix
+
+
+def turn(degrees):
+    angle = np.radians(degrees)
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+@pytest.mark.parametrize(
+    ("linear", "words"),
+    [
+        (np.diag([-1.0, -1.0]), "turned 180°"),  # its sine is exactly 0
+        (turn(-90), "turned 90°"),
+        (np.diag([-1.0, 1.0]), "mirrored along y"),
+        (turn(30) @ np.diag([1.0, -1.0]), "mirrored along x, turned 30°"),
+        (np.diag([1.25, 0.8]), "stretched by 0.800 to 1.250"),  # of a mean scale of 1
+        (2 * turn(3), "turned 3°, scaled by 0.500"),
+        ([[1.0, 1e-4], [0.0, 1.0]], "moved by up to 0.008 px at the corners"),
+        (np.eye(2), "no move is needed"),
+    ],
+)
+def test_what_moves_no_middle_is_told_too(linear, words):
+    found = Registration.from_matrix(about_the_middle(np.array(linear), GRID), GRID)
+    assert headline(found).registration == f"Registered: {words}."
+    series = Grid((2, *GRID.shape), axis_labels=("t", "y", "x"))
+    matrices = np.stack([np.eye(3), about_the_middle(np.array(linear), series)])
+    said = headline(Registration.from_matrix(matrices, series)).registration
+    assert said == f"Registered: {words}.".replace("turned ", "turned by up to ").replace(
+        "scaled by 0.500", "scaled by 0.500 to 1.000"
+    )
+
+
+@pytest.mark.parametrize("unit", ["meter", "millimeter", "micrometer", "nanometer"])
+def test_a_move_is_told_in_any_unit(unit):
+    """What is less than is told is so in pixels, whatever a pixel is long."""
+    side = {"meter": 3e-7, "millimeter": 3e-4, "micrometer": 0.3, "nanometer": 300.0}[unit]
+    grid = Grid((50, 60), np.diag([side, side, 1.0]), (unit, unit), ("y", "x"))
+    matrix = np.eye(3)
+    matrix[0, 2], matrix[1, 2] = 2 * side, 0.004 * side
+    found = Registration.from_matrix(matrix, grid, "translation")
+    told, direction = headline(found).registration.split("moved ")[1].rsplit(" ", 1)
+    assert (float(told.split()[0]), direction) == (pytest.approx(2 * side), "up.")
+    said = describe_registration(found).split("shift y ")[1]
+    assert float(said.split()[0]) == pytest.approx(2 * side, rel=0.01)
+
+
+def evidence(*, applied, note=""):
+    return FrameReport("ncc", 0.5, applied=applied, note=note, error95_px=90.0)
+
+
+def placed(matrix, *reports, model="translation"):
+    grid = Grid((len(reports), *GRID.shape), axis_labels=("t", "y", "x")) if reports[1:] else GRID
+    field = np.zeros((2, *GRID.shape), np.float32) if model == "flow" else None
+    matrices = np.stack([matrix] * len(reports)) if reports[1:] else matrix
+    found = Registration.from_matrix(matrices, grid, model, displacement=field, reports=reports)
+    known = np.full(grid.series_shape, 0.9)
+    return replace(found, ncc_before=known, ncc_after=known)
+
+
+def test_what_was_refused_says_where_it_stays():
+    shift = np.eye(3)
+    shift[0, 2] = 5.0
+    found = placed(shift, evidence(applied=False, note="chance (0.8 times); not sure"))
+    said = headline(found).registration
+    assert said == "Not registered: chance; not sure. As it began: moved 5 µm up."
+    assert "expected within" not in describe_registration(found)
+    idle = headline(placed(shift, evidence(applied=False), model="flow")).registration
+    assert idle.startswith("Registered: moved 5 µm up; a flow gains nothing")
+    kept = headline(placed(shift, evidence(applied=True, note="chance (0.8 times)"))).registration
+    assert kept == "Registered: moved 5 µm up. Doubtful: chance."
+
+
+def test_of_a_series_it_is_told_how_many_frames_are_registered():
+    shift = np.eye(3)
+    shift[0, 2] = 5.0
+    found = placed(shift, evidence(applied=True), evidence(applied=False, note="chance (0.8)"))
+    assert headline(found).registration == (
+        "Registered 1 of 2 frames: moved by up to y 5 px. "
+        "Doubtful: frames that stay as they began, since chance: 1."
+    )
+    given = Registration.from_matrix(found.matrix, found.grid)  # by another program
+    assert headline(given).registration == "Registered: moved by up to y 5 px."
+    assert "could not be registered" not in describe_registration(given)

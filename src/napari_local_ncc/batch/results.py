@@ -59,7 +59,7 @@ def _motion(registration: Mapping[str, Any] | None) -> Row:
         "model": registration["model"],
         "shift_px": max(lengths),
         "significance": _most(reports, "significance", min),
-        "expected_error_px": _most(reports, "error95_px", max),
+        "expected_error_px": _most([r for r in reports if r["applied"]], "error95_px", max),
         "applied": registration["applied"],
     }
 

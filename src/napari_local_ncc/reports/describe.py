@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.report import FrameReport
 
+_BRACKETS = re.compile(r" \([^()]*\)")
 PART = 0.99  # of the image, below which it is worth a word that only that is computed
 
 
@@ -167,7 +170,8 @@ def describe_registration(registration: Registration) -> str:
     -------
     str
         The shift at the fixed image's centre per axis in world units (its range, for a
-        series), rotation and scale if the model has them, the global NCC before and after,
+        series): from where fixed shows it to where moving does. Rotation, scale, by what lengths
+        are multiplied and a mirrored axis, if the model has them; the global NCC before and after,
         the local NCC, the way there and back, and where nothing was found that could be
         relied on.
 
@@ -185,12 +189,13 @@ def describe_registration(registration: Registration) -> str:
     centre = grid.corners().mean(axis=0)
     shifts = np.stack([apply_affine(matrix, centre) - centre for matrix in matrices])
     parts = []
-    for label, unit, axis in zip(grid.axis_labels, grid.units, shifts.T, strict=True):
-        low, high = axis.min(), axis.max()
-        span = f"{low:.3f}" if len(shifts) == 1 else f"{low:.3f} to {high:.3f}"
+    for label, unit, axis, step in zip(
+        grid.axis_labels, grid.units, shifts.T, world_steps(grid), strict=True
+    ):
+        span = _range(axis.tolist(), max(3, pixel_decimals(step)))
         parts.append(f"{axis_name(label)} {span} {unit_symbol(unit)}")
     before, after = (_mean(v) for v in (registration.ncc_before, registration.ncc_after))
-    turned = [] if registration.is_shift else _turns(matrices, grid.units)
+    turned = [] if registration.is_shift else _turns(matrices, grid)
     moved = [f"shift {', '.join([*parts, *turned])}"]
     bends = registration.displacement is not None
     if bends and (matrices == np.eye(grid.ndim + 1)).all():
@@ -233,10 +238,31 @@ def pixel_decimals(side: float) -> int:
     return max(2 - math.floor(math.log10(side)), 0)
 
 
-def rotation_and_scale(
-    matrices: NDArray[np.float64], units: tuple[str, ...]
-) -> tuple[list[float], list[float]]:
-    """Return by how much transforms turn, in degrees, and scale.
+@dataclass(frozen=True, slots=True)
+class LinearPart:
+    """What a transform does to directions and lengths.
+
+    Parameters
+    ----------
+    angle : float
+        By how many degrees it turns; in 2-D positive from the first axis to the second.
+    scale : float
+        By what it multiplies lengths, in the geometric mean of all directions.
+    shortest, longest : float
+        The least and the most of any direction.
+    mirrored : int or None
+        The axis that it mirrors before it turns, if it does: the one that leaves least to turn.
+    """
+
+    angle: float
+    scale: float
+    shortest: float
+    longest: float
+    mirrored: int | None = None
+
+
+def linear_parts(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[LinearPart]:
+    """Return how transforms turn, mirror, scale and stretch.
 
     Parameters
     ----------
@@ -245,28 +271,51 @@ def rotation_and_scale(
     units : tuple of str
         Of the world's axes.
     """
-    from scipy.linalg import polar
-
-    ndim = matrices.shape[-1] - 1
     in_one_unit = np.array([unit_factor(unit, units[-1]) for unit in units])
-    angles, scales = [], []
-    for linear in matrices[:, :-1, :-1] * in_one_unit[:, np.newaxis] / in_one_unit:
-        rotation, _ = polar(linear)
-        cosine = (np.trace(rotation) - (ndim - 2)) / 2
-        sign = np.sign(rotation[1, 0]) if ndim == 2 else 1.0
-        angles.append(float(sign * np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
-        scales.append(float(abs(np.linalg.det(linear)) ** (1 / ndim)))
-    return angles, scales
+    linear = matrices[:, :-1, :-1] * in_one_unit[:, np.newaxis] / in_one_unit
+    return list(map(_linear_part, linear))
 
 
-def _turns(matrices: NDArray[np.float64], units: tuple[str, ...]) -> list[str]:
-    """Say by how much transforms rotate and scale (the range, for a series)."""
-    angles, scales = rotation_and_scale(matrices, units)
-    return [
-        f"{name} {span} {unit}".rstrip()
-        for name, values, unit in (("rotation", angles, "degrees"), ("scale", scales, ""))
-        for span in [" to ".join(dict.fromkeys((f"{min(values):.3f}", f"{max(values):.3f}")))]
+def _linear_part(linear: NDArray[np.float64]) -> LinearPart:
+    from scipy.linalg import polar, svdvals
+
+    rotation, _ = polar(linear)
+    mirrored = None
+    if np.linalg.det(rotation) < 0:
+        mirrored = int(np.argmin(np.diag(rotation)))
+        rotation[:, mirrored] *= -1
+    if len(linear) == 2:
+        angle = np.arctan2(rotation[1, 0], rotation[0, 0])
+    else:
+        angle = np.arccos(np.clip((np.trace(rotation) - len(linear) + 2) / 2, -1, 1))
+    lengths = svdvals(linear)
+    scale = float(np.prod(lengths) ** (1 / len(linear)))
+    return LinearPart(float(np.degrees(angle)), scale, lengths[-1], lengths[0], mirrored)
+
+
+def _turns(matrices: NDArray[np.float64], grid: Grid) -> list[str]:
+    """Say by how much transforms rotate, scale and stretch (the range, for a series)."""
+    parts = linear_parts(matrices, grid.units)
+    texts = [
+        f"rotation {_range([part.angle for part in parts])} degrees",
+        f"scale {_range([part.scale for part in parts])}",
     ]
+    lengths = [length for part in parts for length in (part.shortest, part.longest)]
+    if any(f"{part.shortest:.3f}" != f"{part.longest:.3f}" for part in parts):
+        texts.append(f"lengths times {_range(lengths)}")
+    axes = dict.fromkeys(part.mirrored for part in parts if part.mirrored is not None)
+    return texts + [f"mirrored along {axis_name(grid.axis_labels[axis])}" for axis in axes]
+
+
+def _range(values: list[float], decimals: int = 3) -> str:
+    """Write the least and the largest of some values, once where they are written alike."""
+    ends = (f"{end:z.{decimals}f}" for end in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(ends))
+
+
+def world_steps(grid: Grid) -> NDArray[np.float64]:
+    """Return how far a pixel of space reaches along each axis of the world, in its unit."""
+    return np.asarray(np.abs(grid.space().pixel_to_world[:-1, :-1]).max(axis=1))
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -297,8 +346,9 @@ def _findings(registration: Registration) -> list[str]:
             f"window {2 * AGREEMENT_RADIUS + 1} px); "
             f"{lower:.0%} and {upper:.0%} of pixels above chance"
         )
-    errors = [report.error95_px for report in reports if not np.isnan(report.error95_px)]
-    if errors:
+    # of what was refused, and is not applied, the error says nothing
+    applied = [report.error95_px for report in reports if report.applied]
+    if errors := [error for error in applied if not np.isnan(error)]:
         texts.append(f"expected within {max(errors) * longest:.2g} {unit} (95 %)")
     texts += dict.fromkeys(report.remark for report in reports if report.remark)
     trips = [report.round_trip for report in reports if report.round_trip is not None]
@@ -314,33 +364,49 @@ def _idle(report: FrameReport) -> str:
     return "" if report.applied else "a flow gains nothing that noise would not: its start is kept"
 
 
-def describe_doubt(registration: Registration) -> str:
-    """Say in one line why a registration cannot be relied on; empty where it can."""
-    return "; ".join(_doubts(registration))
+def describe_doubt(registration: Registration, *, figures: bool = True) -> str:
+    """Say in one line why a registration cannot be relied on; empty where it can.
+
+    Parameters
+    ----------
+    registration : Registration
+        What was found, or given.
+    figures : bool, default True
+        Whether to give the numbers behind a doubt, which stand in brackets.
+    """
+    return "; ".join(_doubts(registration, figures=figures))
 
 
-def _doubts(registration: Registration) -> list[str]:
+def _doubts(registration: Registration, *, figures: bool = True) -> list[str]:
     """Say where a registration found nothing that it could rely on."""
-    failed = np.isnan(registration.ncc_after).ravel()
-    if registration.reports:
-        notes = [report.doubt or _idle(report) for report in registration.reports]
-        still = np.array([bool(note) for note in notes]) & ~failed
+    reports = registration.reports
+    if reports:
+        notes = [report.doubt or _idle(report) for report in reports]
+        doubtful = np.array([bool(note) for note in notes])
     else:
         # By mutual information, what fits best need not have the highest NCC.
-        still = (
+        doubtful = (
             registration.is_shift & (registration.ncc_after <= registration.ncc_before)
         ).ravel()
-        notes = ["no shift is reliably better than none"] * still.size
+        notes = ["no shift is reliably better than none"] * doubtful.size
+    if not figures:
+        notes = [_BRACKETS.sub("", note) for note in notes]
     if not registration.grid.series_shape:
-        applied = all(report.applied or not report.doubt for report in registration.reports)
-        return [notes[0] + ("" if applied else "; not applied")] if still.any() else []
-    shared = "; ".join(dict.fromkeys(n for n, k in zip(notes, still, strict=True) if k))
-    return [
-        f"{text}: {', '.join(map(str, np.flatnonzero(frames)[:8]))}"
-        + (" ..." if frames.sum() > 8 else "")
-        for frames, text in (
-            (failed, "frames that could not be registered move as the nearest that could"),
-            (still, f"frames where {shared}"),
-        )
-        if frames.any()
-    ]
+        applied = all(report.applied or not report.doubt for report in reports)
+        return [notes[0] + ("" if applied else "; not applied")] if doubtful.any() else []
+    # of what nothing is known, as of another program's transforms, nothing failed
+    failed = np.isnan(registration.ncc_after).ravel() & bool(reports)
+    held = np.array([not report.applied and bool(report.doubt) for report in reports] or [False])
+    cases = (
+        (failed, "frames that could not be registered move as the nearest that could"),
+        (doubtful & ~failed & held, "frames that stay as they began, since {}"),
+        (doubtful & ~failed & ~held, "frames where {}"),
+    )
+    return [_of_frames(text, notes, frames) for frames, text in cases if frames.any()]
+
+
+def _of_frames(text: str, notes: list[str], frames: NDArray[np.bool_]) -> str:
+    """Say what holds for which frames."""
+    reasons = "; ".join(dict.fromkeys(n for n, k in zip(notes, frames, strict=True) if k))
+    numbers = ", ".join(map(str, np.flatnonzero(frames)[:8]))
+    return f"{text.format(reasons)}: {numbers}" + (" ..." if frames.sum() > 8 else "")

@@ -12,17 +12,26 @@ from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.geometry.units import unit_symbol
-from napari_local_ncc.reports.describe import describe_doubt, pixel_sides, rotation_and_scale
+from napari_local_ncc.reports.describe import (
+    describe_doubt,
+    linear_parts,
+    pixel_sides,
+    world_steps,
+)
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.map_summary import MapTally
     from napari_local_ncc.maps.shift_summary import Displaced
+    from napari_local_ncc.reports.describe import LinearPart
     from napari_local_ncc.transforms.registration import Registration
 
 LEAST = 0.005  # share of what is defined, below which a class is not worth a word
 TOLD = 0.05  # share of what is defined, from which on it is worth a next step
 ENDS = 0.25  # share of what is displaced, near the end of the search
-STILL = 0.005  # of a unit or a degree: less is written as no move
+STILL = 0.005  # px, or degrees: less is written as no move
 DIRECTIONS = (("up", "down"), ("left", "right"))  # of the last two axes, as they are displayed
 
 
@@ -140,56 +149,83 @@ def headline(
 
 
 def _registration_sentence(registration: Registration) -> str:
-    doubt = describe_doubt(registration)
-    if doubt and not any(report.applied for report in registration.reports):
-        return f"Not registered: {_without_figures(doubt)}."
+    doubt = describe_doubt(registration, figures=False).removesuffix("; not applied")
+    reports = registration.reports
     parts = [*_move(registration), *_bend(registration)]
-    text = f"Registered: {', '.join(parts)}." if parts else "Registered: no move is needed."
-    return f"{text} Doubtful: {_without_figures(doubt)}." if doubt else text
-
-
-def _without_figures(doubt: str) -> str:
-    """Leave out what stands in brackets behind a doubt: the line of details has it."""
-    return doubt.removesuffix("; not applied").split(" (")[0]
+    if doubt and reports and not any(report.applied for report in reports):
+        if parts and not any(report.doubt for report in reports):
+            return f"Registered: {', '.join(parts)}; {doubt}."  # a flow that is not needed
+        begun = f" As it began: {', '.join(parts)}." if parts else ""
+        return f"Not registered: {doubt}.{begun}"
+    done = sum(report.applied or not report.doubt for report in reports)
+    which = f" {done} of {len(reports)} frames" if done < len(reports) else ""
+    text = f"Registered{which}: {', '.join(parts) if parts else 'no move is needed'}."
+    return f"{text} Doubtful: {doubt}." if doubt else text
 
 
 def _move(registration: Registration) -> list[str]:
-    """Say how the moving image was moved at fixed's centre, turned and scaled."""
+    """Say how the moving image was moved at fixed's centre, turned and scaled; none if not."""
     grid = registration.grid.space()
     matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)
-    centre = grid.corners().mean(axis=0)
+    corners, pixel = grid.corners(), world_steps(grid)
     # the transform leads from fixed to moving: moving's structures are carried the other way
-    steps = centre - np.stack([apply_affine(matrix, centre) for matrix in matrices])
-    units = [unit_symbol(unit) for unit in grid.units]
-    if len(matrices) > 1:
-        longest = [
-            f"{axis_name(label)} {np.abs(step).max():.3g} {unit}"
-            for label, step, unit in zip(grid.axis_labels, steps.T, units, strict=True)
-            if np.abs(step).max() >= STILL
-        ]
-        return [f"frames moved by up to {', '.join(longest)}"] if longest else []
+    carried = np.stack([corners - apply_affine(matrix, corners) for matrix in matrices])
+    steps = carried.mean(axis=1)
+    tell = _step if len(steps) == 1 else _steps
+    parts = [*tell(grid, steps, STILL * pixel), *_turn(linear_parts(matrices, grid.units), grid)]
+    farthest = float(np.abs(carried / pixel).max())
+    if parts or farthest < STILL:
+        return parts
+    return [f"moved by up to {farthest:.2g} px at the corners"]
+
+
+def _step(grid: Grid, steps: NDArray[np.float64], least: NDArray[np.float64]) -> list[str]:
+    """Say how far and in which directions one image was moved; not what is less than `least`."""
     names = [(f"back along {axis_name(a)}", f"along {axis_name(a)}") for a in grid.axis_labels]
     names[-2:] = DIRECTIONS[-grid.ndim :]
     moves = [
-        f"{abs(step):.3g} {unit} {backward if step < 0 else forward}"
-        for step, unit, (backward, forward) in zip(steps[0], units, names, strict=True)
-        if abs(step) >= STILL
+        f"{abs(step):.3g} {unit_symbol(unit)} {backward if step < 0 else forward}"
+        for step, unit, (backward, forward), limit in zip(
+            steps[0], grid.units, names, least, strict=True
+        )
+        if abs(step) >= limit
     ]
-    parts = [f"moved {', '.join(moves)}"] if moves else []
-    return parts if registration.is_shift else [*parts, *_turn(registration)]
+    return [f"moved {', '.join(moves)}"] if moves else []
 
 
-def _turn(registration: Registration) -> list[str]:
-    grid = registration.grid.space()
-    matrices = registration.matrix.reshape(-1, grid.ndim + 1, grid.ndim + 1)
-    angle, scale = (values[0] for values in rotation_and_scale(matrices, grid.units))
+def _steps(grid: Grid, steps: NDArray[np.float64], least: NDArray[np.float64]) -> list[str]:
+    """Say how far the frames of a series were moved, at most."""
+    moves = [
+        f"{axis_name(label)} {step:.3g} {unit_symbol(unit)}"
+        for label, step, unit, limit in zip(
+            grid.axis_labels, np.abs(steps).max(axis=0), grid.units, least, strict=True
+        )
+        if step >= limit
+    ]
+    return [f"moved by up to {', '.join(moves)}"] if moves else []
+
+
+def _turn(parts: list[LinearPart], grid: Grid) -> list[str]:
+    """Say how an image, or the frames of a series, were mirrored, turned, scaled and stretched."""
+    axes = dict.fromkeys(part.mirrored for part in parts if part.mirrored is not None)
+    texts = [f"mirrored along {axis_name(grid.axis_labels[axis])}" for axis in axes]
+    angle = max(abs(part.angle) for part in parts)
+    if angle >= STILL:
+        texts.append(f"turned {'' if len(parts) == 1 else 'by up to '}{angle:.3g}°")
     # carried the other way, too
-    turned = [f"turned {abs(angle):.3g}°"] if abs(angle) >= STILL else []
-    return turned + ([f"scaled by {1 / scale:.3f}"] if abs(scale - 1) >= STILL / 10 else [])
+    lengths = [1 / length for part in parts for length in (part.longest, part.shortest)]
+    low, high = (f"{length:.3f}" for length in (min(lengths), max(lengths)))
+    is_stretched = any(part.longest / part.shortest - 1 >= STILL / 10 for part in parts)
+    if max(np.abs(np.log(lengths))) >= STILL / 10:
+        word = "stretched" if is_stretched else "scaled"
+        texts.append(f"{word} by {' to '.join(dict.fromkeys((low, high)))}")
+    return texts
 
 
 def _bend(registration: Registration) -> list[str]:
     if registration.model != Kind.FLOW:
+        return []
+    if max(registration.reach) < STILL:
         return []
     sides, unit = pixel_sides(registration.grid)
     return [f"bent by up to {max(registration.reach * sides):.3g} {unit}"]

@@ -188,7 +188,7 @@ def _transform(document: Document) -> str:
 def _evidence(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return the evidence of a registration, the worst frame's."""
     significance = [r["significance"] for r in reports if r["significance"] is not None]
-    errors = [r["error95_px"] for r in reports if r["error95_px"] is not None]
+    errors = [r["error95_px"] for r in reports if r["applied"] and r["error95_px"] is not None]
     rows = []
     if significance:
         rows.append(("evidence, times the best of unrelated structure", f"{min(significance):.2f}"))

@@ -98,7 +98,7 @@ def _rows(registration: Shown) -> Iterator[dict[str, str]]:
         if registration.reports:
             report = registration.reports[number]
             row["significance"] = _number(report.significance)
-            row["error (px)"] = _number(report.error_px)
+            row["error, 68 % (px)"] = _number(report.error_px)
             row["applied"] = "yes" if report.applied else "no"
             row["note"] = report.note or "-"
         yield row
