@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_local_ncc import NCCParameters, SpatialImage, local_ncc
+from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, local_ncc
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.maps.grouped_histogram import GroupTally
+from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.reports.tables import (
     Distribution,
@@ -64,6 +65,37 @@ def test_a_tally_in_parts_is_numpy_on_the_whole(values, groups, cut, threshold):
             (np.rint(known / 1e-4) >= np.rint(threshold / 1e-4)).mean() if known.size else np.nan
         )
         np.testing.assert_allclose(tally.share_above(threshold)[k], above)
+
+
+@given(
+    hnp.arrays("f4", (30,), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+)
+def test_values_of_any_magnitude_are_counted_to_a_share_of_themselves(values, threshold):
+    groups = np.arange(30) % 2
+    tally = GroupTally(relative=True)
+    tally.add(groups, values)
+    for k in range(2):
+        known = values[k::2][np.isfinite(values[k::2])].astype(float)
+        assert tally.defined[k] == known.size / 15
+        if known.size:
+            expected = np.quantile(known, 0.5, method="inverted_cdf")
+            np.testing.assert_allclose(tally.quantile(0.5)[k], expected, rtol=1e-4, atol=1e-41)
+            sure = known[~np.isclose(known, threshold, rtol=2e-4, atol=1e-41)]
+            above, rest = (sure >= threshold).sum(), known.size - sure.size
+            assert above <= round(tally.share_above(threshold)[k] * known.size) <= above + rest
+
+
+@pytest.mark.parametrize("gain", [1e-7, 1.0, 1e7])
+def test_the_line_of_fit_is_told_whatever_the_units_of_the_images(rng, gain):
+    fixed = rng.normal(size=(30, 40)).astype("f4") + 9
+    labels = SpatialImage.from_array(np.repeat([[1], [2]], 15, axis=0) * np.ones(40, int))
+    result = confidence_map(fixed, gain * fixed, parameters=NCCParameters(bands=("ncc", "fit")))
+    columns = label_table(result, labels).columns()
+    np.testing.assert_allclose(columns["median_slope"], [gain] * 2, rtol=1e-3)
+    tally = MapTally.of(result)
+    tally.add(result.bands.compute(), (slice(0, 30), slice(0, 40)))
+    assert float(tally.lines()["slope"].split()[1][:-1]) == pytest.approx(gain, rel=1e-3)
 
 
 def test_all_groups_together_are_one_map(rng):

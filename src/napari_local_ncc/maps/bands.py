@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.parameters import NCCParameters
 
+FIT = ("slope", "intercept")  # in units of the images: of any magnitude
 SHIFT, SHIFT_ERROR = "shift_", "shift_sd_"
 V = TypeVar("V")
 

@@ -13,14 +13,24 @@ if TYPE_CHECKING:
     from napari_local_ncc.geometry.grid import Grid
 
 STEP = 1e-4  # to which values are counted
+DROPPED = 10  # bits of a float32 that are not counted, where values may be of any magnitude
+LARGEST = int(np.finfo(np.float32).max.view(np.int32)) >> DROPPED
 HALF = 2**31
 SPAN = 2**32  # of the counted values of one group
 
 
 class GroupTally:
-    """Counts values group by group; memory grows with the groups, not with the pixels."""
+    """Counts values group by group; memory grows with the groups, not with the pixels.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    relative : bool, default False
+        Whether values are of any magnitude, and counted to 1e-4 of themselves; else they are
+        counted to 1e-4, and of magnitude below 2e5.
+    """
+
+    def __init__(self, *, relative: bool = False) -> None:
+        self._relative = relative
         self._pixels = _Counts()
         self._values = _Counts()
 
@@ -32,7 +42,7 @@ class GroupTally:
         groups : ndarray of int
             The group of each value.
         values : ndarray of float
-            The values, of magnitude below 2e5.
+            The values.
 
         Raises
         ------
@@ -45,8 +55,7 @@ class GroupTally:
         values = values.ravel()
         self._pixels.add(groups)
         known = np.isfinite(values)
-        steps = np.rint(values[known].astype(np.float64) / STEP).astype(np.int64)
-        self._values.add(groups[known] * SPAN + steps + HALF)
+        self._values.add(groups[known] * SPAN + self._steps(values[known]) + HALF)
 
     def merge(self, other: GroupTally) -> None:
         """Count what another tally has counted."""
@@ -87,7 +96,7 @@ class GroupTally:
         return np.asarray((total[last] - total[first]) / self.pixels, np.float64)
 
     def quantile(self, share: float) -> NDArray[np.float64]:
-        """Return a quantile of each group's defined values, to 1e-4; NaN where none is."""
+        """Return a quantile of each group's defined values, as counted; NaN where none is."""
         first, last = self._bounds()
         total = np.concatenate([[0], np.cumsum(self._values.counts)])
         wanted = total[first] + share * (total[last] - total[first])
@@ -101,7 +110,7 @@ class GroupTally:
         """Return the share of each group's defined values that reach a threshold; or NaN."""
         first, last = self._bounds()
         total = np.concatenate([[0], np.cumsum(self._values.counts)])
-        limit = self.groups * SPAN + int(np.rint(threshold / STEP)) + HALF
+        limit = self.groups * SPAN + self._steps(np.array([threshold])) + HALF
         reached = total[last] - total[np.searchsorted(self._values.keys, limit)]
         known = total[last] - total[first]
         shares = np.full(len(known), np.nan)
@@ -110,7 +119,7 @@ class GroupTally:
 
     def together(self) -> GroupTally:
         """Return the tally of all groups as one, numbered 0."""
-        all_in_one = GroupTally()
+        all_in_one = GroupTally(relative=self._relative)
         all_in_one._pixels.merge(np.zeros(1, np.int64), self._pixels.counts.sum(keepdims=True))
         keys, place = np.unique(self._values.keys % SPAN, return_inverse=True)
         counts = np.bincount(place, self._values.counts, len(keys)).astype(np.int64)
@@ -119,7 +128,7 @@ class GroupTally:
 
     def histogram(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how many values of all groups lie between neighbouring `edges`."""
-        values = (self._values.keys % SPAN - HALF) * STEP
+        values = self._value_at(slice(None))
         counts, _ = np.histogram(values, edges, weights=self._values.counts)
         return np.asarray(counts, np.float64)
 
@@ -128,8 +137,21 @@ class GroupTally:
         keys, starts = self._values.keys, self.groups * SPAN
         return np.searchsorted(keys, starts), np.searchsorted(keys, starts + SPAN)
 
-    def _value_at(self, place: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.asarray((self._values.keys[place] % SPAN - HALF) * STEP, np.float64)
+    def _value_at(self, place: NDArray[np.intp] | slice) -> NDArray[np.float64]:
+        steps = self._values.keys[place] % SPAN - HALF
+        if not self._relative:
+            return np.asarray(steps * STEP, np.float64)
+        sizes = (np.abs(steps) << DROPPED).astype(np.int32).view(np.float32)
+        return np.asarray(np.sign(steps) * sizes.astype(np.float64), np.float64)
+
+    def _steps(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the numbers by which values are counted, which rise with them."""
+        if not self._relative:
+            return np.asarray(np.rint(values.astype(np.float64) / STEP), np.int64)
+        # the bits of a float that is not negative rise with it, by an octave for each exponent
+        bits = np.abs(values.astype(np.float32)).view(np.int32).astype(np.int64)
+        sizes = np.minimum((bits + 2 ** (DROPPED - 1)) >> DROPPED, LARGEST)
+        return np.asarray(np.where(values < 0, -sizes, sizes), np.int64)
 
 
 class _Counts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.maps.bands import shift_components
+from napari_local_ncc.maps.bands import FIT, shift_components
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,7 +174,7 @@ class MapTally:
             found |= self._classes.lines(self.similarity.lower)
         if self.pattern:
             found["pattern"] = "; ".join(filter(None, (found.get("pattern"), self.pattern)))
-        return found | {name: _distribution(tally) for name, tally in self._others.items()}
+        return found | {name: _distribution(name, tally) for name, tally in self._others.items()}
 
     def numbers(self, rate: float = RATE) -> dict[str, Any]:
         """Return what `lines` says as numbers; NaN where something is undefined.
@@ -247,14 +247,14 @@ def _pattern_of(result: ConfidenceMap) -> str:
 def _group_tallies(names: list[str]) -> dict[str, GroupTally]:
     from napari_local_ncc.maps.grouped_histogram import GroupTally
 
-    return {name: GroupTally() for name in names}
+    return {name: GroupTally(relative=name in FIT) for name in names}
 
 
-def _distribution(tally: GroupTally) -> str:
+def _distribution(name: str, tally: GroupTally) -> str:
     """Say how the values of a band are distributed."""
     if not tally.defined.any():
         return "defined nowhere"
-    return str(_quartiles(tally))
+    return _quartiles(tally).text("#.4g" if name in FIT else ".3f")
 
 
 def _quartiles(tally: GroupTally) -> Summary:
@@ -281,11 +281,15 @@ class Summary:
 
     def __str__(self) -> str:
         """Say it in one line."""
+        return self.text()
+
+    def text(self, number: str = ".3f") -> str:
+        """Say it in one line, values in a format."""
         if not self.defined:
             return "no pixel is defined: every window is flat, masked, or outside one image"
+        lower, median, upper = (f"{x:{number}}" for x in (self.lower, self.median, self.upper))
         return (
-            f"median {self.median:.3f}, quartiles {self.lower:.3f} to {self.upper:.3f}, "
-            f"{self.defined:.1%} of pixels defined"
+            f"median {median}, quartiles {lower} to {upper}, {self.defined:.1%} of pixels defined"
         )
 
 

@@ -16,6 +16,7 @@ from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.points import cell_text
+from napari_local_ncc.maps.bands import FIT
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.reports.data_frame import data_frame
@@ -298,7 +299,7 @@ def label_table(
     regions = labels_on(labels, result.grid).rechunk(chunks)
     # One array, so that all bands of a tile and its labels come together; float64 holds both.
     stack = da.concatenate([regions[np.newaxis].astype(np.float64), result.bands])
-    tallies = {band: GroupTally() for band in result.band_names}
+    tallies = {band: GroupTally(relative=band in FIT) for band in result.band_names}
     for tile in compute_tiles(stack.rechunk((len(stack), *chunks))):
         inside = tile.data[0] > 0
         for band, values in zip(result.band_names, tile.data[1:], strict=True):
