@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
+from napari_local_ncc.geometry.view import SIDES, View
 from napari_local_ncc.maps.bands import shift_components, shift_steps
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.shift.interpret import CLASSES, shift_length
@@ -111,7 +112,8 @@ class Displaced:
     unit : str
         Their symbol.
     where : str
-        In which part of the plane most of it lies ("lower left", "right"), empty if in none.
+        In which part of the plane, as napari displays it, most of it lies ("lower left",
+        "right"); empty if in none.
     is_common : bool
         Whether one shift explains most of all.
     at_end : float
@@ -140,11 +142,14 @@ class DisplacedSummary:
         self._steps = shift_steps(parameters, grid)
         self._grid, self._step = grid, float(grid.spacing[-1])
         searches = zip(parameters.search_on(grid), parameters.radius_on(grid), strict=True)
-        self._search = np.array([float(s) for s, r in searches if r])
+        # an axis that is not searched has no end that could be near
+        self._search = np.array([float(s) or np.inf for s, r in searches if r])
         self._lengths = GroupTally()
         self._sum, self._squares = np.zeros(len(self._search)), 0.0
         self._count = self._at_end = 0
-        self._profiles = [np.zeros((2, n), np.int64) for n in grid.shape[-2:]]
+        self._sides = View.of(grid).sides()
+        shown = grid.shape[-len(self._sides) :]
+        self._profiles = [np.zeros((2, n), np.int64) for n in shown]
 
     def add(
         self,
@@ -155,7 +160,7 @@ class DisplacedSummary:
         """Count a tile by its classes, its bands, and where it lies on the grid."""
         displaced = labels == CLASSES.index("displaced")
         for row, found in enumerate((displaced, labels > 0)):
-            for axis, profile in enumerate(self._profiles, labels.ndim - 2):
+            for axis, profile in enumerate(self._profiles, labels.ndim - len(self._profiles)):
                 others = tuple(k for k in range(labels.ndim) if k != axis)
                 profile[row, location[axis]] += found.sum(axis=others)
         shift = np.stack(shift_components(bands))[:, displaced].astype(np.float64)
@@ -184,18 +189,17 @@ class DisplacedSummary:
         if not self._count or not self._lengths.defined.any():
             return None
         explained = float(np.sum(self._sum**2)) / self._count
-        halves = self._half(0, ("upper", "lower")), self._half(1, ("left", "right"))
+        halves = {self._half(*each) for each in zip(self._profiles, self._sides, strict=True)}
         return Displaced(
             float(self._lengths.quantile(0.5)[0]) * self._step,
             unit_symbol(self._grid.units[-1]),
-            " ".join(filter(None, halves)),
+            " ".join(name for names in SIDES for name in names if name in halves),
             bool(explained >= COMMON * self._squares),
             self._at_end / self._count,
         )
 
-    def _half(self, axis: int, names: tuple[str, str]) -> str:
+    def _half(self, profile: NDArray[np.int64], names: tuple[str, str]) -> str:
         """Return the half of the plane along an axis in which most of it lies, if any."""
-        profile = self._profiles[axis]
         halves = np.array([part.sum(axis=1) for part in np.array_split(profile, 2, axis=1)])
         displaced, defined = halves.T / np.maximum(halves.sum(axis=0), 1)[:, np.newaxis]
         for name, share, of_all in zip(names, displaced, defined, strict=True):

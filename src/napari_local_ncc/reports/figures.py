@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.geometry.units import PIXEL, unit_symbol
+from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.io.outputs import check_free
 from napari_local_ncc.reports import colormap
-from napari_local_ncc.reports.pictures import round_length
+from napari_local_ncc.reports.pictures import middle_plane, round_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,21 +51,6 @@ def check_figure(path: Path, overwrite: bool, inputs: Iterable[str] = ()) -> Non
     check_free(path, overwrite, inputs)
 
 
-def middle_plane(image: SpatialImage) -> tuple[NDArray[Any], Grid]:
-    """Return the middle plane of an image's last two axes and that plane's grid.
-
-    Planes of more than 1024 pixels a side are thinned, so that a figure of a large image
-    reads only what it can show; the grid says so.
-    """
-    grid = image.grid
-    plane = grid.take(range(grid.ndim - 2, grid.ndim)) if grid.ndim > 2 else grid
-    step = max(1, -(-max(plane.shape) // PANEL_PIXELS))
-    middle = tuple(n // 2 for n in grid.shape[:-2])
-    data = np.asarray(image.data[middle][::step, ::step])
-    matrix = plane.pixel_to_world @ np.diag([step, step, 1.0])
-    return data, plane.replace(shape=data.shape, pixel_to_world=matrix)
-
-
 def comparison_figure(images: dict[str, SpatialImage], maps: dict[str, SpatialImage]) -> Figure:
     """Draw images in grey and NCC maps in colour, side by side on one scale.
 
@@ -85,11 +70,11 @@ def comparison_figure(images: dict[str, SpatialImage], maps: dict[str, SpatialIm
     figure = Figure(figsize=(3.1 * count + 0.6, 4.0), layout="constrained")
     axes = list(figure.subplots(1, count, squeeze=False)[0])
     for axis, (title, image) in zip(axes, images.items(), strict=False):
-        data, grid = middle_plane(image)
+        data, grid = middle_plane(image, PANEL_PIXELS)
         low, high = np.nanpercentile(data, (0.5, 99.5)) if np.isfinite(data).any() else (0, 1)
         _draw(axis, data, grid, title, cmap=_grey(), vmin=low, vmax=high)
     for axis, (title, image) in zip(axes[len(images) :], maps.items(), strict=True):
-        data, grid = middle_plane(image)
+        data, grid = middle_plane(image, PANEL_PIXELS)
         low, high = colormap.LIMITS
         drawn = _draw(axis, data, grid, title, cmap=ncc_colormap(), vmin=low, vmax=high)
     if maps:
@@ -132,7 +117,7 @@ def _draw(axis: Axes, data: NDArray[Any], grid: Grid, title: str, **style: Any) 
 def _draw_scale_bar(axis: Axes, width: float, height: float, unit: str) -> None:
     """Draw a bar of a round length, about a fifth of the panel, below the image."""
     length = round_length(width / 5)
-    label = f"{length:g} {unit_symbol(unit) if unit != PIXEL else 'px'}"
+    label = f"{length:g} {unit_symbol(unit)}"
     below = height * 1.04
     axis.plot(
         [0, length],

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.geometry.units import PIXEL, unit_symbol
+from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.geometry.view import View
 from napari_local_ncc.image.spatial_image import SpatialImage
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.shift.interpret import CLASSES
@@ -16,7 +18,6 @@ from napari_local_ncc.shift.interpret import CLASSES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
@@ -30,7 +31,7 @@ SHOWN = ("ncc", "confidence", "classes")
 
 
 def pictures_of(comparison: Comparison, result: ConfidenceMap) -> dict[str, Any]:
-    """Return pictures of the middle plane of what was compared, and of its map.
+    """Return pictures of the middle plane of what was compared, and of its map, as napari shows it.
 
     Returns
     -------
@@ -40,8 +41,8 @@ def pictures_of(comparison: Comparison, result: ConfidenceMap) -> dict[str, Any]
         "png" (base64), and "scale": the length of a bar as a share of the width, and in words.
     """
     grid = comparison.grid
-    fixed, plane = thin_plane(comparison.pair.fixed)
-    moving, _ = thin_plane(SpatialImage(comparison.moving_on_grid(), grid, "moving"))
+    fixed, plane = middle_plane(comparison.pair.fixed, SIDE)
+    moving, _ = middle_plane(SpatialImage(comparison.moving_on_grid(), grid, "moving"), SIDE)
     scale = scale_bar(plane)
     found = {
         "fixed": _grey(fixed),
@@ -50,30 +51,34 @@ def pictures_of(comparison: Comparison, result: ConfidenceMap) -> dict[str, Any]
     }
     for band in SHOWN:
         if band in result.band_names:
-            values, _ = thin_plane(result.image(band))
+            values, _ = middle_plane(result.image(band), SIDE)
             found[band] = _classes(values) if band == "classes" else _colour(values, band)
     return {name: {"png": _png(pixels), "scale": scale} for name, pixels in found.items()}
 
 
-def thin_plane(image: SpatialImage) -> tuple[Plane, Grid]:
-    """Return the middle plane of an image's last two axes, thinned to `SIDE` px, and its grid."""
+def middle_plane(image: SpatialImage, most: int) -> tuple[Plane, Grid]:
+    """Return the middle plane of an image's last two axes as it is seen, and its grid.
+
+    Planes of more than `most` pixels a side are thinned, so that a picture of a large image
+    reads only what it can show; the grid says so.
+    """
     grid = image.grid
-    if grid.ndim == 1:
-        return np.asarray(image.data)[np.newaxis], grid
-    plane = grid.take(range(grid.ndim - 2, grid.ndim))
-    step = max(1, -(-max(plane.shape) // SIDE))
+    view = View.of(grid)
+    step = max(1, -(-max(grid.shape[-2:]) // most))
     middle = tuple(n // 2 for n in grid.shape[:-2])
-    data = np.asarray(image.data[middle][::step, ::step])
-    matrix = plane.pixel_to_world @ np.diag([step, step, 1.0])
-    return data, plane.replace(shape=data.shape, pixel_to_world=matrix)
+    thin = (slice(None, None, step),) * min(grid.ndim, 2)
+    data = view.upright(np.atleast_2d(np.asarray(image.data[middle][thin])))
+    turned = slice(None, None, -1 if view.is_swapped else 1)
+    sides = np.resize(grid.spacing[-2:], 2)[turned] * step
+    units = (grid.units[-2:] * 2)[-2:][turned]
+    return data, Grid.from_spacing(data.shape, sides, units=units, spatial=(True, True))
 
 
 def scale_bar(grid: Grid) -> Picture:
     """Return a bar of a round length: its share of the width, and its length in words."""
     width = grid.shape[-1] * grid.spacing[-1]
     length = round_length(BAR * width)
-    unit = "px" if grid.units[-1] == PIXEL else unit_symbol(grid.units[-1])
-    return {"share": length / width, "text": f"{length:g} {unit}"}
+    return {"share": length / width, "text": f"{length:g} {unit_symbol(grid.units[-1])}"}
 
 
 def round_length(length: float) -> float:
