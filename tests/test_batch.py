@@ -185,6 +185,15 @@ def test_a_series_is_good_if_all_of_its_frames_are():
     assert mixed.reason == "2 good, 1 failed of 3 frames"
 
 
+def test_frames_judged_alike_are_not_told_by_the_first_alone():
+    near = Verdict(Judgement.FAILED, "the images fit 5.0 px from where they lie", 5.0, 0.1, 0.0)
+    far = Verdict(Judgement.FAILED, "the images fit 50.0 px from where they lie", 50.0, 0.1, 0.0)
+    found = judge_series([near, far, near])
+    assert (found.judgement, found.distance_px) == (Judgement.FAILED, 50.0)
+    assert found.reason == f"all 3 frames; of frame 1 (from 0): {far.reason}"
+    assert judge_series([far, far]).reason == f"all 2 frames: {far.reason}"
+
+
 # ------------------------------------------------------------------ pairs
 
 

@@ -10,11 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_local_ncc import Comparison, Grid, NCCParameters, SpatialImage, run_comparison
+from napari_local_ncc import (
+    Comparison,
+    Grid,
+    NCCParameters,
+    SpatialImage,
+    run_comparison,
+    window_pair,
+)
 from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.geometry.view import View
 from napari_local_ncc.maps.shift_summary import DisplacedSummary
 from napari_local_ncc.progress import finish, translate
+from napari_local_ncc.reports import describe_comparison
+from napari_local_ncc.reports.inspector_figures import size_text
 from napari_local_ncc.reports.pictures import middle_plane, pictures_of
 from napari_local_ncc.shift.interpret import CLASSES
 
@@ -89,3 +98,15 @@ def test_an_axis_that_is_not_searched_has_no_end_to_be_near():
     bands = {"shift_y": np.zeros(grid.shape, "f4"), "shift_x": np.ones(grid.shape, "f4")}
     summary.add(labels, bands, (slice(0, 30), slice(0, 40)))
     assert summary.result().at_end == 0
+
+
+def test_lengths_along_axes_of_other_units_are_told_in_one():
+    matrix = np.diag([500.0, 0.25, 1.0])
+    grid = Grid((30, 40), matrix, ("nanometer", "micrometer"), ("y", "x"))
+    image = SpatialImage.from_array(np.random.default_rng(0).normal(size=(30, 40)))
+    image = image.replace(grid=grid)
+    said = describe_comparison(Comparison(image, image))
+    assert "fixed 30x40 at 0.5x0.25 µm" in said
+    assert "window 9x9 px = 4.5x2.25 µm" in said
+    assert size_text(window_pair(image, image, (15, 20))) == "9x9 px = 4.5x2.25 µm"
+    assert middle_plane(image, 100)[1].spacing.tolist() == [0.5, 0.25]

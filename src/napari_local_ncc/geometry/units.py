@@ -1,4 +1,4 @@
-"""Units of length and time, by the names that `pint` gives them."""
+"""Units of length and time, by the names that `pint` gives them; shares in percent."""
 
 from __future__ import annotations
 
@@ -65,6 +65,23 @@ def unit_factor(old: str, new: str) -> float:
             f"cannot bring {old!r} and {new!r} together: they measure different things"
         )
     return float(registry.Quantity(1.0, old).m_as(new))
+
+
+def percent(share: float, decimals: int = 0, *, sign: str = "%") -> str:
+    """Write a share in percent, never as all or nothing where it is not.
+
+    Examples
+    --------
+    >>> from napari_local_ncc.geometry.units import percent
+    >>> percent(0.5), percent(0.999), percent(0.0002, 1), percent(1.0)
+    ('50%', 'over 99%', 'under 0.1%', '100%')
+    """
+    text, step = f"{100 * share:.{decimals}f}", 10.0**-decimals
+    if share > 0 and not float(text):
+        return f"under {step:.{decimals}f}{sign}"
+    if share < 1 and float(text) == 100:
+        return f"over {100 - step:.{decimals}f}{sign}"
+    return f"{text}{sign}"
 
 
 def parse_length(text: str) -> pint.Quantity[float]:

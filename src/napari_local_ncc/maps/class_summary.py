@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry.units import percent
 from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MAP, MIN_GAIN, classify, shares_of
 
 if TYPE_CHECKING:
@@ -88,6 +89,6 @@ class ClassSummary:
         if not shares:
             return {}
         undefined = shares.pop("undefined")
-        parts = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        parts = ", ".join(f"{name} {percent(share, 1)}" for name, share in shares.items())
         told = EVIDENCE if self._by_evidence else CRITERIA
-        return {"classes": f"{parts}, undefined {undefined:.1%} of pixels ({told})"}
+        return {"classes": f"{parts}, undefined {percent(undefined, 1)} of pixels ({told})"}

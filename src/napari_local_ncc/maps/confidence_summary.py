@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.confidence.false_discovery import ConfidenceTally
+from napari_local_ncc.geometry.units import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,10 +79,10 @@ def _discoveries(tally: ConfidenceTally, rate: float) -> str:
     accepted = (
         "no pixel can be accepted"
         if limit > 1
-        else f"accept {tally.share(limit):.1%}, from {_confidence(limit)} on"
+        else f"accept {percent(tally.share(limit), 1)}, from {_confidence(limit)} on"
     )
     return (
-        f"{share:.1%} of defined pixels reach {LEVEL:g}; "
+        f"{percent(share, 1)} of defined pixels reach {LEVEL:g}; "
         f"at a false discovery rate of {100 * rate:g}% (Benjamini-Hochberg) {accepted}"
     )
 

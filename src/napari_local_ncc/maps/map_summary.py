@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.geometry.units import percent
 from napari_local_ncc.maps.bands import FIT, shift_components
 
 if TYPE_CHECKING:
@@ -289,7 +290,8 @@ class Summary:
             return "no pixel is defined: every window is flat, masked, or outside one image"
         lower, median, upper = (f"{x:{number}}" for x in (self.lower, self.median, self.upper))
         return (
-            f"median {median}, quartiles {lower} to {upper}, {self.defined:.1%} of pixels defined"
+            f"median {median}, quartiles {lower} to {upper}, "
+            f"{percent(self.defined, 1)} of pixels defined"
         )
 
 

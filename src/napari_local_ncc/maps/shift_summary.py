@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.geometry.units import PIXEL, unit_symbol
+from napari_local_ncc.geometry.units import PIXEL, percent, unit_symbol
 from napari_local_ncc.geometry.view import SIDES, View
 from napari_local_ncc.maps.bands import shift_components, shift_steps
 from napari_local_ncc.maps.grouped_histogram import GroupTally
@@ -73,11 +73,13 @@ class ShiftSummary:
     def _shifts(self) -> str:
         length, gain = self._length, self._gain
         if not length.defined.any():
-            return "defined nowhere: no best match lies within the search"
+            return (
+                "defined nowhere: no window can be compared, or no best match is within the search"
+            )
         median = str(self._world or f"{length.quantile(0.5)[0]:.2f} px")
         return (
             f"median length {median}, median gain "
-            f"{gain.quantile(0.5)[0]:.3f}, defined in {length.defined[0]:.1%} of pixels"
+            f"{gain.quantile(0.5)[0]:.3f}, defined in {percent(length.defined[0], 1)} of pixels"
         )
 
 

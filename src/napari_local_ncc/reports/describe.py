@@ -12,7 +12,8 @@ import numpy as np
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_pixel_offset
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
 from napari_local_ncc.geometry.kind import UNREGISTERED, with_article
-from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_symbol
+from napari_local_ncc.geometry.units import PIXEL, percent, unit_factor, unit_symbol
+from napari_local_ncc.geometry.view import pixel_lengths
 from napari_local_ncc.maps.bands import KINDS, bands_on
 
 if TYPE_CHECKING:
@@ -71,11 +72,14 @@ def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) ->
     to_moving = invert_affine(moving_space.pixel_to_world) @ space.pixel_to_world
     aligned = whole_pixel_offset(to_moving, space.shape) is not None
     if registration is not None:
-        how = [f"moving is resampled by {with_article(registration.model)}", f"overlap {share:.0%}"]
+        how = [
+            f"moving is resampled by {with_article(registration.model)}",
+            f"overlap {percent(share)}",
+        ]
     elif model == UNREGISTERED:
-        how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {share:.0%}"]
+        how = ["pixels coincide" if aligned else "moving is resampled", f"overlap {percent(share)}"]
     else:
-        how = [f"overlap {share:.0%} before the {model} is found, moving is then resampled"]
+        how = [f"overlap {percent(share)} before the {model} is found, moving is then resampled"]
     return "; ".join(
         [
             f"fixed {_size(fixed.grid)}, moving {_size(moving.grid)}",
@@ -92,7 +96,7 @@ def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) ->
 
 
 def _size(grid: Grid) -> str:
-    spacing = grid.space().spacing
+    spacing = pixel_lengths(grid)
     steps = spacing[:1] if np.allclose(spacing, spacing[0], rtol=1e-6) else spacing
     size = "x".join(str(n) for n in grid.shape)
     return f"{size} at {'x'.join(f'{s:g}' for s in steps)} {unit_symbol(grid.units[-1])}"
@@ -118,7 +122,7 @@ def _window(radius: tuple[int, ...], grid: Grid) -> str:
     text = "x".join(str(side) for side in sides) + " px"
     if grid.units[-1] == PIXEL:
         return text
-    lengths = [f"{n * step:.3g}" for n, step in zip(sides, grid.space().spacing, strict=True)]
+    lengths = [f"{n * step:.3g}" for n, step in zip(sides, pixel_lengths(grid), strict=True)]
     shown = lengths[:1] if len(set(lengths)) == 1 else lengths
     return f"{text} = {'x'.join(shown)} {unit_symbol(grid.units[-1])}"
 
@@ -229,8 +233,7 @@ def pixel_sides(grid: Grid) -> tuple[NDArray[np.float64], str]:
     space = grid.space()
     if PIXEL in space.units:
         return np.ones(space.ndim), unit_symbol(PIXEL)
-    in_one_unit = [unit_factor(unit, space.units[-1]) for unit in space.units]
-    return space.spacing * in_one_unit, unit_symbol(space.units[-1])
+    return pixel_lengths(grid), unit_symbol(space.units[-1])
 
 
 def pixel_decimals(side: float) -> int:
@@ -344,7 +347,7 @@ def _findings(registration: Registration) -> list[str]:
         texts.append(
             f"median local NCC {before:.3f} before, {after:.3f} after (over the whole overlap, "
             f"window {2 * AGREEMENT_RADIUS + 1} px); "
-            f"{lower:.0%} and {upper:.0%} of pixels above chance"
+            f"{percent(lower)} and {percent(upper)} of pixels above chance"
         )
     # of what was refused, and is not applied, the error says nothing
     applied = [report.error95_px for report in reports if report.applied]

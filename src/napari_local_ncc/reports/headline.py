@@ -11,7 +11,7 @@ import numpy as np
 from napari_local_ncc.geometry.affine import apply_affine
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.kind import Kind
-from napari_local_ncc.geometry.units import unit_symbol
+from napari_local_ncc.geometry.units import percent, unit_symbol
 from napari_local_ncc.reports.describe import (
     describe_doubt,
     linear_parts,
@@ -277,12 +277,8 @@ def _displacement(displaced: Displaced | None) -> str:
 
 
 def share_text(share: float) -> str:
-    """Write a share in percent, never as all or nothing where it is not."""
-    if 0 < share < LEAST:
-        return "under 1 %"
-    if 1 - LEAST <= share < 1:
-        return "over 99 %"
-    return f"{100 * share:.0f} %"
+    """Write a share in whole percent, never as all or nothing where it is not."""
+    return percent(share, sign=" %")
 
 
 def _next_step(

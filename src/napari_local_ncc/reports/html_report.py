@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.files.whole import write_text
+from napari_local_ncc.geometry.units import percent
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.html_style import STYLE
 from napari_local_ncc.reports.recipe import as_command_line, as_python
@@ -245,7 +246,7 @@ def _number(value: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.0%}"
+    return "undefined" if value is None else percent(value)
 
 
 def _card(document: Document) -> str:

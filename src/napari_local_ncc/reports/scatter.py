@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry.units import percent
 from napari_local_ncc.reports import colormap
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def describe_scatter(histogram: JointHistogram, threshold: AutoThreshold | None)
         As of `automatic_threshold`.
     """
     r, count = histogram.pearson, histogram.moments.count
-    looked = "all" if histogram.share > ALL else f"squares drawn from all, {histogram.share:.0%} of"
+    looked = (
+        "all" if histogram.share > ALL else f"squares drawn from all, {percent(histogram.share)} of"
+    )
     lines = [
         f"Pearson's r {_number(r)} over {count:,} pixels ({looked} the pixels in which both count)"
     ]
@@ -39,14 +42,14 @@ def describe_scatter(histogram: JointHistogram, threshold: AutoThreshold | None)
         ]
     lines.append(
         f"Automatic threshold (Costes 2004): fixed > {threshold.fixed:.4g} and moving > "
-        f"{threshold.moving:.4g}. {threshold.above:.1%} of the pixels lie above both; the rest is "
-        f"not correlated (r {threshold.below:.2f})."
+        f"{threshold.moving:.4g}. {percent(threshold.above, 1)} of the pixels lie above both; the "
+        f"rest is not correlated (r {threshold.below:.2f})."
     )
     first, second = threshold.manders
     if np.isfinite([first, second]).all():
         lines.append(
-            f"Manders: {first:.0%} of fixed's intensity lies where moving is above its threshold "
-            f"(M1), {second:.0%} of moving's where fixed is (M2)."
+            f"Manders: {percent(first)} of fixed's intensity lies where moving is above its "
+            f"threshold (M1), {percent(second)} of moving's where fixed is (M2)."
         )
     return lines
 

@@ -14,6 +14,7 @@ import numpy as np
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.geometry.grid import axis_name
+from napari_local_ncc.geometry.units import percent
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.points import cell_text
 from napari_local_ncc.maps.bands import FIT
@@ -207,7 +208,8 @@ def _text(ncc: Distribution, threshold: float) -> str:
         return "no pixel is defined"
     return (
         f"median {ncc.median:.3f}, quartiles {ncc.lower:.3f} to {ncc.upper:.3f}, "
-        f"{ncc.defined:.1%} of pixels defined, {ncc.above:.1%} of these at or above {threshold:g}"
+        f"{percent(ncc.defined, 1)} of pixels defined, {percent(ncc.above, 1)} of these at or "
+        f"above {threshold:g}"
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_local_ncc.geometry.units import percent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -187,12 +189,13 @@ def judge_place(
         reason = f"the images fit {whole.distance_px:.1f} px from where they lie"
         return Verdict(Judgement.FAILED, reason, *left)
     if whole.distance_px + SURE * whole.error_px > WITHIN:
-        reason = f"right to {whole.distance_px:.1f} px, with an error of {whole.error_px:.1f} px"
+        left_px, error_px = (f"{length:.1f} px" for length in (whole.distance_px, whole.error_px))
+        reason = f"right to {left_px}, with a standard error of {error_px}"
         return Verdict(Judgement.CHECK, reason, *left)
     if np.isnan(share):
         return Verdict(Judgement.CHECK, "no part shows by itself where it lies", *left)
     if share < SHARE:
-        reason = f"{1 - share:.0%} of what has structure is not shown to lie right"
+        reason = f"{percent(1 - share)} of what has structure is not shown to lie right"
         return Verdict(Judgement.CHECK, reason, *left)
     if doubt:
         return Verdict(Judgement.CHECK, doubt, *left)
@@ -219,14 +222,14 @@ def judge_series(verdicts: Sequence[Verdict]) -> Verdict:
     """
     if len(verdicts) == 1:
         return verdicts[0]
+    farthest = max(verdicts, key=lambda each: np.nan_to_num(each.distance_px, nan=-1))
     counts = Counter(verdict.judgement for verdict in verdicts)
     (judgement, number), *others = counts.most_common()
     if others:
         said = ", ".join(f"{counts[each]} {each}" for each in Judgement if counts[each])
         reason, judgement = f"{said} of {len(verdicts)} frames", Judgement.CHECK
     else:
-        reason = f"all {number} frames: {verdicts[0].reason}"
-    farthest = max(verdicts, key=lambda each: np.nan_to_num(each.distance_px, nan=-1))
+        reason = f"all {number} frames{_reason_of(verdicts, farthest)}"
     shares = [verdict.right_share for verdict in verdicts if not np.isnan(verdict.right_share)]
     return Verdict(
         judgement,
@@ -235,3 +238,11 @@ def judge_series(verdicts: Sequence[Verdict]) -> Verdict:
         farthest.error_px,
         min(shares) if shares else np.nan,
     )
+
+
+def _reason_of(verdicts: Sequence[Verdict], farthest: Verdict) -> str:
+    """Tell the reason of frames that are judged alike: theirs, or that of the farthest, by name."""
+    if len({verdict.reason for verdict in verdicts}) == 1:
+        return f": {farthest.reason}"
+    number = next(k for k, verdict in enumerate(verdicts) if verdict is farthest)
+    return f"; of frame {number} (from 0): {farthest.reason}"
