@@ -1,7 +1,12 @@
-"""Make the pictures of the README, on a virtual screen: `xvfb-run python docs/make_images.py`."""
+"""Make the pictures of the docs, on a virtual screen: `xvfb-run python docs/make_images.py`.
+
+`python docs/make_images.py --folder F --size 1920 1080 --theme light` makes all of the window in
+one theme and size, to be looked at.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import tempfile
@@ -27,25 +32,38 @@ HERE = Path(__file__).parent
 LAPTOP = (1366, 768)
 
 
+def looks() -> argparse.Namespace:
+    """Return where pictures go, how large they are, and in which theme, if it is one for all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=HERE)
+    parser.add_argument("--size", type=int, nargs=2, default=LAPTOP)
+    parser.add_argument("--theme", choices=("dark", "light"))
+    return parser.parse_args()
+
+
+LOOKS = looks()
+
+
 def demo_figure() -> None:
     """Draw the demo's figure."""
     with tempfile.TemporaryDirectory() as folder:
         main(["demo", "-o", folder])
-        shutil.copy(Path(folder) / "figure.png", HERE / "demo.png")
+        shutil.copy(Path(folder) / "figure.png", LOOKS.folder / "demo.png")
 
 
 def open_widget(theme: str = "dark") -> tuple[napari.Viewer, Any]:
     """Open napari on a laptop's screen, with the widget."""
     viewer = napari.Viewer()
-    viewer.theme = theme
-    viewer.window._qt_window.resize(*LAPTOP)
+    viewer.theme = LOOKS.theme or theme
+    viewer.window._qt_window.resize(*LOOKS.size)
     _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+    wait(lambda: False, seconds=1)
     return viewer, widget
 
 
 def take(viewer: napari.Viewer, name: str) -> None:
     """Take the window's picture, after the canvas has been drawn."""
-    wait(lambda: False, seconds=1)
+    wait(lambda: False, seconds=3)
     save(viewer, name)
 
 
@@ -53,7 +71,7 @@ def save(viewer: napari.Viewer, name: str) -> None:
     """Write the window's picture in 256 colours, which makes a small file."""
     picture = viewer.window.screenshot(canvas_only=False, flash=False)
     Image.fromarray(picture).convert("RGB").quantize(256, kmeans=2).save(
-        HERE / f"{name}.png", optimize=True
+        LOOKS.folder / f"{name}.png", optimize=True
     )
 
 
@@ -115,6 +133,31 @@ def widget_3d() -> None:
 def widget_bands() -> None:
     """Show confidence and residual shift of a pair of which one part is bent and one replaced."""
     viewer, widget = open_widget()
+    open_bent_pair(viewer)
+    widget["registration"].value = "none"
+    widget["run"].native.click()
+    wait(lambda: widget["run"].enabled)
+    widget["view_classes"].native.click()
+    take(viewer, "widget-classes")
+    widget["view_shift"].native.click()
+    wait(lambda: any("arrows" in layer.name for layer in viewer.layers))
+    take(viewer, "widget-bands")
+    inspector = open_inspector(viewer)
+    inspector.tabs.setCurrentWidget(inspector.scatter)
+    wait(lambda: inspector.scatter.found is not None)
+    take(viewer, "inspector-scatter")
+    for layer in viewer.layers:
+        layer.visible = False
+    inspector["band"].value = next(
+        kind for kind in inspector["band"].choices if "rotation" in str(kind)
+    )
+    wait(lambda: any(layer.visible for layer in viewer.layers))
+    take(viewer, "inspector-rotation")
+    viewer.close()
+
+
+def open_bent_pair(viewer: napari.Viewer) -> None:
+    """Add a slice, and the same with one part bent and one replaced."""
     image = brain_slice().fixed
     fixed = np.asarray(image.data, np.float32)
     rows, columns = np.indices(fixed.shape)
@@ -124,17 +167,81 @@ def widget_bands() -> None:
     noise = np.random.default_rng(0).normal(scale=5, size=fixed.shape)
     for name, data in (("fixed", fixed), ("moving", moving + noise)):
         viewer.add_image(data, name=name, scale=image.grid.spacing, units=image.grid.units)
-    for name in ("confidence", "shift", "classes"):
-        widget[name].value = True
-    widget["registration"].value = "none"
+
+
+def inspector_eye() -> None:
+    """Swipe between fixed and registered moving."""
+    viewer, widget = open_widget()
+    viewer.open_sample("napari-local-ncc", "slices")
     widget["run"].native.click()
     wait(lambda: widget["run"].enabled)
-    widget["view_classes"].native.click()
-    take(viewer, "widget-classes")
-    widget["view_shift"].native.click()
-    wait(lambda: any("arrows" in layer.name for layer in viewer.layers))
-    take(viewer, "widget-bands")
+    inspector = open_inspector(viewer)
+    inspector.tabs.setCurrentWidget(inspector.eye)
+    inspector.eye.swipe.click()
+    wait(lambda: inspector.eye.line.isEnabled())
+    inspector.eye.line.setValue(45)
+    take(viewer, "inspector-eye")
+    inspector.eye.swipe.click()
+    inspector.eye.board.click()
+    wait(lambda: "checkerboard" in viewer.layers)
+    take(viewer, "inspector-checkerboard")
     viewer.close()
+
+
+def widget_placement() -> None:
+    """Place moving by landmarks."""
+    viewer, widget = open_widget()
+    viewer.open_sample("napari-local-ncc", "slices")
+    widget["placement_section"].native.click()
+    widget["new_landmarks"].native.click()
+    seen = np.array([[62.0, 60.0], [150.0, 72.0], [105.0, 140.0], [70.0, 118.0]])
+    missed = np.array([[0.4, -0.3], [-0.5, 0.1], [0.2, 0.6], [-0.1, -0.4]])
+    viewer.layers["landmarks of fixed"].data = seen
+    viewer.layers["landmarks of moving"].data = seen + missed + (-7.2, 4.4)
+    widget["fit_landmarks"].native.click()
+    take(viewer, "widget-placement")
+    viewer.close()
+
+
+def widget_several() -> None:
+    """Compare several layers with fixed: bent in a part, right, displaced, and no image at all."""
+    viewer, widget = open_widget()
+    open_bent_pair(viewer)
+    fixed, bent = viewer.layers
+    rng, place = np.random.default_rng(1), {"scale": fixed.scale, "units": fixed.units}
+    bent.name = "round 2"
+    for name, data in (("round 3", fixed.data), ("round 4", np.roll(fixed.data, (3, -4), (0, 1)))):
+        noisy = data + rng.normal(scale=5, size=data.shape)
+        viewer.add_image(noisy, name=name, **place)
+    viewer.add_image(rng.normal(size=fixed.data.shape), name="noise", **place)
+    widget["fixed"].value = fixed
+    widget["several_section"].native.click()
+    widget["several"].value = list(viewer.layers)[1:]
+    widget["run_several"].native.click()
+    wait(lambda: widget["run"].enabled)
+    take(viewer, "widget-several")
+    viewer.close()
+
+
+def widget_sections() -> None:
+    """Show all sections unfolded, in parts."""
+    viewer, widget = open_widget()
+    viewer.open_sample("napari-local-ncc", "slices")
+    for name in ("more", "placement_section", "transform_section", "several_section"):
+        widget[name].native.click()
+        take(viewer, f"unfolded-{name}")
+    viewer.close()
+
+
+def open_inspector(viewer: napari.Viewer) -> Any:
+    """Open the inspector in front of the widget."""
+    dock, inspector = viewer.window.add_plugin_dock_widget(
+        "napari-local-ncc", "Local NCC inspector", tabify=True
+    )
+    dock.raise_()
+    wait(lambda: False, seconds=1)  # until it has joined the other's tabs
+    dock.raise_()
+    return inspector
 
 
 def ncc_alone(widget: Any) -> None:
@@ -146,31 +253,23 @@ def ncc_alone(widget: Any) -> None:
 
 def inspector_screenshots() -> None:
     """Inspect the sample pair in the dark theme, and sum up the series in the light one."""
-    for sample, theme, tab, file in (
-        ("slices", "dark", "pixel", "inspector.png"),
-        ("series", "light", "table", "summary.png"),
+    for sample, theme, tab, name in (
+        ("slices", "dark", "pixel", "inspector"),
+        ("series", "light", "table", "summary"),
     ):
-        viewer = napari.Viewer()
-        viewer.theme = theme
-        viewer.window._qt_window.resize(*LAPTOP)
+        viewer, widget = open_widget(theme)
         viewer.open_sample("napari-local-ncc", sample)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
         ncc_alone(widget)
         widget["registration"].value = "translation"
         widget["run"].native.click()
         wait(lambda widget=widget: widget["run"].enabled)
-        dock, inspector = viewer.window.add_plugin_dock_widget(
-            "napari-local-ncc", "Local NCC inspector", tabify=True
-        )
-        dock.raise_()
-        wait(lambda: False, seconds=1)  # until it has joined the other's tabs
+        inspector = open_inspector(viewer)
         layer = inspector["map"].value
         inspector.pixel.point_at(layer, layer.data_to_world((0, 130, 100)[-layer.ndim :]))
         inspector.tabs.setCurrentWidget(getattr(inspector, tab))
         parts = (inspector.pixel, inspector.histogram, inspector.table)
         wait(lambda parts=parts: not any(part.latest.is_busy for part in parts))
-        wait(lambda: False, seconds=1)  # until all is drawn
-        viewer.window.screenshot(HERE / file, canvas_only=False, flash=False)
+        take(viewer, name)
         viewer.close()
 
 
@@ -183,10 +282,16 @@ def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
 
 
 if __name__ == "__main__":
-    demo_figure()
+    if LOOKS.folder == HERE:
+        demo_figure()
+    else:
+        widget_sections()
     widget_idle_and_done()
     widget_idle_and_done("light")
     widget_running()
     widget_3d()
     widget_bands()
+    widget_placement()
+    widget_several()
+    inspector_eye()
     inspector_screenshots()

@@ -89,6 +89,7 @@ def napari_loaded():
     from npe2.manifest import _bases
 
     from napari_local_ncc._napari.compare.widget import LocalNCCWidget
+    from napari_local_ncc._napari.results import warm_up
     from napari_local_ncc.maps.pipeline import load_kernel
 
     assert Window
@@ -101,6 +102,7 @@ def napari_loaded():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_bases, "_load_yaml_no_duplicates", read)
+        patch.setattr(warm_up, "_is_done", True)  # it would compute beside the first tests
         gc.collect()
         gc.freeze()
         yield

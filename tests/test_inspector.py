@@ -725,6 +725,7 @@ def test_a_swipe_shows_moving_right_of_the_line(viewer, run, inspector, settle, 
     eye.swipe.click()
     assert looks(viewer) == before
     assert not swipe.visible
+    assert swipe.thumbnail[:, :8, :3].any()  # of all of it again
     np.testing.assert_allclose(swipe.data, registered.data, rtol=1e-6)
     np.testing.assert_allclose(swipe.data_to_world((3, 4)), registered.data_to_world((3, 4)))
     viewer.layers.move(viewer.layers.index(swipe), 0)

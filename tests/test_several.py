@@ -132,3 +132,17 @@ def test_nothing_to_compare_is_said(viewer, dock, click, layers):
     assert "beside fixed" in dock["message"].value
     click(dock, "export_several")
     assert "no table yet" in dock["message"].value
+
+
+def test_the_table_is_seen_as_soon_as_there_is_one(viewer, dock, qtbot, click, layers):
+    viewer.window._qt_window.resize(1366, 768)
+    viewer.window._qt_window.show()
+    click(dock, "more")
+    click(dock, "several_section")
+    dock["fixed"].value = layers["fixed"]
+    dock["several"].value = [layers["right"]]
+    dock._scroll.verticalScrollBar().setValue(0)
+    click(dock, "run_several")
+    table = dock._several.table
+    qtbot.waitUntil(lambda: table.visibleRegion().boundingRect() == table.rect(), timeout=20_000)
+    click(dock, "cancel")

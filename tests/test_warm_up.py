@@ -28,6 +28,33 @@ print(*sorted(set(sys.modules) - modules))
 print(gc.get_stats()[2]["collections"] - searches)
 """
 
+QUIT = """
+import napari
+from qtpy.QtCore import QTimer
+viewer = napari.Viewer()
+_, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+timer = QTimer()
+def close_when_busy():
+    if widget._warm_up.is_busy:
+        timer.stop()
+        QTimer.singleShot({after}, viewer.close)
+timer.timeout.connect(close_when_busy)
+timer.start(0)
+napari.run()
+print("left the event loop")
+"""
+
+
+@pytest.mark.parametrize("after", [0, 300, 1500])
+def test_quitting_meanwhile_ends_the_process_without_an_error(qtbot, after):
+    done = subprocess.run(
+        [sys.executable, "-c", QUIT.format(after=after)],
+        capture_output=True, encoding="utf-8", timeout=300, check=False,
+    )  # fmt: skip
+    assert "left the event loop" in done.stdout
+    assert "Error" not in done.stderr + done.stdout
+    assert done.returncode == 0
+
 
 def test_a_first_run_loads_nothing_and_no_garbage_is_searched_for_in_it():
     done = subprocess.run(

@@ -118,6 +118,24 @@ def test_more_settings_get_the_room_and_no_bar_covers_them(viewer, dock, qtbot):
     assert scroll.widget().width() <= scroll.viewport().width()
 
 
+def test_what_is_unfolded_is_scrolled_to(viewer, dock, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    viewer.open_sample(PLUGIN, "slices")
+    for section in (each for each in _fields_of(dock) if isinstance(each, Section)):
+        section._line.native.click()
+        qtbot.wait(50)
+        room = dock._scroll.viewport()
+        top, bottom = (
+            section.native.mapTo(room, corner).y()
+            for corner in (section.native.rect().topLeft(), section.native.rect().bottomLeft())
+        )
+        assert top >= 0
+        assert bottom < room.height() or top == 0
+    assert dock._scroll.verticalScrollBar().value() > 0
+
+
 def test_no_label_is_cut_off(viewer, dock, qtbot):
     viewer.window._qt_window.resize(1366, 768)
     viewer.window._qt_window.show()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from psygnal import Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QDialog,
     QDockWidget,
@@ -65,7 +66,14 @@ class Section(Container):
         The fields; folded away at first.
     tooltip : str
         What is in it.
+
+    Attributes
+    ----------
+    unfolded : psygnal.Signal
+        Its fields are shown from now on.
     """
+
+    unfolded = Signal()
 
     def __init__(self, name: str, title: str, content: Container, tooltip: str) -> None:
         self._content = content
@@ -84,6 +92,8 @@ class Section(Container):
         """Show the fields, or fold them away."""
         self._content.visible = shown
         self._line.unfold(shown)
+        if shown:
+            self.unfolded.emit()
 
 
 def button_row(*buttons: tuple[str, str, str]) -> Container:
@@ -121,6 +131,23 @@ class FittingScroll(QScrollArea):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.setMinimumHeight(LEAST_HEIGHT)
         self.setWidget(content.native)
+        self._laid_out = QTimer(self)
+        self._laid_out.setSingleShot(True)
+        self._laid_out.timeout.connect(self._scroll_to_part)
+        self._part: QWidget | None = None
+
+    def reveal(self, part: QWidget) -> None:
+        """Scroll to a part of the content, once that is laid out: to its head, and as it fits."""
+        self._part = part
+        self._laid_out.start(0)
+
+    def _scroll_to_part(self) -> None:
+        if self._part is None:
+            return
+        bar, room = self.verticalScrollBar(), self.viewport().height()
+        top = self._part.mapTo(self.widget(), self._part.rect().topLeft()).y()
+        lowest = min(top, top + self._part.height() - room)
+        bar.setValue(min(max(bar.value(), lowest), top))
 
     def sizeHint(self) -> QSize:
         """Ask for what the content needs, where Qt's own asks for less."""

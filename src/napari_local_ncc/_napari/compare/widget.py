@@ -184,6 +184,8 @@ class LocalNCCWidget(Container):
         for name, action in presses.items():
             self[name].changed.connect(_without_value(action))
         for field in _fields_of(self):
+            if isinstance(field, Section):
+                field.unfolded.connect(partial(self._scroll.reveal, field.native))
             if not isinstance(field, Container):
                 name = getattr(field, "text", "") or field.label or field.name
                 field.native.setAccessibleName(field.native.accessibleName() or name)
@@ -297,6 +299,8 @@ class LocalNCCWidget(Container):
             self._queue.start(self._several.chosen())
         except MENDABLE as error:
             self._report.fail(error)
+        else:
+            self._scroll.reveal(self._several.table)
 
     def _export_several(self) -> None:
         try:

@@ -116,8 +116,8 @@ class SwipedPair(LonePair):
 
     def end(self) -> None:
         """Show all of moving again, and let all layers look as before."""
+        self._lay(self._data, self._grid)  # while it is seen: a hidden layer draws no thumbnail
         super().end()
-        self._lay(self._data, self._grid)
 
     def _lay(self, data: Any, grid: Grid) -> None:
         _, moving = self._pair
