@@ -12,7 +12,19 @@ import pytest
 import tifffile
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QLineEdit,
+    QPlainTextEdit,
+    QSlider,
+    QTabBar,
+    QTableWidget,
+    QWidget,
+)
 from scipy.ndimage import gaussian_filter
 
 from conftest import make_plain
@@ -578,6 +590,23 @@ def test_the_scatter_plot_is_counted_when_it_is_opened(viewer, run, inspector, s
 
 
 BY_EYE = " by eye"  # ends the names of layers that are made to look at
+
+
+def test_everything_has_a_name_and_says_what_it_does(inspector):
+    kinds = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QPlainTextEdit, QSlider)
+    parts = [
+        each
+        for kind in (*kinds, QTableWidget)
+        for each in inspector.native.findChildren(kind)
+        if not isinstance(each.parent(), QAbstractSpinBox | QTabBar | QTableWidget)
+        and "Scroll" not in type(each).__name__
+        and not each.objectName().startswith("qt_")
+    ]
+    assert len(parts) > 15
+    for part in parts:
+        text = part.text() if isinstance(part, QAbstractButton) else ""
+        assert (part.accessibleName() or text).strip(), part
+        assert part.toolTip().strip(), part.accessibleName() or text
 
 
 def looks(viewer):

@@ -70,6 +70,7 @@ class InspectorWidget(Container):
             "the image, which is computed now, of windows that agree or are displaced.",
         )
         for box in (choice, band):
+            box.native.setAccessibleName(box.label)
             box.native.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )

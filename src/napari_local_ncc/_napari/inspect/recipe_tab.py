@@ -46,6 +46,7 @@ class RecipeTab(Tab):
         self.recipe = QPlainTextEdit()
         self.recipe.setReadOnly(True)
         self.recipe.setAccessibleName("Recipe of the map")
+        self.recipe.setToolTip("What makes the same map again: to run, to keep, to publish.")
         self.recipe.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.recipe.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         row = QHBoxLayout()
