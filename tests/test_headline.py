@@ -258,3 +258,24 @@ def test_of_a_series_it_is_told_how_many_frames_are_registered():
     given = Registration.from_matrix(found.matrix, found.grid)  # by another program
     assert headline(given).registration == "Registered: moved by up to y 5 px."
     assert "could not be registered" not in describe_registration(given)
+
+
+def test_inverted_contrast_is_told_where_one_sign_counts():
+    names = areas(differs=np.s_[:])
+    assert (
+        "Contrast is inverted: the median NCC is -0.90."
+        in headline(None, tally_of(names, ncc=-0.9)).agreement
+    )
+    assert "inverted" not in headline(None, tally_of(names, ncc=-0.1)).agreement
+
+
+def test_a_displaced_pixel_without_a_shift_says_nothing_of_a_common_one():
+    """With an error, a shift is not always given: the rest still has one in common."""
+    names = areas(displaced=np.s_[:100])
+    tally = tally_of(names, shift=(1.0, 0.0))
+    bands = np.full((6, 120, 160), np.nan, np.float32)
+    bands[:3] = 0.9
+    bands[5] = CLASSES.index("displaced")
+    tally.add(bands, (slice(0, 120), slice(0, 160)))
+    assert tally.displaced.is_common
+    assert tally.displaced.length == pytest.approx(0.5)

@@ -87,8 +87,10 @@ def test_pictures_of_an_oblique_volume_are_its_middle_plane():
     image = SpatialImage.from_array(volume).replace(grid=Grid(volume.shape, matrix))
     comparison = Comparison(image, image)
     result = finish(translate(run_comparison(comparison), lambda _: ()))
-    picture = pictures_of(comparison, result.map)["fixed"]["png"]
-    assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (30, 20)
+    picture = pictures_of(comparison, result.map)["fixed"]
+    assert Image.open(io.BytesIO(base64.b64decode(picture["png"]))).size == (30, 20)
+    assert picture["plane"] == "z=3"
+    assert middle_plane(image, 100)[0][0, 0] == volume[3, 0, 0]
 
 
 def test_an_axis_that_is_not_searched_has_no_end_to_be_near():

@@ -50,6 +50,7 @@ def convert(
     json_: Json = False,
 ) -> None:
     """Write the transform of one program as another reads it."""
+    from napari_local_ncc.geometry.units import unit_symbol
     from napari_local_ncc.io.outputs import check_free, check_inputs
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.reports.describe import describe_registration
@@ -66,7 +67,9 @@ def convert(
     tell(f"transform {found.model}; {describe_registration(found)}")
     for report in found.reports:
         if report.metric == METRIC:
-            tell(f"landmarks missed by {report.score:.4g} {found.grid.units[-1]} (rms)")
+            tell(
+                f"landmarks missed by {report.score:.4g} {unit_symbol(found.grid.units[-1])} (rms)"
+            )
     tell(f"written   {output}")
     answer("convert", lambda: _facts(found, output))
 

@@ -65,7 +65,8 @@ Initial = Annotated[
     typer.Option(
         metavar="START",
         help="Begin at: identity, centres (of mass), phase (correlation), a model to "
-        "register by first, or a transform file. Default: search; a flow: identity.",
+        "register by first, or a transform file. Default: search; a flow: the shift of the "
+        "images where that is sure, else identity.",
     ),
 ]
 KeepDoubtful = Annotated[

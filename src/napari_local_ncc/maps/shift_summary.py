@@ -166,12 +166,13 @@ class DisplacedSummary:
                 others = tuple(k for k in range(labels.ndim) if k != axis)
                 profile[row, location[axis]] += found.sum(axis=others)
         shift = np.stack(shift_components(bands))[:, displaced].astype(np.float64)
+        shift = shift[:, np.isfinite(shift).all(axis=0)]
         if not shift.size:
             return
         lengths = shift_length(shift, self._steps) / self._step
         self._lengths.add(np.zeros(1, np.int64), lengths)
-        self._sum += np.nansum(shift, axis=1)
-        self._squares += float(np.nansum(shift**2))
+        self._sum += shift.sum(axis=1)
+        self._squares += float(np.sum(shift**2))
         self._count += shift.shape[1]
         near = np.abs(shift) >= REACH * self._search[:, np.newaxis]
         self._at_end += int(near.any(axis=0).sum())

@@ -9,7 +9,7 @@ import numpy as np
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.io.outputs import check_free
 from napari_local_ncc.reports import colormap
-from napari_local_ncc.reports.pictures import middle_plane, round_length
+from napari_local_ncc.reports.pictures import middle_plane, plane_text, round_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,17 +72,25 @@ def comparison_figure(images: dict[str, SpatialImage], maps: dict[str, SpatialIm
     for axis, (title, image) in zip(axes, images.items(), strict=False):
         data, grid = middle_plane(image, PANEL_PIXELS)
         low, high = np.nanpercentile(data, (0.5, 99.5)) if np.isfinite(data).any() else (0, 1)
-        _draw(axis, data, grid, title, cmap=_grey(), vmin=low, vmax=high)
+        _draw(axis, data, grid, _titled(title, image), cmap=_grey(), vmin=low, vmax=high)
     for axis, (title, image) in zip(axes[len(images) :], maps.items(), strict=True):
         data, grid = middle_plane(image, PANEL_PIXELS)
         low, high = colormap.LIMITS
-        drawn = _draw(axis, data, grid, title, cmap=ncc_colormap(), vmin=low, vmax=high)
+        drawn = _draw(
+            axis, data, grid, _titled(title, image), cmap=ncc_colormap(), vmin=low, vmax=high
+        )
     if maps:
         bar = figure.colorbar(
             drawn, ax=axes[len(images) :], shrink=0.75, ticks=[-1, -0.5, 0, 0.5, 1]
         )
         bar.set_label("local NCC (grey: undefined)")
     return figure
+
+
+def _titled(title: str, image: SpatialImage) -> str:
+    """Return the title of a panel, with the plane that it shows of several."""
+    plane = plane_text(image.grid)
+    return f"{title}, {plane}" if plane else title
 
 
 def ncc_colormap() -> Any:

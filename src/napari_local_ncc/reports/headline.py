@@ -18,6 +18,7 @@ from napari_local_ncc.reports.describe import (
     pixel_sides,
     world_steps,
 )
+from napari_local_ncc.shift.interpret import ALIKE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -238,6 +239,8 @@ def _agreement(tally: MapTally) -> str:
         return "Nothing can be compared: every window is flat, masked, or outside one image."
     left_out = 1 - summary.defined
     rest = f" {share_text(left_out)} of the image cannot be compared." if left_out >= TOLD else ""
+    if tally.is_signed and summary.median <= -ALIKE:
+        rest += f" Contrast is inverted: the median NCC is {summary.median:.2f}."
     if shares:
         return _by_class(shares, tally.displaced) + rest
     quartiles = f"half of the area from {summary.lower:.2f} to {summary.upper:.2f}"
@@ -245,7 +248,8 @@ def _agreement(tally: MapTally) -> str:
     if not np.isnan(tally.confident):
         text = (
             f"The images are more alike than chance in {share_text(tally.confident)} of the area "
-            f"(confidence from 0.95 on); the median {name} is {summary.median:.2f}."
+            "(confidence from 0.95 on, as 5 % of unrelated ones are); the median "
+            f"{name} is {summary.median:.2f}."
         )
     return text + rest
 

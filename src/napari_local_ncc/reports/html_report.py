@@ -124,11 +124,12 @@ def _pictures(pictures: Mapping[str, Any]) -> str:
 
 
 def _figure(name: str, picture: Mapping[str, Any]) -> str:
-    scale = picture["scale"]
+    scale, plane = picture["scale"], picture.get("plane")
+    title = f"{TITLES[name]} ({plane})" if plane else TITLES[name]
     bar = f"<i style='width:{100 * scale['share']:.2f}%'></i><b>{escape(scale['text'])}</b>"
     return (
         f"<figure><img alt='{escape(TITLES[name])}' src='data:image/png;base64,{picture['png']}'>"
-        f"<div class=bar>{bar}</div><figcaption>{escape(TITLES[name])}{_legend(name)}"
+        f"<div class=bar>{bar}</div><figcaption>{escape(title)}{_legend(name)}"
         "</figcaption></figure>"
     )
 
@@ -176,7 +177,11 @@ def _transform(document: Document) -> str:
     if found is not None:
         shifts = [", ".join(f"{step:.3f}" for step in shift) for shift in found["shift_px"][:1]]
         rows += [("in words", found["text"]), ("model", found["model"])]
-        rows += [("shift of the middle, px", shifts[0])] if len(found["shift_px"]) == 1 else []
+        rows += (
+            [("from fixed's middle to where moving shows it, px", shifts[0])]
+            if len(found["shift_px"]) == 1
+            else []
+        )
         rows += _evidence(found["reports"])
     rows.append(("shift that is left, px", _number(verdict["distance_px"])))
     rows.append(("its standard error, px", _number(verdict["error_px"])))
@@ -277,7 +282,7 @@ def _thumbnail(png: str) -> str:
 def _batch_table(documents: Sequence[Document]) -> str:
     head = "".join(
         f"<th>{name}</th>"
-        for name in ("pair", "verdict", "why", "median NCC", "confident", "shift left, px")
+        for name in ("pair", "verdict", "why", "median NCC", "confident (FDR)", "shift left, px")
     )
     rows = []
     for each in documents:

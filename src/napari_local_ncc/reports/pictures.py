@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.geometry.grid import Grid
+from napari_local_ncc.geometry.grid import Grid, axis_name
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.geometry.view import View, pixel_lengths
 from napari_local_ncc.image.spatial_image import SpatialImage
@@ -38,7 +38,8 @@ def pictures_of(comparison: Comparison, result: ConfidenceMap) -> dict[str, Any]
     dict
         "fixed", "moving" (on fixed's pixels), "overlay" (fixed green, moving magenta: where they
         agree, grey) and the bands "ncc", "confidence" and "classes" that there are; each with
-        "png" (base64), and "scale": the length of a bar as a share of the width, and in words.
+        "png" (base64), "scale" (the length of a bar as a share of the width, and in words) and
+        "plane" (which one it is, in words; empty where there is one alone).
     """
     grid = comparison.grid
     fixed, plane = middle_plane(comparison.pair.fixed, SIDE)
@@ -53,7 +54,14 @@ def pictures_of(comparison: Comparison, result: ConfidenceMap) -> dict[str, Any]
         if band in result.band_names:
             values, _ = middle_plane(result.image(band), SIDE)
             found[band] = _classes(values) if band == "classes" else _colour(values, band)
-    return {name: {"png": _png(pixels), "scale": scale} for name, pixels in found.items()}
+    shown = {"scale": scale, "plane": plane_text(grid)}
+    return {name: {"png": _png(pixels)} | shown for name, pixels in found.items()}
+
+
+def plane_text(grid: Grid) -> str:
+    """Say by its indices which plane of a volume or a series `middle_plane` takes."""
+    axes = zip(grid.axis_labels[:-2], grid.shape[:-2], strict=True)
+    return ", ".join(f"{axis_name(label)}={n // 2}" for label, n in axes if n > 1)
 
 
 def middle_plane(image: SpatialImage, most: int) -> tuple[Plane, Grid]:
