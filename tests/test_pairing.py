@@ -11,6 +11,7 @@ import zarr
 from napari_local_ncc import SpatialImage, confidence_map, read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.image import pair_images
+from napari_local_ncc.image.source import Source
 from napari_local_ncc.transforms.resampling import labels_on, mask_on
 
 STACK = np.random.default_rng(4).integers(0, 4000, (6, 24, 32), dtype=np.uint16)
@@ -161,6 +162,31 @@ def test_mask_that_says_where_it_lies_is_believed():
     assert mask_on(placed, fixed).compute().all()
     one_for_all = image(HALF, "yx")
     assert mask_on(one_for_all, image(STACK[:, :12, :16], "tyx")).compute().all()
+
+
+@pytest.mark.parametrize("labels", ["yx", "xy"])
+@pytest.mark.parametrize("units", [(None, ("um", "um")), (("um", "um"), None)])
+def test_a_unit_on_one_side_leaves_a_mask_on_its_pixels(units, labels):
+    fixed, mask = (
+        SpatialImage.from_array(data, spacing=0.25, units=unit or (), axis_labels=tuple(axes))
+        for data, unit, axes in (
+            (PLANE, units[0], "yx"),
+            (RNG_MASK if labels == "yx" else RNG_MASK.T, units[1], labels),
+        )
+    )
+    fixed = fixed.replace(grid=fixed.grid.replace(pixel_to_world=np.diag([2.0, 3.0, 1.0])))
+    np.testing.assert_array_equal(mask_on(mask, fixed).compute(), RNG_MASK > 0)
+    np.testing.assert_array_equal(labels_on(mask, fixed.grid).compute(), RNG_MASK)
+    half = mask.replace(data=mask.data[::2, ::2], grid=mask.grid.crop((slice(0, None, 2),) * 2))
+    with pytest.raises(ValueError, match=r"pixels, image has 24x32"):
+        mask_on(half, fixed)
+
+
+def test_a_layer_of_a_viewer_lies_where_it_is_seen():
+    fixed = SpatialImage.from_array(PLANE, spacing=0.25, units=("um", "um"))
+    left = SpatialImage.from_array(np.ones((12, 8), np.uint8), spacing=0.5, origin=0.125)
+    laid = mask_on(left.replace(source=Source(expression="viewer.layers[0]")), fixed).compute()
+    np.testing.assert_array_equal(laid, np.arange(32) < 16 + np.zeros((24, 1)))
 
 
 def test_command_line_lays_a_mask_only_when_told(tmp_path, capsys):

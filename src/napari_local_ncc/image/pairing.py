@@ -177,19 +177,29 @@ def stage_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
     )
 
 
-def check_place(marks: SpatialImage, image: SpatialImage, name: str) -> None:
-    """Raise ValueError where a mask or labels of another size say nothing of their place.
+def check_place(marks: SpatialImage, image: SpatialImage, name: str) -> Unitless:
+    """Return what the coordinates of a mask or labels mean where only one of both has units.
 
-    A layer of a viewer lies where it is seen; what has a pixel size or a position lies there.
+    Of one size they lie pixel on pixel. Else a layer of a viewer lies where it is seen, by its
+    numbers.
+
+    Raises
+    ------
+    ValueError
+        If they are of another size and say nothing of their place: they have neither a pixel
+        size nor a position, or one in a unit that the image does not share.
     """
-    ours, theirs = image.grid.space(), marks.grid.space()
+    ours, theirs = image.grid.space(), _in_spatial_order_of(image, marks).grid.space()
     ndim = min(ours.ndim, theirs.ndim)
-    is_placed = set(theirs.units) != {PIXEL} or not np.array_equal(
-        theirs.pixel_to_world, np.eye(theirs.ndim + 1)
+    has_unit = [PIXEL not in grid.units for grid in (ours, theirs)]
+    is_placed = has_unit[0] == has_unit[1] and (
+        has_unit[1] or not np.array_equal(theirs.pixel_to_world, np.eye(theirs.ndim + 1))
     )
     is_seen = marks.source is not None and bool(marks.source.expression)
-    if is_placed or is_seen or theirs.shape[-ndim:] == ours.shape[-ndim:]:
-        return
+    if theirs.shape[-ndim:] == ours.shape[-ndim:]:
+        return "pixels"
+    if is_placed or is_seen:
+        return "numbers"
     sizes = ["x".join(map(str, grid.shape[-ndim:])) for grid in (theirs, ours)]
     raise ValueError(
         f"{name} ({marks.name}) has {sizes[0]} pixels, {image.name} has {sizes[1]}, and the file "

@@ -105,8 +105,8 @@ def mask_on(
     Parameters
     ----------
     mask : SpatialImage or array_like
-        Non-zero where samples may be used. A plain array must have the image's shape;
-        a mask without physical units lies on the image's pixels.
+        Greater than 0 where samples may be used. A plain array must have the image's shape;
+        where only the mask or only the image has physical units, the mask lies on its pixels.
     image : SpatialImage
         The image it belongs to.
     name : str
@@ -169,7 +169,8 @@ def labels_on(labels: ArrayLike | SpatialImage, grid: Grid) -> da.Array:
     Parameters
     ----------
     labels : array_like or SpatialImage
-        Whole numbers; 0 is no region. One without physical units lies on the pixels.
+        Whole numbers; 0 is no region. Where only they or only the grid has physical units, they
+        lie on its pixels.
     grid : Grid
         The grid; the labels hold for all frames that they do not tell apart.
 
@@ -203,14 +204,25 @@ def pair_marks(marks: SpatialImage, image: SpatialImage, name: str) -> SpatialIm
     ValueError
         If they cannot be paired, or the marks have independent axes that the image lacks.
     """
-    check_place(marks, image, name)
-    pair = pair_images(image, marks, unitless="pixels")
+    pair = pair_images(image, marks, unitless=check_place(marks, image, name))
     if pair.fixed.grid.shape != image.grid.shape:
         raise ValueError(
             f"{name} has the axes {marks.grid.axis_labels} of shape {marks.grid.shape}, more than "
             f"{image.name} with {image.grid.axis_labels} of shape {image.grid.shape}"
         )
-    return pair.moving
+    return _beside(image.grid, pair.fixed.grid, pair.moving)
+
+
+def _beside(grid: Grid, laid: Grid, marks: SpatialImage) -> SpatialImage:
+    """Return marks as they lie beside a grid, which was laid into a world of their own units."""
+    ours, theirs = grid.space().pixel_to_world, laid.space().pixel_to_world
+    if np.array_equal(ours, theirs):
+        return marks
+    first = len(marks.grid.series_shape)
+    matrix = marks.grid.pixel_to_world.copy()
+    matrix[first:, first:] = ours @ invert_affine(theirs) @ matrix[first:, first:]
+    units = marks.grid.units[:first] + grid.space().units
+    return marks.replace(grid=marks.grid.replace(pixel_to_world=matrix, units=units))
 
 
 def _nearest_on(marks: SpatialImage, image: SpatialImage, name: str) -> da.Array:

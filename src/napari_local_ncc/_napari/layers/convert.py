@@ -120,7 +120,7 @@ def _file(layer: Layer) -> str | None:
 def mask_image(
     mask: Layer, fixed: SpatialImage, chosen: Mapping[str, int] | None = None
 ) -> SpatialImage:
-    """Take a layer as a mask: what is not zero, or lies inside a shape, may be used.
+    """Take a layer as a mask: what is above 0, or lies inside a shape, may be used.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def mask_image(
     Returns
     -------
     SpatialImage
-        Non-zero where samples may be used, lazily.
+        Above 0 where samples may be used, lazily.
 
     Raises
     ------
