@@ -8,7 +8,14 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, local_ncc, register
+from napari_local_ncc import (
+    NCCParameters,
+    SpatialImage,
+    confidence_map,
+    local_ncc,
+    local_shift,
+    register,
+)
 from napari_local_ncc.image import as_spatial_image
 
 sitk = pytest.importorskip("SimpleITK")
@@ -117,6 +124,36 @@ def test_coordinates_of_xarray_that_are_no_places():
     uneven = data_array(PLANE, ("y", "x"), x=np.arange(16.0) ** 2)
     with pytest.raises(ValueError, match="coordinate 'x' of fixed is not evenly spaced"):
         confidence_map(uneven, PLANE)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+@pytest.mark.parametrize("fill", [np.float32(9.96921e36), np.int16(-9999), np.uint8(0), [7, 9]])
+def test_fill_values_of_xarray_are_no_samples(fill, name, lazy):
+    hidden = np.zeros(PLANE.shape, bool)
+    hidden[2:5, 3:9] = True
+    values = np.ravel(fill)
+    samples = (50 + 10 * PLANE).astype(values.dtype)
+    samples[hidden] = np.resize(values, hidden.sum())
+    array = data_array(da.from_array(samples) if lazy else samples, ("y", "x"))
+    array.attrs[name] = fill
+    taken = as_spatial_image(array, "a").data.compute()
+    np.testing.assert_array_equal(np.isnan(taken), hidden)
+    np.testing.assert_array_equal(taken[~hidden], samples[~hidden])
+    array.attrs[name] = "none"  # which is no number
+    np.testing.assert_array_equal(as_spatial_image(array, "a").data, samples)
+
+
+def test_what_masked_arrays_hide_in_dask_is_no_sample():
+    hidden = np.zeros(PLANE.shape, bool)
+    hidden[2:5, 3:9] = True
+    masked = da.from_array(np.ma.masked_array(PLANE, hidden), chunks=8)
+    nan = np.where(hidden, np.nan, PLANE)
+    for compare in (local_ncc, local_shift, lambda a, b: confidence_map(a, b)["ncc"]):
+        found, expected = (np.asarray(compare(a, PLANE)) for a in (masked, nan))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+        assert np.isnan(found[..., hidden]).all()
+    np.testing.assert_array_equal(np.isnan(as_spatial_image(masked, "a").data), hidden)
 
 
 def test_every_door_takes_them():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dask.array as da
 import numpy as np
 from dask.array.overlap import ensure_minimum_chunksize
+from dask.array.utils import meta_from_array
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
@@ -72,6 +73,15 @@ def as_lazy(array: Any, chunks: Any) -> da.Array:
     view = _View(array)
     meta = np.empty((0,) * view.ndim, view.dtype)
     return da.from_array(view, chunks=chunks, name=False, meta=meta)
+
+
+def without_masks(array: da.Array) -> da.Array:
+    """Return a dask array in which what masked arrays hide is NaN, which is "no sample"."""
+    if not isinstance(meta_from_array(array), np.ma.MaskedArray):
+        return array
+    floating = np.result_type(array.dtype, np.float32)
+    meta = np.empty((0,) * array.ndim, floating)
+    return array.astype(floating).map_blocks(np.ma.filled, np.nan, dtype=floating, meta=meta)
 
 
 def map_windows(

@@ -14,6 +14,7 @@ import numpy as np
 from napari_local_ncc.chunked.windows import as_lazy
 from napari_local_ncc.geometry.grid import Grid, is_spatial
 from napari_local_ncc.geometry.units import PIXEL, unit_name
+from napari_local_ncc.image.fill_value import hide_fill_values
 from napari_local_ncc.parameters import check_array
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def parts_of(image: Any, name: str) -> Parts | None:
     Parameters
     ----------
     image : object
-        An ``xarray.DataArray`` (dimensions, coordinates and their units), a
+        An ``xarray.DataArray`` (dimensions, coordinates and their units; NaN where the samples
+        are what its attribute ``_FillValue`` or ``missing_value`` calls none), a
         ``SimpleITK.Image`` (spacing, origin, direction; no unit) or an image of nibabel
         (affine, mm). World axes are z, y, x of ITK's left, posterior, superior.
     name : str
@@ -84,7 +86,7 @@ def _of_xarray(image: Any, name: str) -> Parts:
     order = sorted(range(len(labels)), key=lambda k: spatial[k])
     spacing, origin, units = zip(*(placed[k] for k in order), strict=True)
     data = image.data if isinstance(image.data, da.Array) else np.asarray(image.data)
-    data = data.transpose(order)
+    data = hide_fill_values(data.transpose(order), image.attrs)
     grid = Grid.from_spacing(
         data.shape,
         spacing,

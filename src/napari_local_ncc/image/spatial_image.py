@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 from dask.array.utils import meta_from_array
 
-from napari_local_ncc.chunked.windows import as_lazy
+from napari_local_ncc.chunked.windows import as_lazy, without_masks
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.parameters import as_samples, check_real, is_cupy
 
@@ -76,6 +76,7 @@ class SpatialImage:
         if is_cupy(meta_from_array(self.data)):  # a map is computed on the host
             copied = self.data.map_blocks(as_samples, dtype=self.data.dtype, meta=np.empty(0))
             object.__setattr__(self, "data", copied)
+        object.__setattr__(self, "data", without_masks(self.data))
         check_real(self.data.dtype, self.name)
         if np.isnan(self.data.shape).any():
             raise ValueError(

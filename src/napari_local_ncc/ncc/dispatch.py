@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from napari_local_ncc.chunked.windows import as_lazy, join_pieces, map_windows
+from napari_local_ncc.chunked.windows import as_lazy, join_pieces, map_windows, without_masks
 from napari_local_ncc.parameters import (
     as_samples,
     check_limits,
@@ -107,12 +107,15 @@ def as_images(fixed: Any, moving: Any, mask: Any | None) -> list[Any]:
         If shapes differ, are unknown, or an image is empty.
     """
     images = {"fixed": fixed, "moving": moving} | ({} if mask is None else {"mask": mask})
-    arrays: dict[str, Any] = {
-        name: image if isinstance(image, da.Array) or is_cupy(image) else as_samples(image, name)
-        for name, image in images.items()
-    }
+    arrays: dict[str, Any] = {name: _as_array(image, name) for name, image in images.items()}
     _check_arrays(arrays)
     return list(arrays.values())
+
+
+def _as_array(image: Any, name: str) -> Any:
+    if isinstance(image, da.Array):
+        return without_masks(image)
+    return image if is_cupy(image) else as_samples(image, name)
 
 
 def as_chunks(arrays: list[Any]) -> list[da.Array]:
