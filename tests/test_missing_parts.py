@@ -153,6 +153,45 @@ def test_absent_chunks_are_undefined_and_counted(options, tmp_path):
     np.testing.assert_array_equal(image.data, stored)
 
 
+@pytest.mark.parametrize("chunks", [(5, 16, 16), None])
+def test_chunks_of_hdf5_that_were_never_written_are_undefined_and_counted(chunks, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    stored = np.full(STACK.shape, 7, STACK.dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, dtype in (("a", "u2"), ("b", bool)):
+            array = file.create_dataset(name, stored.shape, dtype, chunks=chunks, fillvalue=7)
+            if chunks:
+                array[:5, 16:] = stored[:5, 16:] = STACK[:5, 16:]
+    missing = np.ones(STACK.shape, bool)
+    if chunks:
+        missing[:5, 16:] = False
+    count = r"9 of 12" if chunks else "1 of 1"
+    with pytest.warns(ReadNote, match=f"{count} chunks were never written; they are undefined"):
+        image = read_image(tmp_path / "a.h5", scene="a")
+    np.testing.assert_array_equal(image.data, np.where(missing, np.nan, stored))
+    with pytest.warns(ReadNote, match=f"{count} chunks were never written; they are taken as 7"):
+        image = read_image(tmp_path / "a.h5", scene="a", absent_chunks="fill")
+    np.testing.assert_array_equal(image.data, stored)
+    with pytest.warns(ReadNote, match="they are taken as True"):
+        assert read_image(tmp_path / "a.h5", scene="b").data.dtype == bool
+
+
+@pytest.mark.parametrize("ending", [".h5", ".zarr"])
+def test_fill_values_that_attributes_name_are_no_samples(ending, tmp_path):
+    stored = STACK[0].astype(np.int16)
+    stored[3:9] = -1
+    path = tmp_path / f"a{ending}"
+    if ending == ".h5":
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            file["a"] = stored
+            file["a"].attrs["_FillValue"] = np.int16(-1)
+    else:
+        array = zarr.create_array(path, data=stored, chunks=(16, 16))
+        array.attrs["_FillValue"] = -1
+    read = read_image(path).data.compute()
+    np.testing.assert_array_equal(read, np.where(stored == -1, np.nan, stored))
+
+
 def test_a_shard_that_is_left_out_counts_its_chunks(tmp_path):
     array = zarr.create_array(tmp_path / "a.zarr", shape=(32, 48), dtype="u2", chunks=(8, 8),
                               shards=(16, 16))  # fmt: skip

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc.image.fill_value import hide_fill_values
 from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim, guard_reading
 from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.readers.partial_array import PartialArray
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import (
     Axis,
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_local_ncc.io.readers.scene import Request
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.io.readers.scene import Absent, Request
 
 IMARIS = "DataSet"
 ELEMENT_SIZE = "element_size_um"  # of Fiji's and ilastik's HDF5: z, y, x
@@ -56,7 +61,8 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
             return _read_imaris(path, file, request.level)
         check_level(request.level, 1)
         name, dataset = list(_datasets(file))[scene]
-        return stored_image(_samples(path, name, dataset), _axes(dataset), dataset.chunks)
+        stored = _read_dataset(path, name, dataset, request.absent)
+        return replace(stored, data=hide_fill_values(stored.data, dataset.attrs))
 
 
 def open_dataset(path: str, key: str) -> Any:
@@ -82,6 +88,39 @@ def _samples(path: Path, name: str, dataset: Any) -> FileArray:
     piece = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
     check_claim(piece, dataset.id.get_storage_size(), f"a chunk of its dataset {name}")
     return FileArray.at(open_dataset, path, name, tuple(dataset.shape), dataset.dtype)
+
+
+def _read_dataset(path: Path, name: str, dataset: Any, policy: Absent | None) -> StoredImage:
+    """Wrap a dataset; chunks that were never written are undefined, but in masks."""
+    source, axes = _samples(path, name, dataset), _axes(dataset)
+    present = _present_chunks(dataset)
+    if present is None or present.all():
+        return stored_image(source, axes, dataset.chunks)
+    text = f"{(~present).sum()} of {present.size} chunks were never written"
+    if policy == "fill" or dataset.dtype.kind == "b":
+        return stored_image(source, axes, dataset.chunks).noting(
+            f"{text}; they are taken as {dataset.fillvalue}"
+        )
+    partial = PartialArray(source, dataset.chunks or dataset.shape, ~present)
+    return stored_image(partial, axes, dataset.chunks).noting(
+        f"{text}; they are undefined (absent_chunks='fill', --absent-chunks fill, takes them as "
+        f"{dataset.fillvalue})"
+    )
+
+
+def _present_chunks(dataset: Any) -> NDArray[np.bool_] | None:
+    """Return which chunks are in the file; None where they are in others."""
+    if dataset.is_virtual or dataset.external:
+        return None
+    edges = dataset.chunks or dataset.shape
+    counts = [-(-n // edge) for n, edge in zip(dataset.shape, edges, strict=True)]
+    if dataset.chunks is None:
+        return np.full(counts, dataset.id.get_storage_size() > 0)
+    if dataset.id.get_num_chunks() == math.prod(counts):
+        return np.ones(counts, bool)
+    starts = (np.multiply(place, edges) for place in np.ndindex(*counts))
+    found = [dataset.id.get_chunk_info_by_coord(tuple(map(int, start))) for start in starts]
+    return np.array([chunk.byte_offset is not None for chunk in found]).reshape(counts)
 
 
 def _check_sources(path: Path, name: str, dataset: Any) -> None:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import zarr
 
+from napari_local_ncc.image.fill_value import hide_fill_values
 from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.readers.ome_zarr.chunks import (
     ZarrSamples,
@@ -101,6 +102,8 @@ def read(path: Path | str, scene: int, request: Request) -> StoredImage:
             f"array has {array.ndim}"
         )
     stored = _with_absent(entry, array, axes, request)
+    if entry.multiscale is None:
+        stored = replace(stored, data=hide_fill_values(stored.data, array.attrs))
     return replace(stored, directions=directions).noting(*notes)
 
 
