@@ -5,9 +5,11 @@ The table of docs/formats.md is what this finds; `LNCC_WRITE_TABLE=1 pytest` wri
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
+import struct
 import threading
 import tracemalloc
 import warnings
@@ -45,6 +47,7 @@ STACK = np.stack([PLANE + 10 * k for k in range(3)])
 BYTES = STACK // 16
 SIZE = (2.0, 0.5, 0.25)  # of STACK's pixels, z y x
 UM = "micrometer"
+IMOD = 1146047817  # what IMOD writes into the header of an MRC
 OPAQUE = np.where(X < 128, 0, 255).astype(np.uint8)
 TABLE = Path(__file__).parents[1] / "docs" / "formats.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
@@ -104,7 +107,7 @@ def masked(path):
 
 def nodata(path):
     stored = np.where(OPAQUE > 0, PLANE, 7).astype("u2")
-    tiff(stored, path, extratags=[(42113, "s", 0, "7", True)])
+    tiff(stored, path, extratags=[(42113, "s", 0, "100", True)])
     return OPAQUE == 0
 
 
@@ -224,6 +227,12 @@ def hdf5(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("entry/data", data=STACK, chunks=(1, 96, 128))
         file["entry/data"].attrs["element_size_um"] = SIZE
+
+
+def hdf5_less(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", STACK.shape, "u2", chunks=(1, 96, 128))[:2] = STACK[:2]
+    return np.arange(3)[:, None, None] == 2
 
 
 def imaris(path):
@@ -403,7 +412,7 @@ KINDS = {
     "MHA": Kind(volume, STACK, SIZE),
     "DICOM": Kind(dicom, PLANE, SIZE[1:], "millimeter"),
     "DICOM series": Kind(dicom_series, STACK, SIZE, "millimeter"),
-    "HDF5": Kind(hdf5, STACK, SIZE, UM),
+    "HDF5": Kind(hdf5, STACK, SIZE, UM, hdf5_less, "chunks"),
     "Imaris": Kind(imaris, STACK, SIZE, UM),
     "MRC": Kind(mrc, STACK, SIZE, "angstrom"),
     "folder of planes": Kind(planes, STACK),
@@ -545,6 +554,74 @@ def test_planes_are_counted_as_people_do(tmp_path):
     tiff(PLANE[:9], folder / "plane_15.tif")
     with pytest.raises(ValueError, match=r"plane_15.tif has another size \(9x256\) than plane_8"):
         read_image(folder)
+
+
+@pytest.mark.parametrize("other", [STACK, STACK[0] + 0.5])
+def test_planes_of_a_wider_type_are_refused(other, tmp_path):
+    folder = tmp_path / "planes"
+    folder.mkdir()
+    tiff((STACK[0] // 256).astype("u1"), folder / "plane_1.tif")
+    tiff(other if other.ndim == 2 else other[0], folder / "plane_2.tif")
+    with pytest.warns(ReadNote), pytest.raises(ValueError, match=r"plane_2.tif holds .* no place"):
+        read_image(folder).data.compute()
+
+
+def test_nodata_is_a_value_of_the_file_also_where_0_is_white(tmp_path):
+    tiff(
+        EIGHT,
+        tmp_path / "a.tif",
+        photometric="miniswhite",
+        extratags=[(42113, "s", 0, "100", True)],
+    )
+    found = read_image(tmp_path / "a.tif").data.compute()
+    np.testing.assert_array_equal(found, np.where(EIGHT == 100, np.nan, 255.0 - EIGHT))
+
+
+@pytest.mark.parametrize(
+    ("stamp", "flags", "brightest", "is_unsigned"),
+    [(IMOD, 0, 255, True), (IMOD, 0, 100, True), (IMOD, 1, 100, False), (0, 0, 255, True),
+     (0, 0, 100, False), (0, 1, 100, False)],
+)  # fmt: skip
+def test_bytes_of_mrc_are_signed_where_its_writer_says_so(
+    stamp, flags, brightest, is_unsigned, tmp_path
+):
+    truth = EIGHT.view("i1")
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(truth)
+        file.header.dmax = brightest
+        file.header.extra2 = np.void(b"\0" * 40 + struct.pack("<ii", stamp, flags) + b"\0" * 36)
+    found = read_image(tmp_path / "a.mrc").data.compute()
+    assert found.dtype == ("u1" if is_unsigned else "i1")
+    np.testing.assert_array_equal(found, EIGHT if is_unsigned else truth)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "flags", "version", "sign"),
+    [(IMOD, 0, 0, -1), (IMOD, 4, 0, 1), (IMOD, 0, 20140, 1), (0, 0, 20140, 1)],
+)
+def test_mrc_lies_where_its_writer_means(stamp, flags, version, sign, tmp_path):
+    mrc(tmp_path / "a.mrc")
+    with mrcfile.open(tmp_path / "a.mrc", "r+") as file:
+        file.header.origin = (3, -4, 5)
+        file.header.nversion = version
+        file.header.extra2 = np.void(b"\0" * 40 + struct.pack("<ii", stamp, flags) + b"\0" * 36)
+    origin = read_image(tmp_path / "a.mrc").grid.origin
+    np.testing.assert_array_equal(origin, sign * np.array([5, -4, 3]))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+def test_axes_of_mrc_come_in_any_order(order, tmp_path):
+    axes = [3 - number for number in order[::-1]]  # of sections, rows, columns in z, y, x
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(STACK.transpose(axes))
+        file.set_volume()
+        file.header.mapc, file.header.mapr, file.header.maps = order
+        file.header.mx, file.header.my, file.header.mz = STACK.shape[::-1]
+        file.header.cella = tuple(np.multiply(SIZE, STACK.shape)[::-1])
+    image = read_image(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(image.data, STACK)
+    assert image.grid.axis_labels == ("z", "y", "x")
+    np.testing.assert_allclose(image.grid.spacing, SIZE, rtol=1e-6)
 
 
 CUT = [".nii", ".nii.gz", ".nrrd", ".mha", ".h5", ".mrc", ".npy", ".png"]

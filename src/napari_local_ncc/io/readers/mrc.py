@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.io.readers.scene import Request
 
+VOLUME = ("z", "y", "x")
+# of the part of a header that IMOD uses: bio3d.colorado.edu/imod/doc/mrc_format.txt
+IMOD_STAMP, IMOD_STAMP_AT = 1146047817, 40
+SIGNED_BYTES, ORIGIN_AS_OTHERS = 1, 4  # bits of its flags
+
 
 def scenes(path: Path) -> list[Scene]:
     """List the one image, stack or volume of a file."""
@@ -31,33 +37,74 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     check_level(request.level, 1)
     with _mrcfile().open(path, header_only=True) as mrc:
         sizes = {axis: pixel_size(getattr(mrc.voxel_size, axis), "angstrom") for axis in "xyz"}
-        origin = {axis: float(getattr(mrc.header.origin, axis)) for axis in "xyz"}
+        sign = _sign_of_origin(mrc.header)
+        origin = {axis: sign * float(getattr(mrc.header.origin, axis)) for axis in "xyz"}
         is_stack = int(mrc.header.ispg) == 0  # of images, not a volume
+        order = _axis_order(mrc.header)
+        is_unsigned = _is_unsigned(mrc.header)
     if path.name.lower().endswith((".gz", ".bz2")):
         claimed = math.prod(scenes(path)[0].shape) * 8
         check_claim(claimed, path.stat().st_size, "its samples")
-    array = open_mrc(str(path), 0)
+    array = open_mrc(str(path), is_unsigned)
     labels = ("q", "z", "y", "x")[-array.ndim :]
     if is_stack and array.ndim == 3:
         labels = ("q", "y", "x")
+    elif array.ndim == 3:
+        labels = order
     axes = [
         Axis(k, True, sizes[k][0], origin[k] if sizes[k][1] != "pixel" else 0.0, sizes[k][1])
         if k in sizes
         else Axis(k, spatial=False)
         for k in labels
     ]
-    return stored_image(FileArray.at(open_mrc, path, 0, array.shape, array.dtype), axes)
+    source = FileArray.at(open_mrc, path, is_unsigned, array.shape, array.dtype)
+    stored = stored_image(source, axes)
+    if labels != order or labels == VOLUME:
+        return stored
+    turn = [labels.index(label) for label in VOLUME]
+    return replace(stored, data=stored.data.transpose(turn), axes=tuple(axes[k] for k in turn))
 
 
-def open_mrc(path: str, key: int) -> NDArray[Any]:
+def open_mrc(path: str, is_unsigned: bool) -> NDArray[Any]:
     """Memory-map the samples of a file; a compressed one is read."""
     mrcfile = _mrcfile()
     if path.lower().endswith((".gz", ".bz2")):
         with mrcfile.open(path) as mrc:
-            return np.asarray(mrc.data)
-    with mrcfile.mmap(path, mode="r") as mrc:
-        samples: NDArray[Any] = mrc.data
-    return samples
+            samples: NDArray[Any] = np.asarray(mrc.data)
+    else:
+        with mrcfile.mmap(path, mode="r") as mrc:
+            samples = mrc.data
+    return samples.view(np.uint8) if is_unsigned else samples
+
+
+def _imod_flags(header: Any) -> int | None:
+    """Return what IMOD says of a file, as bits; None where it did not write it."""
+    whole = np.dtype("i4").newbyteorder(header.mode.dtype.byteorder)
+    stamp, flags = np.frombuffer(header.extra2.tobytes(), whole, 2, IMOD_STAMP_AT)
+    return int(flags) if stamp == IMOD_STAMP else None
+
+
+def _is_unsigned(header: Any) -> bool:
+    """Say whether bytes are 0 to 255: those of IMOD unless it says else, and what exceeds 127.
+
+    By the format they are signed, which IMOD's are not by default, nor were those of old.
+    """
+    flags = _imod_flags(header)
+    told = flags is not None and not flags & SIGNED_BYTES
+    return int(header.mode) == 0 and (told or float(header.dmax) > 127)
+
+
+def _sign_of_origin(header: Any) -> int:
+    """Return the sign of the place of the first voxel: IMOD keeps its negative, by default."""
+    flags = _imod_flags(header)
+    is_negative = flags is not None and not flags & ORIGIN_AS_OTHERS and int(header.nversion) <= 0
+    return -1 if is_negative else 1
+
+
+def _axis_order(header: Any) -> tuple[str, ...]:
+    """Return which axis of the world sections, rows and columns are."""
+    told = [int(value) for value in (header.maps, header.mapr, header.mapc)]
+    return tuple("xyz"[k - 1] for k in told) if sorted(told) == [1, 2, 3] else VOLUME
 
 
 def _mrcfile() -> Any:

@@ -79,6 +79,11 @@ class Frames:
         frame = _read_frame(self.paths[k], self.request)
         if frame.shape != self.frame_shape:
             raise ReadError(f"{self.paths[k]} was written anew since it was opened; read it again")
+        if not np.can_cast(frame.dtype, self.dtype):
+            raise ReadError(
+                f"{self.paths[k]} holds {frame.dtype} samples, which the {self.dtype} of "
+                f"{Path(self.paths[0]).name} has no place for; give a pattern that leaves it out"
+            )
         return frame.astype(self.dtype, copy=False)
 
 

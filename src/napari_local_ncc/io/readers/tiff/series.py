@@ -105,13 +105,14 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         if missing is not None and request.absent != "fill":
             source = PartialArray(source, missing.edges, missing.where)
         stored = stored_image(source, axes, chunks, colour=colour_of(page))
+        hidden = None if nodata is None else _is_nodata(stored, nodata)
         stored = apply_photometric(stored, page).noting(samples=describe_samples(page))
     if missing is not None:
         stored = stored.noting(missing.text(request.absent))
+    if hidden is not None:
+        stored = _hiding(stored, hidden).noting(nodata=f"{nodata:g}")
     if lost is not None:
         stored = _with_lost_planes(stored, *lost, request.absent)
-    if nodata is not None:
-        stored = _without_value(stored, nodata)
     if mask is not None:
         stored = _masked(stored, mask)
     stored = upright(stored, orientation)
@@ -328,13 +329,13 @@ def _nodata(page: TiffPage) -> float | None:
         return None
 
 
-def _without_value(stored: StoredImage, value: float) -> StoredImage:
-    """Take pixels of which all samples have a value as none."""
+def _is_nodata(stored: StoredImage, value: float) -> da.Array:
+    """Return where all samples of a pixel have a value, as they are in the file."""
     colours = [k for k, axis in enumerate(stored.axes) if axis.label == COLOUR]
     hidden = stored.data == value
     if colours:
         hidden = hidden.all(axis=colours[0], keepdims=True)
-    return _hiding(stored, hidden).noting(nodata=f"{value:g}")
+    return hidden
 
 
 def _masked(stored: StoredImage, mask: FileArray) -> StoredImage:
