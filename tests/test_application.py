@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import dask.array as da
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -106,6 +107,42 @@ def test_another_grid_and_other_units():
 
 
 # ------------------------------------------------------------------ files
+
+
+FLIPPED, TURNED = np.diag([2.0, -3.0, 0.5, 1]), np.diag([2.0, 1, 1, 1])
+FLIPPED[:-1, -1] = 4, -5, 6
+TURNED[1:3, 1:3] = [[0.6, -0.8], [0.8, 0.6]]
+
+
+PLACES = {"moved": np.abs(FLIPPED), "flipped": FLIPPED, "turned": TURNED, "plain": np.eye(4)}
+REFUSED = {
+    ".ome.zarr": {("turned", "um"), ("turned", "pixel")},
+    ".ome.tif": {
+        ("turned", "um"), ("turned", "pixel"), ("flipped", "um"), ("flipped", "pixel"),
+        ("moved", "pixel"),
+    },
+    ".nii.gz": set(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ["um", "pixel"])
+@pytest.mark.parametrize("ending", list(REFUSED))
+@pytest.mark.parametrize("name", list(PLACES))
+def test_an_image_is_written_where_it_lies_or_not_at_all(name, ending, unit, tmp_path):
+    grid = Grid((3, 40, 50), PLACES[name], units=(unit,) * 3, axis_labels=("z", "y", "x"))
+    image = SpatialImage(da.zeros(grid.shape, np.uint8), grid, "image")
+    path = tmp_path / f"image{ending}"
+    if (name, unit) in REFUSED[ending]:
+        with pytest.raises(ValueError, match=r"which image.* cannot say; write"):
+            list(iter_write_image(image, path))
+        assert not path.exists()
+        return
+    list(iter_write_image(image, path))
+    again = read_image(path).grid
+    units = again.units if ending == ".nii.gz" and unit == "pixel" else grid.units
+    np.testing.assert_allclose(
+        again.in_units(units).pixel_to_world, grid.pixel_to_world, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("ending", [".ome.tif", ".ome.zarr", ".npy"])

@@ -100,7 +100,7 @@ def _fill(
 
 
 def _metadata(layout: OmeLayout, axis: int, factors: list[tuple[int, ...]]) -> dict[str, Any]:
-    spacing = np.array(_without(layout.per_axis(layout.grid.spacing, 1.0), axis))
+    steps = np.array(_without(layout.steps, axis))
     origin = list(_without(layout.per_axis(layout.grid.origin, 0.0), axis))
     units = _without(layout.per_axis(layout.grid.units, PIXEL), axis)
     axes: list[Any] = [
@@ -111,7 +111,7 @@ def _metadata(layout: OmeLayout, axis: int, factors: list[tuple[int, ...]]) -> d
         v05.Dataset(
             path=str(level),
             coordinateTransformations=[
-                v05.ScaleTransformation(scale=list(spacing * factor)),
+                v05.ScaleTransformation(scale=list(steps * factor)),
                 v05.TranslationTransformation(translation=origin),  # of the sample that is kept
             ],
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.files.claim import claim, headless
+from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
+    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.image.spatial_image import SpatialImage
 
 
@@ -51,7 +53,8 @@ def iter_write_image(
     FileExistsError
         If there is such a file already.
     ValueError
-        If the ending is unknown, or its format has no place for the image's axes.
+        If the ending is unknown, or its format has no place for the image's axes, or for where
+        they lie.
     OSError
         If the folder does not exist or cannot be written to.
     """
@@ -81,6 +84,7 @@ def _create(image: SpatialImage, path: Path) -> Iterator[Any]:
             yield samples
         return
     layout = OmeLayout(image.grid, (image.name,))
+    _check_place(image.grid, path)
     if path.suffix.lower() == ".zarr":
         chunks = layout.in_file_order((1, *image.data.chunksize))
         with create_group(layout, path, image.data.dtype, chunks, chunks) as target:
@@ -88,3 +92,20 @@ def _create(image: SpatialImage, path: Path) -> Iterator[Any]:
     else:
         with create_tiff(layout, path, image.data.dtype) as target:
             yield target
+
+
+def _check_place(grid: Grid, path: Path) -> None:
+    """Raise ValueError where an OME file cannot say where a grid lies."""
+    space = grid.space()
+    if not space.is_axis_parallel:
+        raise ValueError(
+            f"the axes of the image are turned against the world's, which {path.name} cannot say; "
+            "write .nii.gz, .nrrd or .mha"
+        )
+    if path.suffix.lower() == ".zarr":
+        return
+    is_flipped = (np.diagonal(space.pixel_to_world) < 0).any()
+    is_bare = PIXEL in space.units
+    if is_flipped or (is_bare and not np.array_equal(space.pixel_to_world, np.eye(space.ndim + 1))):
+        lies = "flipped" if is_flipped else "of another size than 1, or away from 0, in no unit"
+        raise ValueError(f"the pixels are {lies}, which {path.name} cannot say; write .ome.zarr")

@@ -141,6 +141,17 @@ class OmeLayout:
         """Chunks of the stored array: those that a map is computed in."""
         return self.in_file_order((1, *map_chunks(self.grid)))
 
+    @property
+    def steps(self) -> list[float]:
+        """World distance of two samples along every axis of the file; < 0 where it is flipped.
+
+        Lengths alone where the axes are turned against the world's.
+        """
+        grid = self.grid
+        parallel = grid.is_axis_parallel
+        steps = np.diagonal(grid.pixel_to_world)[:-1] if parallel else grid.spacing
+        return [float(step) for step in self.per_axis(steps, 1.0)]
+
     def in_file_order(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Bring one value per axis of the bands array into the file's order."""
         return tuple(values[k] for k in self.order)

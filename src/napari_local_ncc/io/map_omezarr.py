@@ -271,7 +271,7 @@ def _metadata(
     layout: OmeLayout, factors: list[tuple[int, ...]], name: str, omero: v05.Omero | None
 ) -> v05.Image:
     units = layout.per_axis(layout.grid.units, PIXEL)
-    spacing = np.array(layout.per_axis(layout.grid.spacing, 1.0))
+    steps = np.array(layout.steps)
     origin = np.array(layout.per_axis(layout.grid.origin, 0.0))
     axes: list[Any] = [
         {"name": axis.name, "type": axis.kind, "unit": None if unit == PIXEL else unit}
@@ -281,10 +281,10 @@ def _metadata(
         v05.Dataset(
             path=str(level),
             coordinateTransformations=[
-                v05.ScaleTransformation(scale=list(spacing * factor)),
+                v05.ScaleTransformation(scale=list(steps * factor)),
                 # a coarse pixel's centre is the middle of those it averages
                 v05.TranslationTransformation(
-                    translation=list(origin + spacing * (np.array(factor) - 1) / 2)
+                    translation=list(origin + steps * (np.array(factor) - 1) / 2)
                 ),
             ],
         )

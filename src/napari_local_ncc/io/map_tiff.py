@@ -49,6 +49,7 @@ def create_tiff(
         },
         **metadata,
         **_physical_sizes(layout),
+        **_positions(layout),
     }
     if path.exists():  # it is resumed
         restore_head(path)
@@ -116,3 +117,23 @@ def _physical_sizes(layout: OmeLayout) -> dict[str, Any]:
         if letter != "C" and unit != PIXEL:
             sizes |= {name: float(spacing), f"{name}Unit": unit_symbol(unit)}
     return sizes
+
+
+def _positions(layout: OmeLayout) -> dict[str, Any]:
+    """Return where the first pixel of every plane lies; nothing where that is 0, or in no unit."""
+    grid = layout.grid
+    units = layout.per_axis(grid.units, PIXEL)
+    origin = layout.per_axis(grid.origin, 0.0)
+    planes = np.indices(layout.shape[:-2]).reshape(len(layout.shape) - 2, -1)
+    told: dict[str, list[Any]] = {}
+    for k, (letter, unit) in enumerate(zip(_letters(layout), units, strict=True)):
+        if (
+            letter in "ZYX"
+            and unit != PIXEL
+            and grid.is_axis_parallel
+            and grid.space().origin.any()
+        ):
+            away = layout.steps[k] * planes[k] if letter == "Z" else np.zeros(planes.shape[1])
+            told[f"Position{letter}"] = (origin[k] + away).tolist()
+            told[f"Position{letter}Unit"] = [unit_symbol(unit)] * len(away)
+    return {"Plane": told} if told else {}
