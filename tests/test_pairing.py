@@ -56,6 +56,26 @@ def test_known_names_pair_by_name_in_any_order():
     np.testing.assert_array_equal(pair.fixed.data, pair.moving.data)
 
 
+def test_what_one_image_does_not_name_pairs_with_what_is_left():
+    series = STACK.reshape(2, 3, 24, 32)
+    for ours, theirs in (("cqyx", "tcyx"), ("qcyx", "ctyx"), ("tqyx", "qtyx"), ("cqyx", "qcyx")):
+        fixed, moving = image(series, ours), image(series.swapaxes(0, 1), theirs)
+        pair = pair_images(fixed, moving)
+        assert pair.fixed.grid.axis_labels == pair.moving.grid.axis_labels == tuple(ours)
+        np.testing.assert_array_equal(pair.fixed.data, pair.moving.data)
+    for ours, theirs in (("cqyx", "tpyx"), ("ctyx", "cpyx"), ("qcyx", "qtyx")):
+        said = refusal(image(series, ours), image(series, theirs).with_spatial_ndim(2))
+        assert "independent axes do not match" in said
+
+
+def test_names_are_the_same_in_upper_and_lower_case():
+    series = STACK.reshape(2, 3, 24, 32)
+    pair = pair_images(image(series, "tcyx"), image(series.transpose(1, 0, 3, 2), "CTXY"))
+    np.testing.assert_array_equal(pair.fixed.data, pair.moving.data)
+    one = pair_images(image(series[:, 0], "Tyx"), image(series, "tcYX"))
+    assert one.fixed.grid.shape == series.shape
+
+
 # ---------------------------------------------------------------- advice
 
 

@@ -44,9 +44,9 @@ def pair_images(
 ) -> Pair:
     """Pair two images so that every frame of one has a partner in the other.
 
-    Axes are matched by label where both images use the same labels, else by position. An
-    image that lacks an independent axis, or has one frame along it, is compared with every
-    frame of the other.
+    Axes are matched by label, in upper or lower case; those of which one image does not say
+    what they are (pages), by position among the rest. An image that lacks an independent axis,
+    or has one frame along it, is compared with every frame of the other.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def pair_images(
             f"{_one_plane(fixed, moving)}, or compare plane by plane (--ndim 2, "
             "with_spatial_ndim(2))"
         )
-    moving = _in_spatial_order_of(fixed, moving)
+    moving = _in_spatial_order_of(fixed, _named_as(fixed, moving))
     fixed, moving = _in_common_units(fixed, moving, unitless)
     series = _common_series(fixed, moving)
     return Pair(_on_series(fixed, series), _on_series(moving, series))
@@ -113,7 +113,9 @@ def _selection(image: SpatialImage, fixed: SpatialImage, labels: Sequence[str]) 
 
 def _in_spatial_order_of(fixed: SpatialImage, moving: SpatialImage) -> SpatialImage:
     """Transpose moving where its spatial axes have fixed's names in another order."""
-    wanted, found = fixed.grid.space().axis_labels, moving.grid.space().axis_labels
+    wanted, found = (
+        [label.lower() for label in image.grid.space().axis_labels] for image in (fixed, moving)
+    )
     if wanted == found or set(wanted) != set(found):
         return moving
     first = len(moving.grid.series_shape)
@@ -219,9 +221,6 @@ def _series_labels(grid: Grid) -> tuple[str, ...]:
 def _common_series(fixed: SpatialImage, moving: SpatialImage) -> Grid | None:
     """Return the independent axes of the result, or None where there are none."""
     ours, theirs = _series_labels(fixed.grid), _series_labels(moving.grid)
-    if len(ours) == len(theirs) and _are_positional(ours, theirs):
-        moving = moving.replace(grid=_relabel(moving.grid, ours))
-        theirs = ours
     longer, shorter = (fixed, moving) if len(ours) >= len(theirs) else (moving, fixed)
     if not set(_series_labels(shorter.grid)) <= set(_series_labels(longer.grid)):
         lacking = [(fixed, [a for a in ours if a not in theirs])]
@@ -244,13 +243,29 @@ def _common_series(fixed: SpatialImage, moving: SpatialImage) -> Grid | None:
     return series
 
 
-def _are_positional(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Say whether axes can be told apart by their places alone."""
-    return set(ours) != set(theirs) and any(map(is_unknown, (*ours, *theirs)))
+def _named_as(fixed: SpatialImage, moving: SpatialImage) -> SpatialImage:
+    """Call moving's independent axes what fixed calls them."""
+    ours, theirs = _series_labels(fixed.grid), _series_labels(moving.grid)
+    labels = _partners(ours, theirs) + moving.grid.space().axis_labels
+    return moving.replace(grid=moving.grid.replace(axis_labels=labels))
 
 
-def _relabel(grid: Grid, labels: Sequence[str]) -> Grid:
-    return grid.replace(axis_labels=tuple(labels) + grid.space().axis_labels)
+def _partners(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return theirs by the names of ours: what is known by name, the rest by place.
+
+    Unchanged where some of the rest are known in both, and not the same.
+    """
+    names, others = ({label.lower(): label for label in labels} for labels in (ours, theirs))
+    by_name = tuple(names.get(label.lower(), label) for label in theirs)
+    if len(ours) != len(theirs) or set(names) == set(others):
+        return by_name
+    known = {name for name in set(names) & set(others) if not is_unknown(name)}
+    rest = iter([label for label in ours if label.lower() not in known])
+    found = tuple(
+        names[label.lower()] if label.lower() in known else next(rest) for label in theirs
+    )
+    unlike = [pair for pair in zip(theirs, found, strict=True) if pair[0].lower() not in known]
+    return found if all(any(map(is_unknown, pair)) for pair in unlike) else by_name
 
 
 def _longer_axis(label: str, image: SpatialImage, other: SpatialImage) -> Grid:
@@ -273,8 +288,6 @@ def _on_series(image: SpatialImage, series: Grid | None) -> SpatialImage:
     if series is None:
         return image
     own = _series_labels(image.grid)
-    if len(own) == series.ndim and _are_positional(own, series.axis_labels):
-        own = series.axis_labels
     order = [own.index(label) for label in series.axis_labels if label in own]
     data = da.transpose(image.data, [*order, *range(len(own), image.data.ndim)])
     missing = tuple(np.newaxis if label not in own else slice(None) for label in series.axis_labels)
