@@ -107,7 +107,7 @@ def masked(path):
 
 def nodata(path):
     stored = np.where(OPAQUE > 0, PLANE, 7).astype("u2")
-    tiff(stored, path, extratags=[(42113, "s", 0, "100", True)])
+    tiff(stored, path, extratags=[(42113, "s", 0, "7", True)])
     return OPAQUE == 0
 
 

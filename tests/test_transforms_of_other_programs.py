@@ -92,6 +92,28 @@ def test_elastix_moves_points_as_we_do(case, tmp_path):
         np.testing.assert_allclose(again.matrix, found.matrix, rtol=1e-12)
 
 
+@pytest.mark.parametrize("change", ["unit", "place", "flip"])
+def test_a_file_for_another_world_is_refused(change, tmp_path):
+    """elastix writes down what fixed image it saw; a field of ITK lies where it lies."""
+    pytest.importorskip("SimpleITK")
+    grid = turned_grid(2)
+    place = {
+        "unit": np.diag([1000, 1000, 1]) @ grid.pixel_to_world,
+        "place": np.add(grid.pixel_to_world, [[0, 0, 40], [0, 0, 0], [0, 0, 0]]),
+        "flip": np.diag([-1, 1, 1]) @ grid.pixel_to_world,
+    }[change]
+    other = grid.replace(pixel_to_world=place)
+    Registration.from_matrix(np.eye(3), grid).save(tmp_path / "TransformParameters.0.txt")
+    a_flow(grid).save(tmp_path / "field.nii.gz")
+    for name in ("TransformParameters.0.txt", "field.nii.gz"):
+        assert read_transform(tmp_path / name, grid) is not None
+        with pytest.raises(ValueError, match="as many pixels as fixed, but not in its world"):
+            read_transform(tmp_path / name, other)
+    far = other.replace(shape=(9, 9), pixel_to_world=[[1, 0, 900], [0, 1, 0], [0, 0, 1]])
+    with pytest.raises(ValueError, match="it says nothing of fixed: the field covers"):
+        read_transform(tmp_path / "field.nii.gz", far)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_transformix_moves_points_by_what_we_write(ndim, tmp_path):
     """With elastix at hand: tox -e elastix."""
@@ -149,6 +171,11 @@ def test_elastix_adds_displacements_where_the_file_says_so(tmp_path):
         ("(CenterOfRotationPoint", "(Centre", "it has no CenterOfRotationPoint"),
         ('"NoInitialTransform"', '"C:\\\\run\\\\T.txt"', "begins with the transform"),
         ('"NoInitialTransform"', '"TransformParameters.0.txt"', "its own initial transform"),
+        (
+            '(UseDirectionCosines "true")',
+            '(UseDirectionCosines "false")',
+            "left out the directions",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_of_elastix_is_said(old, new, words, tmp_path):
@@ -456,6 +483,32 @@ def test_the_fields_of_the_specification(kind, tmp_path):
     np.testing.assert_allclose(
         found.transform_points([[4.0, 6.0]]), [[4.3, 6 + np.sin(0.4)]], atol=1e-5
     )
+
+
+def test_axes_of_ome_zarr_in_another_order_are_those_of_their_names(tmp_path):
+    group = scene(tmp_path / "t.ome.zarr", {"type": "affine", "affine": SHEAR})
+    told = dict(group.attrs["ome"])
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "xy"]
+    told["scene"]["coordinateSystems"] = [{"name": n, "axes": axes} for n in ("fixed", "moving")]
+    group.attrs["ome"] = told
+    named = UM.replace(axis_labels=("y", "x"))
+    points = inner_points(UM)
+    in_theirs = points[:, ::-1] * 1000
+    linear, offset = np.array(SHEAR)[:, :2], np.array(SHEAR)[:, 2]
+    expected = (in_theirs @ linear.T + offset)[:, ::-1] / 1000
+    found = read_transform(tmp_path / "t.ome.zarr", named)
+    np.testing.assert_allclose(found.transform_points(points), expected, atol=1e-9)
+
+
+def test_a_transform_is_for_the_axes_in_its_order():
+    ours = Registration.from_matrix([[1, 0, 3], [0, 1, 0], [0, 0, 1]],
+                                    UM.replace(axis_labels=("x", "y")))  # fmt: skip
+    turned = UM.replace(axis_labels=("Y", "X"))
+    with pytest.raises(ValueError, match=r"for the axes \('x', 'y'\), but fixed has them in"):
+        ours.check_fits(turned)
+    with pytest.raises(ValueError, match="but the one after it has them in the order"):
+        ours.compose(Registration.identity(turned))
+    ours.check_fits(UM)
 
 
 def test_ours_in_ome_zarr_keeps_units(tmp_path):

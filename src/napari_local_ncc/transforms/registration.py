@@ -370,6 +370,7 @@ class Registration:
                 f"cannot compose a transform in {ours.space().units} with one in "
                 f"{theirs.space().units}; bring both to the same units"
             )
+        _check_order(ours.space(), theirs.space(), "the one after it")
         if theirs.series_shape not in ((), ours.series_shape):
             raise ValueError(
                 f"cannot compose transforms of {ours.series_shape} and {theirs.series_shape} frames"
@@ -387,6 +388,7 @@ class Registration:
                 f"the transform is for {theirs.ndim} axes in {theirs.units}, but fixed has "
                 f"{ours.ndim} in {ours.units}"
             )
+        _check_order(theirs, ours, "fixed")
         if self.grid.series_shape not in ((), grid.series_shape):
             raise ValueError(
                 f"the transform has {self.grid.series_shape} frames, but the images have "
@@ -556,3 +558,13 @@ class Registration:
             raise ValueError(
                 f"these are no values of a registration: {reason_of(error)}"
             ) from error
+
+
+def _check_order(ours: Grid, theirs: Grid, name: str) -> None:
+    """Raise ValueError where two grids have the same axes in different orders."""
+    labels = [[label.lower() for label in grid.axis_labels] for grid in (ours, theirs)]
+    if labels[0] != labels[1] and set(labels[0]) == set(labels[1]):
+        raise ValueError(
+            f"the transform is for the axes {ours.axis_labels}, but {name} has them in the order "
+            f"{theirs.axis_labels}; transpose the image"
+        )

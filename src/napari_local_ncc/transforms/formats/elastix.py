@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.transforms.formats.itk import (
+    check_same_lattice,
     displacement_on,
     from_itk,
     itk_affine,
@@ -57,7 +58,23 @@ def read_elastix(path: Path, space: Grid) -> FrameTransform:
     ValueError
         If a file lacks something, or holds a transform that is not read.
     """
+    _check_fixed(_entries(path), space)
     return from_itk(_chain(path, space), space)
+
+
+def _check_fixed(entries: Entries, space: Grid) -> None:
+    """Raise ValueError where elastix saw the fixed image in another world than its grid's."""
+    turned = not (space.is_axis_parallel and (np.diagonal(space.pixel_to_world) > 0).all())
+    if entries.get("UseDirectionCosines") == ["false"] and turned:
+        raise ValueError(
+            "elastix left out the directions of the images (UseDirectionCosines), but the axes of "
+            "fixed are turned or flipped; run it with them"
+        )
+    seen = [entries.get(name, []) for name in ("Size", "Spacing", "Origin")]
+    if any(len(words) != space.ndim for words in seen):
+        return
+    size, spacing, origin = ([float(word) for word in words[::-1]] for words in seen)
+    check_same_lattice([int(n) for n in size], spacing, origin, space)
 
 
 def _chain(path: Path, space: Grid) -> Any:

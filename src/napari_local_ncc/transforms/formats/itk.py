@@ -17,9 +17,11 @@ from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.transforms.displacement_field import transform_pixels
 from napari_local_ncc.transforms.formats.simpleitk import simpleitk
 from napari_local_ncc.transforms.frame_transform import FrameTransform
+from napari_local_ncc.transforms.overlap import overlap_share
 from napari_local_ncc.transforms.sampled_map import points_of, sample_map
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
+SAME_PIXEL = 0.5  # px, by which two grids may differ that are taken for one
 CLASS = re.compile(r"^.*?(?:\(0x[0-9a-f]+\)|ERROR):\s*(?:\w+\(0x[0-9a-f]+\):\s*)?")
 
 
@@ -178,8 +181,46 @@ def read_field(path: Path, space: Grid) -> FrameTransform:
             f"it is a {ndim}-D image of {number} numbers per pixel; a field of displacements "
             f"has {ndim}"
         )
+    _check_covers(image, space)
     field = itk.DisplacementFieldTransform(itk.Cast(image, itk.sitkVectorFloat64))
     return from_itk(field, space)
+
+
+def _check_covers(image: Any, space: Grid) -> None:
+    """Raise ValueError where a field says nothing of a grid: ITK moves nothing outside of it."""
+    ndim = space.ndim
+    place = np.eye(ndim + 1)
+    place[:-1, :-1] = np.reshape(image.GetDirection(), (ndim, ndim)) * image.GetSpacing()
+    place[:-1, -1] = image.GetOrigin()
+    order = [*range(ndim)[::-1], ndim]
+    grid = space.replace(shape=image.GetSize()[::-1], pixel_to_world=place[np.ix_(order, order)])
+    check_same_lattice(grid.shape, grid.spacing.tolist(), grid.origin.tolist(), space)
+    if overlap_share(space, grid, np.eye(ndim + 1)) == 0:
+        raise ValueError(
+            f"it says nothing of fixed: the field covers {grid.extent_text()}, fixed "
+            f"{space.extent_text()}; give the image for which it was made, in the same unit"
+        )
+
+
+def check_same_lattice(
+    shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float], space: Grid
+) -> None:
+    """Raise ValueError where what a file is for has as many pixels as a grid, but lies elsewhere.
+
+    Then its numbers are in another unit, or leave out a position.
+    """
+    away = np.abs(np.subtract(origin, space.origin)) / space.spacing
+    apart = np.abs(np.divide(spacing, space.spacing) - 1) * shape
+    if tuple(shape) == space.shape and max(*away, *apart) > SAME_PIXEL:
+        sizes, places = (
+            " and ".join(" x ".join(f"{value:g}" for value in values) for values in pair)
+            for pair in ((spacing, space.spacing), (origin, space.origin))
+        )
+        raise ValueError(
+            f"it is for an image of as many pixels as fixed, but not in its world: pixels are of "
+            f"{sizes}, the first is at {places} (file and fixed); give the image for which it was "
+            "made, in the same unit and at the same place"
+        )
 
 
 def write_itk(found: FrameTransform, path: Path) -> None:

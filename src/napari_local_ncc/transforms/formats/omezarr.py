@@ -52,9 +52,11 @@ def read_omezarr(path: Path, space: Grid) -> FrameTransform:
     ome = cast("Document", dict(group.attrs).get("ome", dict(group.attrs)))
     part, document = _only_transformation(ome)
     try:
-        units = [_to_units(part, document.get(end), space) for end in ("input", "output")]
+        to_fixed, to_moving = (
+            _to_system(part, document.get(end), space) for end in ("input", "output")
+        )
         step = step_of(document, group, space.ndim)
-        whole = Step.linear(np.diag(units[0])).then(step).then(Step.linear(np.diag(1 / units[1])))
+        whole = Step.linear(to_fixed).then(step).then(Step.linear(np.linalg.inv(to_moving)))
     except ReadError:
         raise
     except Exception as error:  # whatever a document that is not as it should be makes of it
@@ -79,18 +81,23 @@ def _only_transformation(ome: Document) -> tuple[Document, Document]:
     raise ValueError("it holds no coordinate transformation")
 
 
-def _to_units(part: Document, end: Any, space: Grid) -> NDArray[np.float64]:
-    """Return how many units of a coordinate system one of the grid's is, per axis."""
+def _to_system(part: Document, end: Any, space: Grid) -> NDArray[np.float64]:
+    """Return the matrix from a grid's world to a coordinate system: its axes by name, its units.
+
+    Axes are those of the grid by place where they have other names.
+    """
     name = end.get("name") if isinstance(end, dict) else end
     systems = [s for s in part.get("coordinateSystems", []) if s.get("name") == name]
-    factors = np.ones(space.ndim)
     if not systems or len(systems[0]["axes"]) != space.ndim:
-        return factors
-    for k, (axis, ours) in enumerate(zip(systems[0]["axes"], space.units, strict=True)):
-        theirs = unit_name(axis.get("unit") or PIXEL)
-        if PIXEL not in (theirs, ours):
-            factors[k] = unit_factor(ours, theirs)
-    return factors
+        return np.eye(space.ndim)
+    axes = systems[0]["axes"]
+    names = [str(axis.get("name", "")).lower() for axis in axes]
+    ours = [label.lower() for label in space.axis_labels]
+    order = [ours.index(name) for name in names] if set(names) == set(ours) else range(space.ndim)
+    matrix = np.zeros((space.ndim, space.ndim))
+    for row, (axis, k) in enumerate(zip(axes, order, strict=True)):
+        matrix[row, k] = unit_factor(space.units[k], unit_name(axis.get("unit") or PIXEL))
+    return matrix
 
 
 def write_omezarr(found: FrameTransform, path: Path) -> None:
