@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import zarr
 
-from napari_local_ncc.geometry.affine import check_affine
+from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_name
 from napari_local_ncc.image.read_guard import ReadError, reason_of
 from napari_local_ncc.transforms.formats.omezarr_steps import Step, step_of
@@ -56,7 +56,7 @@ def read_omezarr(path: Path, space: Grid) -> FrameTransform:
             _to_system(part, document.get(end), space) for end in ("input", "output")
         )
         step = step_of(document, group, space.ndim)
-        whole = Step.linear(to_fixed).then(step).then(Step.linear(np.linalg.inv(to_moving)))
+        whole = Step.linear(to_fixed).then(step).then(Step.linear(invert_affine(to_moving)))
     except ReadError:
         raise
     except Exception as error:  # whatever a document that is not as it should be makes of it
