@@ -11,16 +11,17 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_local_ncc import NCCParameters, Registration, SpatialImage
+from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory, parse_memory
 from napari_local_ncc.cli import cluster, console, main
 from napari_local_ncc.io import map_sink, read_image, read_map, write_map
+from napari_local_ncc.io.outputs import state_of
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.maps.region import join_maps, slab_of
 from napari_local_ncc.maps.run import MapTile, run_comparison
-from napari_local_ncc.progress import Progress, Step, finish, translate
+from napari_local_ncc.progress import Note, Progress, Step, finish, translate
 from napari_local_ncc.transforms.resampling import resample, sample_lazily
 
 ALL = ("ncc", "confidence", "shift", "shift_error", "classes", "ceiling", "fit")
@@ -217,6 +218,33 @@ def test_resumed_on_the_command_line(files, tmp_path, capsys):
     assert main([*words, "--resume"]) == 0
     expected = finish(map_of(Comparison(*images)))
     np.testing.assert_array_equal(read_map(path).bands.compute(), expected.bands.compute())
+
+
+def test_arrays_that_no_file_holds_are_never_resumed_with_others(tmp_path):
+    """An earlier run was of other samples: nothing of it may be in the map."""
+    path = tmp_path / "a.npy"
+    one, other = np.random.default_rng(0).normal(size=(2, 3, 30, 40))
+    images = [SpatialImage.from_array(each, axis_labels=("t", "y", "x")) for each in (one, other)]
+    steps = write_map.steps(confidence_map(images[0], images[0]), path, resume=True)
+    assert next(steps).done < next(steps).total
+    steps.close()
+    with pytest.warns(Note, match="a.npy is begun anew: no file holds fixed and moving"):
+        write_map(confidence_map(*images), path, resume=True)
+    expected = confidence_map(*images).bands.compute()
+    np.testing.assert_array_equal(read_map(path).bands.compute(), expected)
+
+
+def test_the_state_of_a_pattern_is_that_of_its_files(tmp_path):
+    for k in range(3):
+        (tmp_path / f"scan_{k}.tif").write_bytes(b"before")
+    pattern = str(tmp_path / "scan_*.tif")
+    before = state_of(pattern)
+    assert before == state_of(pattern)
+    (tmp_path / "scan_1.tif").write_bytes(b"afterwards")
+    changed = state_of(pattern)
+    (tmp_path / "scan_2.tif").rename(tmp_path / "scan_9.tif")
+    assert before != changed != state_of(pattern)
+    assert state_of(str(tmp_path / "none_*.tif")) is None
 
 
 def test_progress_is_told_of_a_written_map(tmp_path):

@@ -36,10 +36,29 @@ def check_inputs(paths: Iterable[str | os.PathLike[str] | None]) -> None:
 
 def input_states(confidence_map: ConfidenceMap) -> dict[str, Any]:
     """Return what tells whether the files that a map is made from are still what they were."""
-    origins = [confidence_map.provenance.get(name) for name in ("fixed", "moving", "mask")]
-    sources = [origin["source"] for origin in origins if origin and origin["source"]]
+    sources = [source for source in _sources(confidence_map) if source is not None]
     paths = {source["path"] for source in sources if source["path"]}
     return {path: state for path in sorted(paths) if (state := state_of(path)) is not None}
+
+
+def unnamed_images(confidence_map: ConfidenceMap) -> list[str]:
+    """Return which images of a map no file holds: others could not be told from them."""
+    found = zip(_images(confidence_map), _sources(confidence_map), strict=True)
+    return [
+        name
+        for (name, _), source in found
+        if source is None or not source["path"] or source.get("in_memory")
+    ]
+
+
+def _images(confidence_map: ConfidenceMap) -> list[tuple[str, dict[str, Any]]]:
+    """Return what is known of the images of a map, by role."""
+    known = confidence_map.provenance
+    return [(name, known[name]) for name in ("fixed", "moving", "mask") if known.get(name)]
+
+
+def _sources(confidence_map: ConfidenceMap) -> list[dict[str, Any] | None]:
+    return [origin["source"] for _, origin in _images(confidence_map)]
 
 
 def check_unchanged(states: dict[str, Any]) -> None:
@@ -52,7 +71,14 @@ def check_unchanged(states: dict[str, Any]) -> None:
 
 
 def state_of(path: str, depth: int = DEPTH) -> list[Any] | None:
-    """Return time and size of a file; of a folder, with what is in it down to some depth."""
+    """Return time and size of a file; of a folder, with what is in it down to some depth.
+
+    Of a pattern of names, those of all files that it stands for, by name.
+    """
+    if is_pattern(Path(path)):
+        folder, name = os.path.split(path)
+        names = sorted(found.name for found in Path(folder).glob(name))
+        return [[name, state_of(os.path.join(folder, name), 0)] for name in names] or None
     try:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):

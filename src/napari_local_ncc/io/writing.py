@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
-from napari_local_ncc.files.claim import ENDING, Record, claim
+from napari_local_ncc.files.claim import ENDING, Claim, Record, claim
 from napari_local_ncc.image.read_guard import ReadError, check_file, guard_reading
 from napari_local_ncc.io.map_document import describe, unfinished_map
 from napari_local_ncc.io.map_formats import FORMATS, OME_ZARR, ending_of, map_format
-from napari_local_ncc.io.outputs import check_output, check_unchanged, input_states
+from napari_local_ncc.io.outputs import check_output, check_unchanged, input_states, unnamed_images
 from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.stream import stream_map
-from napari_local_ncc.progress import Progress, Step, stepwise
+from napari_local_ncc.progress import Note, Progress, Step, stepwise
 
 if TYPE_CHECKING:
     import os
@@ -65,7 +66,8 @@ def write_map(
     resume : bool, default False
         Whether to continue what a run of the same map left unfinished, and to keep what this one
         leaves if it ends early. Finished blocks are not computed again, and the result is the
-        same to the last bit.
+        same to the last bit. Of images that no file holds it is begun anew: they cannot be told
+        from others.
     threads : int, optional
         How many; default: one per core. Not with a client.
     client : distributed.Client, optional
@@ -135,6 +137,8 @@ def map_sink(
         inputs = input_states(confidence_map)
         with claim(target, resume=resume) as held:
             check_output(path, overwrite, claimed=True)  # another may just have finished it
+            if unnamed := unnamed_images(confidence_map):
+                _begin_anew(held, unnamed)
             record = Record(held.folder / RECORD, _heading(confidence_map, inputs))
             if not record.finished:
                 held.clear(RECORD)  # it may have been killed while the file was made
@@ -149,6 +153,18 @@ def map_sink(
                 check_unchanged(inputs)
 
     return opened
+
+
+def _begin_anew(held: Claim, unnamed: list[str]) -> None:
+    """Remove what an earlier run left, of images that cannot be told from others."""
+    if (held.folder / RECORD).exists():
+        warnings.warn(
+            f"{held.path.name} is begun anew: no file holds {' and '.join(unnamed)}, so that what "
+            "an earlier run left may be of other samples",
+            Note,
+            stacklevel=2,
+        )
+    held.clear()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
