@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -30,6 +32,7 @@ from napari_local_ncc import read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.image import as_spatial_image
 from napari_local_ncc.image.read_guard import ReadNote
+from napari_local_ncc.io.readers.scene import Request
 
 for module in ("SimpleITK", "h5py", "imagecodecs", "mrcfile", "nibabel", "xarray", "aiohttp"):
     pytest.importorskip(module)
@@ -676,6 +679,55 @@ def test_inverted_dicom_is_turned(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"MONOCHROME2", b"MONOCHROME1"))
     samples = read_image(tmp_path / "a.dcm").data.compute().astype(float)
     assert np.corrcoef(samples.ravel(), EIGHT.ravel())[0, 1] > 0.999
+
+
+def test_axes_of_hdf5_are_those_that_ilastik_names(tmp_path):
+    """Channels last are no columns; sizes are of z, y, x wherever these are."""
+    stored = np.stack([STACK, STACK + 1], axis=-1)
+    tags = {"axes": [{"key": key, "typeFlags": 2} for key in "zyxc"]}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exported_data"] = stored
+        file["exported_data"].attrs["axistags"] = json.dumps(tags)
+        file["exported_data"].attrs["element_size_um"] = SIZE
+    image = read_image(tmp_path / "a.h5")
+    assert image.grid.axis_labels == ("c", "z", "y", "x")
+    np.testing.assert_array_equal(image.data, np.moveaxis(stored, -1, 0))
+    np.testing.assert_allclose(image.grid.spacing, (1, *SIZE))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.h5", select={"c": 1}).data, STACK + 1)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["a"] = stored
+        file["a"].attrs["axistags"] = "none of vigra's"
+    assert read_image(tmp_path / "b.h5").grid.shape == stored.shape
+
+
+def test_a_reader_of_bioio_that_tells_sizes_of_its_level(monkeypatch):
+    """The size of a pixel is that of the full level, times how much smaller the level is."""
+    from napari_local_ncc.io.readers import proprietary
+
+    class Image:
+        scenes, channel_names, resolution_levels, level = ("a",), None, (0, 1), 0
+        dims = SimpleNamespace(order="ZYX")
+
+        def set_scene(self, name): ...
+
+        def set_resolution_level(self, level):
+            self.level = level
+
+        @property
+        def dask_data(self):
+            return da.from_array(STACK[:, :: self.level + 1, :: self.level + 1])
+
+        @property
+        def physical_pixel_sizes(self):
+            factor = self.level + 1
+            return SimpleNamespace(Z=SIZE[0], Y=SIZE[1] * factor, X=SIZE[2] * factor)
+
+    monkeypatch.setattr(proprietary, "_open", lambda path: Image())
+    for level in (0, 1):
+        grid = proprietary.read("a.czi", 0, Request(level)).image("a").grid
+        factors = np.array([1, level + 1, level + 1])
+        np.testing.assert_allclose(grid.spacing, SIZE * factors)
+        np.testing.assert_allclose(grid.origin, SIZE * (factors - 1) / 2)
 
 
 def test_datasets_of_hdf5_are_scenes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import weakref
 from dataclasses import replace
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 IMARIS = "DataSet"
 ELEMENT_SIZE = "element_size_um"  # of Fiji's and ilastik's HDF5: z, y, x
+AXIS_TAGS = "axistags"  # of vigra's and ilastik's: JSON, an object for each axis
 
 
 def scenes(path: Path) -> list[Scene]:
@@ -147,20 +149,30 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _axes(dataset: Any) -> list[Axis]:
-    labels = [str(dim.label) for dim in dataset.dims]
+    labels = _labels(dataset)
+    axes = named_axes(labels) if labels else numbered_axes(dataset.ndim)
     size = dataset.attrs.get(ELEMENT_SIZE)
-    if all(labels):
-        return named_axes(labels)
-    axes = numbered_axes(dataset.ndim)
     if size is None or len(size) != 3:
         return axes
-    sizes = [pixel_size(step, "um") for step in size]
-    names = ("z", "y", "x")
-    last = [
-        Axis(name, True, *_placed(step, unit))
-        for name, (step, unit) in zip(names, sizes, strict=True)
+    names = labels or [*(axis.label for axis in axes[:-3]), *"zyx"[-dataset.ndim :]]
+    sizes = dict(zip("zyx", size, strict=True))
+    return [
+        Axis(name, True, *_placed(*pixel_size(sizes[name], "um"))) if name in sizes else axis
+        for name, axis in zip(names, axes, strict=True)
     ]
-    return [*axes[:-3], *last[-dataset.ndim :]]
+
+
+def _labels(dataset: Any) -> list[str]:
+    """Return what axes are called: by HDF5 itself, or by vigra, as ilastik does; or nothing."""
+    labels = [str(dim.label).lower() for dim in dataset.dims]
+    if all(labels):
+        return labels
+    try:
+        told = json.loads(dataset.attrs.get(AXIS_TAGS, "{}"))
+        keys = [str(axis["key"]).lower() for axis in told["axes"]]
+    except (ValueError, TypeError, KeyError):  # not vigra's
+        return []
+    return keys if len(keys) == dataset.ndim else []
 
 
 def _placed(step: float, unit: str) -> tuple[float, float, str]:

@@ -42,12 +42,13 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     image.set_scene(image.scenes[scene])
     levels = list(getattr(image, "resolution_levels", (0,)))
     check_level(request.level, len(levels))
-    full = image.dask_data.shape
-    if len(levels) > 1:
+    full, order = image.dask_data.shape, str(image.dims.order)
+    sizes = {letter: getattr(image.physical_pixel_sizes, letter, None) for letter in order}
+    if len(levels) > 1:  # some readers tell the pixel size of the level that is set
         image.set_resolution_level(levels[request.level])
-    data, order = image.dask_data, str(image.dims.order)
+    data = image.dask_data
     axes = [
-        _axis(image, letter, n / reduced)
+        _axis(letter, sizes[letter], n / reduced)
         for letter, n, reduced in zip(order, full, data.shape, strict=True)
     ]
     colour = BY_SAMPLES.get(data.shape[order.index(SAMPLES)]) if SAMPLES in order else None
@@ -56,12 +57,11 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     return stored.noting(channels=names) if names else stored
 
 
-def _axis(image: Any, letter: str, factor: float) -> Axis:
+def _axis(letter: str, size: float | None, factor: float) -> Axis:
     if letter == SAMPLES:
         return Axis(COLOUR, spatial=False)
     if letter not in SPACE:
         return Axis(letter.lower(), spatial=False)
-    size = getattr(image.physical_pixel_sizes, letter)
     spacing, unit = (1.0, PIXEL) if size is None else pixel_size(size, "um")  # bioio's unit
     return Axis(letter.lower(), True, spacing * factor, spacing * (factor - 1) / 2, unit)
 
