@@ -82,12 +82,26 @@ def test_mixed_axes_cannot_be_taken_apart():
         Grid((2, 3, 4), matrix).take([1, 2])
 
 
-@pytest.mark.parametrize("name", ["um", "µm", "micron", "micrometer", "\\u00B5m"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "um",
+        "µm",
+        "\u03bcm",
+        "micron",
+        "micrometer",
+        "\\u00B5m",
+        "Âµm",
+        "UM",
+        "Micrometers",
+        "MICRONS",
+    ],
+)
 def test_a_unit_has_one_name(name):
     assert unit_name(name) == "micrometer"
 
 
-@pytest.mark.parametrize("name", ["", "pixel", "px", "pixels"])
+@pytest.mark.parametrize("name", ["", "pixel", "px", "pixels", "Voxels"])
 def test_no_unit_is_pixel(name):
     assert unit_name(name) == "pixel"
 

@@ -24,21 +24,29 @@ def _registry() -> pint.UnitRegistry[float]:
 
 
 def unit_name(unit: object) -> str:
-    """Return the full name of a unit: ``"um"``, ``"µm"`` and ``"micron"`` are one.
+    """Return the full name of a unit: ``"um"``, ``"µm"``, ``"micron"`` and ``"UM"`` are one.
 
     Raises
     ------
     ValueError
         If nobody knows the unit.
     """
-    text = str(unit).strip().replace("\\u00B5", "µ")
-    if text.lower() in {"", "pixel", "pixels", "px", "none", "dimensionless"}:
+    text = str(unit).strip().replace("\\u00B5", "µ").replace("Âµ", "µ")  # UTF-8 read as Latin-1
+    if text.lower() in {"", "pixel", "pixels", "px", "voxel", "voxels", "none", "dimensionless"}:
         return PIXEL
     try:
-        parsed = _registry().Unit(text)
+        parsed = _parsed(text)
     except Exception as error:  # pint raises several unrelated types on malformed text
         raise ValueError(f"unknown unit {text!r}; write it like um, nm, mm, s") from error
     return "micrometer" if str(parsed) == "micron" else str(parsed)
+
+
+def _parsed(text: str) -> pint.Unit:
+    """Read a unit as it is written, or else in lower case."""
+    try:
+        return _registry().Unit(text)
+    except Exception:  # as above
+        return _registry().Unit(text.lower())
 
 
 def unit_symbol(unit: str) -> str:
