@@ -268,6 +268,15 @@ def numbered_axes(ndim: int) -> list[Axis]:
     return named_axes([str(k) for k in range(-ndim, 0)])
 
 
+def reduction(full: int, reduced: int) -> float:
+    """Return how many full-resolution samples one reduced sample stands for.
+
+    A last sample that stands for fewer does not count: 1001 samples become 500 or 501 by 2.
+    """
+    factor = round(full / reduced)
+    return factor if abs(full - factor * reduced) < factor else full / reduced
+
+
 def check_level(level: int, count: int) -> None:
     """Raise ReadError unless there is a resolution `level`."""
     if not 0 <= level < count:

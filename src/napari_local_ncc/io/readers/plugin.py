@@ -13,7 +13,7 @@ from napari_local_ncc.geometry.units import PIXEL, unit_name
 from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.readers.colour import BY_SAMPLES
 from napari_local_ncc.io.readers.scene import Scene
-from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level
+from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level, reduction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ class PluginReader:
         start = _per_axis(options.get("translate"), ndim, 0.0)
         axes = []
         for k in range(ndim):
-            factor = finest.shape[k] / samples.shape[k]
+            factor = reduction(finest.shape[k], samples.shape[k])
             origin = start[k] + scale[k] * (factor - 1) / 2
             spatial = is_spatial(labels[k], units[k])
             axes.append(Axis(labels[k], spatial, scale[k] * factor, origin, units[k]))

@@ -15,6 +15,7 @@ from napari_local_ncc.io.stored import (
     StoredImage,
     check_level,
     pixel_size,
+    reduction,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         image.set_resolution_level(levels[request.level])
     data = image.dask_data
     axes = [
-        _axis(letter, sizes[letter], n / reduced)
+        _axis(letter, sizes[letter], reduction(n, reduced))
         for letter, n, reduced in zip(order, full, data.shape, strict=True)
     ]
     colour = BY_SAMPLES.get(data.shape[order.index(SAMPLES)]) if SAMPLES in order else None

@@ -37,6 +37,7 @@ from napari_local_ncc.io.stored import (
     StoredImage,
     check_level,
     pixel_size,
+    reduction,
     stored_image,
 )
 
@@ -422,7 +423,7 @@ def _axes(
     axes = []
     for k, (letter, n, full) in enumerate(zip(series.axes, series.shape, full_shape, strict=True)):
         spacing, unit = calibration.sizes.get(letter, pixel_size(1, ""))
-        factor = _reduction(full, n)
+        factor = reduction(full, n)
         # the first sample of a reduced level stands for the middle of `factor` full ones
         origin = spacing * (factor - 1) / 2
         origin += calibration.origin.get(letter, 0.0) if placed else 0.0
@@ -437,12 +438,6 @@ def _label(letter: str, before: str, page: TiffPage | None) -> str:
     label = "q" if letter in "IQ" else letter.lower()
     repeated = sum(other in "IQ" if label == "q" else other == letter for other in before)
     return f"{label}{repeated + 1}" if repeated else label
-
-
-def _reduction(full: int, reduced: int) -> float:
-    """Return how many full-resolution samples one reduced sample stands for."""
-    factor = round(full / reduced)
-    return factor if abs(full - factor * reduced) < factor else full / reduced
 
 
 def _described(
