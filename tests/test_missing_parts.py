@@ -176,6 +176,18 @@ def test_chunks_of_hdf5_that_were_never_written_are_undefined_and_counted(chunks
         assert read_image(tmp_path / "a.h5", scene="b").data.dtype == bool
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_fill_values_that_xarray_writes_are_no_samples(zarr_format, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    stored = STACK[0].astype(np.int16)
+    stored[3:9] = -1
+    array = xarray.DataArray(stored, dims=("y", "x"), name="a")
+    array.encoding["_FillValue"] = np.int16(-1)
+    array.to_dataset().to_zarr(tmp_path / "a.zarr", zarr_format=zarr_format, consolidated=False)
+    read = read_image(tmp_path / "a.zarr").data.compute()
+    np.testing.assert_array_equal(read, np.where(stored == -1, np.nan, stored))
+
+
 @pytest.mark.parametrize("ending", [".h5", ".zarr"])
 def test_fill_values_that_attributes_name_are_no_samples(ending, tmp_path):
     stored = STACK[0].astype(np.int16)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 BIOFORMATS2RAW = "bioformats2raw.layout"
 METADATA = "OME/METADATA.ome.xml"
+DIMENSIONS = "_ARRAY_DIMENSIONS"  # of xarray's Zarr 2
 ZIPS = (".zip", ".ozx")
 
 
@@ -103,7 +104,7 @@ def read(path: Path | str, scene: int, request: Request) -> StoredImage:
         )
     stored = _with_absent(entry, array, axes, request)
     if entry.multiscale is None:
-        stored = replace(stored, data=hide_fill_values(stored.data, array.attrs))
+        stored = replace(stored, data=hide_fill_values(stored.data, _attributes(array)))
     return replace(stored, directions=directions).noting(*notes)
 
 
@@ -231,6 +232,18 @@ def _names(node: Any) -> list[str]:
     return [image.get("Name", "") for image in root.findall("{*}Image")]
 
 
+def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Return an array's attributes; of xarray's Zarr 2, `_FillValue` is the array's own.
+
+    0 is what others give an array that has no such value.
+    """
+    attributes = dict(array.attrs)
+    is_of_xarray = array.metadata.zarr_format == 2 and DIMENSIONS in attributes
+    if is_of_xarray and array.fill_value:
+        attributes.setdefault("_FillValue", array.fill_value)
+    return attributes
+
+
 def _plain_axes(array: zarr.Array[Any]) -> list[Axis]:
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get(DIMENSIONS)
     return named_axes(names) if names and all(names) else numbered_axes(array.ndim)
