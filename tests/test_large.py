@@ -7,8 +7,10 @@ import pytest
 import scipy.ndimage
 
 from napari_local_ncc import SpatialImage, register
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.registration.multiresolution import reduce_pair
+from napari_local_ncc.registration.tile_fit import FEWEST, TileShift, fit_tiles
 
 SIDE = 480
 FEW = 100 * 120**2  # bytes: 480 px a side are reduced to 120
@@ -67,3 +69,111 @@ def test_a_level_keeps_its_place_in_the_world():
 def test_memory_must_be_positive():
     with pytest.raises(ValueError, match="memory"):
         register(np.eye(9), np.eye(9), memory=0)
+
+
+def moved_scene(shift, seed, side=SIDE, noise=0.0):
+    """Two images of a periodic texture, exactly moved; pixel p of fixed shows p + shift."""
+    rng = np.random.default_rng(seed)
+    scene = scipy.ndimage.gaussian_filter(rng.normal(size=(side, side)), 1.5, mode="wrap")
+    scene /= scene.std()
+    spectrum = scipy.ndimage.fourier_shift(np.fft.fft2(scene), shift)
+    both = scene, np.fft.ifft2(spectrum).real
+    return [image + noise * rng.normal(size=image.shape) for image in both]
+
+
+def test_the_error_stated_of_large_images_is_that_of_the_tiles():
+    shifts = np.random.default_rng(7).uniform(-20, 20, (12, 2))
+    within = []
+    for k, shift in enumerate(shifts):
+        found = register(*moved_scene(shift, k, noise=0.5), memory=FEW)
+        error = np.linalg.norm(found.translation - shift)
+        assert error < 0.01  # the reduced level alone: 0.05
+        within.append(error <= found.reports[0].error95_px)
+    assert sum(within) >= 10
+
+
+def test_a_whole_pixel_shift_of_large_images_resamples_nothing():
+    found = register(*moved_scene((12.0, -7.0), 3), memory=FEW)
+    assert found.translation.tolist() == [12, -7]
+
+
+def test_tiles_that_move_otherwise_are_left_out_and_counted():
+    shift = np.array([6.3, -3.6])
+    fixed, moving = moved_scene(shift, 5)
+    _, other = moved_scene(shift + 1.5, 5)
+    moving[: SIDE // 4] = other[: SIDE // 4]
+    found = register(fixed, moving, memory=FEW)
+    np.testing.assert_allclose(found.translation, shift, atol=0.01)
+    assert "tiles at full resolution move otherwise" in found.reports[0].remark
+    assert not found.reports[0].doubt
+
+
+def test_what_only_a_reduced_level_shows_keeps_its_error():
+    """Detail that differs under a coarse structure that is shared: no tile tells a shift."""
+    rng = np.random.default_rng(2)
+    coarse = scipy.ndimage.gaussian_filter(rng.normal(size=(60, 60)), 1, mode="wrap")
+    coarse = np.kron(coarse / coarse.std(), np.ones((8, 8)))
+    fixed, moving = (coarse + 12 * rng.normal(size=coarse.shape) for _ in range(2))
+    found = register(fixed, np.roll(moving, (16, 8), (0, 1)), memory=FEW)
+    report = found.reports[0]
+    assert "not refined" in report.remark
+    assert np.linalg.norm(found.translation - [16, 8]) <= max(report.error95_px, 0.5)
+    assert report.error95_px > 0.05
+
+
+def tiles_of(matrix, sd, seed=0, number=4):
+    """Shifts of tiles of 1000 x 1000 px under a matrix near 1, each with an error of `sd` px."""
+    rng = np.random.default_rng(seed)
+    at = (np.stack(np.mgrid[:number, :number], -1).reshape(-1, 2) + 0.5) * 1000 / number
+    exact = at @ matrix[:2, :2].T + matrix[:2, 2] - at
+    return [
+        TileShift(place, shift + rng.normal(size=2) * sd, sd**2 * np.eye(2))
+        for place, shift in zip(at, exact, strict=True)
+    ]
+
+
+MIDDLE = np.array([[0.002, 0, -1.0], [0, 0.002, -1.0], [0, 0, 1]])  # to a frame of half the size
+
+
+@pytest.mark.parametrize("kind", [Kind.TRANSLATION, Kind.RIGID, Kind.SIMILARITY, Kind.AFFINE])
+def test_tiles_tell_a_motion_and_its_error(kind):
+    matrix = np.eye(3)
+    matrix[:2, 2] = 0.3, -0.7
+    turn = {
+        Kind.RIGID: [[0, -1], [1, 0]],
+        Kind.SIMILARITY: np.eye(2),
+        Kind.AFFINE: [[0, 1], [1, 0]],
+    }
+    matrix[:2, :2] += 1e-4 * np.array(turn.get(kind, np.zeros((2, 2))))
+    errors = []
+    for seed in range(60):
+        fit = fit_tiles(tiles_of(matrix, 0.05, seed), MIDDLE, kind)
+        step = np.linalg.inv(MIDDLE) @ fit.step @ MIDDLE
+        middle = (step - matrix) @ [500, 500, 1]
+        errors.append(middle[:2] / (500 * np.sqrt(np.diag(fit.spread)[:2])))
+        assert fit.agreeing >= 15
+        assert np.abs((step - matrix) @ [0, 0, 1]).max() < 0.2
+    assert 0.75 < np.sqrt(np.mean(np.square(errors))) < 1.15  # in standard deviations
+
+
+def test_a_minority_of_wrong_tiles_does_not_count():
+    tiles = tiles_of(np.eye(3), 0.01)
+    wrong = [TileShift(t.centre, t.shift + 3, t.covariance) for t in tiles[:6]]
+    fit = fit_tiles([*wrong, *tiles[6:]], MIDDLE, Kind.TRANSLATION)
+    assert fit.agreeing == 10
+    assert np.abs(fit.step[:2, 2]).max() * 500 < 0.02
+
+
+def test_too_few_tiles_tell_nothing():
+    tiles = tiles_of(np.eye(3), 0.01)
+    assert fit_tiles(tiles[: FEWEST - 1], MIDDLE, Kind.TRANSLATION) is None
+    halves = [TileShift(t.centre, t.shift + 3 * (k % 2), t.covariance) for k, t in enumerate(tiles)]
+    fit = fit_tiles(halves, MIDDLE, Kind.TRANSLATION)
+    assert fit is None or 500 * np.sqrt(fit.spread[0, 0]) > 0.3
+
+
+def test_a_motion_of_another_kind_is_stated_as_error():
+    bent = tiles_of(np.eye(3), 0.001)
+    bent = [TileShift(t.centre, t.shift + np.sin(t.centre / 100), t.covariance) for t in bent]
+    fit = fit_tiles(bent, MIDDLE, Kind.TRANSLATION)
+    assert fit is None or 500 * np.sqrt(fit.spread[0, 0]) > 0.1

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
+from scipy.interpolate import BSpline
 from skimage import data
 from skimage.io import imread
 
-from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
+from napari_local_ncc.registration.translation.array_pair import (
+    LINEAR,
+    QUINTIC,
+    ArrayPair,
+    spline_weights,
+    standardise,
+)
 from napari_local_ncc.registration.translation.estimate import Translation, estimate_translation
 from napari_local_ncc.registration.translation.subpixel import shift_covariance, snap
 
@@ -361,3 +368,14 @@ def test_a_fit_less_exact_than_a_whole_pixel_is_rounded():
     pair = ArrayPair(*images, 0.1)
     assert np.sqrt(np.diag(shift_covariance(pair, np.full(2, 0.4)))).min() > 0.29
     np.testing.assert_array_equal(snap(pair, np.array([0.4, -0.3])), 0)
+
+
+@pytest.mark.parametrize("degree", [LINEAR, QUINTIC])
+def test_the_spline_is_that_of_scipy(degree):
+    half = (degree + 1) / 2
+    spline = BSpline.basis_element(np.arange(-half, half + 1), extrapolate=False)
+    for fraction in np.random.default_rng(0).uniform(0, 1, 50):
+        at = fraction - np.arange(-3, 4)
+        for is_slope, expected in ((False, spline(at)), (True, spline.derivative()(at))):
+            weights = spline_weights(degree, fraction, is_slope)
+            np.testing.assert_allclose(weights, np.nan_to_num(expected), atol=1e-14)

@@ -173,5 +173,11 @@ def compute_array(array: da.Array) -> NDArray[Any]:
 
     Where no client of a cluster can be there, dask is not to look for one: see `compute_here`.
     """
+    return compute_arrays(array)[0]
+
+
+def compute_arrays(*arrays: da.Array) -> list[NDArray[Any]]:
+    """Compute several dask arrays at once, which costs dask little more than one of them."""
     scheduler = None if "distributed" in sys.modules else get_in_threads
-    return np.asarray(array.compute(scheduler=scheduler, callbacks=[]))
+    found = dask.compute(*arrays, scheduler=scheduler, callbacks=[])
+    return [np.asarray(array) for array in found]

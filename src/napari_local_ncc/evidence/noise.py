@@ -99,18 +99,18 @@ def noise_model(image: ArrayLike, valid: ArrayLike | None = None) -> NoiseModel:
     sds = np.array([_spread(part.differences) for part in parts])
     counts = np.array([part.differences.size for part in parts])
     level = np.concatenate([part.level for part in parts])
-    sd = max(_quiet(sds, counts, parts[0].ndim), min(part.step for part in parts) / np.sqrt(12))
+    sd = _of_rounding(parts, _quiet(sds, counts, parts[0].ndim))
     differences = np.concatenate([part.differences for part in parts])
     return NoiseModel(sd, *_over_intensity(differences, level, sd))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Block:
-    """Second differences of a block, the mean of the samples around each, and their step."""
+    """Second differences of a block, the mean of the samples around each, and the samples."""
 
     differences: Values
     level: Values
-    step: float
+    samples: Values
     ndim: int
     varies: bool
 
@@ -139,7 +139,7 @@ def _block(part: Values, known: NDArray[np.bool_]) -> _Block:
             ndim += 1
     samples = part[known]
     varies = bool(samples.size) and bool(samples.min() < samples.max())
-    return _Block(differences[whole], level[whole], _step(samples), ndim, varies)
+    return _Block(differences[whole], level[whole], samples, ndim, varies)
 
 
 def _boxes(shape: tuple[int, ...]) -> list[Box]:
@@ -170,6 +170,19 @@ def _quiet(sds: Values, counts: NDArray[np.intp], ndim: int) -> float:
         return float(np.median(sds))
     spread = SPREAD.get(ndim, max(SPREAD.values())) / np.sqrt(float(np.median(counts)))
     return float(np.quantile(sds, QUIET)) / max(1 + NORMAL_QUIET * spread, 0.5)
+
+
+def _of_rounding(parts: list[_Block], sd: float) -> float:
+    """Return the noise, at least that of rounding to the finest step of a block.
+
+    Most blocks need no look: one with a step as fine as the noise settles it.
+    """
+    finest = np.inf
+    for part in parts:
+        finest = min(finest, _step(part.samples) / np.sqrt(12))
+        if finest <= sd:
+            return sd
+    return float(finest)
 
 
 def _step(known: Values) -> float:

@@ -60,16 +60,16 @@ def outliers(image: ArrayLike, valid: ArrayLike | None = None) -> NDArray[np.boo
     middle = kind(np.median(samples[usable][:: max(1, count // DRAWN)]))
     values = np.where(usable, samples, middle)
     apart = np.abs(values - ndi.uniform_filter(values, _size(values.ndim), mode="nearest"))
-    noise = noise_model(samples, usable)
-    scale = _scale(samples[usable], apart[usable], noise.sd)
-    candidates = usable & (apart > NEAR * scale)
-    at = np.nonzero(candidates)
-    if not at[0].size:
+    least = _scale(samples[usable], apart[usable])
+    at = np.nonzero(usable & (apart > NEAR * least))
+    # where nothing stands out from structure, nothing does from structure and noise
+    if not at[0].size or not np.count_nonzero(_standing_out(values, at, least, COMPANIONS)):
         return found
-    around, centre = _neighbours(values, at), values[at].astype(np.float64)
+    noise = noise_model(samples, usable)
+    scale = float(np.fmax(least, noise.sd))
+    at = np.nonzero(usable & (apart > NEAR * scale))
     for companions, densest in ((COMPANIONS, DENSEST_TRACKS), (0, DENSEST)):
-        bad = _above(around, centre, scale, companions, noise)
-        bad |= _above(-around, -centre, scale, companions, noise)
+        bad = _standing_out(values, at, scale, companions, noise)
         if np.count_nonzero(bad) <= densest * count:
             found[tuple(index[bad] for index in at)] = True
             break
@@ -89,11 +89,11 @@ def without_outliers(image: ArrayLike, found: NDArray[np.bool_]) -> Values:
     return values
 
 
-def _scale(known: NDArray[Any], apart: Values, noise: float) -> float:
-    """Return the sd of noise, or of fine structure where that is more."""
+def _scale(known: NDArray[Any], apart: Values) -> float:
+    """Return the sd of fine structure, or what is negligible where that is more."""
     drawn = apart[:: max(1, apart.size // DRAWN)]
     structure = float(np.quantile(drawn, BULK)) / BULK_OF_NORMAL
-    return float(np.nanmax([noise, structure, NEGLIGIBLE * np.std(known, dtype=np.float64)]))
+    return float(np.nanmax([structure, NEGLIGIBLE * np.std(known, dtype=np.float64)]))
 
 
 def _size(ndim: int) -> list[int]:
@@ -120,17 +120,26 @@ def _neighbours(values: Values, at: Index) -> NDArray[np.float64]:
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
+def _standing_out(
+    values: Values, at: Index, scale: float, companions: int, noise: NoiseModel | None = None
+) -> NDArray[np.bool_]:
+    """Return which samples are far above or far below their neighbours, but for companions."""
+    around, centre = _neighbours(values, at), values[at].astype(np.float64)
+    above = _above(around, centre, scale, companions, noise)
+    return above | _above(-around, -centre, scale, companions, noise)
+
+
 def _above(
     around: NDArray[np.float64],
     centre: NDArray[np.float64],
     scale: float,
     companions: int,
-    noise: NoiseModel,
+    noise: NoiseModel | None,
 ) -> NDArray[np.bool_]:
     """Return which samples stand out from their neighbours, but for some companions."""
     ranked = np.sort(around, axis=-1)[:, : around.shape[-1] - min(companions, around.shape[-1] - 2)]
     highest, middle = ranked[:, -1], np.median(ranked, axis=-1)
-    sd = np.fmax(scale, noise.sd_at(np.abs(middle)))
+    sd = scale if noise is None else np.fmax(scale, noise.sd_at(np.abs(middle)))
     return (
         (centre > highest + BEYOND_NEIGHBOURS * sd)
         & (centre > middle + BEYOND_MEDIAN * sd)

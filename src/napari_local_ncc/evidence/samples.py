@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
+from napari_local_ncc.evidence.pearson import pearson
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST = 0.5  # share of an axis over which autocorrelations are followed, fading
+IDENTICAL = 1 - 1e-9  # correlation, beyond which rounding decides
 
 
 def samples_per_independent_one(fixed: NDArray[np.floating], moving: NDArray[np.floating]) -> float:
@@ -54,3 +57,17 @@ def independent_samples(
     """
     number = float(fixed.size) if count is None else count
     return number / samples_per_independent_one(fixed, moving)
+
+
+def correlation_in_errors(
+    fixed: NDArray[np.floating], moving: NDArray[np.floating], valid: NDArray[np.bool_] | None
+) -> float:
+    """Return the correlation of two images of one shape, in standard errors of unrelated ones.
+
+    Fisher's z. `valid`: where samples count (None: everywhere); other parameters as for
+    `samples_per_independent_one`. NaN where an image is 0 everywhere.
+    """
+    likeness = pearson(*((fixed, moving) if valid is None else (fixed[valid], moving[valid])))
+    count = fixed.size if valid is None else int(np.count_nonzero(valid))
+    free = independent_samples(fixed, moving, count) - 3
+    return float(np.arctanh(np.clip(likeness, -IDENTICAL, IDENTICAL)) * np.sqrt(max(free, 0.0)))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.chunked.tiles import compute_array
-from napari_local_ncc.geometry.affine import invert_affine
+from napari_local_ncc.chunked.tiles import compute_array, compute_arrays
+from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.registration.affine.estimate import AffineFit, estimate_affine
+from napari_local_ncc.registration.affine.refine import refine_transform
+from napari_local_ncc.registration.tile_fit import TileShift
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_local_ncc.geometry.kind import Kind
     from napari_local_ncc.image.pairing import Pair
     from napari_local_ncc.registration.engine_thread import Watch
     from napari_local_ncc.registration.settings import Settings
+
+    Matrix = NDArray[np.float64]
+
+AROUND = 8  # px of moving around a tile, for what interpolates and smooths
 
 
 def estimate_frame(
@@ -61,6 +70,26 @@ def estimate_frame(
         np.array(found.overlap),
         reports=(report,),
     )
+
+
+def refine_tile(pair: Pair, settings: Settings, near: Matrix, reach: int) -> TileShift | None:
+    """Improve a transform in a tile; parameters and result are those of `Levels.tile`."""
+    tile, moving = pair.fixed.grid, pair.moving.grid
+    to_moving = invert_affine(moving.pixel_to_world) @ near @ tile.pixel_to_world
+    last = np.array(tile.shape) - 1
+    corners = np.array(list(product(*((-2 * reach, n + 2 * reach) for n in last.tolist()))))
+    ends = apply_affine(to_moving, corners)
+    low = np.maximum(np.floor(ends.min(axis=0)).astype(int) - AROUND, 0)
+    high = np.minimum(np.ceil(ends.max(axis=0)).astype(int) + 1 + AROUND, moving.shape)
+    middle = apply_affine(to_moving, last / 2)
+    if (middle < low).any() or (middle >= high).any():
+        return None
+    box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    move = np.eye(len(to_moving))
+    move[:-1, -1] = -low
+    fixed, part = compute_arrays(pair.fixed.data, pair.moving.data[box])
+    found = refine_transform(fixed, part, move @ to_moving, reach, settings.metric)
+    return None if found is None else TileShift(last / 2, *found)
 
 
 def _doubt(found: AffineFit, pair: Pair) -> str:

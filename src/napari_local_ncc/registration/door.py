@@ -103,8 +103,9 @@ def register(
         reached, or (a flow) by which the images agree worse or nothing is gained. Otherwise
         it is only reported, and the start or identity is returned.
     memory : float, default 1e9
-        Bytes to keep to, about. Frames of more than a hundredth of that in pixels are
-        registered at a reduced level, and then on tiles at full resolution. A flow of more
+        Bytes to keep to, about. Frames of more than a hundredth of that in pixels, and planes
+        of more than 2 million px, are registered at a reduced level, and corrected on tiles at
+        full resolution. A flow of more
         than 2 million px is found so in any case.
     mirror : bool, default False
         Whether rigid, similarity and affine may mirror. Otherwise a mirror image is only

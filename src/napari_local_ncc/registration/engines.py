@@ -37,20 +37,20 @@ GROUP = "napari_local_ncc.engines"  # of entry points
 def _translation(
     pair: Pair, settings: Settings, start: Registration | None, watch: Watch
 ) -> Registration:
+    from napari_local_ncc.registration import translation_frame as frame
     from napari_local_ncc.registration.multiresolution import Levels
-    from napari_local_ncc.registration.translation_frame import estimate_frame
 
-    levels = Levels(Kind.TRANSLATION, estimate_frame, estimate_frame)
+    levels = Levels(Kind.TRANSLATION, frame.estimate_frame, frame.refine_tile, frame.settle_shift)
     return levels.estimate(pair, settings, start, watch)
 
 
 def _linear(
     kind: Kind, pair: Pair, settings: Settings, start: Registration | None, watch: Watch
 ) -> Registration:
-    from napari_local_ncc.registration.affine_frame import estimate_frame
+    from napari_local_ncc.registration.affine_frame import estimate_frame, refine_tile
     from napari_local_ncc.registration.multiresolution import Levels
 
-    levels = Levels(kind, partial(estimate_frame, kind), partial(estimate_frame, Kind.RIGID))
+    levels = Levels(kind, partial(estimate_frame, kind), refine_tile)
     return levels.estimate(pair, settings, start, watch)
 
 

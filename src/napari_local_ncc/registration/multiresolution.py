@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 from skimage.measure import block_reduce
 
 from napari_local_ncc.chunked.tiles import compute_array
-from napari_local_ncc.evidence.blocks import mean_of_defined
-from napari_local_ncc.geometry.affine import apply_affine, fit_matrix, invert_affine
+from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.image.pairing import Pair
-from napari_local_ncc.transforms.registration import Registration
-from napari_local_ncc.transforms.resampling import resample
+from napari_local_ncc.image.pyramid import reduce_by
+from napari_local_ncc.registration.affine.ladder import error_quantiles
+from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
+from napari_local_ncc.registration.evidence.global_ncc import with_sampled_ncc
+from napari_local_ncc.registration.tile_fit import fit_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,37 +30,43 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.engine import Estimate
     from napari_local_ncc.registration.engine_thread import Watch
     from napari_local_ncc.registration.settings import Settings
+    from napari_local_ncc.registration.tile_fit import TileFit, TileShift
+    from napari_local_ncc.transforms.registration import Registration
 
     Matrix = NDArray[np.float64]
-    Points = NDArray[np.float64]
+    RefineTile = Callable[[Pair, Settings, Matrix, int], "TileShift | None"]
+    Settle = Callable[[Pair, Matrix, NDArray[np.float64]], Matrix]
 
 BYTES = 100  # that an engine takes for each pixel of both images
+SEARCHED = {2: 2**20}  # px of a frame that a search has use for
 NARROWEST = 16  # px, below which no axis is reduced
 EDGE = {1: 4096, 2: 256, 3: 48}  # px of a tile
 CELLS = {1: 8, 2: 4, 3: 3}  # of the field, along every axis: one tile is taken from each
-FEWEST = 6  # tiles that must agree
-ROUNDS = 5  # of fitting and leaving out what does not fit
-OUTLYING = 4.0  # times the median deviation, from which a tile does not fit
 
 
 def reduce_pair(pair: Pair, memory: float) -> Pair:
-    """Return a pair of frames, reduced (means of blocks) so that an engine keeps to `memory`.
+    """Return a pair of frames, reduced (means of blocks) as far as an engine has use for.
 
     Parameters
     ----------
     pair : Pair
         Two frames, lazy: they are read chunk by chunk.
     memory : float
-        Bytes.
+        Bytes to keep to.
 
     Returns
     -------
     Pair
-        The same pair where it is small enough.
+        The same pair where it is small enough. Planes of more than 2 million px are reduced
+        in any case: the evidence for a shift is weighed at a lower resolution still, and a few
+        tiles tell the rest at less cost.
     """
+    largest = max(np.prod(i.grid.shape, dtype=float) for i in (pair.fixed, pair.moving))
     pixels = memory / BYTES
-    if max(np.prod(image.grid.shape, dtype=float) for image in (pair.fixed, pair.moving)) <= pixels:
+    searched = SEARCHED.get(pair.fixed.grid.ndim, np.inf)
+    if largest <= min(pixels, 2 * searched):
         return pair
+    pixels = min(pixels, searched)
     return Pair(_reduce(pair.fixed, pixels), _reduce(pair.moving, pixels))
 
 
@@ -67,13 +75,25 @@ def _reduce(image: SpatialImage, pixels: float) -> SpatialImage:
     factor = int(np.ceil((np.prod(shape, dtype=float) / pixels) ** (1 / len(shape))))
     factors = np.clip(factor, 1, np.maximum(shape // NARROWEST, 1))
     data = da.coarsen(
-        mean_of_defined, image.data, dict(enumerate(factors.tolist())), trim_excess=True
+        _mean_of_parts, image.data, dict(enumerate(factors.tolist())), trim_excess=True
     )
     grow = np.diag([*factors.astype(float), 1.0])
     grow[:-1, -1] = (factors - 1) / 2
     grid = image.grid.replace(shape=data.shape, pixel_to_world=image.grid.pixel_to_world @ grow)
     # in memory: the engines, and the search for tiles, read it several times
     return image.replace(data=da.from_array(compute_array(data.astype(np.float32))), grid=grid)
+
+
+def _mean_of_parts(parts: NDArray[Any], axis: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """Return the means of what is defined, as dask's `coarsen` asks for them.
+
+    Every axis of the image is two, of which `axis` are the inner ones; None asks for the dtype.
+    """
+    if axis is None:
+        return np.zeros((), np.float32)
+    factors = parts.shape[1::2]
+    image = parts.reshape([n * k for n, k in zip(parts.shape[::2], factors, strict=True)])
+    return reduce_by(image.astype(np.result_type(image.dtype, np.float32), copy=False), factors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,65 +107,118 @@ class Levels:
     whole : callable
         The engine for frames that fit into memory, as for `Engine`.
     tile : callable
-        The same for tiles at full resolution, of which each shows only part of the motion.
+        Of a tile of fixed with all of moving, the settings, a matrix that brings them near, and
+        how many px of the tile it may be off: the `TileShift`, None where the tile does not
+        tell one. It does not search: the whole has been, and was judged.
+    settle : callable, optional
+        Of the pair, the matrix found and the covariance of its shift (px of fixed, squared):
+        the matrix to take, as one by whole pixels where that is as good.
     """
 
     kind: Kind
     whole: Estimate
-    tile: Estimate
+    tile: RefineTile
+    settle: Settle | None = None
 
     def estimate(
         self, pair: Pair, settings: Settings, start: Registration | None, watch: Watch
     ) -> Registration:
         """Estimate at a level that fits into the memory; refine on tiles at full resolution."""
         small = reduce_pair(pair, settings.memory)
-        found = replace(self.whole(small, settings, start, watch), grid=pair.fixed.grid)
-        if small is pair or not _is_sure(found):
-            return found
-        matrix = self._refine(pair, small.fixed, found.matrix, partial(self._step, settings, watch))
-        return replace(found, matrix=matrix)
+        if small is pair:
+            return self.whole(pair, settings, start, watch)
+        scale = _scale(pair, small)
+        found = _at_full(self.whole(small, settings, start, watch), pair, scale)
+        if not _is_sure(found):
+            return with_sampled_ncc(pair, found)
+        reach = max(int(np.ceil(scale)), 1)
+        step = partial(self._shift_of, pair, settings, found.matrix, reach, watch)
+        shifts = [step(box) for box in _tiles(small.fixed, pair.fixed)]
+        found = self._refined(pair, found, [shift for shift in shifts if shift is not None])
+        found = with_sampled_ncc(pair, found)
+        report = found.reports[0]
+        if report.metric == "ncc":
+            report = replace(report, score=float(found.ncc_after))
+        return replace(found, reports=(report,))
 
-    def _step(self, settings: Settings, watch: Watch, tile: Pair, near: Matrix) -> Matrix | None:
-        """Register a tile with moving as `near` puts it there; None where it is not reliable."""
-        watch.check()
-        grid = tile.fixed.grid
-        moved = resample(tile.moving, grid, Registration.from_matrix(near, grid))
-        try:
-            found = self.tile(Pair(tile.fixed, moved), settings, Registration.identity(grid), watch)
-        except ValueError:  # a flat or empty tile
-            return None
-        return near @ found.matrix if _is_sure(found) else None
-
-    def _refine(
+    def _shift_of(
         self,
         pair: Pair,
-        coarse: SpatialImage,
-        matrix: Matrix,
-        step: Callable[[Pair, Matrix], Matrix | None],
-    ) -> Matrix:
-        """Improve a transform on the tiles with most structure at full resolution.
+        settings: Settings,
+        near: Matrix,
+        reach: int,
+        watch: Watch,
+        box: tuple[slice, ...],
+    ) -> TileShift | None:
+        watch.check()
+        tile = pair.fixed.replace(data=pair.fixed.data[box], grid=pair.fixed.grid.crop(box))
+        try:
+            found = self.tile(Pair(tile, pair.moving), settings, near, reach)
+        except ValueError:  # a flat or empty tile
+            return None
+        if found is None:
+            return None
+        return replace(found, centre=found.centre + [part.start for part in box])
 
-        The matrix of the kind that fits most tiles' centres best; `matrix` where hardly any
-        tile has one.
-        """
-        here, there = [], []
-        for box in _tiles(coarse, pair.fixed):
-            tile = pair.fixed.replace(data=pair.fixed.data[box], grid=pair.fixed.grid.crop(box))
-            centre = tile.grid.corners().mean(axis=0)
-            partner = invert_affine(pair.moving.grid.pixel_to_world) @ matrix @ [*centre, 1.0]
-            last = np.array(pair.moving.grid.shape) - 1
-            if (partner[:-1] < 0).any() or (partner[:-1] > last).any():
-                continue
-            found = step(Pair(tile, pair.moving), matrix)
-            if found is not None:
-                here.append(centre)
-                there.append(apply_affine(found, centre))
-        if len(here) < FEWEST:
-            return matrix
+    def _refined(self, pair: Pair, found: Registration, shifts: list[TileShift]) -> Registration:
+        """Improve a transform, and what is said of it, by the tiles that agree near it."""
+        field = _empty(pair.fixed)
+        to_frame = frame_of(field)
+        fit = fit_tiles(shifts, to_frame @ field.to_frame, self.kind)
+        if fit is None:
+            return _remark(
+                found, f"not refined: too few tiles agree at full resolution ({len(shifts)} tell)"
+            )
         to_common = pair.fixed.grid.to_one_unit()
-        begin, end = apply_affine(to_common, here), apply_affine(to_common, there)
-        fitted: Matrix = invert_affine(to_common) @ _robust(begin, end, self.kind) @ to_common
-        return fitted
+        world_to_frame = to_frame @ to_common
+        matrix = found.matrix @ invert_affine(world_to_frame) @ fit.step @ world_to_frame
+        if self.settle is not None:
+            matrix = self.settle(pair, matrix, _in_pixels(fit, to_frame @ field.to_frame))
+        in_frame = replace(field, to_frame=to_frame @ field.to_frame)
+        inner, outer = error_quantiles(fit.spread, self.kind, in_frame)
+        report = replace(found.reports[0], error_px=inner, error95_px=outer)
+        refined = replace(found, matrix=matrix, reports=(report,))
+        if fit.agreeing == len(shifts):
+            return refined
+        apart = len(shifts) - fit.agreeing
+        return _remark(refined, f"{apart} of {len(shifts)} tiles at full resolution move otherwise")
+
+
+def _at_full(found: Registration, pair: Pair, scale: float) -> Registration:
+    """Say what was found at a reduced level in px of the full resolution."""
+    report = found.reports[0]
+    error, error95 = (scale * each for each in (report.error_px, report.error95_px))
+    report = replace(report, error_px=error, error95_px=error95)
+    return replace(found, grid=pair.fixed.grid, reports=(report, *found.reports[1:]))
+
+
+def _scale(pair: Pair, small: Pair) -> float:
+    """Return how many px of fixed one of the reduced level's is, a mean over the axes."""
+    grids = pair.fixed.grid, small.fixed.grid
+    fine, coarse = (abs(np.linalg.det(grid.pixel_to_world[:-1, :-1])) for grid in grids)
+    return float((coarse / fine) ** (1 / grids[0].ndim))
+
+
+def _remark(found: Registration, said: str) -> Registration:
+    """Add what is no doubt to the report of a frame."""
+    report = found.reports[0]
+    remark = "; ".join(filter(None, (report.remark, said)))
+    note = "; ".join(filter(None, (report.doubt, remark)))
+    return replace(found, reports=(replace(report, remark=remark, note=note),))
+
+
+def _empty(image: SpatialImage) -> Sampled:
+    """Return the place of an image, in one unit along all axes, without its samples."""
+    grid = image.grid
+    nothing = np.broadcast_to(np.float32(0), grid.shape)
+    return Sampled(nothing, grid.to_one_unit() @ grid.pixel_to_world)
+
+
+def _in_pixels(fit: TileFit, to_frame: Matrix) -> NDArray[np.float64]:
+    """Return the covariance of the shift of a fit, px squared."""
+    ndim = len(to_frame) - 1
+    back = np.linalg.inv(to_frame[:-1, :-1])
+    return np.asarray(back @ fit.spread[:ndim, :ndim] @ back.T)
 
 
 def _is_sure(found: Registration) -> bool:
@@ -158,12 +231,13 @@ def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]
     ndim = fixed.grid.ndim
     shape = np.array(fixed.grid.shape)
     factors = shape // np.array(coarse.grid.shape)
-    edge = np.minimum(EDGE.get(ndim, 16), shape)
+    cells = CELLS.get(ndim, 2)
+    edge = np.clip(shape // cells, 1, EDGE.get(ndim, 16))  # apart, so that each tells its own
     block = np.maximum(edge // factors, 1)
     values = compute_array(coarse.data)
     filled = np.where(np.isfinite(values), values, np.float32(np.nanmean(values)))
     contrast = block_reduce(filled, tuple(block.tolist()), np.std)
-    parts = [np.array_split(np.arange(n), min(CELLS.get(ndim, 2), n)) for n in contrast.shape]
+    parts = [np.array_split(np.arange(n), min(cells, n)) for n in contrast.shape]
     boxes = []
     for cell in product(*parts):
         inner = contrast[np.ix_(*cell)]
@@ -172,16 +246,3 @@ def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]
         start = np.minimum(index * block * factors, shape - edge)
         boxes.append(tuple(slice(int(a), int(a + e)) for a, e in zip(start, edge, strict=True)))
     return boxes
-
-
-def _robust(here: Points, there: Points, kind: Kind) -> Matrix:
-    """Fit a kind to pairs of points, leaving out those that contradict most of the others."""
-    kept = np.ones(len(here), bool)
-    matrix = fit_matrix(here, there, kind)
-    for _ in range(ROUNDS):
-        missed = np.linalg.norm(apply_affine(matrix, here) - there, axis=-1)
-        kept = missed <= max(OUTLYING * float(np.median(missed)), np.finfo(float).eps)
-        if np.count_nonzero(kept) < FEWEST:
-            break
-        matrix = fit_matrix(here[kept], there[kept], kind)
-    return matrix

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.chunked.tiles import compute_array
+from napari_local_ncc.chunked.tiles import compute_array, compute_arrays
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
+from napari_local_ncc.registration.tile_fit import TileShift
 from napari_local_ncc.registration.translation.estimate import estimate_translation
+from napari_local_ncc.registration.translation.refine import refine_shift
+from napari_local_ncc.registration.translation.subpixel import whole_where_as_good
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
 from napari_local_ncc.transforms.resampling import resample
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.settings import Settings
 
     Matrix = NDArray[np.float64]
+
+AROUND = 8  # px of moving around a tile, for what interpolates
 
 
 def estimate_frame(
@@ -60,6 +65,32 @@ def estimate_frame(
         np.array(found.overlap),
         reports=(report,),
     )
+
+
+def refine_tile(pair: Pair, settings: Settings, near: Matrix, reach: int) -> TileShift | None:
+    """Improve the shift of a tile; parameters and result are those of `Levels.tile`."""
+    tile = pair.fixed.grid
+    lattice, origin = _moving_lattice(pair)
+    offset = origin + _pixels(tile, near)
+    around = 2 * reach + AROUND
+    low = np.maximum(np.floor(offset).astype(int) - around, 0)
+    high = np.minimum(np.ceil(offset).astype(int) + tile.shape + around, lattice.shape)
+    if (2 * (high - low) < tile.shape).any():
+        return None
+    part = lattice.crop([slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)])
+    fixed, moving = compute_arrays(pair.fixed.data, resample(pair.moving, part).data)
+    found = refine_shift(fixed, moving, offset - low, reach)
+    if found is None:
+        return None
+    place, covariance = found
+    return TileShift((np.array(tile.shape) - 1) / 2, place + low - offset, covariance)
+
+
+def settle_shift(pair: Pair, matrix: Matrix, covariance: NDArray[np.float64]) -> Matrix:
+    """Take the shift by whole pixels where that is as good; see `Levels.settle`."""
+    origin = _moving_lattice(pair)[1]
+    offset = origin + _pixels(pair.fixed.grid, matrix)
+    return shift_matrix(pair.fixed.grid, whole_where_as_good(offset, covariance) - origin)
 
 
 def _pixels(space: Grid, start: Matrix) -> NDArray[np.float64]:

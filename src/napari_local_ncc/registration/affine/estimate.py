@@ -168,8 +168,8 @@ def estimate_affine(
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     simpleitk()
     watch = watch or Watch()
-    here, said_of_fixed = _check_image(fixed, fixed_to_world, "fixed")
-    there, said_of_moving = _check_image(moving, moving_to_world, "moving")
+    here, said_of_fixed = prepare_image(fixed, fixed_to_world, "fixed")
+    there, said_of_moving = prepare_image(moving, moving_to_world, "moving")
     if here.ndim != there.ndim:
         raise ValueError(
             f"fixed is {here.ndim}-D but moving is {there.ndim}-D; "
@@ -254,8 +254,23 @@ def _doubts(found: Found, model: str, begin: Matrix) -> tuple[str, ...]:
     return (*doubts, *([extreme] if extreme else []))
 
 
-def _check_image(image: ArrayLike, to_world: ArrayLike, name: str) -> tuple[Sampled, str]:
-    """Check one image; return it with NaN where it shows nothing, and what was left out."""
+def prepare_image(image: ArrayLike, to_world: ArrayLike, name: str) -> tuple[Sampled, str]:
+    """Check one image; return it with NaN where it shows nothing, and what was left out.
+
+    Parameters
+    ----------
+    image : array_like, 2-D or 3-D
+        Real samples; NaN and infinite ones are invalid.
+    to_world : array_like, shape (ndim + 1, ndim + 1)
+        Map of its pixels.
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    ValueError
+        If it is too small, constant or (almost) all invalid.
+    """
     data = np.asarray(image)
     if data.ndim not in (2, 3) or data.dtype.kind not in "buif":
         raise ValueError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg
+from scipy.special import chdtri
 
 from napari_local_ncc.geometry.affine import nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
@@ -70,7 +71,7 @@ def simplest(pair: SmoothPair, fit: Fit, model: str) -> tuple[Kind, Fit, NDArray
         rest[:free] -= best
         spared = len(base) - free
         excess_square = float(rest @ weight @ rest)
-        if excess_square > stats.chi2.ppf(EVIDENT, spared):
+        if excess_square > chdtri(spared, 1 - EVIDENT):
             continue
         start = simple @ linalg.expm(np.tensordot(best, base[:free], 1))
         kept = pair.fit(start, kind)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_local_ncc.chunked.tiles import compute_array
+from napari_local_ncc.chunked.tiles import compute_arrays
 from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.geometry.units import unit_factor
@@ -55,10 +55,10 @@ def _compare_parts(
     pair: Pair, registration: Registration | None
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]]:
     """Yield the parts of both frames that are compared, and the local NCC where it is defined."""
-    for box in _boxes(pair.fixed.grid):
+    for box in compared_boxes(pair.fixed.grid):
         grid = pair.fixed.grid.crop(box)
-        moving = compute_array(resample(pair.moving, grid, registration).data)
-        fixed = compute_array(pair.fixed.data[box])
+        moved = resample(pair.moving, grid, registration)
+        fixed, moving = compute_arrays(pair.fixed.data[box], moved.data)
         ncc = local_ncc(fixed, moving, radius=[min(AGREEMENT_RADIUS, n) for n in grid.shape])
         yield fixed, moving, ncc[np.isfinite(ncc)]
 
@@ -128,7 +128,7 @@ def round_trip(there: Registration, back: Registration, pair: Pair) -> RoundTrip
     return RoundTrip(*quantiles)
 
 
-def _boxes(grid: Grid) -> list[tuple[slice, ...]]:
+def compared_boxes(grid: Grid) -> list[tuple[slice, ...]]:
     """Return evenly spaced tiles of a frame, all of it if it is small."""
     if np.prod(grid.shape, dtype=float) <= COMPARED:
         return [tuple(slice(0, n) for n in grid.shape)]

@@ -9,7 +9,9 @@ import dask
 import numpy as np
 from dask.threaded import get as get_in_threads
 
+from napari_local_ncc.chunked.tiles import compute_arrays
 from napari_local_ncc.evidence.pearson import PairMoments
+from napari_local_ncc.registration.evidence.agreement import compared_boxes
 from napari_local_ncc.transforms.resampling import resample
 
 if TYPE_CHECKING:
@@ -31,6 +33,29 @@ def with_quality(pair: Pair, found: Registration) -> Registration:
         ncc_before=np.asarray(first.pearson(flat=0.0)),
         ncc_after=np.asarray(last.pearson(flat=0.0)),
         overlap=np.asarray(last.count / max(samples, 1)),
+    )
+
+
+def with_sampled_ncc(pair: Pair, found: Registration) -> Registration:
+    """Add what the transform does to the NCC, from evenly spaced parts of large frames."""
+    boxes = compared_boxes(pair.fixed.grid)
+    fixed = [pair.fixed.data[box] for box in boxes]
+    moving = [
+        resample(pair.moving, pair.fixed.grid.crop(box), transform).data
+        for transform in (None, found)
+        for box in boxes
+    ]
+    parts = compute_arrays(*fixed, *moving)
+    before, after = (
+        PairMoments.of_parts(
+            [_moments_of(*part)[0] for part in zip(parts[: len(boxes)], moved, strict=True)]
+        )
+        for moved in (parts[len(boxes) : 2 * len(boxes)], parts[2 * len(boxes) :])
+    )
+    return replace(
+        found,
+        ncc_before=np.asarray(before.pearson(flat=0.0)),
+        ncc_after=np.asarray(after.pearson(flat=0.0)),
     )
 
 

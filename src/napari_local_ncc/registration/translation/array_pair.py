@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import BSpline
 
 from napari_local_ncc.evidence.blocks import block_means
 from napari_local_ncc.evidence.pearson import pearson
@@ -24,8 +25,32 @@ SCORE_SAMPLES = 2**18  # behind the NCC that is reported
 MIN_SAMPLES = 8
 NEGLIGIBLE = 1e-12  # weight of a sample, that is rounding and may lie outside
 REACH = 3  # half-width of the smoothing spline, px
-LINEAR = BSpline.basis_element(np.arange(-1.0, 2.0), extrapolate=False)
-QUINTIC = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
+LINEAR, QUINTIC = 1, 5  # degrees of splines
+
+
+def central_spline(degree: int, x: Vector) -> Vector:
+    """Return the B-spline of a degree on whole steps, centred at 0, by Cox and de Boor.
+
+    `scipy.interpolate` has it, too, and takes longer to load than a registration to run.
+    """
+    places = [x + k / 2 for k in range(-degree, degree + 1, 2)]
+    values = [((at >= -0.5) & (at < 0.5)).astype(np.float64) for at in places]
+    for d in range(1, degree + 1):
+        places = [(low + high) / 2 for low, high in pairwise(places)]
+        values = [
+            (((d + 1) / 2 - at) * low + ((d + 1) / 2 + at) * high) / d
+            for at, (low, high) in zip(places, pairwise(values), strict=True)
+        ]
+    return values[0]
+
+
+@lru_cache(maxsize=64)
+def spline_weights(degree: int, fraction: float, is_slope: bool) -> Vector:
+    """Return what the samples around a place weigh, or weigh in the derivative there."""
+    x: Vector = fraction - np.arange(-REACH, REACH + 1, dtype=np.float64)
+    if not is_slope:
+        return central_spline(degree, x)
+    return central_spline(degree - 1, x + 0.5) - central_spline(degree - 1, x - 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +129,7 @@ class Lattice:
     corner: Vector
     step: int
     shape: tuple[int, ...]
-    kernel: BSpline
+    degree: int
 
     def read(
         self, values: Samples, shift: Vector | float = 0.0, along: int | None = None
@@ -120,12 +145,11 @@ class Lattice:
         for axis, (x, n) in enumerate(zip(at, self.shape, strict=True)):
             low, span = int(np.floor(x)), self.step * (n - 1) + 1
             taps = np.arange(-REACH, REACH + 1)
-            kernel = self.kernel.derivative() if axis == along else self.kernel
-            weights = np.nan_to_num(kernel(x - low - taps)).astype(values.dtype)
+            weights = spline_weights(self.degree, float(x - low), axis == along)
             lead = (slice(None),) * axis
             values = sum(
                 w * values[(*lead, slice(low + t, low + t + span, self.step))]
-                for t, w in zip(taps, weights, strict=True)
+                for t, w in zip(taps, weights.astype(values.dtype), strict=True)
                 if w > NEGLIGIBLE or w < -NEGLIGIBLE
             )
         return values
@@ -163,10 +187,10 @@ class ArrayPair:
         return min(self.fixed.count, self.moving.count)
 
     def lattice(
-        self, offset: Vector, limit: float, kernel: BSpline = LINEAR, slack: int = 0
+        self, offset: Vector, limit: float, degree: int = LINEAR, slack: int = 0
     ) -> Lattice | None:
         """About `limit` samples of the overlap; `slack` px more room for `offset` to move."""
-        margin = (0 if kernel is LINEAR else REACH) + slack
+        margin = (0 if degree == LINEAR else REACH) + slack
         last = np.array(self.moving.values.shape) - 1 - margin - offset
         high = np.floor(np.minimum(np.array(self.fixed.values.shape) - 1 - margin, last))
         low = np.ceil(np.maximum(margin, margin - offset))
@@ -174,7 +198,7 @@ class ArrayPair:
         if extent.min() < 1:
             return None
         step = max(1, round((extent.prod() / limit) ** (1 / self.ndim)))
-        return Lattice(low, step, tuple(int(n) for n in (extent - 1) // step + 1), kernel)
+        return Lattice(low, step, tuple(int(n) for n in (extent - 1) // step + 1), degree)
 
     def usable(self, lattice: Lattice, offset: Vector) -> Usable:
         """Index of the samples to which only valid ones contribute, in both images."""

@@ -141,8 +141,8 @@ def estimate_translation(
     .. [2] Evangelidis & Psarakis, IEEE TPAMI 30, 1858 (2008), doi:10.1109/TPAMI.2008.113
     .. [3] Baker & Matthews, IJCV 56, 221 (2004), doi:10.1023/B:VISI.0000011205.11775.fd
     """
-    one, said_of_fixed = _prepare(fixed, fixed_valid, "fixed")
-    two, said_of_moving = _prepare(moving, moving_valid, "moving")
+    one, said_of_fixed = prepare_image(fixed, fixed_valid, "fixed")
+    two, said_of_moving = prepare_image(moving, moving_valid, "moving")
     pair = ArrayPair(one, two, min(NARROWEST, min_overlap))
     origin = np.zeros(pair.ndim) if start is None else np.array(start, np.float64)
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
@@ -194,8 +194,28 @@ def estimate_translation(
     )
 
 
-def _prepare(image: ArrayLike, valid: ArrayLike | None, name: str) -> tuple[Standardised, str]:
-    """Check one image, leave out what does not show the scene, and say so."""
+def prepare_image(image: ArrayLike, valid: ArrayLike | None, name: str) -> tuple[Standardised, str]:
+    """Check one image, leave out what does not show the scene, and say so.
+
+    Parameters
+    ----------
+    image : array_like, shape (...)
+        Real samples; NaN and infinite ones are invalid.
+    valid : array_like of bool, optional
+        Samples to use (True). Default: all.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    tuple of (Standardised, str)
+        The image, and what was left out of it; empty if nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is constant or (almost) all invalid.
+    """
     checked = standardise(image, valid, name)
     mask = None if checked.weight is None else checked.weight > 0
     usable = usable_samples(np.asarray(image), mask)

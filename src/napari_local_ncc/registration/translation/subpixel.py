@@ -46,15 +46,15 @@ def track(pair: ArrayPair, offset: Vector, limit: int) -> Vector:
     return offset
 
 
-def polish(pair: ArrayPair, offset: Vector) -> Vector:
+def polish(pair: ArrayPair, offset: Vector, limit: int = FINAL_SAMPLES) -> Vector:
     """Remove the pull of the interpolation on noise, which is towards half-pixels.
 
     The slopes are fixed's, at whole pixels, whose noise does not depend on the shift (Baker &
     Matthews 2004); the curvature is that of products of the two images, to which noise adds
-    nothing.
+    nothing. `limit` is how many samples, about, are read.
     """
-    offset = track(pair, offset, FINAL_SAMPLES)
-    problem = Problem.at(pair, offset, FINAL_SAMPLES)
+    offset = track(pair, offset, limit)
+    problem = Problem.at(pair, offset, limit)
     if problem is None:
         return offset
     slopes, moved = problem.slopes(pair.fixed.values), offset
@@ -176,13 +176,19 @@ def _step(fit: Vector, target: NDArray[np.float64]) -> Vector:
 
 
 def snap(pair: ArrayPair, offset: Vector) -> Vector:
-    """Round the axes on which a whole pixel is, within the noise, as good: nothing is resampled.
+    """Round the axes on which a whole pixel is, within the noise, as good: nothing is resampled."""
+    covariance = shift_covariance(pair, offset)
+    if not np.isfinite(covariance).all():
+        return np.round(offset) if Problem.at(pair, offset, FINAL_SAMPLES) is None else offset
+    return whole_where_as_good(offset, covariance)
+
+
+def whole_where_as_good(offset: Vector, covariance: NDArray[np.float64]) -> Vector:
+    """Round the axes of an offset (px) on which a whole pixel is as good, by its covariance.
 
     Where the fit is less exact than that, it is no better than the peak of the evidence.
     """
-    sd = np.sqrt(np.diag(shift_covariance(pair, offset)))
-    if not np.isfinite(sd).all():
-        return np.round(offset) if Problem.at(pair, offset, FINAL_SAMPLES) is None else offset
+    sd = np.sqrt(np.diag(covariance))
     whole = np.round(offset)
     reach = np.minimum(np.maximum(SNAPPED * sd, EXACT), SNAP)
     return np.where((np.abs(offset - whole) <= reach) | (sd > INEXACT), whole, offset)
@@ -209,14 +215,18 @@ def shift_covariance(pair: ArrayPair, offset: Vector) -> NDArray[np.float64]:
         NaN where the overlap is too small, infinite where the images do not tell all of the
         shift, as stripes do not tell it along themselves.
     """
-    unknown = np.full((pair.ndim, pair.ndim), np.nan)
     problem = Problem.at(pair, offset, FINAL_SAMPLES)
     if problem is None:
-        return unknown
-    slopes = problem.slopes(pair.fixed.values)
+        return np.full((pair.ndim, pair.ndim), np.nan)
+    return covariance_of(problem, offset)
+
+
+def covariance_of(problem: Problem, offset: Vector) -> NDArray[np.float64]:
+    """Return the covariance of the shift that solves a problem; see `shift_covariance`."""
+    slopes = problem.slopes(problem.pair.fixed.values)
     curvature = problem.curvature(slopes, offset)
     if not np.linalg.eigvalsh(curvature)[0] > 0:
-        return np.full_like(unknown, np.inf)
+        return np.full_like(curvature, np.inf)
     sums = _cluster_sums(problem, slopes * problem.residual(offset))
     spread = np.einsum("ic,jc->ij", sums, sums) * sums.shape[1] / max(sums.shape[1] - 1, 1)
     inverse = np.linalg.inv(curvature)
