@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import dask.array as da
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_local_ncc import Registration, SpatialImage, confidence_map, read_image
+from napari_local_ncc import (
+    Registration,
+    SpatialImage,
+    confidence_map,
+    read_image,
+    register,
+)
 from napari_local_ncc.cli import main
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import iter_write_image, read_points, write_map
@@ -190,6 +197,17 @@ def test_the_command_applies_and_says_what_there_is(tmp_path, capsys):
     write_map(confidence_map(moving, moving), tmp_path / "map.ome.tif")
     assert main(["info", str(tmp_path / "map.ome.tif")]) == 0
     assert "radius 4" in capsys.readouterr().out
+
+
+def test_what_is_said_of_a_map_s_transform_is_whether_it_was_relied_on(tmp_path, capsys):
+    image, other = texture((60, 60)), texture((60, 60))[::-1, ::-1]
+    for moving, words in ((np.roll(image, 3, 0), "Registered: moved 3 px up."), (other, "Not reg")):
+        registration = register(image, moving)
+        path = tmp_path / "map.ome.tif"
+        write_map(confidence_map(image, moving, registration=registration), path, overwrite=True)
+        assert main(["info", str(path)]) == 0
+        (line,) = re.findall(r"moved +(.*)", capsys.readouterr().out)
+        assert line.startswith(f"by a translation. {words}")
 
 
 def test_the_command_moves_points_of_a_table(tmp_path):

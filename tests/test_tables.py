@@ -98,6 +98,16 @@ def test_the_line_of_fit_is_told_whatever_the_units_of_the_images(rng, gain):
     assert float(tally.lines()["slope"].split()[1][:-1]) == pytest.approx(gain, rel=1e-3)
 
 
+def test_a_region_says_how_much_of_it_has_a_shift(rng):
+    values = rng.uniform(-1, 1, (4, 20, 30)).astype("f4")
+    values[2:, :18, :15] = np.nan  # most of the first region has none
+    labels = np.repeat([[1, 2]], 15, axis=1) * np.ones((20, 1), int)
+    result = make_map(values, ("ncc", "gain", "shift_y", "shift_x"), axis_labels=("y", "x"))
+    columns = label_table(result, SpatialImage.from_array(labels)).columns()
+    assert columns["defined"] == [1, 1]
+    assert columns["defined_shift"] == pytest.approx([0.1, 1])
+
+
 def test_all_groups_together_are_one_map(rng):
     values = rng.uniform(-1, 1, 500)
     values[:50] = np.nan

@@ -132,3 +132,10 @@ def test_the_effective_samples_are_those_of_the_whole_image(rng):
         pair = window_pair(fixed, moving, point)
         np.testing.assert_allclose(pair.effective, whole[point], rtol=1e-5)
         assert 1 < pair.effective < pair.valid.sum()
+
+
+def test_a_shift_is_along_the_axes_that_have_a_window(rng):
+    volume = rng.normal(size=(16, 17, 18))
+    parameters = NCCParameters(radius=(2, 0, 2), search=3)
+    pair = window_pair(volume, np.roll(volume, (1, -2), (0, 2)), (8, 8, 8), parameters=parameters)
+    assert dict(zip(pair.axes, pair.shift, strict=True)) == pytest.approx({0: 1, 2: -2}, abs=0.02)

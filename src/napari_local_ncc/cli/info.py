@@ -132,18 +132,31 @@ def _of_transform(found: Registration) -> Iterator[str]:
 
 
 def _of_map(found: ConfidenceMap) -> Iterator[str]:
-    from napari_local_ncc.geometry.kind import with_article
-
     chosen = found.parameters
     made = _of_document(found.provenance, "software")
     yield f"map      {', '.join(found.band_names)}; made with {made}"
     names = [_of_document(found.provenance, image, "name") for image in ("fixed", "moving")]
     yield f"compare  {names[0]} with {names[1]}"
     yield f"window   radius {chosen.radius}, weights {chosen.weights}"
-    is_moved = found.provenance.get("registration") is not None
-    model = _of_document(found.provenance, "registration", "model")
-    yield f"moved    {'by ' + with_article(model) if is_moved else 'no'}"
+    yield f"moved    {_moved(found)}"
     yield from _of_grid(found.grid)
+
+
+def _moved(found: ConfidenceMap) -> str:
+    """Say by what the moving image of a map was moved, and whether that was relied on."""
+    from napari_local_ncc.geometry.kind import with_article
+    from napari_local_ncc.reports.headline import headline
+
+    document = found.provenance.get("registration")
+    if document is None:
+        return "no"
+    model = with_article(_of_document(document, "model"))
+    if found.registration is not None:
+        return f"by {model}. {headline(found.registration).registration}"
+    # a flow, whose field lies elsewhere
+    reports = document.get("reports") if isinstance(document, dict) else None
+    refused = [report for report in reports or () if not report.get("applied", True)]
+    return f"by {model}" + ("; its start is kept" if refused else "")
 
 
 def _of_document(document: Any, *names: str) -> str:

@@ -54,6 +54,8 @@ class WindowPair:
     shift : tuple of float
         Where that is, in pixels along each axis that has a window; see
         `napari_local_ncc.local_shift`.
+    axes : tuple of int
+        The axes that have a window, along which the shift is.
     """
 
     fixed: NDArray[Any]
@@ -68,6 +70,7 @@ class WindowPair:
     best: float
     gain: float
     shift: tuple[float, ...]
+    axes: tuple[int, ...]
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -170,6 +173,7 @@ def windows_at(comparison: Comparison, index: Sequence[int]) -> WindowPair:
         best=float(best),
         gain=float(gain),
         shift=tuple(map(float, shift)),
+        axes=tuple(axis for axis, r in enumerate(radius) if r),
     )
 
 

@@ -17,7 +17,7 @@ from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import percent
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.points import cell_text
-from napari_local_ncc.maps.bands import FIT
+from napari_local_ncc.maps.bands import FIT, shift_components
 from napari_local_ncc.maps.grouped_histogram import GroupTally
 from napari_local_ncc.progress import Progress, Step, stepwise
 from napari_local_ncc.reports.data_frame import data_frame
@@ -92,6 +92,8 @@ class LabelRow:
         Of the other bands, by name; NaN where nothing is defined.
     shares : dict of str to float
         Share of the pixels in each class, where the map has the band "classes".
+    defined_shift : float
+        Share of the pixels that have a shift, of which its medians are; NaN without one.
     """
 
     label: int
@@ -99,6 +101,7 @@ class LabelRow:
     ncc: Distribution
     medians: dict[str, float]
     shares: dict[str, float] = field(default_factory=dict)
+    defined_shift: float = np.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ class LabelTable:
         dict of str to list
             `index` (the label), `pixels`, `median_ncc`, `lower_ncc`, `upper_ncc`, `defined`
             (share of the pixels), `above_<threshold>` (share of the defined pixels),
+            `defined_shift` (share of the pixels that have a shift) where the map has one,
             `median_<band>` for the other bands, and `share_<class>` for the classes.
         """
         first = {
@@ -186,7 +190,14 @@ class LabelTable:
             f"share_{name.replace(' ', '_')}": [row.shares[name] for row in self.rows]
             for name in names
         }
-        return first | _columns([row.ncc for row in self.rows], self.threshold) | medians | shares
+        defined = [row.defined_shift for row in self.rows]
+        shift = (
+            {"defined_shift": defined}
+            if shift_components({name: name for name in self.bands})
+            else {}
+        )
+        ncc = _columns([row.ncc for row in self.rows], self.threshold)
+        return first | ncc | shift | medians | shares
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the table as pandas holds it; ImportError where pandas is not installed."""
@@ -311,14 +322,22 @@ def label_table(
     classes = tallies.pop("classes", None)
     shares = [{}] * len(ncc.groups) if classes is None else _class_shares(classes)
     medians = [tally.quantile(0.5).tolist() for tally in tallies.values()]
-    rows = zip(
-        ncc.groups, ncc.pixels, _distributions(ncc, threshold), shares, *medians, strict=True
-    )
+    shift = [tally.defined for tally in shift_components(tallies)]
+    defined = shift[0] if shift else np.full(len(ncc.groups), np.nan)
+    spreads = _distributions(ncc, threshold)
+    rows = zip(ncc.groups, ncc.pixels, spreads, shares, defined, *medians, strict=True)
     return LabelTable(
         tuple(tallies),
         tuple(
-            LabelRow(int(label), int(pixels), spread, dict(zip(tallies, row, strict=True)), share)
-            for label, pixels, spread, share, *row in rows
+            LabelRow(
+                int(label),
+                int(pixels),
+                spread,
+                dict(zip(tallies, row, strict=True)),
+                share,
+                float(known),
+            )
+            for label, pixels, spread, share, known, *row in rows
         ),
         threshold,
     )

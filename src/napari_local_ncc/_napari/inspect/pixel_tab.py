@@ -162,14 +162,14 @@ def _noise_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
 
 def _shift_facts(pair: WindowPair, bands: dict[str, float]) -> list[str]:
     """Say where within the search the windows are most alike: as the map says, if it does."""
-    labels = [axis_name(label) for label in pair.grid.axis_labels[-len(pair.shift) :]]
+    labels = [axis_name(pair.grid.axis_labels[axis]) for axis in pair.axes]
     own = dict(zip(labels, pair.shift, strict=True))
     steps = {axis: bands.get(f"{SHIFT}{axis}", step) for axis, step in own.items()}
     if not np.isfinite(list(steps.values())).all():
         return ["residual shift undefined: no best match within the search"]
     errors = {axis: bands.get(f"{SHIFT_ERROR}{axis}", np.nan) for axis in steps}
     sides, unit = pixel_sides(pair.grid)
-    sides = sides[-len(steps) :]
+    sides = sides[list(pair.axes)]
     digits = pixel_decimals(min(sides))
     parts = []
     for (axis, step), side in zip(steps.items(), sides, strict=True):

@@ -52,6 +52,7 @@ MEANINGS = {  # of the columns, by how their names begin
     "median_ncc": "Half of the defined pixels have a lower NCC.",
     "lower_ncc": "A quarter of the defined pixels have a lower NCC.",
     "upper_ncc": "A quarter of the defined pixels have a higher NCC.",
+    "defined_shift": "The share of the label's pixels that have a shift.",
     "defined": "The share of the pixels that have an NCC: not flat, masked or outside an image.",
     "above_": "The share of the defined pixels that reach the threshold of the histogram.",
     "median_": "The median of this band over the pixels of the label.",
