@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_local_ncc import Registration
 
+WORDS = ("headline", "reason")
+
 
 def texture(seed):
     noise = np.random.default_rng(seed).normal(size=(136, 136))
@@ -53,6 +55,8 @@ def test_several_layers_are_compared_in_turn(viewer, dock, run, layers, tmp_path
     found = table_of(dock)
     assert (found["right"], found["displaced"]) == ("good", "failed")
     assert found["elsewhere"] == "error"
+    tooltip = dock._several.table.item(0, 2).toolTip().splitlines()  # a narrow column cuts it
+    assert tooltip == [entry.row()[n] for entry in dock._queue.entries[:1] for n in WORDS]
     assert dock["moving"].value is layers["right"]  # as it was
     maps = [layer for layer in viewer.layers if layer.name.startswith("NCC")]
     assert [layer.name for layer in maps] == ["NCC right", "NCC displaced"]

@@ -115,7 +115,7 @@ class Several(Container):
             texts = row["moving"], row["verdict"] or entry.state, row["headline"] or row["reason"]
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(row["reason"] or text)
+                item.setToolTip("\n".join(dict.fromkeys(filter(None, (text, row["reason"])))))
                 self.table.setItem(number, column, item)
         self.table.resizeColumnToContents(1)
 
