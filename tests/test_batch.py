@@ -185,6 +185,13 @@ def test_a_series_is_good_if_all_of_its_frames_are():
     assert mixed.reason == "2 good, 1 failed of 3 frames"
 
 
+def test_a_verdict_says_what_contrast_it_looked_for():
+    nothing = PlaceEvidence(ShiftEvidence(50.0, 0.1, best=3, here=0, chance=5, chance_here=5))
+    said = [judge_place(nothing, same_contrast=same) for same in (True, False)]
+    assert [each.judgement for each in said] == [Judgement.CHECK] * 2
+    assert ["inverted" in each.reason for each in said] == [False, True]
+
+
 def test_frames_judged_alike_are_not_told_by_the_first_alone():
     near = Verdict(Judgement.FAILED, "the images fit 5.0 px from where they lie", 5.0, 0.1, 0.0)
     far = Verdict(Judgement.FAILED, "the images fit 50.0 px from where they lie", 50.0, 0.1, 0.0)

@@ -47,6 +47,18 @@ def test_a_smooth_field_larger_than_the_search_is_found_in_rounds(texture):
     assert [seen.length for seen in found.rounds] == [seen.shift for seen in found.rounds]  # px
 
 
+def test_a_negative_is_refined_as_its_positive_where_both_signs_count(texture):
+    fixed, _ = warped(texture, 2.0)
+    parameters = PARAMETERS.replace(alternative="two-sided")
+    both = [
+        refine(fixed[:150, :160], sign * texture[:150, :160].astype("f4"), parameters=parameters)
+        for sign in (1, -1)
+    ]
+    assert str(both[0]) == str(both[1])
+    assert "mean |NCC|" in str(both[0])
+    assert both[1].rounds[-1].ncc > both[1].rounds[0].ncc > 0
+
+
 def test_lengths_are_told_in_the_unit_of_the_world():
     rounds = (Round(0.5, 0.2, 2.0, 0.5, 0.9), Round(0.9, 0.0, 0.2, 0.05, 0.1))
     text = str(Refinement(None, rounds, "done", "micrometer"))

@@ -23,6 +23,7 @@ from napari_local_ncc.geometry.view import View
 from napari_local_ncc.maps.shift_summary import DisplacedSummary
 from napari_local_ncc.progress import finish, translate
 from napari_local_ncc.reports import describe_comparison
+from napari_local_ncc.reports.headline import headline
 from napari_local_ncc.reports.inspector_figures import size_text
 from napari_local_ncc.reports.pictures import middle_plane, pictures_of
 from napari_local_ncc.shift.interpret import CLASSES
@@ -74,6 +75,9 @@ def test_a_line_is_left_and_right():
     comparison = Comparison(line, moving, parameters=parameters)
     result = finish(translate(run_comparison(comparison), lambda _: ()))
     assert result.tally.displaced.where == "left"
+    said = headline(None, result.tally)
+    assert "of the line;" in said.agreement
+    assert said.next_step is None  # a flow is of planes and volumes
     assert View.of(Grid((9,), np.diag([-1.0, 1.0]))).sides() == (("right", "left"),)
     assert pictures_of(comparison, result.map)["ncc"]
 

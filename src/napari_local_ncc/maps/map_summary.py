@@ -26,6 +26,7 @@ BINS = 20_000
 BARS = 80  # of a histogram that is shown
 OWN = ("ncc", "confidence", "ncc_best", "gain", "classes")  # the bands that have lines of their own
 UNTOLD = ("intercept",)  # in units of the images: its median says nothing
+EXTENTS = ("line", "area", "volume")
 RATE = 0.05  # of false discoveries
 
 
@@ -45,8 +46,8 @@ class MapTally:
 
     Attributes
     ----------
-    is_volume : bool
-        Whether the map has three axes of space, so that shares are of a volume.
+    extent : {"line", "area", "volume"}
+        What the map has shares of, by its axes of space.
     is_signed : bool
         Whether what is related has a high NCC, or else a high |NCC|.
     pattern : str
@@ -60,7 +61,7 @@ class MapTally:
         displaced: DisplacedSummary | None = None,
         alternative: str = "greater",
     ) -> None:
-        self.is_volume = False
+        self.extent = "area"
         self.pattern = ""
         self._names = tuple(band_names)
         self._displaced = displaced
@@ -84,7 +85,7 @@ class MapTally:
         tally = cls(result.band_names, result.calibration, displaced, alternative)
         if tally._shift is not None:
             tally._shift = _shift_summary(result)
-        tally.is_volume = result.grid.spatial_ndim > 2
+        tally.extent = EXTENTS[min(result.grid.spatial_ndim, len(EXTENTS)) - 1]
         tally.pattern = _pattern_of(result)
         return tally
 

@@ -43,7 +43,8 @@ class Round:
     Parameters
     ----------
     ncc : float
-        Mean NCC of the defined pixels, which counts those too that are not in the majority.
+        Mean NCC of the defined pixels, which counts those too that are not in the majority;
+        where a high |NCC| counts as related, the mean of that.
     gain : float
         Median of what the best shift would still gain.
     shift : float
@@ -77,12 +78,15 @@ class Refinement:
         Why there was no further round.
     unit : str
         That of the rounds' lengths.
+    measure : {"NCC", "|NCC|"}
+        What the rounds' means are of.
     """
 
     registration: Registration | None
     rounds: tuple[Round, ...]
     ending: str
     unit: str
+    measure: str = "NCC"
 
     @property
     def doubt(self) -> str:
@@ -93,9 +97,9 @@ class Refinement:
         """Say it in one line."""
         first, last, unit = self.rounds[0], self.rounds[-1], unit_symbol(self.unit)
         return (
-            f"{len(self.rounds) - 1} rounds: mean NCC {first.ncc:.3f} before, {last.ncc:.3f} "
-            f"after; residual shift {first.length:.3g} {unit} before, {last.length:.3g} {unit} "
-            f"after; ended as {self.ending}"
+            f"{len(self.rounds) - 1} rounds: mean {self.measure} {first.ncc:.3f} before, "
+            f"{last.ncc:.3f} after; residual shift {first.length:.3g} {unit} before, "
+            f"{last.length:.3g} {unit} after; ended as {self.ending}"
         )
 
 
@@ -132,7 +136,8 @@ def refine(
     Returns
     -------
     Refinement
-        The registration whose mean NCC is the highest, and what the map said in every round.
+        The registration whose mean NCC (or two-sided |NCC|) is the highest, and what the map
+        said in every round.
 
     Raises
     ------
@@ -172,11 +177,14 @@ def refinement_of(
     """Refine the registration of a comparison; yield and return as `iter_refine` does."""
     looked_at = comparison.parameters.replace(bands=("ncc", "shift"))
     comparison = comparison.with_parameters(looked_at)
+    is_signed = looked_at.alternative == "greater"
     best, rounds, known = comparison.registration, list[Round](), None
     tried, ending = best, ""
     while not ending:
         result = finish(map_of(comparison.with_registration(tried)))
         ncc, *shift = yield from _compute(result.bands, len(rounds), cancelled)
+        if not is_signed:
+            ncc, shift[0] = np.abs(ncc), np.abs(shift[0])
         if known is not None and not _rise(known, ncc) >= LEAST_RISE:
             ending = NO_BETTER
             break
@@ -191,7 +199,8 @@ def refinement_of(
             ending = f"{ROUNDS} rounds are the most"
         else:
             tried = _displace(best, np.stack(shift), result.grid, looked_at)
-    return Refinement(best, tuple(rounds), ending, result.grid.units[-1])
+    measure = "NCC" if is_signed else "|NCC|"
+    return Refinement(best, tuple(rounds), ending, result.grid.units[-1], measure)
 
 
 def _compute(

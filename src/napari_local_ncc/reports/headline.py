@@ -144,8 +144,7 @@ def headline(
     if tally is None:
         return Headline(moved, "")
     agreement = _agreement(tally)
-    if tally.is_volume:
-        agreement = agreement.replace("the area", "the volume")
+    agreement = agreement.replace("the area", f"the {tally.extent}")
     return Headline(moved, agreement, _next_step(registration, tally, found))
 
 
@@ -240,7 +239,8 @@ def _agreement(tally: MapTally) -> str:
     left_out = 1 - summary.defined
     rest = f" {share_text(left_out)} of the image cannot be compared." if left_out >= TOLD else ""
     if tally.is_signed and summary.median <= -ALIKE:
-        rest += f" Contrast is inverted: the median NCC is {summary.median:.2f}."
+        number = f": the median NCC is {summary.median:.2f}" if shares else ""
+        rest += f" Contrast is inverted{number}."
     if shares:
         return _by_class(shares, tally.displaced) + rest
     quartiles = f"half of the area from {summary.lower:.2f} to {summary.upper:.2f}"
@@ -305,4 +305,4 @@ def _next_step(
     if beyond >= TOLD or (displaced is not None and displaced.at_end >= ENDS):
         return NextStep.SEARCH
     bends = registration is not None and registration.model == Kind.FLOW
-    return None if bends else NextStep.FLOW
+    return None if bends or tally.extent == "line" else NextStep.FLOW

@@ -209,7 +209,9 @@ def _judge_absence(whole: ShiftEvidence, share: float, same_contrast: bool) -> V
     if same_contrast and _is_absent(whole):
         reason = "structure that noise would not hide is not found again"
         return Verdict(Judgement.FAILED, reason, right_share=share)
-    return Verdict(Judgement.CHECK, "no shift fits better than chance", right_share=share)
+    other = "" if same_contrast else "; inverted contrast is not looked for"
+    reason = f"no shift fits better than chance{other}"
+    return Verdict(Judgement.CHECK, reason, right_share=share)
 
 
 def judge_series(verdicts: Sequence[Verdict]) -> Verdict:
