@@ -106,13 +106,13 @@ class Started:
 
     def workers(self) -> list[int]:
         """Return the processes that it computes in."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         found = []
-        for child in children.read_text(encoding="ascii").split():
-            told = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"spawn_main" in told and b"resource_tracker" not in told:
-                found.append(int(child))
-        return found
+        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):  # of each thread
+            for child in children.read_text(encoding="ascii").split():
+                told = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"spawn_main" in told and b"resource_tracker" not in told:
+                    found.append(int(child))
+        return sorted(found)
 
 
 def _map(words: list[str], at: Path) -> None:

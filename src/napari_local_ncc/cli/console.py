@@ -242,6 +242,12 @@ def interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def tell_unraisable(unraisable: Any) -> None:
+    """Say what Python cannot raise, but for an `interrupt`: `follow` will."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+
+
 def follow(steps: Generator[Progress, None, Result]) -> Result:
     """Show the progress of a computation and return its result.
 

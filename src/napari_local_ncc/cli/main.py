@@ -22,6 +22,7 @@ from napari_local_ncc.cli.console import (
     notes_said,
     open_closed_streams,
     reset_voice,
+    tell_unraisable,
     warn,
 )
 from napari_local_ncc.cli.options import app
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     INTERRUPTION.clear()
     if arguments is None:
         _handle_signals(interrupt)
+        sys.unraisablehook = tell_unraisable
     try:
         _import_commands(words)
         if arguments is None:
