@@ -1,8 +1,8 @@
 """Faults while `local-ncc map` runs, and what is there afterwards.
 
 `python benchmarks/reliability.py TRIALS.jsonl` tries what is not in that file yet, and writes
-docs/reliability.md; with `--faults` and nothing after it, only the page. It needs Linux; the full
-disk needs the right to mount.
+docs/reliability.md; with `--faults` and nothing after it, only the page. `--soak ROUNDS.jsonl` is
+what `soak.py` wrote. It needs Linux; the full disk needs the right to mount.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from store_faults import BAD, try_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Trial = Callable[["Trials", float, int], tuple[bool, str]]
 
@@ -49,8 +50,8 @@ what is there afterwards. On Linux and a local file system; two uint16 images of
 output can be opened that is not bit for bit that of an undisturbed run, where something is left
 that should not be, or where an exit code is not the documented one.
 
-| fault | n | bad | what was seen |
-|---|---|---|---|
+| fault | n | bad | what was seen | at commit |
+|---|---|---|---|---|
 """
 TAIL = """
 Moments are spread evenly: three quarters of them by the blocks that are finished, from none to
@@ -69,8 +70,24 @@ have a CRC-32C, so that whoever reads them notices a bit that is another, and a 
 is not there is an error. Nobody notices a changed bit where there is no such sum: in most images
 (the trials read chunks with one), in .tif, .npy, .nii and other maps, in the text of a zarr.json.
 
+An interrupt that Python itself cannot raise, as while it destroys an object, is remembered: the run
+ends at its next step, or is whole. Signals that come before a program's first line of Python are
+Python's own. (Of 20 SIGHUP that were counted before, one came so, and a whole map with exit code 0
+was said beside a traceback of Python's.)
+
 Not tried here: a power failure, or a machine that goes down; network file systems and object
 stores; two signals at once; other commands than `map`; Windows and macOS.
+"""
+SOAK = """
+## One process, for long
+
+`xvfb-run -a python benchmarks/soak.py ROUNDS.jsonl`: images of 64 x 64 px; maps of NCC alone, every
+tenth of all bands, every fifth into a file (.ome.zarr, .ome.tif, .npy in turn); registrations by a
+translation, every tenth rigid, affine or flow; previews in a napari window, each of another radius.
+Memory is that of the whole process, looked at every 20 rounds.
+
+| rounds | MB at their end | MB at most | threads |
+|---|--:|--:|--:|
 """
 
 
@@ -106,13 +123,18 @@ class Started:
 
     def workers(self) -> list[int]:
         """Return the processes that it computes in."""
-        found = []
-        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):  # of each thread
-            for child in children.read_text(encoding="ascii").split():
-                told = Path(f"/proc/{child}/cmdline").read_bytes()
-                if b"spawn_main" in told and b"resource_tracker" not in told:
-                    found.append(int(child))
-        return sorted(found)
+        servers = [pid for pid in _children(self.pid) if b"forkserver" in _command(pid)]
+        return [pid for server in servers for pid in _children(server)]
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that a process has started, from any of its threads."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return sorted(int(each) for found in lists for each in found.read_text("ascii").split())
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _map(words: list[str], at: Path) -> None:
@@ -324,11 +346,19 @@ def run(faults: list[str], trials_file: Path) -> None:
             trials = Trials(Path(name), SMALL if trial is raced else SIDE)
             for k in range(tried[fault], count):
                 good, seen = trial(trials, k * GOLDEN % 1, k)
-                file.write(json.dumps({"fault": fault, "good": good, "seen": seen}) + "\n")
+                row = {"fault": fault, "good": good, "seen": seen, "at": _commit()}
+                file.write(json.dumps(row) + "\n")
                 file.flush()
                 for each in trials.folder.iterdir():  # they would fill the disk
                     if each.is_dir():
                         shutil.rmtree(each)
+
+
+@cache
+def _commit() -> str:
+    """Return which commit is tried."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, encoding="ascii", check=True).stdout.strip()
 
 
 def _read(trials_file: Path) -> list[dict[str, Any]]:
@@ -337,17 +367,33 @@ def _read(trials_file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in trials_file.read_text(encoding="utf-8").splitlines()]
 
 
-def write_page(trials_file: Path, page: Path) -> None:
-    """Count the trials of a file."""
+def write_page(trials_file: Path, rounds_file: Path | None, page: Path) -> None:
+    """Count the trials of a file, and tell of the rounds of a soak."""
     rows, trials = [], _read(trials_file)
     for fault, (count, _) in FAULTS.items():
         found = [each for each in trials if each["fault"] == fault]
         seen = Counter(each["seen"] for each in found)
         bad = sum(not each["good"] for each in found) if found else "?"
         told = "; ".join(f"{what}: {n}" for what, n in seen.most_common()) or "not tried"
-        rows.append(f"| {fault} | {len(found)} of {count} | {bad} | {told} |\n")
+        at = ", ".join(dict.fromkeys(each["at"] for each in found))
+        rows.append(f"| {fault} | {len(found)} of {count} | {bad} | {told} | {at} |\n")
     head = HEAD.format(side=SIDE, small=SMALL, block=BLOCK)
-    page.write_text(head + "".join(rows) + TAIL, encoding="utf-8")
+    soaked = "" if rounds_file is None else SOAK + "".join(_soak_rows(_read(rounds_file)))
+    page.write_text(head + "".join(rows) + TAIL + soaked, encoding="utf-8")
+
+
+def _soak_rows(looks: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a row for each kind of rounds of the last soak in a file."""
+    looks = looks[max(k for k, look in enumerate(looks) if look["what"] == "warm") :]
+    first = looks[0]["mb"]
+    for what in dict.fromkeys(look["what"] for look in looks):
+        of_it = [look for look in looks if look["what"] == what]
+        most, last = max(look["mb"] for look in of_it), of_it[-1]
+        count = "after 100 of each" if what == "warm" else f"{last['turn']} {what}s"
+        yield (
+            f"| {count} | {last['mb']:.0f} | {most:.0f} ({most / first - 1:+.1%}) "
+            f"| {last['threads']} |\n"
+        )
 
 
 def main() -> None:
@@ -355,10 +401,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trials", type=Path, help="a file with a line for each trial")
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), help="those to try")
+    parser.add_argument("--soak", type=Path, help="what soak.py wrote")
     parser.add_argument("--page", type=Path, default=Path("docs/reliability.md"))
     options = parser.parse_args()
     run(options.faults, options.trials)
-    write_page(options.trials, options.page)
+    write_page(options.trials, options.soak, options.page)
 
 
 if __name__ == "__main__":

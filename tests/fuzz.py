@@ -7,6 +7,7 @@ Every mutant is tried in a process forked from one that has loaded everything.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -455,7 +456,7 @@ def run(count: int, seed: int = 0, keep: Path | None = None, names: str = ""):
     try:
         (folder / "corpus").mkdir()
         corpus = write_corpus(folder / "corpus")
-        warm_up(folder)
+        warm_up(corpus, folder)
         chosen = [name for name in corpus if re.search(names, name)]
         for k in range(count):
             name = chosen[k % len(chosen)]
@@ -490,19 +491,20 @@ def copies(source: Path, work: Path) -> None:
             shutil.copy(path, work / path.name)
 
 
-def warm_up(folder: Path) -> None:
-    """Load what trials need, so that each pays for itself alone; without threads."""
+def warm_up(corpus: dict[str, tuple[str, Path]], folder: Path) -> None:
+    """Try what is sound, so that trials find all loaded and each pays for itself alone."""
     import dask
 
     sound = folder / "corpus" / "plain.tif"
     (folder / "warm").mkdir()
     quiet = contextlib.redirect_stdout(io.StringIO())
     with dask.config.set(scheduler="sync"), quiet, contextlib.redirect_stderr(io.StringIO()):
-        attempt("image", sound, sound, folder / "warm")
-        attempt("transform", folder / "corpus" / "moved.json", sound, folder / "warm")
-        for module in ("imagecodecs", "SimpleITK", "napari_local_ncc.io.readers.volume"):
-            with contextlib.suppress(ImportError):
-                __import__(module)
+        for what, path in corpus.values():
+            assert attempt(what, path, sound, folder / "warm") == 0, f"{path.name} is not sound"
+            shutil.rmtree(folder / "warm")
+            (folder / "warm").mkdir()
+    gc.collect()
+    gc.freeze()  # or collecting copies all of this memory in every child
 
 
 def main(arguments: list[str]) -> int:

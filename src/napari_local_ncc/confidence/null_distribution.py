@@ -191,7 +191,7 @@ def _prolong(quantiles: Numbers, measured: Numbers, levels: Numbers) -> Numbers:
     return np.concatenate([quantiles, quantiles[-1] + slope * beyond])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # of about 1 MB each: of the frames that threads are at, not of all
 def confidence_tables(null: Null) -> tuple[NDArray[np.float32], int]:
     """Tabulate 1 - p for `look_up`.
 
