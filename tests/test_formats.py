@@ -681,6 +681,18 @@ def test_inverted_dicom_is_turned(tmp_path):
     assert np.corrcoef(samples.ravel(), EIGHT.ravel())[0, 1] > 0.999
 
 
+def test_slices_of_dicom_have_a_scale_each(tmp_path):
+    """As those of PET: the first is of whole numbers, the second of halves."""
+    dicom_series(tmp_path / "a")
+    slope = b"\x28\x00\x53\x10\x02\x00\x00\x00"  # its tag and length
+    path = tmp_path / "a" / "c.dcm"
+    content = path.read_bytes()
+    assert content.count(slope + b"1 ") == 1
+    path.write_bytes(content.replace(slope + b"1 ", slope + b".5"))
+    found = read_image(tmp_path / "a").data.compute()
+    np.testing.assert_array_equal(found, STACK * np.array([1, 0.5, 1])[:, None, None])
+
+
 def test_axes_of_hdf5_are_those_that_ilastik_names(tmp_path):
     """Channels last are no columns; sizes are of z, y, x wherever these are."""
     stored = np.stack([STACK, STACK + 1], axis=-1)

@@ -155,13 +155,16 @@ def _packed_length(path: Path) -> int:
 
 
 def _read_series(files: list[Path]) -> StoredImage:
-    header = header_of(files[0])
-    places = np.array([header_of(file).matrix[:3, -1] for file in files])
+    headers = [header_of(file) for file in files]
+    header = headers[0]
+    places = np.array([each.matrix[:3, -1] for each in headers])
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
     matrix = header.matrix.copy()
     if len(files) > 1:
         matrix[:3, 2] = (places[-1] - places[0]) / (len(files) - 1)
-    header = replace(header, size=(*header.size[:2], len(files)), matrix=matrix)
+    # whole numbers that a slice scales are floating: each may have a scale of its own
+    dtype = np.result_type(*(each.dtype for each in headers))
+    header = replace(header, size=(*header.size[:2], len(files)), matrix=matrix, dtype=dtype)
     source = FileArray.at(open_series, files[0], tuple(map(str, files)), header.shape, header.dtype)
     native = (1, *header.shape[1:])
     stored = stored_image(source, _axes(header, files[0]), native, colour=_colour(header))
