@@ -17,6 +17,7 @@ from napari_local_ncc import (
     register,
 )
 from napari_local_ncc.image import as_spatial_image
+from napari_local_ncc.io.reading import open_image
 
 sitk = pytest.importorskip("SimpleITK")
 xr = pytest.importorskip("xarray")
@@ -75,6 +76,35 @@ def test_nibabel_and_itk_agree_on_one_file(tmp_path):
     np.testing.assert_array_equal(ours.data, theirs.data)
     np.testing.assert_allclose(ours.grid.pixel_to_world, theirs.grid.pixel_to_world, atol=1e-5)
     assert ours.grid.units == ("millimeter",) * 3
+
+
+def test_a_nifti_with_two_places_says_which_is_taken(tmp_path):
+    sform, qform = np.diag([2.0, 3.0, 4.0, 1.0]), np.diag([2.0, 3.0, 4.0, 1.0])
+    qform[0, 3] = 30
+    for code, unit, said in ((2, "mm", True), (2, "micron", True), (0, "mm", False)):
+        image = nib.Nifti1Image(VOLUME.T, sform)
+        image.header.set_xyzt_units(unit)
+        image.set_qform(qform, 1)
+        image.set_sform(sform, code)
+        nib.save(image, tmp_path / "a.nii")
+        found = open_image(tmp_path / "a.nii")
+        away = 0.03 if unit == "micron" else 30
+        told = f"it lies where ITK lays it, which is up to {away:g} mm from where its sform does"
+        assert any(told in note for note in found.notes) == said
+    image = nib.Nifti1Image(VOLUME.T, qform)
+    for form in (image.set_qform, image.set_sform):
+        form(qform, 1)
+    nib.save(image, tmp_path / "b.nii.gz")
+    assert open_image(tmp_path / "b.nii.gz").notes == ()
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_nifti_of_the_second_version_is_called_so(ending, tmp_path):
+    nib.save(nib.Nifti2Image(VOLUME.T, np.eye(4)), tmp_path / f"a{ending}")
+    with pytest.raises(ValueError, match=r"it is NIfTI-2, .* or give nibabel\.load"):
+        open_image(tmp_path / f"a{ending}")
+    taken = as_spatial_image(nib.load(tmp_path / f"a{ending}"), "a")
+    np.testing.assert_array_equal(taken.data, VOLUME)
 
 
 def test_time_of_a_nifti_is_a_series():

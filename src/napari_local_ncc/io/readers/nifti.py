@@ -13,10 +13,13 @@ import numpy as np
 from napari_local_ncc.image.read_guard import ReadError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+MILLIMETERS = {1: 1e3, 3: 1e-3}  # by codes of the field xyzt_units: meter, micron
+SPACE_UNITS = 7  # bits of that field
 FLOATS = {16: "f4", 64: "f8"}  # codes of the field datatype
 
 
@@ -34,6 +37,8 @@ class Layout:
         Of one sample.
     slope, intercept : float
         What samples are multiplied by, and what is added.
+    sform : ndarray, shape (3, 4), or None
+        Where voxels lie by the field of that name, in mm, as of ITK; None where it is not given.
     """
 
     offset: int
@@ -41,12 +46,12 @@ class Layout:
     bits: int
     slope: float
     intercept: float
+    sform: NDArray[np.float64] | None
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
         """Read the header of a single-file NIfTI; None of another file."""
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            start = file.read(544)
+        start = _start(path)
         order: Literal["<", ">"] = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
 
         def number(kind: str, place: int) -> Any:
@@ -54,10 +59,12 @@ class Layout:
 
         if start[344:347] == b"n+1":
             code, bits, scale = number("i2", 70), number("i2", 72), ("f4", 112, 116)
-            offset = number("f4", 108)
+            offset, sform_at = number("f4", 108), ("i2", 254, "f4", 280)
+            units = start[123]
         elif start[4:7] == b"n+2":
             code, bits, scale = number("i2", 12), number("i2", 14), ("f8", 176, 184)
-            offset = number("i8", 168)
+            offset, sform_at = number("i8", 168), ("i4", 348, "f8", 400)
+            units = int(number("i4", 500))
         else:
             return None
         slope, intercept = number(scale[0], scale[1]), number(scale[0], scale[2])
@@ -65,7 +72,30 @@ class Layout:
             slope, intercept = 1.0, 0.0
         kind = FLOATS.get(int(code))
         dtype = None if kind is None else np.dtype(kind).newbyteorder(order)
-        return cls(int(offset), dtype, int(bits), float(slope), float(intercept))
+        sform = None
+        if number(*sform_at[:2]) > 0:
+            rows = np.dtype(sform_at[2]).newbyteorder(order)
+            sform = np.frombuffer(start, rows, 12, sform_at[3]).reshape(3, 4).astype(np.float64)
+            sform *= np.array([[-1.0], [-1.0], [1.0]]) * MILLIMETERS.get(units & SPACE_UNITS, 1.0)
+        return cls(int(offset), dtype, int(bits), float(slope), float(intercept), sform)
+
+    def distance(self, matrix: NDArray[np.float64], size: Sequence[int]) -> float:
+        """Return by how much another place of the voxels is away from the sform, in mm at most.
+
+        Parameters
+        ----------
+        matrix : ndarray, shape (ndim + 1, ndim + 1)
+            The other, of indices to mm.
+        size : sequence of int
+            Voxels along each axis, of which the first three are space.
+        """
+        if self.sform is None or len(size) < 3:
+            return 0.0
+        other = matrix[np.ix_([0, 1, 2], [0, 1, 2, -1])]
+        ends = [(0, n - 1) for n in size[:3]]
+        corners = np.stack(np.meshgrid(*ends, 1, indexing="ij"), axis=-1).reshape(-1, 4)
+        apart = corners @ (self.sform - other).T
+        return float(np.linalg.norm(apart, axis=1).max())
 
     def check_length(self, path: Path, samples: int) -> None:
         """Raise ReadError where a file that is not compressed is cut off."""
@@ -86,6 +116,19 @@ class Layout:
             return samples
         scaled: NDArray[Any] = samples * self.dtype.type(self.slope) + self.intercept
         return scaled
+
+
+def is_nifti_2(path: Path) -> bool:
+    """Return whether a file is a NIfTI of the second version."""
+    try:
+        return _start(path)[4:7] in (b"n+2", b"ni2")
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _start(path: Path) -> bytes:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        return file.read(544)
 
 
 def unpacked(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.colour import RGB
-from napari_local_ncc.io.readers.nifti import Layout, unpacked
+from napari_local_ncc.io.readers.nifti import Layout, is_nifti_2, unpacked
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level, stored_image
 
@@ -27,6 +27,7 @@ MILLIMETER = "millimeter"
 PHOTOMETRIC = "0028|0004"  # DICOM tags
 BITS_STORED, DESCRIPTION = "0028|0101", "0008|103e"
 LONGEST_HEADER = 2**16  # bytes that are looked at
+UNLIKE = 0.01  # mm, by which two places of a NIfTI may differ without a word
 UNEVEN = 0.01  # of the distance of slices, by which it may vary without a word
 LABELS = ("x", "y", "z", "t")
 APART = (".mhd", ".nhdr", ".hdr")  # their samples are another file
@@ -89,7 +90,14 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     outer = len(header.size) - 2
     native = (1,) * outer + header.shape[outer:]
     stored = stored_image(source, _axes(header, path), native, colour=_colour(header))
-    return _as_told(replace(stored, directions=_directions(header)), header)
+    stored = replace(stored, directions=_directions(header))
+    away = 0.0 if layout is None else layout.distance(header.matrix, header.size)
+    if away > UNLIKE:
+        stored = stored.noting(
+            f"its qform and its sform do not agree; it lies where ITK lays it, which is up to "
+            f"{away:g} mm from where its sform does, as images of nibabel do"
+        )
+    return _as_told(stored, header)
 
 
 def _check_length(path: Path, needed: int) -> None:
@@ -284,6 +292,11 @@ def header_of(path: Path) -> Header:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
+        if is_nifti_2(path):
+            raise ReadError(
+                "it is NIfTI-2, which this SimpleITK does not read; save it as NIfTI-1, or give "
+                "nibabel.load(path)"
+            ) from error
         raise ReadError(_reason(error)) from error
     ndim = reader.GetDimension()
     matrix = np.eye(ndim + 1)
