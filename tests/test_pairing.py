@@ -249,6 +249,23 @@ def test_positions_in_no_length_are_said_not_to_be_used(tmp_path):
     assert not image.grid.origin.any()
 
 
+def test_channels_in_another_order_are_said(tmp_path, capsys):
+    names = {"a": ["DAPI", "GFP"], "b": ["GFP", "DAPI"], "c": ["GFP", "RFP"]}
+    for name, channels in names.items():
+        metadata = {"axes": "CYX", "Channel": {"Name": channels}}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", STACK[:2], ome=True, metadata=metadata,
+                         photometric="minisblack")  # fmt: skip
+    a, b, c = (str(tmp_path / f"{name}.ome.tif") for name in "abc")
+    words = ["map", "-o", str(tmp_path / "o.npy"), "--radius", "2", "--overwrite"]
+    told = "a.ome.tif: DAPI, GFP; b.ome.tif: GFP, DAPI"
+    for files, more, said in (
+        ((a, b), [], True), ((a, a), [], False), ((a, c), [], False),
+        ((a, b), ["--select-fixed=c=0", "--select-moving=c=1"], False),
+    ):  # fmt: skip
+        assert main([*words, *files, *more]) == 0
+        assert (told in capsys.readouterr().err) == said
+
+
 def test_images_apart_name_the_stage_and_the_option_that_lays_them_together(tmp_path, capsys):
     for name, place in (("a", 0), ("b", 500)):
         write_at(tmp_path / f"{name}.ome.tif", place, place)

@@ -91,6 +91,7 @@ def open_inputs(
 
     a, b = (_place(opened(choice), choice.grid, ndim) for choice in (fixed, moving))
     say_stages(a, b)
+    say_channels(a, b)
     allowed = None
     if mask is not None:
         allowed = opened(mask, **AS_LABELS).select_known(parse_selection(fixed.select))
@@ -118,6 +119,14 @@ def say_stages(fixed: SpatialImage, moving: SpatialImage) -> None:
     stages = {image.source.stage for image in (fixed, moving) if image.source is not None}
     if len(stages) > 1:
         say(stage_advice(fixed, moving).removeprefix("; "))
+
+
+def say_channels(fixed: SpatialImage, moving: SpatialImage) -> None:
+    """Say that channels of other names are compared, where the files have them in other orders."""
+    from napari_local_ncc.image.pairing import channel_advice
+
+    if advice := channel_advice(fixed, moving):
+        say(advice)
 
 
 def is_json(text: str | None) -> bool:

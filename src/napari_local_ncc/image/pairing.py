@@ -179,6 +179,24 @@ def stage_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
     )
 
 
+def channel_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
+    """Say that files hold the channels that are compared in different orders, else nothing."""
+    named = [
+        image.source.channels
+        for image in (fixed, moving)
+        if image.source is not None and "c" in map(str.lower, _series_labels(image.grid))
+    ]
+    if len(named) < 2 or named[0] == named[1] or sorted(named[0]) != sorted(named[1]):
+        return ""
+    orders = [f"{image.name}: {', '.join(image.source.channels)}" for image in (fixed, moving)
+              if image.source is not None]  # fmt: skip
+    return (
+        f"channels are compared index by index, and the files have them in different orders "
+        f"({'; '.join(orders)}); select one of each (--select-fixed c=0 --select-moving c=1, "
+        "select={'c': 0})"
+    )
+
+
 def check_place(marks: SpatialImage, image: SpatialImage, name: str) -> Unitless:
     """Return what the coordinates of a mask or labels mean where only one of both has units.
 

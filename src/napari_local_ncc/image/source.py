@@ -41,6 +41,8 @@ class Source:
         Where a stage stood when the image was taken, if that is where it was laid.
     in_memory : bool, default False
         Whether a program holds the samples where they can be edited.
+    channels : tuple of str
+        What the file calls its channels.
     """
 
     path: str | None = None
@@ -55,6 +57,7 @@ class Source:
     notes: tuple[str, ...] = ()
     stage: str = ""
     in_memory: bool = False
+    channels: tuple[str, ...] = ()
 
     def selecting(self, chosen: Mapping[str, int], kept: Sequence[int]) -> Self:
         """Return the source after one index of some axes was taken and `kept` axes remain."""
@@ -80,6 +83,7 @@ class Source:
             "notes": list(self.notes),
             "stage": self.stage,
             "in_memory": self.in_memory,
+            "channels": self.channels,
         }
 
     @classmethod

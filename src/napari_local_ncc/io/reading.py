@@ -170,6 +170,7 @@ def open_image(
             "(--scene-fixed, --scene-moving)",
             *notes,
         )
+    facts = dict(stored.facts)
     source = Source(
         location if isinstance(location, str) else str(location.absolute()),
         select or {},
@@ -180,7 +181,8 @@ def open_image(
         positions=request.positions,
         reader=reader,
         notes=notes,
-        stage=dict(stored.facts).get("position", "") if request.positions else "",
+        stage=facts.get("position", "") if request.positions else "",
+        channels=tuple(filter(None, facts.get("channels", "").split(", "))),
     )
     return ImageFile(image.replace(source=source), scenes, index, stored.facts, notes)
 
