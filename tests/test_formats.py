@@ -33,6 +33,7 @@ from napari_local_ncc.cli import main
 from napari_local_ncc.image import as_spatial_image
 from napari_local_ncc.image.read_guard import ReadNote
 from napari_local_ncc.io.readers.scene import Request
+from napari_local_ncc.io.reading import open_image
 
 for module in ("SimpleITK", "h5py", "imagecodecs", "mrcfile", "nibabel", "xarray", "aiohttp"):
     pytest.importorskip(module)
@@ -679,6 +680,27 @@ def test_inverted_dicom_is_turned(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"MONOCHROME2", b"MONOCHROME1"))
     samples = read_image(tmp_path / "a.dcm").data.compute().astype(float)
     assert np.corrcoef(samples.ravel(), EIGHT.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("translation", [None, 0.0, 0.25])
+def test_a_level_that_tells_no_position_is_said_to(translation, tmp_path):
+    """Pixels of 0.5: the middle of the first two is at 0.25."""
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    levels = []
+    for k in (0, 1):
+        group.create_array(str(k), data=PLANE[:: k + 1, :: k + 1], chunks=(96, 128))
+        steps = [{"type": "scale", "scale": [0.5 * (k + 1)] * 2}]
+        if k and translation is not None:
+            steps.append({"type": "translation", "translation": [translation] * 2})
+        levels.append({"path": str(k), "coordinateTransformations": steps})
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": AXES[1:], "datasets": levels}]}
+    told = [open_image(tmp_path / "a.zarr", Request(level)).notes for level in (0, 1)]
+    assert told[0] == ()
+    if translation:
+        assert told[1] == ()
+    else:
+        assert "its level 1 tells no position" in told[1][0]
+        assert "they lie 0.5 px of the full level farther on" in told[1][0]
 
 
 def test_slices_of_dicom_have_a_scale_each(tmp_path):

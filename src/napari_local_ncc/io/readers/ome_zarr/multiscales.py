@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS
 from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.stored import Axis, pixel_size
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+ROUNDING = 1e-3  # px, and of a factor
 OLDEST_AXES = ("t", "c", "z", "y", "x")  # of version 0.1 and 0.2, which name none
 
 
@@ -55,6 +57,24 @@ class Multiscale:
             for axis, step, start in zip(self.axes, steps, matrix[:-1, -1], strict=True)
         ]
         return axes, None if is_plain else linear / spacing
+
+    def doubt_of(self, level: int) -> str:
+        """Say that a coarse level may lie farther on than it tells; else nothing.
+
+        Most writers tell the size of its pixels alone. The middle of a mean of two pixels is half
+        a pixel farther on than the first of them.
+        """
+        full, matrix = self.matrices[0], self.matrices[level]
+        factors = np.linalg.norm(matrix[:-1, :-1], axis=0) / np.linalg.norm(full[:-1, :-1], axis=0)
+        coarser = factors > 1 + ROUNDING
+        moved = invert_affine(full)[:-1] @ matrix[:, -1]
+        if not coarser.any() or (np.abs(moved[coarser]) > ROUNDING).any():
+            return ""
+        return (
+            f"its level {level} tells no position: if its pixels are means of others, they lie "
+            f"{(factors.max() - 1) / 2:g} px of the full level farther on than is taken; compare "
+            "levels of one program, or full ones"
+        )
 
 
 def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:

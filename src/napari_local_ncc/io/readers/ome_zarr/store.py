@@ -96,7 +96,8 @@ def read(path: Path | str, scene: int, request: Request) -> StoredImage:
         axes = _plain_axes(array)
     else:
         axes, directions = entry.multiscale.placed_axes(request.level)
-        notes = entry.multiscale.notes
+        doubt = "" if entry.is_labels else entry.multiscale.doubt_of(request.level)
+        notes = (*entry.multiscale.notes, *filter(None, [doubt]))
     if len(axes) != array.ndim:
         raise ReadError(
             f"its metadata name {len(axes)} axes ({', '.join(a.label for a in axes)}), but the "
