@@ -10,6 +10,7 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 
 from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
@@ -245,6 +246,18 @@ def test_the_state_of_a_pattern_is_that_of_its_files(tmp_path):
     (tmp_path / "scan_2.tif").rename(tmp_path / "scan_9.tif")
     assert before != changed != state_of(pattern)
     assert state_of(str(tmp_path / "none_*.tif")) is None
+
+
+def test_the_state_of_a_zarr_is_that_of_its_chunks(tmp_path):
+    """A chunk that is changed in place leaves the folders above as they were."""
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(64, 64), chunks=(8, 8), dtype="u2")
+    array[...] = 1
+    before = state_of(str(tmp_path / "a.zarr"))
+    assert before == state_of(str(tmp_path / "a.zarr"))
+    (tmp_path / "a.zarr" / "broken").symlink_to(tmp_path / "nothing")
+    assert before == state_of(str(tmp_path / "a.zarr"))
+    array[60:, 60:] = 2
+    assert before != state_of(str(tmp_path / "a.zarr"))
 
 
 def test_progress_is_told_of_a_written_map(tmp_path):

@@ -90,8 +90,8 @@ class Settings:
     def key(self, pair: FilePair) -> str:
         """Return what a result depends on, in short: rules, settings, files as they are now.
 
-        Of a folder, as a Zarr is, dates and sizes of what lies in it count down to two levels: a
-        chunk that is changed in place is not noticed.
+        Of a folder, as a Zarr is, dates and sizes of the files in it count; of an address nothing
+        does: what is there is taken to be what it was.
         """
         rules = [version("napari-local-ncc"), RULES]
         files = [[each, state_of(each)] for each in asdict(pair).values() if each]

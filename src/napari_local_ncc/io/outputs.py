@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,11 @@ from napari_local_ncc.io.map_formats import map_format
 from napari_local_ncc.io.readers.sniff import is_address, is_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
-DEPTH, MOST = 2, 1000  # levels of folders in an input, and entries of each, that are looked at
-
-
+MOST = 100_000  # files of a folder, which an input may be, that are looked at
 LONGEST_NAME = 200  # bytes of a file's name, of which systems take 255
 
 
@@ -70,23 +70,42 @@ def check_unchanged(states: dict[str, Any]) -> None:
             raise OSError(f"{path} {what} during the run: the map is not kept; make it again")
 
 
-def state_of(path: str, depth: int = DEPTH) -> list[Any] | None:
-    """Return time and size of a file; of a folder, with what is in it down to some depth.
+def state_of(path: str) -> Any:
+    """Return what tells a file from what it was: its time and size; None where there is none.
 
-    Of a pattern of names, those of all files that it stands for, by name.
+    Of a folder, as a Zarr is, those of the files in it, `MOST` of them at most; of a pattern of
+    names, those of all files that it stands for.
     """
     if is_pattern(Path(path)):
         folder, name = os.path.split(path)
         names = sorted(found.name for found in Path(folder).glob(name))
-        return [[name, state_of(os.path.join(folder, name), 0)] for name in names] or None
+        return [[name, state_of(os.path.join(folder, name))] for name in names] or None
     try:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             return [status.st_mtime_ns, status.st_size]
-        names = sorted(os.listdir(path))[:MOST] if depth else []
-        return [status.st_mtime_ns, [state_of(os.path.join(path, n), depth - 1) for n in names]]
+        states = hashlib.sha256()
+        for name, status in islice(_files_in(path), MOST):
+            states.update(repr((name, status.st_mtime_ns, status.st_size)).encode())
+        return states.hexdigest()
     except OSError:
         return None
+
+
+def _files_in(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the names and states of all files in a folder and those inside it, in order.
+
+    Links to nothing are left out.
+    """
+    for here, inside, names in os.walk(folder):
+        inside.sort()
+        for name in sorted(names):
+            file = os.path.join(here, name)
+            try:
+                status = os.stat(file)
+            except OSError:
+                continue
+            yield os.path.relpath(file, folder), status
 
 
 def check_output(
