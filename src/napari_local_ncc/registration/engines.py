@@ -37,11 +37,9 @@ GROUP = "napari_local_ncc.engines"  # of entry points
 def _translation(
     pair: Pair, settings: Settings, start: Registration | None, watch: Watch
 ) -> Registration:
-    from napari_local_ncc.registration import translation_frame as frame
-    from napari_local_ncc.registration.multiresolution import Levels
+    from napari_local_ncc.registration.translation_frame import estimate_shift
 
-    levels = Levels(Kind.TRANSLATION, frame.estimate_frame, frame.refine_tile, frame.settle_shift)
-    return levels.estimate(pair, settings, start, watch)
+    return estimate_shift(pair, settings, start, watch)
 
 
 def _linear(

@@ -8,6 +8,8 @@ import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_array, compute_arrays
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
+from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.registration.multiresolution import Levels
 from napari_local_ncc.registration.tile_fit import TileShift
 from napari_local_ncc.registration.translation.estimate import estimate_translation
 from napari_local_ncc.registration.translation.refine import refine_shift
@@ -27,6 +29,17 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 AROUND = 8  # px of moving around a tile, for what interpolates
+
+
+def estimate_shift(
+    pair: Pair, settings: Settings, start: Registration | None, watch: Watch
+) -> Registration:
+    """Find the shift of two images of any size.
+
+    Parameters and result are those of `Engine.estimate`.
+    """
+    levels = Levels(Kind.TRANSLATION, estimate_frame, refine_tile, settle_shift)
+    return levels.estimate(pair, settings, start, watch)
 
 
 def estimate_frame(

@@ -11,11 +11,11 @@ import numpy as np
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.engine import WORSE
-from napari_local_ncc.registration.engines import ENGINES
 from napari_local_ncc.registration.evidence.agreement import likeness
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
 from napari_local_ncc.registration.flow.evidence import FlowEvidence, FlowTrial
+from napari_local_ncc.registration.translation_frame import estimate_shift
 from napari_local_ncc.transforms.displacement_field import slabs
 from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.report import FrameReport
@@ -90,7 +90,7 @@ def _verified_shift(pair: Pair, settings: Settings, watch: Watch) -> Registratio
     """Return the shift of two frames; none where that is doubtful, or none within its error."""
     alone = replace(settings, model="translation", keep_doubtful=False)
     try:
-        found = ENGINES["translation"].estimate(pair, alone, None, watch)
+        found = estimate_shift(pair, alone, None, watch)
     except ValueError:  # no structure to tell a shift by: the flow's own checks say more
         return Registration.identity(pair.fixed.grid)
     report = found.reports[0]
