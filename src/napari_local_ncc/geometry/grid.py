@@ -304,6 +304,11 @@ class Grid:
         factors = [unit_factor(unit, self.units[-1]) for unit in self.units]
         return np.diag([*factors, 1.0])
 
+    def pixel_lengths(self) -> NDArray[np.float64]:
+        """Return how long pixels are along each axis of space, in the unit of the last one."""
+        space = self.space()
+        return np.linalg.norm((space.to_one_unit() @ space.pixel_to_world)[:-1, :-1], axis=0)
+
     def lengths_in_pixels(self, length: str) -> tuple[float, ...]:
         """Convert a physical length such as ``"0.5 um"`` to pixels of each axis.
 

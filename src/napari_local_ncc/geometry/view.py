@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 SIDES = (("upper", "lower"), ("left", "right"))
 
 
-def pixel_lengths(grid: Grid) -> NDArray[np.float64]:
-    """Return how long pixels are along each axis of space, in the unit of the last one."""
-    space = grid.space()
-    return np.linalg.norm((space.to_one_unit() @ space.pixel_to_world)[:-1, :-1], axis=0)
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """How the last two axes of pixels lie in the last two of the world, of a line its only one.

@@ -13,7 +13,6 @@ from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
 from napari_local_ncc.geometry.kind import UNREGISTERED, with_article
 from napari_local_ncc.geometry.units import PIXEL, percent, unit_factor, unit_symbol
-from napari_local_ncc.geometry.view import pixel_lengths
 from napari_local_ncc.maps.bands import KINDS, bands_on
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def describe_comparison(comparison: Comparison, *, model: str = UNREGISTERED) ->
 
 
 def _size(grid: Grid) -> str:
-    spacing = pixel_lengths(grid)
+    spacing = grid.pixel_lengths()
     steps = spacing[:1] if np.allclose(spacing, spacing[0], rtol=1e-6) else spacing
     size = "x".join(str(n) for n in grid.shape)
     return f"{size} at {'x'.join(f'{s:g}' for s in steps)} {unit_symbol(grid.units[-1])}"
@@ -122,7 +121,7 @@ def _window(radius: tuple[int, ...], grid: Grid) -> str:
     text = "x".join(str(side) for side in sides) + " px"
     if grid.units[-1] == PIXEL:
         return text
-    lengths = [f"{n * step:.3g}" for n, step in zip(sides, pixel_lengths(grid), strict=True)]
+    lengths = [f"{n * step:.3g}" for n, step in zip(sides, grid.pixel_lengths(), strict=True)]
     shown = lengths[:1] if len(set(lengths)) == 1 else lengths
     return f"{text} = {'x'.join(shown)} {unit_symbol(grid.units[-1])}"
 
@@ -233,7 +232,7 @@ def pixel_sides(grid: Grid) -> tuple[NDArray[np.float64], str]:
     space = grid.space()
     if PIXEL in space.units:
         return np.ones(space.ndim), unit_symbol(PIXEL)
-    return pixel_lengths(grid), unit_symbol(space.units[-1])
+    return grid.pixel_lengths(), unit_symbol(space.units[-1])
 
 
 def pixel_decimals(side: float) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
-from napari_local_ncc.geometry.view import pixel_lengths
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.figures import ncc_colormap
 
@@ -57,7 +56,7 @@ def _draw_window(axes: Axes, pair: WindowPair, data: NDArray[Any], title: str) -
 
     plane = pair.centre[:-2]
     shown, weights = np.atleast_2d(data[plane]), np.atleast_2d(pair.weights[plane])
-    dy, dx = pixel_lengths(pair.grid)[-2:] if data.ndim > 1 else (1.0, 1.0)
+    dy, dx = pair.grid.pixel_lengths()[-2:] if data.ndim > 1 else (1.0, 1.0)
     valid = pair.weights > 0
     low, high = 0.0, 1.0
     if valid.any():
@@ -195,6 +194,6 @@ def size_text(pair: WindowPair) -> str:
     sides = "x".join(str(n) for n in pair.grid.shape) + " px"
     if pair.grid.units[-1] == PIXEL:
         return sides
-    sides_in_units = np.asarray(pair.grid.shape) * pixel_lengths(pair.grid)
+    sides_in_units = np.asarray(pair.grid.shape) * pair.grid.pixel_lengths()
     lengths = "x".join(f"{length:.3g}" for length in sides_in_units)
     return f"{sides} = {lengths} {unit_symbol(pair.grid.units[-1])}"

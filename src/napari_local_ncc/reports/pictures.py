@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_local_ncc.geometry.grid import Grid, axis_name
 from napari_local_ncc.geometry.units import unit_symbol
-from napari_local_ncc.geometry.view import View, pixel_lengths
+from napari_local_ncc.geometry.view import View
 from napari_local_ncc.image.spatial_image import SpatialImage
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.shift.interpret import CLASSES
@@ -77,7 +77,7 @@ def middle_plane(image: SpatialImage, most: int) -> tuple[Plane, Grid]:
     thin = (slice(None, None, step),) * min(grid.ndim, 2)
     data = view.upright(np.atleast_2d(np.asarray(image.data[middle][thin])))
     turned = slice(None, None, -1 if view.is_swapped else 1)
-    sides = np.resize(pixel_lengths(grid)[-2:], 2)[turned] * step
+    sides = np.resize(grid.pixel_lengths()[-2:], 2)[turned] * step
     units = (grid.units[-1],) * 2
     return data, Grid.from_spacing(data.shape, sides, units=units, spatial=(True, True))
 
