@@ -1,6 +1,6 @@
 """How often the classes of a map say what is true.
 
-    python benchmarks/classes.py [--seed 3000] [--images final] [same planted beyond]
+    python benchmarks/classes.py [--seed 3000] [--images final] [same uneven planted beyond]
 
 prints the tables of docs/confidence.md. Rules and thresholds were chosen on the images of "tuning"
 and on those of "earlier", which were looked at while they were; nothing was changed after those of
@@ -106,6 +106,28 @@ def print_same(seed: int, kind: str) -> None:
             print(f"| {name} | {snr} | {shares(classes)} | {agrees} |", flush=True)
 
 
+def print_uneven(seed: int, kind: str) -> None:
+    """The same content twice, in noise that is stronger in some places."""
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    fields = {
+        "from half to twice": 4.0 ** (x - 0.5),
+        "2.5 times in a patch": np.where((abs(y - 0.65) < 0.15) & (abs(x - 0.4) < 0.2), 2.5, 1.0),
+    }
+    print(
+        "| image | noise | SNR | agrees displaced differs beyond cannot tell "
+        "| agrees, ceiling >= 0.5 |"
+    )
+    for name, image in photographs(kind).items():
+        for field, sd in fields.items():
+            for snr in (5, 2):
+                rng = np.random.default_rng([seed, snr, len(field)])
+                noise = sd * rng.normal(size=(2, *image.shape)) * image.std() / snr
+                classes, ceiling = classes_and_ceiling(image + noise[0], image + noise[1])
+                high = classes[ceiling >= 0.5]
+                agrees = f"{np.mean(high == 1):.3f} of {high.size}" if high.size else "-"
+                print(f"| {name} | {field} | {snr} | {shares(classes)} | {agrees} |", flush=True)
+
+
 def print_planted(seed: int, kind: str) -> None:
     """Patches of other content, and patches moved by 2 px; windows of local SNR >= 2."""
     print("| image | SNR | moved, n: displaced | changed, n: differs |")
@@ -162,12 +184,17 @@ def print_beyond(seed: int, kind: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", default=["same", "planted", "beyond"])
+    parser.add_argument("what", nargs="*", default=["same", "uneven", "planted", "beyond"])
     parser.add_argument("--seed", type=int, default=3000)
     parser.add_argument("--images", choices=tuple(CROPS), default="final")
     options = parser.parse_args()
     start = time.process_time()
-    parts = {"same": print_same, "planted": print_planted, "beyond": print_beyond}
+    parts = {
+        "same": print_same,
+        "uneven": print_uneven,
+        "planted": print_planted,
+        "beyond": print_beyond,
+    }
     for what in options.what:
         parts[what](options.seed, options.images)
     print(f"{time.process_time() - start:.0f} s of processor time")

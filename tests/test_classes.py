@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 
 from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc.confidence.local_noise import noise_around
 from napari_local_ncc.maps.exposure import Exposure, common_motion
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.shift import CLASSES
@@ -56,6 +57,41 @@ def test_what_two_images_have_in_common_is_no_noise(sigma):
         assert result.provenance["exposure"][name]["sd"] == pytest.approx(0.2, rel=0.08)
     _, twice = classes_of(same, same)
     assert twice.provenance["exposure"]["fixed"]["sd"] > 0
+
+
+@pytest.mark.parametrize("where", ["ramp", "patch"])
+def test_noise_that_varies_over_place_is_no_difference(where):
+    """As where light was evened or a part was denoised: 3 to 12 % were said to differ."""
+    same = texture(15)
+    sd = np.geomspace(0.15, 0.6, 170) * np.ones((160, 1))
+    if where == "patch":
+        sd = np.full(same.shape, 0.2)
+        sd[50:100, 60:120] = 0.6
+    fixed, moving = (same + sd * in_noise(0 * same, 1, seed) for seed in (3, 4))
+    classes, _ = classes_of(fixed, moving)
+    assert share(classes, DIFFERS) < 0.02
+    assert share(classes, DISPLACED) < 0.02
+    assert share(classes, AGREES) > 0.95
+    moving[20:70, 20:70] = texture(16)[20:70, 20:70] + (sd * in_noise(0 * same, 1, 5))[20:70, 20:70]
+    classes, _ = classes_of(fixed, moving)
+    assert share(classes[30:60, 30:60], DIFFERS) > 0.8
+
+
+@pytest.mark.parametrize("radius", [(4, 4), (0, 4)])
+def test_noise_around_is_what_it_is_whatever_stands_out(radius):
+    sd = np.geomspace(1, 3, 200)[:, np.newaxis] * np.ones(180)
+    image = (
+        sd * np.random.default_rng(46).normal(size=sd.shape)
+        + np.add.outer(*[np.arange(200)] * 2)[:, :180]
+    )
+    if radius[0]:  # of a line, one sample in 33 is too much
+        image[::40, ::35] += 5000
+    valid = np.ones(image.shape, bool)
+    valid[60:64] = False
+    image[60:64] = 1e9
+    found = noise_around(image, valid, radius=radius)
+    assert np.sqrt(np.mean((found[valid] / sd[valid] - 1) ** 2)) < (0.2 if radius[0] else 0.35)
+    assert np.mean(found[valid] / sd[valid]) == pytest.approx(1, abs=0.08)
 
 
 def test_windows_without_structure_lose_none():

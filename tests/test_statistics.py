@@ -23,7 +23,7 @@ from napari_local_ncc.confidence import (
     iter_calibrate,
     margin,
 )
-from napari_local_ncc.confidence.estimate import GRID_TILES
+from napari_local_ncc.confidence.estimate import LOOKED_AT
 from napari_local_ncc.progress import Progress, Step, finish
 
 
@@ -399,7 +399,7 @@ def test_progress_counts_tiles_and_closing_cancels(rng, monkeypatch):
     running.close()
     # A few are looked at for blocks of JPEG. Of the others one was waited for; one more may have
     # been begun, and one may just have ended.
-    assert 1 <= len(read) <= GRID_TILES + 3
+    assert 1 <= len(read) <= LOOKED_AT + 3
 
 
 def test_the_order_in_which_tiles_end_does_not_matter(rng, monkeypatch):

@@ -215,6 +215,23 @@ def test_the_blocks_of_jpeg_are_told_and_a_lattice_of_8_px_is_not():
     assert "8 x 8 px" in tally.lines()["pattern"]
 
 
+@pytest.mark.parametrize(("shared", "moved"), [(True, False), (False, False), (True, True)])
+def test_bad_pixels_of_one_camera_are_said(shared, moved):
+    """Not those of two cameras, nor what moves with the scene."""
+    images = []
+    for k in range(2):
+        image = 1000 + 60 * texture(95 + k) + np.random.default_rng([56, k]).normal(size=(200, 210))
+        hot = np.random.default_rng([55, 0 if shared else k]).random(image.shape) < 1 / 1500
+        images.append(np.where(hot, 4000, image))
+    if moved:
+        images[1] = np.roll(images[1], 5, 1)
+    _, result = confidence_of(*images, radius=3)
+    tally = MapTally(result.band_names, result.calibration)
+    tally.add(result.bands.compute())
+    said = "bad pixels at the same places" in tally.lines().get("pattern", "")
+    assert said == (shared and not moved)
+
+
 def test_every_frame_may_be_judged_by_itself():
     frames = [np.stack([texture(20 + k, s) for s in (0.7, 3)]) for k in range(2)]
     images = [SpatialImage.from_array(each, axis_labels=("t", "y", "x")) for each in frames]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_local_ncc.confidence.local_noise import noise_around
 from napari_local_ncc.evidence.noise import noise_model
 from napari_local_ncc.ncc.dispatch import as_images
 from napari_local_ncc.ncc.moments import window_moments
@@ -59,7 +60,8 @@ def noise_ceiling(
 
     Notes
     -----
-    The noise, which may grow with intensity, is estimated from second differences. Where its
+    The noise, which may grow with intensity or vary over place, is estimated from second
+    differences: of the quietest parts, or around a window, where that is more. Where its
     neighbours are alike it counts in part only: the ceiling is then too high. The band
     "ceiling" of a map is this, from a bounded sample.
 
@@ -109,7 +111,10 @@ def ceiling_of(fixed: Floats, moving: Floats) -> Floats:
 def _noise_variance(
     image: NDArray[Any], valid: NDArray[np.bool_], mean: Floats, radius: tuple[int, ...]
 ) -> Floats:
-    """Return the variance of the noise at the mean intensity of every window, frame by frame."""
+    """Return the variance of the noise in every window, frame by frame.
+
+    That at its mean intensity; or around it, where it is more.
+    """
     found = np.empty(image.shape)
     parts: list[Any] = [
         [slice(None)] if r else range(n) for r, n in zip(radius, image.shape, strict=True)
@@ -117,4 +122,4 @@ def _noise_variance(
     for frame in product(*parts):
         model = noise_model(image[frame], valid[frame])
         found[frame] = model.sd_at(mean[frame]) ** 2
-    return found
+    return np.maximum(found, noise_around(image, valid, radius=radius) ** 2)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc.confidence.bad_pixels import has_common_bad_pixels
 from napari_local_ncc.confidence.block_grid import SIDE, has_block_grid
 from napari_local_ncc.confidence.calibration import Calibration
 from napari_local_ncc.confidence.contrast import relative_contrast
@@ -47,7 +48,11 @@ BLOCKS = (
     "both images lie on one grid of 8 x 8 px blocks, as JPEG leaves it: displacements of the null "
     "keep to it, but similarity at its steps is the compression's"
 )
-GRID_TILES = 6  # in which a grid of blocks is looked for
+BAD_PIXELS = (
+    "both images have bad pixels at the same places, as of one camera: windows that hold one are "
+    "alike by it; leave them out by a mask, or replace them"
+)
+LOOKED_AT = 6  # tiles in which what an instrument leaves is looked for
 
 
 @stepwise
@@ -125,7 +130,7 @@ def calibrate(
     frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
     tiles = [places(arrays[0].shape, radii, frame, seed) for frame in frames]
     load = partial(read_tile, read or partial(_slices, arrays), shape=arrays[0].shape, radius=radii)
-    is_blocked = _has_block_grid(tiles, load, radii)
+    is_blocked, notes = _traces(tiles, load, radii)
     sample = partial(_sample, load, window=window, step=SIDE if is_blocked else 1)
     nulls = yield from _iter_nulls(tiles, sample, is_signed, seed)
     return Calibration(
@@ -135,7 +140,7 @@ def calibrate(
         seed,
         _why_fallback([number for number, null in enumerate(nulls) if null is None], len(nulls)),
         alternative,
-        (BLOCKS,) if is_blocked else (),
+        notes,
     )
 
 
@@ -168,14 +173,16 @@ def _iter_nulls(
     return nulls
 
 
-def _has_block_grid(
+def _traces(
     tiles: list[list[Slices]], load: Callable[[Slices], Tile], radius: tuple[int, ...]
-) -> bool:
-    """Look for the blocks of JPEG in a few of the tiles."""
-    where = [place for frame in tiles for place in frame][:GRID_TILES]
-    found = [load(place) for place in where]
+) -> tuple[bool, tuple[str, ...]]:
+    """Look for blocks of JPEG and for bad pixels in a few tiles: whether there are, what to say."""
+    where = [place for frame in tiles for place in frame][:LOOKED_AT]
+    pairs = [(tile.fixed, tile.moving) for tile in map(load, where)]
     starts = [[part.start for part in place] for place in where]
-    return has_block_grid([(tile.fixed, tile.moving) for tile in found], starts, radius)
+    is_blocked = has_block_grid(pairs, starts, radius)
+    found = ((is_blocked, BLOCKS), (has_common_bad_pixels(pairs), BAD_PIXELS))
+    return is_blocked, tuple(note for is_there, note in found if is_there)
 
 
 def _independent(shape: tuple[int, ...], radius: tuple[int, ...]) -> list[int]:

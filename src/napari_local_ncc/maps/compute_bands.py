@@ -331,6 +331,9 @@ def _class_reach(plan: BandPlan) -> Reach:
         _confidence_reach(plan),
         _shift_reach(plan),
         tuple(r + d for r, d in zip(plan.radius, far, strict=True)),
+        tuple(
+            r + s + n for r, s, n in zip(plan.radius, plan.search, _noise_reach(plan), strict=True)
+        ),
     ]
     return tuple(map(max, zip(*reaches, strict=True)))
 
@@ -353,6 +356,12 @@ def _fit(block: Block) -> list[NDArray[np.float32]]:
     return fit_bands(block)
 
 
+def _noise_reach(plan: BandPlan) -> Reach:
+    from napari_local_ncc.confidence.local_noise import reach_of_noise
+
+    return tuple(map(max, zip(plan.radius, reach_of_noise(plan.radius), strict=True)))
+
+
 def _radius(plan: BandPlan) -> Reach:
     return plan.radius
 
@@ -371,7 +380,7 @@ COMPUTED = {
         lambda block: list(block.shift_error), _shift_reach, True, SEARCHED
     ),
     "classes": ComputedKind(_classes, _class_reach, True, SEARCHED),
-    "ceiling": ComputedKind(_ceiling, _radius, memory=(180, 360)),
+    "ceiling": ComputedKind(_ceiling, _noise_reach, memory=(180, 360)),
     "fit": ComputedKind(_fit, _radius, memory=(180, 360)),
 }
 JUDGED = {"confidence", "classes"}  # kinds that need a calibration

@@ -11,6 +11,7 @@ import scipy.fft
 from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.confidence.background import without_smooth_background
 from napari_local_ncc.confidence.ceiling import powers_of
+from napari_local_ncc.confidence.local_noise import noise_around
 from napari_local_ncc.confidence.unrelated_pairs import places
 from napari_local_ncc.evidence.noise import NoiseModel, noise_model
 from napari_local_ncc.ncc.dispatch import local_ncc
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float64]
     Slices = tuple[slice, ...]
 
 TILES = 12
 STRUCTURED = 2.0  # variance over that of the noise, from which on a window's contrast counts
 CLEAR, FEWEST = 3.0, 500  # the same, and how many such windows tell what noise they leave
 LEAST_SHARE = 0.25  # of its variance: one image twice leaves nothing, and still is in noise
+MORE, NO_NOISE = (
+    1.3,
+    2.0,
+)  # times a variance of noise: it may be more there; what is left is not noise
 STANDS_OUT = 8.0  # standard deviations of a correlation over all shifts: not by chance
 
 
@@ -45,12 +51,27 @@ class Exposure:
     motion : tuple of int or None
         Shift in pixels per axis, beyond the search, by which the images as a whole agree;
         None where there is none.
+    share : float
+        Which share these noises' variances are of what second differences tell.
+    local : float
+        Which share of the variance that second differences tell beyond them in some places is
+        noise, too; the rest is fine structure.
     """
 
     fixed: NoiseModel
     moving: NoiseModel
     gain: float
     motion: tuple[int, ...] | None
+    share: float = 1.0
+    local: float = 0.0
+
+    def noise_variances(self, means: Sequence[Floats], around: Sequence[Floats]) -> list[Floats]:
+        """Return those of fixed and moving in windows of such means, by `noise_around` as well."""
+        found = []
+        for model, mean, sd in zip((self.fixed, self.moving), means, around, strict=True):
+            variance = model.sd_at(mean) ** 2
+            found.append(variance + self.local * np.maximum(self.share * sd**2 - variance, 0.0))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` and JSON take, which knows no NaN."""
@@ -66,6 +87,8 @@ class Exposure:
             moving,
             np.nan if gain is None else gain,
             None if motion is None else tuple(motion),
+            values.get("share", 1.0),
+            values.get("local", 0.0),
         )
 
 
@@ -108,9 +131,10 @@ def measure_exposure(
     models = [_noise([fixed for fixed, _ in pairs], radius), _noise(own, own_radius)]
     share = _share_of_noise(pairs, models, radius, weights)
     models = [model.times(share) for model in models]
+    local = _share_of_local_noise(pairs, models, share, radius, weights)
     gain = _typical_gain(pairs, models, radius, weights)
     motion = common_motion(pairs, radius, search, is_signed=is_signed) if search else None
-    return Exposure(models[0], models[1], gain, motion)
+    return Exposure(models[0], models[1], gain, motion, share, local)
 
 
 def _read_pair(parts: Sequence[Any]) -> list[NDArray[np.float64]]:
@@ -155,6 +179,37 @@ def _share_of_noise(
             rests.append(rest[np.minimum(a, b) > CLEAR])
     known = np.concatenate(rests)
     return float(np.clip(np.median(known), LEAST_SHARE, 1.0)) if known.size >= FEWEST else 1.0
+
+
+def _share_of_local_noise(
+    pairs: list[list[Floats]],
+    models: Sequence[NoiseModel],
+    share: float,
+    radius: tuple[int, ...],
+    weights: str,
+) -> float:
+    """Return which share of second differences beyond the noise's is noise that varies over place.
+
+    By least squares, from what no gain explains between windows where there is more of these:
+    noise is left, and fine structure that both images show is not. Where more is left than
+    second differences allow, the images differ. 1 where little is known.
+    """
+    excess, left = [], []
+    for pair in pairs:
+        moments = window_moments(*pair, radius=radius, weights=weights)
+        noises = [m.sd_at(mean) ** 2 for m, mean in zip(models, moments.mean, strict=True)]
+        around = [share * noise_around(i, np.isfinite(i), radius=radius) ** 2 for i in pair]
+        ncc = np.abs(local_ncc(*pair, radius=radius, weights=weights))
+        one, two = powers_of(moments.variance, noises, moments.samples)
+        rest = smallest_eigenvalue(one, two, ncc)
+        most = np.mean(
+            [np.maximum(a / n, 1.0) for a, n in zip(around, noises, strict=True)], axis=0
+        )
+        used = (most > MORE) & (rest < NO_NOISE * most)
+        excess.append(most[used] - 1.0)
+        left.append(np.clip(rest[used], 1.0, most[used]) - 1.0)
+    x, y = np.concatenate(excess), np.concatenate(left)
+    return float(np.sum(x * y) / np.sum(x * x)) if x.size >= FEWEST else 1.0
 
 
 def _typical_gain(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_local_ncc.confidence.ceiling import ceiling_of, powers_of
+from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
 from napari_local_ncc.ncc.moments import Moments, mean_squared_step, window_moments
 from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
@@ -122,10 +123,24 @@ def _exposure(block: Block) -> Exposure:
     return exposure
 
 
-def _powers(block: Block, moments: Moments) -> list[Floats]:
-    """Return the variance in every window of either image over that of its noise."""
-    models = (_exposure(block).fixed, _exposure(block).moving)
-    noises = [model.sd_at(mean) ** 2 for mean, model in zip(moments.mean, models, strict=True)]
+def _powers(block: Block, moments: Moments, beyond: tuple[int, ...] = ()) -> list[Floats]:
+    """Return the variance in every window of either image over that of its noise.
+
+    `moments` are those of the chunk, and so far beyond it along each axis. Noise is that at the
+    intensity of the window; or around it, where second differences tell more.
+    """
+    around = reach_of_noise(block.plan.radius)
+    beyond = beyond or (0,) * len(around)
+    arrays, region, mask = block.near(tuple(map(sum, zip(around, beyond, strict=True))))
+    here = tuple(
+        slice(max(part.start - more, 0), part.stop + more)
+        for part, more in zip(region, beyond, strict=True)
+    )
+    sds = []
+    for image in arrays:
+        valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
+        sds.append(noise_around(image, valid, radius=block.plan.radius)[here])
+    noises = _exposure(block).noise_variances(moments.mean, sds)
     return powers_of(moments.variance, noises, moments.samples)
 
 
@@ -164,7 +179,7 @@ def _moving_power_at(block: Block, steps: NDArray[np.float32]) -> Floats:
     reach = tuple(r + s for r, s in zip(plan.radius, plan.search, strict=True))
     arrays, region, mask = block.near(reach)
     moments = window_moments(*arrays, radius=plan.radius, weights=plan.limits["weights"], mask=mask)
-    power = _powers(block, moments)[1]
+    power = _powers(block, moments, reach)[1]
     index = list(np.ogrid[tuple(slice(part.start, part.stop) for part in region)])
     windowed = [axis for axis, r in enumerate(plan.radius) if r]
     for axis, step in zip(windowed, steps, strict=True):
