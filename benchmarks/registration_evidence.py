@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Generator = np.random.Generator
 
 SNRS = (np.inf, 2.0, 1.0, 0.5)
-FINAL = 2_000_000  # the first seed of the figures in the document
+FINAL = 3_000_000  # the first seed of the figures in the document
 ROUNDS = 10
 WANTED = {"translation": 3000}  # unrelated pairs; of other models 400
 ROUND = {  # pairs of every kind and SNR in a round: (unrelated, related)

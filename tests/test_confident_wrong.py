@@ -92,6 +92,30 @@ def test_of_two_motions_one_is_applied_and_the_other_said(sigma, grain, sd, shif
     assert any(MIXED in remark for remark in found.remarks)
 
 
+def patterned(sd, shift=(7, -5)):
+    random = np.random.default_rng(21)
+    pattern = sd * texture((200, 200), 0.7, seed=22)
+    parts = crops(texture((330, 330), 3, seed=23), shift)
+    return [part + pattern + 0.1 * random.normal(size=part.shape) for part in parts]
+
+
+@pytest.mark.parametrize("model", ["translation", "rigid", "affine"])
+def test_a_scene_is_followed_by_every_linear_model(model):
+    found = register(*patterned(0.2), model=model)
+    (report,) = found.reports
+    assert report.applied
+    assert PATTERN in report.remark
+    np.testing.assert_allclose(found.matrix[:2, 2], (7, -5), atol=0.5)
+
+
+@pytest.mark.parametrize("model", ["translation", "rigid"])
+def test_a_stronger_pattern_is_doubted_or_its_error_is_stated(model):
+    found = register(*patterned(6.0), model=model)
+    (report,) = found.reports
+    missed = float(np.linalg.norm(found.matrix[:2, 2] - (7, -5)))
+    assert missed < 1 or not report.applied or report.error95_px > missed / 2
+
+
 @pytest.mark.parametrize("blur", [0, 0.7, 3])
 @pytest.mark.parametrize("noise", [0.02, 0.3])
 @pytest.mark.parametrize("angle", [0, 0.3])

@@ -38,7 +38,7 @@ def fall_of_agreement(report: FrameReport) -> str:
 def fall_of_likeness(report: FrameReport) -> str:
     """Say that windows are less alike, whatever the sign: contrasts may be inverted."""
     before, after = abs(report.before.median), abs(report.after.median)
-    if not after < before - WORSE:
+    if PATTERN in report.remark or not after < before - WORSE:
         return ""
     return f"windows are less alike: median local NCC {after:.3f} after {before:.3f}, but for signs"
 

@@ -12,7 +12,7 @@ from napari_local_ncc.evidence.usable import usable_samples
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.by_detail import DetailPair, Found, reflection
-from napari_local_ncc.registration.affine.detail_search import DetailSearch
+from napari_local_ncc.registration.affine.detail_search import DetailSearch, on_lattice
 from napari_local_ncc.registration.affine.ladder import is_extreme
 from napari_local_ncc.registration.affine.orientations import LARGEST_SCALE, search_range
 from napari_local_ncc.registration.affine.sampled_image import (
@@ -23,10 +23,16 @@ from napari_local_ncc.registration.affine.sampled_image import (
 )
 from napari_local_ncc.registration.affine.search import FEWEST, SCORED, Search
 from napari_local_ncc.registration.engine_thread import Watch
+from napari_local_ncc.registration.evidence.judge import NARROWEST, reduction
+from napari_local_ncc.registration.evidence.surfaces import detail_of, evidence_surfaces
+from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
+from napari_local_ncc.registration.translation.other_motion import STILL, other_motion, said_of
 from napari_local_ncc.transforms.formats.simpleitk import simpleitk
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from napari_local_ncc.registration.affine.sampled_image import Vector
 
     Matrix = NDArray[np.float64]
 
@@ -73,7 +79,7 @@ class AffineFit:
     doubts : tuple of str
         What there is to say against the transform.
     remarks : tuple of str
-        Which samples of the images were left out.
+        Which samples of the images were left out, and what moved otherwise.
     """
 
     matrix: Matrix
@@ -204,6 +210,9 @@ def estimate_affine(
         is_applied = False
     taken = found.matrix if is_applied else begin
     before, after = judge.pairs(np.eye(len(taken))), judge.pairs(taken)
+    apart, said_of_motion = 0.0, ""
+    if is_applied and not doubts and found.mirrored is None:
+        apart, said_of_motion = _of_other_motion(found, here, there)
     return AffineFit(
         matrix=to_world @ taken @ world_to_frame,
         is_applied=is_applied,
@@ -214,13 +223,13 @@ def estimate_affine(
         iterations=found.iterations,
         converged=found.converged,
         significance=found.verdict.significance,
-        error_px=found.error_px,
-        error95_px=found.error95_px,
+        error_px=found.error_px if not apart else float(np.fmax(found.error_px, apart)),
+        error95_px=found.error95_px if not apart else float(np.fmax(found.error95_px, 2 * apart)),
         motion=found.kind,
         mirrored=found.mirrored,
         searched="near the start" if start is not None else search_range(len(begin) - 1, model),
         doubts=doubts,
-        remarks=tuple(filter(None, (said_of_fixed, said_of_moving))),
+        remarks=tuple(filter(None, (said_of_fixed, said_of_moving, said_of_motion))),
     )
 
 
@@ -239,6 +248,41 @@ def _by_information(search: Search, pair: DetailPair, begin: Matrix, *, alone: b
     if verdict.is_significant:
         best = search.polish(best)
     return Found(best.matrix, verdict, pair.model, best.iterations, best.converged)
+
+
+def _of_other_motion(found: Found, fixed: Sampled, moving: Sampled) -> tuple[float, str]:
+    """Return the least error (px) by what did not move with all, and what to say of it."""
+    factor = reduction(fixed.values.shape)
+    here, there = (image.reduce(max(factor) * fixed.step) for image in (fixed, moving))
+    try:
+        pair = ArrayPair(
+            standardise(here.values, None, "fixed"),
+            standardise(on_lattice(there, found.matrix, here, beyond=np.nan), None, "moving"),
+            NARROWEST,
+        )
+    except ValueError:  # too little in common
+        return 0.0, ""
+    one, two = (
+        detail_of(image.values, None if image.weight is None else image.weight > 0)
+        for image in (pair.fixed, pair.moving)
+    )
+    evidence = next(evidence_surfaces(one, two, pair.least))
+    step = np.rint(here.spacing / fixed.spacing).astype(int)
+    known = np.isfinite(found.error_px)
+    error = (found.error_px if known else 1.0) ** 2 / fixed.ndim * np.diag(1 / step**2)
+    other = other_motion(pair, np.zeros(fixed.ndim), error, evidence, step)
+    return said_of(other, _pixels_moved(found, fixed, moving), STILL * float(step.max()))
+
+
+def _pixels_moved(found: Found, fixed: Sampled, moving: Sampled) -> Vector:
+    """Return how far the middle of a camera's pixels moves; NaN where they are not one camera's."""
+    if fixed.values.shape != moving.values.shape or not np.allclose(
+        fixed.to_frame, moving.to_frame
+    ):
+        return np.full(fixed.ndim, np.nan)
+    to_pixels = invert_affine(fixed.to_frame)
+    centre = np.append(fixed.centre, 1)
+    return np.asarray((to_pixels @ (found.matrix @ centre - centre))[:-1])
 
 
 def _doubts(found: Found, model: str, begin: Matrix) -> tuple[str, ...]:

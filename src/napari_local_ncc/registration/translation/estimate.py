@@ -13,14 +13,14 @@ from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.evidence.judge import NARROWEST
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
 from napari_local_ncc.registration.translation.candidates import search_shifts
-from napari_local_ncc.registration.translation.other_motion import other_motion
+from napari_local_ncc.registration.translation.other_motion import STILL, other_motion, said_of
 from napari_local_ncc.registration.translation.subpixel import (
     error_quantiles,
     polish,
     shift_covariance,
     snap,
 )
-from napari_local_ncc.transforms.report import MIXED, PATTERN
+from napari_local_ncc.transforms.report import PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.translation.candidates import ShiftSearch
 
 NEARLY_PERFECT = 0.9  # NCC that a narrow overlap needs
-STILL = 2.0  # px of the level, within which something stays with the camera
 UNTOLD = 0.1  # of the shortest side: an error as large says that the images do not tell the shift
 
 
@@ -241,20 +240,13 @@ def _untold(pair: ArrayPair, covariance: NDArray[np.float64]) -> str:
 def _of_other_motion(
     search: ShiftSearch, offset: Vector, covariance: NDArray[np.float64], *, has_pattern: bool
 ) -> tuple[float, str]:
-    """Return the least error (px) by what did not move with all, and what to say of it.
-
-    A pattern that stays with the camera while a scene moves is no error of the scene's shift.
-    """
-    apart = search.disagreement(offset)
-    other = other_motion(search, offset, covariance)
-    if other is None:
-        return apart, PATTERN if has_pattern else ""
-    moves = float(np.linalg.norm(offset)) > STILL * max(search.scale)
-    if moves and np.linalg.norm(offset + other) <= STILL * max(search.scale):
-        return apart, PATTERN
-    length = float(np.linalg.norm(other))
-    said = f"{MIXED} ({length:.2g} px from this shift)"
-    return max(apart, length), "; ".join(filter(None, (PATTERN if has_pattern else "", said)))
+    """Return the least error (px) by what did not move with all, and what to say of it."""
+    scale = search.scale
+    error = covariance / np.outer(scale, scale)
+    other = other_motion(search.levels[-1].pair, offset / scale, error, search.own, scale)
+    least, said = said_of(other, offset, STILL * float(scale.max()))
+    words = dict.fromkeys((PATTERN if has_pattern else "", said))
+    return max(search.disagreement(offset), least), "; ".join(filter(None, words))
 
 
 def _shows_pattern(pair: ArrayPair, offset: Vector, *images: ArrayLike) -> bool:

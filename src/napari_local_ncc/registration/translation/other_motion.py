@@ -18,12 +18,13 @@ from napari_local_ncc.registration.evidence.surfaces import (
 )
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, Standardised
 from napari_local_ncc.registration.translation.subpixel import Problem, polish, shift_covariance
+from napari_local_ncc.transforms.report import MIXED, PATTERN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_local_ncc.registration.evidence.surfaces import Surface
     from napari_local_ncc.registration.translation.array_pair import Vector
-    from napari_local_ncc.registration.translation.candidates import ShiftSearch
 
 ALL = 2**30  # samples
 SEEN = 1.4  # times the most elsewhere, from which a residual shows something twice
@@ -34,13 +35,18 @@ RESIDUE = 1e-3  # of the image: less is rounding
 PEAK = 4  # px of the level around a shift that belong to it
 COARSE = 4.0  # px: sd of the Gaussian that leaves coarse structure
 DIFFERENT = 5.0  # standard errors between the shifts of coarse structure and of all
+STILL = 2.0  # px of the level, within which something stays with the camera
 SMALLEST = 0.1  # px: a difference of less is a matter of interpolation
 
 
 def other_motion(
-    search: ShiftSearch, offset: Vector, covariance: NDArray[np.float64]
+    pair: ArrayPair,
+    place: Vector,
+    error: NDArray[np.float64],
+    evidence: Surface,
+    step: NDArray[np.integer],
 ) -> Vector | None:
-    """Return how far something moved beside a shift (px); None where all moved alike.
+    """Return how far something moved beside a shift; None where all moved alike.
 
     One motion fits structure of every size, and leaves nothing of the images but noise. A
     pattern of the camera and a scene that moved, or an object and its background, are two. What
@@ -50,33 +56,57 @@ def other_motion(
 
     Parameters
     ----------
-    search : ShiftSearch
-        Of the pair.
-    offset : ndarray, shape (ndim,)
-        The shift that fits best, in px.
-    covariance : ndarray, shape (ndim, ndim)
-        Of its error, px squared.
+    pair : ArrayPair
+        Two images, reduced if they are large.
+    place : ndarray, shape (ndim,)
+        The shift that fits best, in their px.
+    error : ndarray, shape (ndim, ndim)
+        The covariance of its error, px squared.
+    evidence : ndarray of float32
+        For every shift of the pair, see `evidence_surfaces`.
+    step : ndarray of int, shape (ndim,)
+        Px of the full resolution per px of the pair.
 
     Returns
     -------
     ndarray of float64 or None
-        From `offset` to the shift of what moved otherwise, about.
+        In px of the full resolution, from `place` to the shift of what moved otherwise, about.
     """
-    place = offset / search.scale
-    twice = _left_twice(search, place)
+    twice = _left_twice(pair, place, evidence)
     if twice is None:
-        error = covariance / np.outer(search.scale, search.scale)
-        twice = _of_coarse_structure(search, place, error)
-    return None if twice is None else twice * search.scale
+        twice = _of_coarse_structure(pair, place, error, np.maximum(COARSE / step, 1.0))
+    return None if twice is None else twice * step
 
 
-def _left_twice(search: ShiftSearch, place: Vector) -> Vector | None:
+def said_of(other: Vector | None, moved: Vector, still: float) -> tuple[float, str]:
+    """Return the least error of a motion, in px, by what moved otherwise, and what to say of it.
+
+    A pattern that stays with the camera while a scene moves is no error of the scene's motion.
+
+    Parameters
+    ----------
+    other : ndarray or None
+        What `other_motion` found.
+    moved : ndarray, shape (ndim,)
+        How far the motion moves the camera's pixels; NaN where that means nothing.
+    still : float
+        Px within which something stays with the camera.
+    """
+    if other is None:
+        return 0.0, ""
+    if np.linalg.norm(moved) > still and np.linalg.norm(moved + other) <= still:
+        return 0.0, PATTERN
+    length = float(np.linalg.norm(other))
+    return length, f"{MIXED} ({length:.2g} px from this shift)"
+
+
+def _left_twice(pair: ArrayPair, place: Vector, evidence: Surface) -> Vector | None:
     """Return by how much a copy in the residual is off the other, if there are two."""
-    problem = Problem.at(search.levels[-1].pair, place, ALL)
+    problem = Problem.at(pair, place, ALL)
     if problem is None:
         return None
     residual = problem.residual(place)
-    whole = problem.read(search.levels[-1].pair.fixed.values)
+    whole = problem.read(pair.fixed.values)
     if not np.sum(residual**2) > RESIDUE**2 * np.sum(whole**2):
         return None
     image = np.zeros(problem.lattice.shape, np.float32)
@@ -94,11 +124,11 @@ def _left_twice(search: ShiftSearch, place: Vector) -> Vector | None:
     chance = max(float(rest.max()), float(alike.max()))
     if not surface[most] >= max(CERTAIN, SEEN * chance):
         return None
-    ways = sorted((apart, -apart), key=lambda way: float(near(search.own, place + way, 1).max()))
+    ways = sorted((apart, -apart), key=lambda way: float(near(evidence, place + way, 1).max()))
     return np.asarray(ways[-1], np.float64)
 
 
-def _without_near(surface: NDArray[np.float32]) -> NDArray[np.float32]:
+def _without_near(surface: Surface) -> Surface:
     """Return a copy of a surface that is 0 within `APART` px of no shift."""
     rest = surface.copy()
     rest[np.ix_(*[np.arange(-min(APART, n // 2), min(APART, n // 2) + 1) for n in rest.shape])] = 0
@@ -106,11 +136,9 @@ def _without_near(surface: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _of_coarse_structure(
-    search: ShiftSearch, place: Vector, error: NDArray[np.float64]
+    pair: ArrayPair, place: Vector, error: NDArray[np.float64], sigma: Vector
 ) -> Vector | None:
     """Return how far the shift of coarse structure is from that of all, if it is another."""
-    pair = search.levels[-1].pair
-    sigma = np.maximum(COARSE / search.scale, 1.0)
     coarse = ArrayPair(_smooth(pair.fixed, sigma), _smooth(pair.moving, sigma), pair.min_overlap)
     found = polish(coarse, place)
     spread = error + shift_covariance(coarse, found)
