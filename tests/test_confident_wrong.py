@@ -134,6 +134,17 @@ def test_one_motion_is_no_two(angle, blur, noise):
     assert not any(MIXED in remark or PATTERN in remark for remark in found.remarks)
 
 
+def test_one_motion_of_a_small_volume_is_no_two():
+    """Its coarse structure is the same few grains in all parts of it."""
+    volume = texture((64, 64, 64), 1.5, seed=31) + texture((64, 64, 64), 4, seed=32)
+    turned = ndi.rotate(volume, 12, (1, 2), reshape=False, order=5)
+    found = register(*(image[8:-8, 8:-8, 8:-8] for image in (volume, turned)), model="rigid")
+    (report,) = found.reports
+    assert report.applied
+    assert report.error95_px < 0.1
+    assert MIXED not in report.remark
+
+
 def test_a_pattern_alone_moves_nothing():
     random = np.random.default_rng(4)
     pattern = 8 * random.normal(size=(200, 200))

@@ -17,7 +17,12 @@ from napari_local_ncc.registration.evidence.surfaces import (
     without,
 )
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, Standardised
-from napari_local_ncc.registration.translation.subpixel import Problem, polish, shift_covariance
+from napari_local_ncc.registration.translation.subpixel import (
+    CLUSTERS,
+    Problem,
+    polish,
+    shift_covariance,
+)
 from napari_local_ncc.transforms.report import MIXED, PATTERN
 
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ APART = 6  # px of the level: nearer ones are a misfit's own two sides
 RESIDUE = 1e-3  # of the image: less is rounding
 PEAK = 4  # px of the level around a shift that belong to it
 COARSE = 4.0  # px: sd of the Gaussian that leaves coarse structure
+WIDE = 4.0  # times that Gaussian's sd, that each of `CLUSTERS` parts has at least
 DIFFERENT = 5.0  # standard errors between the shifts of coarse structure and of all
 STILL = 2.0  # px of the level, within which something stays with the camera
 SMALLEST = 0.1  # px: a difference of less is a matter of interpolation
@@ -138,7 +144,14 @@ def _without_near(surface: Surface) -> Surface:
 def _of_coarse_structure(
     pair: ArrayPair, place: Vector, error: NDArray[np.float64], sigma: Vector
 ) -> Vector | None:
-    """Return how far the shift of coarse structure is from that of all, if it is another."""
+    """Return how far the shift of coarse structure is from that of all, if it is another.
+
+    Its error is known where the parts that residuals are summed over are wider than what is
+    alike in them.
+    """
+    lattice = pair.lattice(place, ALL)
+    if lattice is None or min(lattice.shape / sigma) < WIDE * CLUSTERS:
+        return None
     coarse = ArrayPair(_smooth(pair.fixed, sigma), _smooth(pair.moving, sigma), pair.min_overlap)
     found = polish(coarse, place)
     spread = error + shift_covariance(coarse, found)
