@@ -76,7 +76,9 @@ Python's own. (Of 20 SIGHUP that were counted before, one came so, and a whole m
 was said beside a traceback of Python's.)
 
 Not tried here: a power failure, or a machine that goes down; network file systems and object
-stores; two signals at once; other commands than `map`; Windows and macOS.
+stores; two signals at once; Windows and macOS. Of other commands than `map` few moments were tried
+by hand: 10 of `register`, 10 of `info`, 6 each of `apply`, `convert` and `batch`, none of `refine`.
+All ended as is documented, but two in their first 0.04 s of processor time, by Python's own hand.
 """
 SOAK = """
 ## One process, for long
