@@ -9,17 +9,18 @@ import pytest
 from napari_local_ncc._napari.compare import widget
 from napari_local_ncc._napari.results import warm_up as module
 from napari_local_ncc._napari.results.warm_up import warm_up
+from napari_local_ncc.progress import finish
 
 FIRST_RUN = """
 import gc, sys, threading
 import numpy as np
 from napari_local_ncc import Comparison, NCCParameters, run_comparison
-from napari_local_ncc._napari.results.warm_up import warm_up
+from napari_local_ncc._napari.results.warm_up import search_memory, warm_up
 from napari_local_ncc.parameters import BANDS
 from napari_local_ncc.progress import finish
 
-for _ in warm_up(threading.Event()):
-    pass
+assert finish(warm_up(threading.Event()))
+search_memory()
 modules, searches = set(sys.modules), gc.get_stats()[2]["collections"]
 scene = (np.random.default_rng(0).random((300, 320)) * 1000).astype(np.uint16)
 pair = Comparison(scene[:, 5:], scene[:, :-5], parameters=NCCParameters(bands=BANDS))
@@ -70,6 +71,7 @@ def test_it_is_done_once(monkeypatch):
     monkeypatch.setattr(module, "_is_done", False)
     assert len(list(warm_up(threading.Event()))) > 3
     assert list(warm_up(threading.Event())) == []
+    assert not finish(warm_up(threading.Event()))
 
 
 def test_what_was_cancelled_is_done_the_next_time(monkeypatch):
@@ -82,14 +84,18 @@ def test_what_was_cancelled_is_done_the_next_time(monkeypatch):
 
 @pytest.mark.parametrize("closes", [False, True])
 def test_the_dock_makes_ready_when_it_opens(viewer, qtbot, monkeypatch, closes):
-    begun, goes_on = threading.Event(), threading.Event()
+    begun, goes_on, searched = threading.Event(), threading.Event(), []
 
     def steps(cancelled):
         begun.set()
         while not goes_on.wait(0.01) and not cancelled.is_set():
             yield
+        return True
 
     monkeypatch.setattr(widget, "warm_up", steps)
+    monkeypatch.setattr(
+        widget, "search_memory", lambda: searched.append(threading.current_thread())
+    )
     _, dock = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
     qtbot.waitUntil(begun.is_set, timeout=20_000)
     assert dock._warm_up.is_busy
@@ -98,3 +104,17 @@ def test_the_dock_makes_ready_when_it_opens(viewer, qtbot, monkeypatch, closes):
     else:
         goes_on.set()
     qtbot.waitUntil(lambda: not dock._warm_up.is_busy, timeout=20_000)
+    assert searched == ([] if closes else [threading.main_thread()])
+
+
+def test_a_defect_in_making_ready_is_raised(viewer, qtbot, monkeypatch):
+    def steps(cancelled):
+        yield
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(widget, "warm_up", steps)
+    with qtbot.captureExceptions() as raised:
+        _, dock = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+        qtbot.waitUntil(lambda: raised or not dock._warm_up.is_busy, timeout=20_000)
+        qtbot.wait(100)
+    assert [str(error) for _, error, _ in raised] == ["a defect"]

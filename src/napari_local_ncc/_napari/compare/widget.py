@@ -36,11 +36,11 @@ from napari_local_ncc._napari.compare.welcome import welcome
 from napari_local_ncc._napari.layers.convert import default_window_ndim, has_units
 from napari_local_ncc._napari.preview.preview import LivePreview
 from napari_local_ncc._napari.results.job import run_job
-from napari_local_ncc._napari.results.warm_up import warm_up
+from napari_local_ncc._napari.results.warm_up import search_memory, warm_up
 from napari_local_ncc._napari.several.queue import Queue
 from napari_local_ncc._napari.several.section import Several
 from napari_local_ncc._napari.storage.map_files import MapFiles
-from napari_local_ncc._napari.worker import NewestOnly
+from napari_local_ncc._napari.worker import Failure, NewestOnly, explain
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.progress import MENDABLE
 from napari_local_ncc.registration.engines import ENGINES
@@ -132,7 +132,7 @@ class LocalNCCWidget(Container):
         self._files = MapFiles(
             self.native, self._panel, self._control.launch, self._report.say, self._report.fail
         )
-        self._warm_up: NewestOnly[None, None] = NewestOnly(lambda _: None)
+        self._warm_up: NewestOnly[None, bool] = NewestOnly(_receive_warmth)
         self._start_from_preferences()
         self._connect()
         self._control.show_running(False)
@@ -340,6 +340,14 @@ def _fields_of(container: Container) -> Iterator[Widget]:
         yield field
         if isinstance(field, Container):
             yield from _fields_of(field)
+
+
+def _receive_warmth(answer: bool | Failure) -> None:
+    """End what makes ready; a defect of ours is raised, the rest is said by the run it concerns."""
+    if isinstance(answer, Failure):
+        explain(answer)
+    elif answer:
+        search_memory()
 
 
 def _without_value(action: Callable[[], object]) -> Callable[[object], object]:

@@ -21,24 +21,37 @@ SIDE = 64  # px of the images that are compared for it
 _is_done = False
 
 
-def warm_up(cancelled: threading.Event) -> Generator[None, None, None]:
+def warm_up(cancelled: threading.Event) -> Generator[None, None, bool]:
     """Compare two small images by everything that runs by default, once in a process.
 
-    Python searches its whole memory for garbage whenever a quarter has come to it, as the code of
-    a first run would; in that run napari stood still for it, a quarter of a second. Now it is
-    searched here. Closing the generator cancels; so does setting `cancelled`.
+    Closing the generator cancels; so does setting `cancelled`.
+
+    Returns
+    -------
+    bool
+        Whether something was loaded, so that `search_memory` is worth while.
     """
     global _is_done
     if _is_done:
-        return
+        return False
     scene = np.random.default_rng(0).normal(size=(2, SIDE, SIDE)).astype(np.float32)
     parameters = NCCParameters(bands=BANDS, radius=2, search=1)
     comparison = Comparison(scene[0], scene.mean(axis=0), parameters=parameters)
     for _ in run_comparison(comparison, model="translation", cancelled=cancelled):
         yield
     warm_up_labels()
-    gc.collect()
     _is_done = True
+    return True
+
+
+def search_memory() -> None:
+    """Search all memory for garbage now, which Python would do in the first run.
+
+    It does so whenever a quarter has come to what is there, as the code of a first run does, and
+    napari stood still for it, a quarter of a second. To be called on the GUI thread: what is
+    found may be widgets, which must not end on another.
+    """
+    gc.collect()
 
 
 def warm_up_labels() -> None:
