@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from copy import deepcopy
 from pathlib import Path
 
@@ -533,3 +535,27 @@ def test_arrows_that_cannot_be_added_leave_nothing(viewer, dock, click, qtbot):
     ((_, error, _),) = raised
     assert "could not show the layer shift arrows" in str(error)
     assert not any(isinstance(layer, Vectors) for layer in viewer.layers)
+
+
+def test_a_run_lives_until_its_worker_has_ended(viewer, qtbot):
+    """What the worker sends must find it: PySide6 would call a method of nothing."""
+    goes_on = threading.Event()
+
+    def steps(cancelled):
+        goes_on.wait(30)
+        yield Progress(Step.START, 0, 1)
+
+    run = Run(viewer, steps, keep_earlier=False)
+    run.start()
+    run.cancel(keep=False)
+    there = weakref.ref(run)
+    del run
+    gc.collect()
+    assert there() is not None
+    goes_on.set()
+
+    def has_gone():
+        gc.collect()
+        return there() is None
+
+    qtbot.waitUntil(has_gone, timeout=20_000)

@@ -21,12 +21,12 @@ from napari_local_ncc.progress import finish
 
 assert finish(warm_up(threading.Event()))
 search_memory()
-modules, searches = set(sys.modules), gc.get_stats()[2]["collections"]
+modules, objects = set(sys.modules), len(gc.get_objects())
 scene = (np.random.default_rng(0).random((300, 320)) * 1000).astype(np.uint16)
 pair = Comparison(scene[:, 5:], scene[:, :-5], parameters=NCCParameters(bands=BANDS))
 assert finish(run_comparison(pair, model="translation")).registration.reports[0].applied
 print(*sorted(set(sys.modules) - modules))
-print(gc.get_stats()[2]["collections"] - searches)
+print(len(gc.get_objects()) / objects - 1)
 """
 
 QUIT = """
@@ -57,14 +57,14 @@ def test_quitting_meanwhile_ends_the_process_without_an_error(qtbot, after):
     assert done.returncode == 0
 
 
-def test_a_first_run_loads_nothing_and_no_garbage_is_searched_for_in_it():
+def test_a_first_run_loads_nothing_and_is_no_reason_to_search_the_memory():
     done = subprocess.run(
         [sys.executable, "-c", FIRST_RUN], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
-    loaded, searches = done.stdout.splitlines()
+    loaded, growth = done.stdout.splitlines()
     assert not loaded
-    assert int(searches) == 0
+    assert float(growth) < 0.05  # Python searches all of it where a quarter has come
 
 
 def test_it_is_done_once(monkeypatch):

@@ -75,6 +75,38 @@ def attempt(
     return None
 
 
+def start_worker(
+    steps_of: Callable[[threading.Event], Generator[Message, None, Result]],
+    cancelled: threading.Event,
+    show: Callable[[Message], None],
+    finish: Callable[[Result | Failure | None], None],
+) -> None:
+    """Let a thread do some work, and hear of it on the GUI thread; see `attempt`.
+
+    Parameters
+    ----------
+    steps_of, cancelled
+        As for `attempt`.
+    show : callable
+        Gets what the work yields.
+    finish : callable
+        Gets what `attempt` returns.
+    """
+    # Functions keep alive whoever is told: PySide6 calls a method whose object has gone since the
+    # signal was sent, and crashes. They let go at the end, since the worker may live on.
+    told: list[Callable[[Any], None]] = [show, finish]
+    create_worker(
+        attempt,
+        steps_of,
+        cancelled,
+        _connect={
+            "yielded": lambda message: told[0](message),
+            "returned": lambda result: told[1](result),
+            "finished": lambda: told.clear(),
+        },
+    )
+
+
 class NewestOnly(Generic[Message, Result]):
     """Does one piece of work at a time; of those that wait, only the newest begins.
 
@@ -127,12 +159,7 @@ class NewestOnly(Generic[Message, Result]):
             return
         steps_of, self._waiting = self._waiting, None
         self._running = threading.Event()
-        create_worker(
-            attempt,
-            steps_of,
-            self._running,
-            _connect={"yielded": self._told, "returned": self._finish},
-        )
+        start_worker(steps_of, self._running, self._told, self._finish)
 
     def _told(self, message: Message) -> None:
         if self._show is not None and self._is_wanted():

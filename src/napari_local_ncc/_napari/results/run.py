@@ -7,7 +7,6 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
@@ -22,7 +21,7 @@ from napari_local_ncc._napari.results.result_layer import (
     remove_leftovers,
 )
 from napari_local_ncc._napari.results.result_spec import Product
-from napari_local_ncc._napari.worker import Failure, attempt
+from napari_local_ncc._napari.worker import Failure, start_worker
 from napari_local_ncc.chunked.blocks import TURNS
 from napari_local_ncc.progress import Progress, Step
 
@@ -94,12 +93,7 @@ class Run:
         for event in self._view_events():
             event.connect(_leave_a_core)
         self._timer.start()
-        create_worker(
-            attempt,
-            self._steps_of,
-            self._cancelled,
-            _connect={"yielded": self._receive, "returned": self._finish},
-        )
+        start_worker(self._steps_of, self._cancelled, self._receive, self._finish)
 
     @property
     def layers(self) -> list[Layer]:
