@@ -369,6 +369,23 @@ def test_names_of_all_kinds(name, tmp_path, capsys, monkeypatch):
         )
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+@pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zgroup", ".zattrs"])
+def test_a_pipe_within_a_zarr_is_refused(name, tmp_path, capsys):
+    (tmp_path / "a.zarr").mkdir()
+    os.mkfifo(tmp_path / "a.zarr" / name)
+    assert f"{name} is a pipe or a device" in said_by(capsys, "info", tmp_path / "a.zarr")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_a_pipe_that_a_header_names_is_refused(tmp_path, capsys):
+    pytest.importorskip("SimpleITK")
+    header = "ObjectType = Image\nNDims = 2\nDimSize = 32 24\nElementType = MET_UCHAR\n"
+    (tmp_path / "a.mhd").write_text(f"{header}ElementDataFile = a.raw\n", "utf-8")
+    os.mkfifo(tmp_path / "a.raw")
+    assert "a.raw is a pipe or a device" in said_by(capsys, "info", tmp_path / "a.mhd")
+
+
 def test_names_that_are_too_long(tmp_path, capsys):
     np.save(tmp_path / "a.npy", PICTURE)
     long = tmp_path / f"{'x' * 300}.npy"

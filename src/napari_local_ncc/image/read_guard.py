@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST_PART = 2**29  # bytes that a part of a file may take at once, however small it is packed
 PACKING = 100  # times that images are packed at most, unless they say next to nothing
+ZARR_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 LIMIT = "LNCC_READ_LIMIT"  # environment variable: bytes instead of LARGEST_PART
 LONGEST = 300  # characters of another library's reason
 TOLD_BY_SYSTEM = (FileNotFoundError, PermissionError, FileExistsError)  # not what derives of them
@@ -115,7 +116,8 @@ def check_file(path: str | PathLike[str]) -> Path:
     FileNotFoundError
         If there is nothing.
     ReadError
-        If it is a pipe or a device, which ends or waits when it is read.
+        If it, or the document of a Zarr in it, is a pipe or a device, which ends or waits when it
+        is read.
     """
     if not os.fspath(path):  # of which Path makes the current folder
         raise FileNotFoundError("the name of a file is empty")
@@ -126,12 +128,19 @@ def check_file(path: str | PathLike[str]) -> Path:
         raise FileNotFoundError(f"there is no file {file}") from None
     except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
         raise ReadError(f"cannot read {file} ({reason_of(error)})") from error
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    documents = [file / name for name in ZARR_DOCUMENTS] if stat.S_ISDIR(mode) else []
+    for part in (file, *documents):
+        _check_no_pipe(part)
+    return file
+
+
+def _check_no_pipe(file: Path) -> None:
+    """Raise ReadError where reading would wait for somebody to write."""
+    if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
         raise ReadError(
             f"{file} is a pipe or a device, not a file, and is read more than once; write it to a "
             "file first"
         )
-    return file
 
 
 def check_beside(path: str | PathLike[str], names: Iterable[str]) -> None:
@@ -153,6 +162,7 @@ def check_beside(path: str | PathLike[str], names: Iterable[str]) -> None:
                 f"{path}: it names samples elsewhere ({name.strip()}), which are not read; put "
                 "them beside it, and their bare name into it"
             )
+        _check_no_pipe(place)
 
 
 def check_claim(claimed: int, held: int, what: str, *, most: float | None = None) -> None:
