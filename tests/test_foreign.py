@@ -174,6 +174,15 @@ def test_fill_values_of_xarray_are_no_samples(fill, name, lazy):
     np.testing.assert_array_equal(as_spatial_image(array, "a").data, samples)
 
 
+def test_a_fill_value_that_no_sample_can_be_changes_nothing():
+    array = data_array(np.arange(192, dtype=np.uint8).reshape(12, 16), ("y", "x"))
+    for fill in (-9999, 256, [-1, 1e30]):
+        array.attrs["_FillValue"] = fill
+        assert as_spatial_image(array, "a").data.dtype == np.uint8
+    array.attrs["_FillValue"] = 1e300
+    assert np.isfinite(as_spatial_image(array.astype(np.float32), "a").data.compute()).all()
+
+
 def test_what_masked_arrays_hide_in_dask_is_no_sample():
     hidden = np.zeros(PLANE.shape, bool)
     hidden[2:5, 3:9] = True

@@ -101,6 +101,17 @@ def test_a_unit_has_one_name(name):
     assert unit_name(name) == "micrometer"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MM", "millimeter"), ("PM", "picometer"), ("MS", "millisecond"), ("NM", "nanometer"),
+        ("Mm", "megameter"), ("mM", "millimolar"), ("A", "ampere"), ("MV", "megavolt"),
+    ],
+)  # fmt: skip
+def test_capitals_are_a_length_or_a_time_where_they_can_be(name, meant):
+    assert unit_name(name) == meant
+
+
 @pytest.mark.parametrize("name", ["", "pixel", "px", "pixels", "Voxels"])
 def test_no_unit_is_pixel(name):
     assert unit_name(name) == "pixel"

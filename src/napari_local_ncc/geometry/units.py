@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,21 @@ def unit_name(unit: object) -> str:
 
 
 def _parsed(text: str) -> pint.Unit:
-    """Read a unit as it is written, or else in lower case."""
+    """Read a unit as it is written; in lower case where capitals are no length or time."""
     try:
-        return _registry().Unit(text)
+        parsed = _registry().Unit(text)
     except Exception:  # as above
         return _registry().Unit(text.lower())
+    # MM are millimeters, no megamolars; a letter alone may be anything
+    if text.isupper() and len(text) > 1 and not _is_of_image(parsed):
+        with suppress(Exception):
+            lower = _registry().Unit(text.lower())
+            return lower if _is_of_image(lower) else parsed
+    return parsed
+
+
+def _is_of_image(unit: pint.Unit) -> bool:
+    return unit.dimensionality in ({"[length]": 1}, {"[time]": 1})
 
 
 def unit_symbol(unit: str) -> str:

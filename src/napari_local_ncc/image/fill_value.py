@@ -23,8 +23,18 @@ def fill_values(attributes: Mapping[str, Any]) -> list[float]:
 def hide_fill_values(samples: Any, attributes: Mapping[str, Any]) -> Any:
     """Return samples (NumPy or dask) with NaN where they are what attributes call none."""
     for value in fill_values(attributes):
+        if not _has_place(samples.dtype, value):
+            continue
         own = samples.dtype.type(value) if samples.dtype.kind == "f" else value
         floating = np.result_type(samples.dtype, np.float32)
         hidden = samples == own
         samples = np.where(hidden, floating.type(np.nan), samples.astype(floating))
     return samples
+
+
+def _has_place(dtype: np.dtype[Any], value: float) -> bool:
+    """Say whether samples can be a value at all: those that cannot stay what they are."""
+    if dtype.kind == "b":
+        return True
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return float(limits.min) <= value <= float(limits.max)
