@@ -78,7 +78,7 @@ def state_of(path: str) -> Any:
     """
     if is_pattern(Path(path)):
         folder, name = os.path.split(path)
-        names = sorted(found.name for found in Path(folder).glob(name))
+        names = sorted(found.name for found in Path(folder).glob(name) if found.is_file())
         return [[name, state_of(os.path.join(folder, name))] for name in names] or None
     try:
         status = os.stat(path)
