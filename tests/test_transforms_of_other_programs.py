@@ -114,6 +114,20 @@ def test_a_file_for_another_world_is_refused(change, tmp_path):
         read_transform(tmp_path / "field.nii.gz", far)
 
 
+def test_a_field_may_run_the_other_way(tmp_path):
+    """Of a mirrored lattice over the same place, every point has the same displacement."""
+    itk = pytest.importorskip("SimpleITK")
+    grid = turned_grid(2)
+    a_flow(grid).save(tmp_path / "field.nii.gz")
+    field = itk.ReadImage(str(tmp_path / "field.nii.gz"))
+    itk.WriteImage(itk.Flip(field, [True, False]), str(tmp_path / "flipped.nii.gz"))
+    found = [read_transform(tmp_path / name, grid) for name in ("field.nii.gz", "flipped.nii.gz")]
+    points = inner_points(grid)
+    ours, theirs = (each.transform_points(points) for each in found)
+    assert np.abs(ours - points).max() > 0.1
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_transformix_moves_points_by_what_we_write(ndim, tmp_path):
     """With elastix at hand: tox -e elastix."""

@@ -194,7 +194,9 @@ def _check_covers(image: Any, space: Grid) -> None:
     place[:-1, -1] = image.GetOrigin()
     order = [*range(ndim)[::-1], ndim]
     grid = space.replace(shape=image.GetSize()[::-1], pixel_to_world=place[np.ix_(order, order)])
-    check_same_lattice(grid.shape, grid.spacing.tolist(), grid.origin.tolist(), space)
+    # a field may run along its axes the other way: its first is where that of fixed would be
+    first = space.origin + (grid.corners() - space.corners()).mean(axis=0)
+    check_same_lattice(grid.shape, grid.spacing.tolist(), first.tolist(), space)
     if overlap_share(space, grid, np.eye(ndim + 1)) == 0:
         raise ValueError(
             f"it says nothing of fixed: the field covers {grid.extent_text()}, fixed "
