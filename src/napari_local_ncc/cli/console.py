@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -128,7 +129,10 @@ class EscapedStream:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-            if not isinstance(error, BrokenPipeError):
+            is_gone = isinstance(error, BrokenPipeError)
+            if sys.platform == "win32":  # which names a pipe without a reader so
+                is_gone |= error.errno == errno.EINVAL
+            if not is_gone:
                 raise OSError(f"standard output cannot be written ({error.strerror})") from error
 
     def __getattr__(self, name: str) -> Any:
