@@ -26,8 +26,8 @@ from napari_local_ncc.batch import (
     run_batch,
 )
 from napari_local_ncc.batch.place import boxes, place_evidence
-from napari_local_ncc.batch.results import outliers
-from napari_local_ncc.batch.run import iter_run_batch
+from napari_local_ncc.batch.results import outliers, write_results
+from napari_local_ncc.batch.run import check_folder, iter_run_batch
 from napari_local_ncc.cli import main
 from napari_local_ncc.reports.verdict import (
     Judgement,
@@ -356,7 +356,9 @@ def test_a_map_that_is_gone_is_made_again(table, capsys, lost):
 
 
 @pytest.mark.parametrize("name", ["right.json", "results.csv", "frames.csv", "right.ome.zarr"])
-@pytest.mark.parametrize("content", ["mine", "[]", "{}", '{"key": 3}', '{"verdict": []}'])
+@pytest.mark.parametrize(
+    "content", ["mine", "name,fixed,moving\n", "[]", "{}", '{"key": 3}', '{"verdict": []}']
+)
 def test_what_others_wrote_is_not_replaced(table, capsys, name, content):
     (table / "out").mkdir()
     (table / "out" / name).write_text(content, encoding="utf-8")
@@ -364,6 +366,15 @@ def test_what_others_wrote_is_not_replaced(table, capsys, name, content):
     assert f"{name} is no result of a batch" in capsys.readouterr().err
     assert [path.name for path in (table / "out").iterdir()] == [name]
     assert (table / "out" / name).read_text(encoding="utf-8") == content
+
+
+def test_tables_of_a_batch_are_its_own(tmp_path):
+    verdict = {"judgement": "good", "reason": "", "distance_px": 0.0, "error_px": 0.1}
+    frame = {"frame": {"t": 0}, "verdict": verdict, "ncc": {"median": 0.9}}
+    document = {"name": "p", "verdict": verdict, "files": {"fixed": "a", "moving": "b"}}
+    written = write_results([document | {"frames": [frame, frame]}], tmp_path)
+    assert set(written) == {"results", "frames"}
+    check_folder([FilePair("p", "a", "b")], tmp_path, keep_maps=False)
 
 
 def test_results_replace_no_input(table, capsys):

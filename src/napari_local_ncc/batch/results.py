@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Document = Mapping[str, Any]
     Row = dict[str, Any]
 
-RESULTS, FRAMES = "results.csv", "frames.csv"  # both begin with name and verdict
+RESULTS, FRAMES = "results.csv", "frames.csv"  # their first column is name, another verdict
 ODD = 3.5  # robust standard deviations from the folder's median (Iglewicz and Hoaglin, 1993)
 SCALE = 1.4826  # of the median absolute deviation, to be a normal's standard deviation
 FEWEST = 5  # pairs that make a folder of which one can be the odd one

@@ -163,7 +163,8 @@ def _map(folder: Path, pair: FilePair) -> Path:
 
 def _is_table(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(4) == b"name"
+        head = file.readline()
+    return head.startswith(b"name,") and b",verdict," in head  # which a table of pairs has not
 
 
 def _is_document(path: Path) -> bool:
