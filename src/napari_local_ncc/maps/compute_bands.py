@@ -212,17 +212,30 @@ class Block:
         assert self.plan.calibration is not None  # `confidence_map` finds one
         return self.plan.calibration
 
-    @cached_property
+    @property
     def moments(self) -> Moments:
         """Means and variances in every window."""
-        from napari_local_ncc.ncc.moments import Moments, window_moments
+        from napari_local_ncc.ncc.moments import Moments
 
-        arrays, region, mask = self.near(self.plan.radius)
-        found = window_moments(*arrays, **self._window | {"mask": mask})
+        found, region = self.moments_around
         (a, b), (c, d) = (
             tuple(values[region] for values in pair) for pair in (found.mean, found.variance)
         )
         return Moments((a, b), (c, d), found.samples[region])
+
+    @cached_property
+    def moments_around(self) -> tuple[Moments, Box]:
+        """Means and variances in the windows of the chunk, and of what the search may bring there.
+
+        And where the chunk lies in them.
+        """
+        from napari_local_ncc.ncc.moments import window_moments
+
+        reach = self.plan.radius
+        if "classes" in self.plan.kinds:
+            reach = tuple(r + s for r, s in zip(reach, self.plan.search, strict=True))
+        arrays, region, mask = self.near(reach)
+        return window_moments(*arrays, **self._window | {"mask": mask}), region
 
     def near(
         self, reach: Reach

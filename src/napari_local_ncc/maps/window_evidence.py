@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.confidence.ceiling import ceiling_of, powers_of
 from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
-from napari_local_ncc.ncc.moments import Moments, mean_squared_step, window_moments
+from napari_local_ncc.ncc.moments import Moments, mean_squared_step
 from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Block(Protocol):
     @property
     def moments(self) -> Moments:
         """Means and variances in every window."""
+
+    @property
+    def moments_around(self) -> tuple[Moments, Slices]:
+        """Means and variances of what the search may bring, and where the chunk lies in them."""
 
     @property
     def fitted_shift(self) -> NDArray[np.float32]:
@@ -177,8 +181,7 @@ def _moving_power_at(block: Block, steps: NDArray[np.float32]) -> Floats:
     """Return moving's power in the windows that the best shift brings."""
     plan = block.plan
     reach = tuple(r + s for r, s in zip(plan.radius, plan.search, strict=True))
-    arrays, region, mask = block.near(reach)
-    moments = window_moments(*arrays, radius=plan.radius, weights=plan.limits["weights"], mask=mask)
+    moments, region = block.moments_around
     power = _powers(block, moments, reach)[1]
     index = list(np.ogrid[tuple(slice(part.start, part.stop) for part in region)])
     windowed = [axis for axis, r in enumerate(plan.radius) if r]

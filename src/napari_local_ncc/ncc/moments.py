@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from math import frexp
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,8 @@ def window_moments(
     valid = np.isfinite(fixed) & np.isfinite(moving)
     if mask is not None:
         valid &= mask
-    weight = window_mean(valid, radius, weights)
-    squares = weight if weights == "box" else window_mean(valid, radius, weights, power=2)
+    weight = _window_weight(valid, radius, weights)
+    squares = weight if weights == "box" else _window_weight(valid, radius, weights, power=2)
     known = np.where(weight > 1e-12, weight, np.nan)
     means, variances = zip(
         *(_mean_and_variance(image, valid, known, radius, weights) for image in (fixed, moving)),
@@ -95,6 +96,26 @@ def window_mean(
     return means
 
 
+def _window_weight(
+    valid: NDArray[np.bool_], radius: Sequence[int], weights: str, *, power: int = 1
+) -> Numbers:
+    """Return the share of every window that is valid; where all is, from one line per axis."""
+    if not valid.all():
+        return window_mean(valid, radius, weights, power=power)
+    lines = [np.ones(n) for n in valid.shape]
+    return _mean_of_lines(lines, radius, weights, power=power)
+
+
+def _mean_of_lines(
+    lines: Sequence[Numbers], radius: Sequence[int], weights: str, *, power: int = 1
+) -> Numbers:
+    """Return the weighted mean in every window of the product of one line along each axis."""
+    means = [
+        window_mean(line, [r], weights, power=power) for line, r in zip(lines, radius, strict=True)
+    ]
+    return np.asarray(reduce(np.multiply, np.ix_(*means)))
+
+
 def mean_squared_step(
     image: NDArray[Any],
     *,
@@ -108,16 +129,23 @@ def mean_squared_step(
     white noise adds twice its variance. 0 where no two neighbours are valid.
     """
     valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
-    samples = np.where(valid, image, 0).astype(np.float64)
+    is_whole = bool(valid.all())
+    samples = (image if is_whole else np.where(valid, image, 0)).astype(np.float64)
     total = np.zeros(samples.shape)
     for axis, r in enumerate(radius):
         if not r or samples.shape[axis] < 2:
             continue
         last = [(0, 1) if k == axis else (0, 0) for k in range(samples.ndim)]
         pairs = np.pad(np.diff(samples, axis=axis), last)
-        known = np.pad(np.minimum(*_neighbours(valid, axis)), last)
-        count = window_mean(known, radius, weights)
-        squares = window_mean(np.where(known, pairs, 0.0) ** 2, radius, weights)
+        if is_whole:
+            lines = [np.ones(n) for n in valid.shape]
+            lines[axis][-1] = 0
+            count = _mean_of_lines(lines, radius, weights)
+        else:
+            known = np.pad(np.minimum(*_neighbours(valid, axis)), last)
+            count = window_mean(known, radius, weights)
+            pairs = np.where(known, pairs, 0.0)
+        squares = window_mean(pairs**2, radius, weights)
         total += np.where(count > 1e-9, squares / np.maximum(count, 1e-9), 0.0)
     return total
 
@@ -134,11 +162,12 @@ def _mean_and_variance(
     radius: Sequence[int],
     weights: str,
 ) -> tuple[Numbers, Numbers]:
-    samples = np.where(valid, image, 0).astype(np.float64)
     count = max(int(valid.sum()), 1)
+    is_whole = count == valid.size
+    samples = (image if is_whole else np.where(valid, image, 0)).astype(np.float64)
     # The mean of a mean: sums of samples about it lose no digits, nor overflow.
     centre = float(np.sum(samples / count))
-    samples = np.where(valid, samples - centre, 0.0)
+    samples = samples - centre if is_whole else np.where(valid, samples - centre, 0.0)
     scale = 2.0 ** -frexp(float(np.abs(samples).max(initial=0.0)))[1]
     samples *= scale
     mean = window_mean(samples, radius, weights) / weight
