@@ -15,11 +15,14 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tifffile
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TILE = 1024
 LAYERS = 3  # of one scene, each rolled elsewhere, make a tile
@@ -72,21 +75,34 @@ def cost_of(words: list[str]) -> Cost:
     """Run a program to its end."""
     before, began = os.times(), time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0
+    peak, seen = 0, dict[int, float]()
     while process.poll() is None:
-        peak = max(peak, anonymous(process.pid))
+        tree = (process.pid, *children(process.pid))
+        peak = max(peak, anonymous(tree))
+        seen |= {each: taken for each in tree if (taken := processor_of(each)) is not None}
         time.sleep(0.02)
     after = os.times()
     if process.returncode:
         raise SystemExit(f"{words} ended with {process.returncode}")
-    processor = sum(after[2:4]) - sum(before[2:4])
+    # of processes that nobody waited for, as those of a fork server, the system does not tell
+    processor = max(sum(after[2:4]) - sum(before[2:4]), sum(seen.values()))
     return Cost(time.perf_counter() - began, processor, peak)
 
 
-def anonymous(pid: int) -> int:
-    """Return the anonymous memory of a process and its children, in bytes."""
+def processor_of(pid: int) -> float | None:
+    """Return the processor time of a process so far, in seconds; None where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before may hold anything
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def anonymous(tree: Sequence[int]) -> int:
+    """Return the anonymous memory of some processes, in bytes."""
     total = 0
-    for each in (pid, *children(pid)):
+    for each in tree:
         try:
             text = Path(f"/proc/{each}/status").read_text(encoding="ascii")
         except OSError:

@@ -19,7 +19,7 @@ PATIENCE = 10  # s to wait for a scheduler, and for its first worker
 LOADED = tuple(
     f"napari_local_ncc.{name}"
     for name in ("io.writing", "io.map_omezarr", "io.readers.tiff.series", "maps.stream",
-                 "maps.compute_bands", "ncc.kernels.driver")
+                 "maps.block.task", "ncc.kernels.driver")
 )  # fmt: skip
 
 

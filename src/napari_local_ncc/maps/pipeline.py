@@ -12,8 +12,9 @@ from dask.array.core import normalize_chunks
 from napari_local_ncc.chunked.blocks import compute_here, lazy_blocks
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.maps.bands import bands_on
+from napari_local_ncc.maps.block.plan import EXPOSED, JUDGED, plan_bands
+from napari_local_ncc.maps.block.task import BandTask
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
-from napari_local_ncc.maps.compute_bands import EXPOSED, JUDGED, BandTask, plan_bands
 from napari_local_ncc.progress import stepwise
 
 if TYPE_CHECKING:

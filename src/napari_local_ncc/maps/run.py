@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.geometry.kind import UNREGISTERED
-from napari_local_ncc.maps.compute_bands import plan_bands
+from napari_local_ncc.maps.block.plan import plan_bands
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.pipeline import load_kernel, map_of
 from napari_local_ncc.maps.stream import stream_map

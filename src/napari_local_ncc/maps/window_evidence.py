@@ -26,13 +26,21 @@ REST_ERROR = 0.09  # share of what half a pixel loses that is always allowed for
 
 
 class Block(Protocol):
-    """What of a chunk of a map is needed here; see `compute_bands.Block`."""
+    """What of a chunk of a map is needed here; see `maps.block.block.Block`."""
 
     plan: Any
 
     @property
     def ncc(self) -> NDArray[np.float32]:
         """The NCC at no displacement."""
+
+    @property
+    def ncc_and_shift(self) -> NDArray[np.float32]:
+        """The NCC; where it is searched for, ncc_best, gain and the shift too."""
+
+    @property
+    def shift_error(self) -> NDArray[np.float32]:
+        """The standard deviation of the shift along each windowed axis; and peak_ratio."""
 
     @property
     def ncc_elsewhere(self) -> NDArray[np.float32] | None:

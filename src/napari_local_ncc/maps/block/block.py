@@ -1,0 +1,235 @@
+"""A block of a map in the making: what several bands need is computed once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.chunked.windows import join_pieces
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_local_ncc.confidence.calibration import Calibration
+    from napari_local_ncc.maps.block.plan import BandPlan
+    from napari_local_ncc.ncc.moments import Moments
+
+    Reach = tuple[int, ...]
+    Box = tuple[slice, ...]
+
+
+class Block:
+    """A chunk of a map in the making; what several bands need is computed once.
+
+    Parameters
+    ----------
+    pieces : list
+        Fixed, moving and perhaps the mask and the frames' numbers, with all that windows
+        reach, each as `chunked.map_windows` gives it.
+    region : tuple of slice
+        Where the chunk lies in them.
+    plan : BandPlan
+        What is computed of it.
+    """
+
+    def __init__(self, pieces: list[Any], region: tuple[slice, ...], plan: BandPlan) -> None:
+        self.region, self.plan = region, plan
+        self._images = pieces[:-1] if plan.has_frames else pieces
+        self._frames = pieces[-1] if plan.has_frames else None
+        self._error: NDArray[np.float32] = np.empty(0, np.float32)
+
+    @cached_property
+    def ncc_and_shift(self) -> NDArray[np.float32]:
+        """The NCC; where it is searched for, ncc_best, gain and the shift too; shape (n, ...)."""
+        options = {"radius": self.plan.radius, "region": self.region, **self.plan.limits}
+        if not self.plan.searches:
+            from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+
+            return ncc_of_pieces(*self._images, **options)[np.newaxis]
+        from napari_local_ncc.shift.dispatch import shift_of_pieces
+
+        found = shift_of_pieces(
+            *self._images,
+            search=self.plan.search,
+            with_error=self.plan.with_error,
+            is_signed=self.plan.is_signed,
+            with_whole="classes" in self.plan.kinds,
+            **options,
+        )
+        windowed = sum(r > 0 for r in self.plan.radius)
+        errors = (windowed + 1) * self.plan.with_error
+        found, self._error, self._whole = np.split(found, [3 + windowed, 3 + windowed + errors])
+        return found
+
+    @property
+    def shift_error(self) -> NDArray[np.float32]:
+        """The standard deviation of the shift along each windowed axis, in px; and peak_ratio."""
+        _ = self.ncc_and_shift  # both are found together
+        return self._error
+
+    @property
+    def whole_shift(self) -> NDArray[np.float32]:
+        """The best NCC and its shift in whole pixels, at the border of the search as well."""
+        _ = self.ncc_and_shift  # both are found together
+        return self._whole[: 1 + len(self._whole) // 2]
+
+    @property
+    def fitted_shift(self) -> NDArray[np.float32]:
+        """The shift to a part of a pixel, however large its error."""
+        _ = self.ncc_and_shift  # both are found together
+        return self._whole[1 + len(self._whole) // 2 :]
+
+    @property
+    def ncc(self) -> NDArray[np.float32]:
+        """The NCC at no displacement."""
+        return self.ncc_and_shift[0]
+
+    def height(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what counts as similarity: the NCC, or its magnitude."""
+        return ncc if self.plan.is_signed else np.abs(ncc)
+
+    @cached_property
+    def judged(self) -> list[NDArray[Any]]:
+        """What the null was drawn from: fixed and moving and perhaps the mask.
+
+        As in even light, NaN where the mask excludes them, if so was the null.
+        """
+        from napari_local_ncc.confidence.even_light import structure_in_even_light
+
+        if not self._calibration.above_background:
+            return self.arrays
+        fixed, moving, *masks = self.arrays
+        mask = masks[0] if masks else None
+        return [
+            structure_in_even_light(image, radius=self.plan.radius, mask=mask)
+            for image in (fixed, moving)
+        ]
+
+    @cached_property
+    def samples(self) -> NDArray[np.float32]:
+        """How many independent samples each window is worth."""
+        from napari_local_ncc.confidence.samples import effective_samples
+
+        fixed, moving, *masks = self.judged
+        mask = masks[0] if masks else None
+        return effective_samples(fixed, moving, **self._window, mask=mask, region=self.region)
+
+    @cached_property
+    def contrast(self) -> NDArray[np.float32] | None:
+        """How much stronger the structure in each window is than around it, if that counts."""
+        from napari_local_ncc.confidence.contrast import relative_contrast
+
+        if not self._calibration.above_background:
+            return None
+        return relative_contrast(*self.judged, **self._window, region=self.region)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """How sure it is that the images are related; NaN where the NCC is."""
+        from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+
+        if not self._calibration.above_background:
+            return self.confidence_of(self.ncc)
+        whole = tuple(slice(0, n) for n in self.judged[0].shape)
+        pieces = [[(whole, image)] for image in self.judged]
+        # Its floor is in units of the images themselves: what that leaves out is known.
+        limits = self.plan.limits | {"min_std": 0.0}
+        ncc = ncc_of_pieces(*pieces, region=self.region, radius=self.plan.radius, **limits)
+        return np.where(np.isnan(self.ncc), np.float32(np.nan), self.confidence_of(ncc))
+
+    def confidence_of(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how sure an NCC of these windows is."""
+        return self._calibration.confidence(
+            ncc, self.samples, contrast=self.contrast, frame=self.frame
+        )
+
+    @property
+    def _calibration(self) -> Calibration:
+        assert self.plan.calibration is not None  # `confidence_map` finds one
+        return self.plan.calibration
+
+    @property
+    def moments(self) -> Moments:
+        """Means and variances in every window."""
+        from napari_local_ncc.ncc.moments import Moments
+
+        found, region = self.moments_around
+        (a, b), (c, d) = (
+            tuple(values[region] for values in pair) for pair in (found.mean, found.variance)
+        )
+        return Moments((a, b), (c, d), found.samples[region])
+
+    @cached_property
+    def moments_around(self) -> tuple[Moments, Box]:
+        """Means and variances in the windows of the chunk, and of what the search may bring there.
+
+        And where the chunk lies in them.
+        """
+        from napari_local_ncc.ncc.moments import window_moments
+
+        reach = self.plan.radius
+        if "classes" in self.plan.kinds:
+            reach = tuple(r + s for r, s in zip(reach, self.plan.search, strict=True))
+        arrays, region, mask = self.near(reach)
+        return window_moments(*arrays, **self._window | {"mask": mask}), region
+
+    def near(
+        self, reach: Reach
+    ) -> tuple[list[NDArray[Any]], tuple[slice, ...], NDArray[np.bool_] | None]:
+        """Return the samples within reach of the chunk: both images, where it lies, the mask."""
+        cut = tuple(
+            slice(max(part.start - r, 0), part.stop + r)
+            for part, r in zip(self.region, reach, strict=True)
+        )
+        region = tuple(
+            slice(part.start - c.start, part.stop - c.start)
+            for part, c in zip(self.region, cut, strict=True)
+        )
+        fixed, moving, *masks = (array[cut] for array in self.arrays)
+        return [fixed, moving], region, masks[0] if masks else None
+
+    @cached_property
+    def ncc_elsewhere(self) -> NDArray[np.float32] | None:
+        """The NCC at the motion of the images as a whole, if that is beyond the search."""
+        from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+
+        motion = None if self.plan.exposure is None else self.plan.exposure.motion
+        if motion is None:
+            return None
+        fixed, moving, *masks = self.arrays
+        whole = tuple(slice(0, n) for n in fixed.shape)
+        pieces = [[(whole, fixed)], [(whole, _moved(moving, motion, *masks))]]
+        pieces += [[(whole, mask)] for mask in masks]
+        options = {"radius": self.plan.radius, **self.plan.limits}
+        return ncc_of_pieces(*pieces, region=self.region, **options)
+
+    @property
+    def _window(self) -> dict[str, Any]:
+        return {"radius": self.plan.radius, "weights": self.plan.limits["weights"]}
+
+    @cached_property
+    def arrays(self) -> list[NDArray[Any]]:
+        """Fixed, moving and perhaps the mask, each in one array, with all that windows reach."""
+        return [join_pieces(pieces, np) for pieces in self._images]
+
+    @property
+    def frame(self) -> NDArray[np.intp] | None:
+        """Which frame of the series each independent index is; None where all are one."""
+        if self._frames is None:
+            return None
+        ((_, numbers), *_) = self._frames
+        return numbers[tuple(0 if r else slice(None) for r in self.plan.radius)]
+
+
+def _moved(
+    moving: NDArray[Any], shift: Reach, mask: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
+    """Bring what lies at p + shift to p; NaN where that is outside, or masked out."""
+    floating = np.result_type(moving.dtype, np.float32)
+    known = moving if mask is None else np.where(mask, moving.astype(floating), np.nan)
+    out = np.full(moving.shape, np.nan, floating)
+    to = tuple(slice(max(-d, 0), min(-d, 0) or None) for d in shift)
+    out[to] = known[tuple(slice(max(d, 0), min(d, 0) or None) for d in shift)]
+    return out
