@@ -1,6 +1,7 @@
 """What a file promises and does not hold is no sample, counted and said."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,6 +175,28 @@ def test_chunks_of_hdf5_that_were_never_written_are_undefined_and_counted(chunks
     np.testing.assert_array_equal(image.data, stored)
     with pytest.warns(ReadNote, match="they are taken as True"):
         assert read_image(tmp_path / "a.h5", scene="b").data.dtype == bool
+
+
+def test_chunks_of_hdf5_are_asked_for_in_one_go(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    hdf5 = pytest.importorskip("napari_local_ncc.io.readers.hdf5")
+    written = np.random.default_rng(0).random((30, 20)) < 0.9
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("a", (59, 60), "u1", chunks=(2, 3))  # the last are cut off
+        for y, x in zip(*np.nonzero(written), strict=True):
+            array[2 * y, 3 * x] = 1
+        asked = []
+        whole = array.id
+
+        class Counting:
+            def __getattr__(self, name):
+                asked.append(name)
+                return getattr(whole, name)
+
+        told = SimpleNamespace(id=Counting(), is_virtual=False, external=None,
+                               shape=array.shape, chunks=array.chunks)  # fmt: skip
+        np.testing.assert_array_equal(hdf5._present_chunks(told), written)
+    assert len(asked) < 5
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

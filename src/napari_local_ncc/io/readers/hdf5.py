@@ -120,9 +120,13 @@ def _present_chunks(dataset: Any) -> NDArray[np.bool_] | None:
         return np.full(counts, dataset.id.get_storage_size() > 0)
     if dataset.id.get_num_chunks() == math.prod(counts):
         return np.ones(counts, bool)
-    starts = (np.multiply(place, edges) for place in np.ndindex(*counts))
-    found = [dataset.id.get_chunk_info_by_coord(tuple(map(int, start))) for start in starts]
-    return np.array([chunk.byte_offset is not None for chunk in found]).reshape(counts)
+    present = np.zeros(counts, bool)
+
+    def note(chunk: Any) -> None:
+        present[tuple(np.floor_divide(chunk.chunk_offset, edges))] = True
+
+    dataset.id.chunk_iter(note)  # in one go: to ask for each takes time by the square of them
+    return present
 
 
 def _check_sources(path: Path, name: str, dataset: Any) -> None:
