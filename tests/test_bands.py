@@ -99,7 +99,7 @@ def test_bands_together_are_the_bands_alone(pair, calibration, bands, chunks, ma
 def test_map_without_a_calibration_makes_its_own_and_keeps_it(pair):
     result = confidence_map(*pair, parameters=ALL)
     assert result.calibration is not None
-    assert result.calibration.above_background
+    assert result.calibration.in_even_light
     assert Calibration.from_dict(result.provenance["calibration"]) == result.calibration
     assert confidence_map(*pair, parameters=ALL.replace(bands=("ncc", "shift"))).calibration is None
 

@@ -332,6 +332,18 @@ def test_survives_json_and_pickling(calibration):
         Calibration.from_dict({"radius": [3, 3]})
 
 
+def test_what_an_earlier_version_calibrated_judges_no_map(calibration):
+    values = calibration.to_dict() | {"above_background": True}
+    for name in ("in_even_light", "is_outdated"):
+        del values[name]
+    earlier = Calibration.from_dict(values)
+    assert earlier.is_outdated
+    assert Calibration.from_dict(earlier.to_dict()) == earlier
+    with pytest.raises(ValueError, match="earlier version"):
+        earlier.check_map((40, 40), calibration.radius, calibration.weights)
+    calibration.check_map((40, 40), calibration.radius, calibration.weights)
+
+
 def test_too_small_an_image_falls_back_and_says_so(rng):
     pair = texture(rng, (12, 12)), texture(rng, (12, 12))
     calibration = calibrate(*pair, radius=4)

@@ -46,9 +46,12 @@ class Calibration:
         Whether what is related has a high ncc, or a high |ncc|.
     notes : tuple of str
         What both images have in common by the instrument, a sentence each.
-    above_background : bool
+    in_even_light : bool
         Whether it was drawn from images less a smooth background and contrast, and judges what
         such images hold; see `structure_in_even_light`.
+    is_outdated : bool
+        Whether it is an earlier version's, which took the background away and left the contrast:
+        it tells of the map that it was drawn for, and judges no other.
 
     Examples
     --------
@@ -68,7 +71,8 @@ class Calibration:
     fallback: str = ""
     alternative: str = "greater"
     notes: tuple[str, ...] = ()
-    above_background: bool = False
+    in_even_light: bool = False
+    is_outdated: bool = False
 
     def confidence(
         self,
@@ -189,8 +193,14 @@ class Calibration:
         Raises
         ------
         ValueError
-            If it holds for other windows, another alternative, or another number of frames.
+            If it is outdated, or holds for other windows, another alternative, or another number
+            of frames.
         """
+        if self.is_outdated:
+            raise ValueError(
+                "the calibration is of an earlier version, which judged images in uneven light; "
+                "calibrate anew, or let the map do it"
+            )
         if self.alternative != alternative:
             raise ValueError(
                 f'the calibration is for alternative="{self.alternative}", but the map asks for '
@@ -246,7 +256,8 @@ class Calibration:
                 values["fallback"],
                 values.get("alternative", "greater"),
                 tuple(values.get("notes", ())),
-                values.get("above_background", False),
+                values.get("in_even_light", False),
+                values.get("is_outdated", values.get("above_background", False)),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"these values are no calibration: {error!r} is wrong") from error

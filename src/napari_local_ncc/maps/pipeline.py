@@ -236,7 +236,7 @@ def calibrated(
         alternative=parameters.alternative,
         read=partial(_read_flat, comparison, fixed.shape),
     )
-    return replace(found, above_background=True)
+    return replace(found, in_even_light=True)
 
 
 def exposure_of(comparison: Comparison, shape: tuple[int, ...]) -> Exposure:

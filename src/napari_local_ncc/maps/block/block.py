@@ -98,7 +98,7 @@ class Block:
         """
         from napari_local_ncc.confidence.even_light import structure_in_even_light
 
-        if not self._calibration.above_background:
+        if not self._calibration.in_even_light:
             return self.arrays
         fixed, moving, *masks = self.arrays
         mask = masks[0] if masks else None
@@ -121,7 +121,7 @@ class Block:
         """How much stronger the structure in each window is than around it, if that counts."""
         from napari_local_ncc.confidence.contrast import relative_contrast
 
-        if not self._calibration.above_background:
+        if not self._calibration.in_even_light:
             return None
         return relative_contrast(*self.judged, **self._window, region=self.region)
 
@@ -130,7 +130,7 @@ class Block:
         """How sure it is that the images are related; NaN where the NCC is."""
         from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
 
-        if not self._calibration.above_background:
+        if not self._calibration.in_even_light:
             return self.confidence_of(self.ncc)
         whole = tuple(slice(0, n) for n in self.judged[0].shape)
         pieces = [[(whole, image)] for image in self.judged]

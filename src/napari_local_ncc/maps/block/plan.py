@@ -103,7 +103,7 @@ def _confidence_reach(plan: BandPlan) -> Reach:
     from napari_local_ncc.confidence.background import background_radius
     from napari_local_ncc.confidence.samples import margin
 
-    if plan.calibration is None or not plan.calibration.above_background:
+    if plan.calibration is None or not plan.calibration.in_even_light:
         return margin(plan.radius)
     # Background and contrast are found around all samples that the texture and its contrast need.
     around = background_radius(plan.radius)
