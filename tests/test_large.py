@@ -9,8 +9,9 @@ import scipy.ndimage
 from napari_local_ncc import SpatialImage, register
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.image.pairing import Pair
-from napari_local_ncc.registration.multiresolution import reduce_pair
+from napari_local_ncc.registration.multiresolution import _scale, _tiles, reduce_pair
 from napari_local_ncc.registration.tile_fit import FEWEST, TileShift, fit_tiles
+from napari_local_ncc.transforms.report import MIXED
 
 SIDE = 480
 FEW = 100 * 120**2  # bytes: 480 px a side are reduced to 120
@@ -108,6 +109,14 @@ def test_tiles_that_move_otherwise_are_left_out_and_counted():
     assert not found.reports[0].doubt
 
 
+def test_tiles_that_tell_nothing_are_counted_where_they_are_most():
+    fixed, moving = moved_scene((6.0, -3.0), 15)
+    moving[180:] = moved_scene((6.0, -3.0), 16)[1][180:]
+    report = register(fixed, moving, memory=FEW).reports[0]
+    assert report.applied
+    assert "tiles at full resolution do not tell it" in report.remark
+
+
 def test_what_only_a_reduced_level_shows_keeps_its_error():
     """Detail that differs under a coarse structure that is shared: no tile tells a shift."""
     rng = np.random.default_rng(2)
@@ -119,6 +128,54 @@ def test_what_only_a_reduced_level_shows_keeps_its_error():
     assert "not refined" in report.remark
     assert np.linalg.norm(found.translation - [16, 8]) <= max(report.error95_px, 0.5)
     assert report.error95_px > 0.05
+
+
+def test_what_tiles_show_otherwise_than_a_reduced_level_is_no_small_error():
+    """Fine structure that stays with the camera: tiles are drawn to it, a reduced level less."""
+    rng = np.random.default_rng(3)
+    scene = scipy.ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 8, mode="wrap")
+    scene /= scene.std()
+    pattern = 0.5 * rng.normal(size=scene.shape)
+    fixed, moving = (
+        image + pattern + 0.1 * rng.normal(size=scene.shape)
+        for image in (scene, np.roll(scene, 2, axis=0))
+    )
+    report = register(fixed, moving, memory=FEW).reports[0]
+    assert MIXED in report.remark
+    assert report.error95_px > 1.4
+
+
+def test_two_motions_that_a_reduced_level_shows_are_no_small_error():
+    scene, moved = moved_scene((20.0, -12.0), 11)
+    other, stays = moved_scene((0.0, 60.0), 12)
+    found = register(scene + 0.6 * other, moved + 0.6 * stays, memory=FEW)
+    report = found.reports[0]
+    assert MIXED in report.remark
+    assert report.error95_px > 1
+
+
+def test_the_score_of_a_crop_between_the_parts_that_are_sampled_is_known():
+    fixed, _ = moved_scene((0.0, 0.0), 13, side=1400)
+    found = register(fixed, fixed[250:450, 250:450], memory=FEW * 4)
+    assert np.isfinite(found.reports[0].score)
+
+
+def test_tiles_are_taken_where_there_is_structure():
+    """A block beyond the end is not filled up: by zeros it had the most contrast of all."""
+    image = np.full((1507, 1507), 1000.0, np.float32)
+    image[:1300, :1300] += np.random.default_rng(14).normal(size=(1300, 1300)).astype(np.float32)
+    fixed = SpatialImage.from_array(image)
+    coarse = reduce_pair(Pair(fixed, fixed), 100 * 300_000).fixed
+    ends = np.array([[part.stop for part in box] for box in _tiles(coarse, fixed)])
+    assert ends.max() <= 1300
+
+
+def test_px_of_a_level_are_those_of_the_axis_that_is_reduced_most():
+    thin = SpatialImage.from_array(np.zeros((18, 120, 120), np.float32))
+    fixed = Pair(thin, thin)
+    small = reduce_pair(fixed, 100 * thin.data.size / 8)
+    assert small.fixed.grid.shape[0] == 18
+    assert _scale(fixed, small) == 120 / small.fixed.grid.shape[1]
 
 
 def tiles_of(matrix, sd, seed=0, number=4):

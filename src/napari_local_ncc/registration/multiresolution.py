@@ -12,13 +12,14 @@ import numpy as np
 from skimage.measure import block_reduce
 
 from napari_local_ncc.chunked.tiles import compute_array
-from napari_local_ncc.geometry.affine import invert_affine
+from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.image.pyramid import reduce_by
 from napari_local_ncc.registration.affine.ladder import error_quantiles
 from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
 from napari_local_ncc.registration.evidence.global_ncc import with_sampled_ncc
-from napari_local_ncc.registration.tile_fit import fit_tiles
+from napari_local_ncc.registration.tile_fit import FEWEST, fit_tiles
+from napari_local_ncc.transforms.report import MIXED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,8 @@ SEARCHED = {2: 2**20}  # px of a frame that a search has use for
 NARROWEST = 16  # px, below which no axis is reduced
 EDGE = {1: 4096, 2: 256, 3: 48}  # px of a tile
 CELLS = {1: 8, 2: 4, 3: 3}  # of the field, along every axis: one tile is taken from each
+
+UNLIKELY, LEVEL = 3.0, 0.15  # times its error, and px of a reduced level, that tiles may correct
 
 
 def reduce_pair(pair: Pair, memory: float) -> Pair:
@@ -134,10 +137,15 @@ class Levels:
         reach = max(int(np.ceil(scale)), 1)
         step = partial(self._shift_of, pair, settings, found.matrix, reach, watch)
         shifts = [step(box) for box in _tiles(small.fixed, pair.fixed)]
-        found = self._refined(pair, found, [shift for shift in shifts if shift is not None])
+        told = [shift for shift in shifts if shift is not None]
+        found = self._refined(pair, found, told, scale)
+        silent = len(shifts) - len(told)
+        if len(told) >= FEWEST and silent >= len(told):  # empty, outside, or moved much farther
+            said = f"{silent} of {len(shifts)} tiles at full resolution do not tell it"
+            found = _remark(found, said)
         found = with_sampled_ncc(pair, found)
         report = found.reports[0]
-        if report.metric == "ncc":
+        if report.metric == "ncc" and np.isfinite(found.ncc_after):
             report = replace(report, score=float(found.ncc_after))
         return replace(found, reports=(report,))
 
@@ -160,8 +168,14 @@ class Levels:
             return None
         return replace(found, centre=found.centre + [part.start for part in box])
 
-    def _refined(self, pair: Pair, found: Registration, shifts: list[TileShift]) -> Registration:
-        """Improve a transform, and what is said of it, by the tiles that agree near it."""
+    def _refined(
+        self, pair: Pair, found: Registration, shifts: list[TileShift], scale: float
+    ) -> Registration:
+        """Improve a transform, and what is said of it, by the tiles that agree near it.
+
+        What moved otherwise at the reduced level, or only there, is no noise: tiles do not see
+        it, and the error that is stated is no less for them.
+        """
         field = _empty(pair.fixed)
         to_frame = frame_of(field)
         fit = fit_tiles(shifts, to_frame @ field.to_frame, self.kind)
@@ -176,12 +190,23 @@ class Levels:
             matrix = self.settle(pair, matrix, _in_pixels(fit, to_frame @ field.to_frame))
         in_frame = replace(field, to_frame=to_frame @ field.to_frame)
         inner, outer = error_quantiles(fit.spread, self.kind, in_frame)
-        report = replace(found.reports[0], error_px=inner, error95_px=outer)
+        coarse = found.reports[0]
+        apart = _apart(fit, to_frame @ field.to_frame, shifts)
+        is_other = apart > max(UNLIKELY * coarse.error95_px, LEVEL * scale)
+        if is_other:
+            inner, outer = max(inner, apart), max(outer, 2 * apart)
+        if MIXED in coarse.remark or coarse.error_px > scale:
+            inner, outer = max(inner, coarse.error_px), max(outer, coarse.error95_px)
+        report = replace(coarse, error_px=inner, error95_px=outer)
         refined = replace(found, matrix=matrix, reports=(report,))
+        if is_other:
+            refined = _remark(refined, f"{MIXED} ({apart:.2g} px from this shift)")
         if fit.agreeing == len(shifts):
             return refined
-        apart = len(shifts) - fit.agreeing
-        return _remark(refined, f"{apart} of {len(shifts)} tiles at full resolution move otherwise")
+        others = len(shifts) - fit.agreeing
+        return _remark(
+            refined, f"{others} of {len(shifts)} tiles at full resolution move otherwise"
+        )
 
 
 def _at_full(found: Registration, pair: Pair, scale: float) -> Registration:
@@ -193,10 +218,10 @@ def _at_full(found: Registration, pair: Pair, scale: float) -> Registration:
 
 
 def _scale(pair: Pair, small: Pair) -> float:
-    """Return how many px of fixed one of the reduced level's is, a mean over the axes."""
+    """Return how many px of fixed one of the reduced level's is, along the axis of most."""
     grids = pair.fixed.grid, small.fixed.grid
-    fine, coarse = (abs(np.linalg.det(grid.pixel_to_world[:-1, :-1])) for grid in grids)
-    return float((coarse / fine) ** (1 / grids[0].ndim))
+    fine, coarse = (np.linalg.norm(grid.pixel_to_world[:-1, :-1], axis=0) for grid in grids)
+    return float(np.max(coarse / fine))
 
 
 def _remark(found: Registration, said: str) -> Registration:
@@ -212,6 +237,14 @@ def _empty(image: SpatialImage) -> Sampled:
     grid = image.grid
     nothing = np.broadcast_to(np.float32(0), grid.shape)
     return Sampled(nothing, grid.to_one_unit() @ grid.pixel_to_world)
+
+
+def _apart(fit: TileFit, to_frame: Matrix, shifts: list[TileShift]) -> float:
+    """Return how far a fit moves the typical tile, px."""
+    step = invert_affine(to_frame) @ fit.step @ to_frame
+    centres = np.array([shift.centre for shift in shifts])
+    moved = np.linalg.norm(apply_affine(step, centres) - centres, axis=-1)
+    return float(np.median(moved))
 
 
 def _in_pixels(fit: TileFit, to_frame: Matrix) -> NDArray[np.float64]:
@@ -236,7 +269,8 @@ def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]
     block = np.maximum(edge // factors, 1)
     values = compute_array(coarse.data)
     filled = np.where(np.isfinite(values), values, np.float32(np.nanmean(values)))
-    contrast = block_reduce(filled, tuple(block.tolist()), np.std)
+    whole = tuple(slice(0, int(n)) for n in filled.shape // block * block)  # none is filled up
+    contrast = block_reduce(filled[whole], tuple(block.tolist()), np.std)
     parts = [np.array_split(np.arange(n), min(cells, n)) for n in contrast.shape]
     boxes = []
     for cell in product(*parts):
