@@ -88,6 +88,18 @@ def test_a_shift_of_labels_out_of_the_field_leaves_0():
     assert (values[10:] == 0).all()
 
 
+def test_labels_that_a_file_calls_none_are_no_region():
+    labels = np.array([[0.0, 7.0], [np.nan, 9.0]], np.float32)
+    moved = apply_to_labels(SpatialImage.from_array(labels), transform(Grid((2, 2)), np.eye(3)))
+    assert moved.data.dtype.kind == "i"
+    assert moved.data.compute().tolist() == [[0, 7], [0, 9]]
+    assert labels_on(labels, Grid((2, 2))).compute().tolist() == [[0, 7], [0, 9]]
+    xr = pytest.importorskip("xarray")
+    filled = xr.DataArray(np.array([[255, 7], [3, 9]], np.uint8), dims=("y", "x"))
+    filled.attrs["_FillValue"] = 255
+    assert labels_on(filled, Grid((2, 2))).compute().tolist() == [[0, 7], [3, 9]]
+
+
 def test_labels_are_whole_numbers():
     with pytest.raises(TypeError, match="whole numbers"):
         apply_to_labels(SpatialImage.from_array(texture((30, 30))), transform(Grid((30, 30))))

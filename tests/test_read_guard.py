@@ -422,7 +422,10 @@ def test_formulas_beside_points_are_texts_and_numbers_stay(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "words"),
-    [(np.ones((24, 32)), "labels are whole numbers"), (np.ones((7, 9), int), "7x9|9 x 7|size")],
+    [
+        (np.full((24, 32), 0.5), "labels are whole numbers"),
+        (np.ones((7, 9), int), "7x9|9 x 7|size"),
+    ],
 )
 def test_labels_are_looked_at_before_the_work(labels, words, tmp_path, capsys):
     np.save(tmp_path / "a.npy", PICTURE)

@@ -10,7 +10,7 @@ from napari_local_ncc.image.pairing import pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, map_chunks
 from napari_local_ncc.transforms.foreign import as_registration
 from napari_local_ncc.transforms.registration import Registration
-from napari_local_ncc.transforms.resampling import countable, resample
+from napari_local_ncc.transforms.resampling import resample, whole_labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +87,8 @@ def apply_to_labels(
 ) -> SpatialImage:
     """Resample labels: the nearest one is taken, in their own dtype, and 0 where there is none.
 
+    Of floating numbers, which some are undefined in, int64 are returned.
+
     Parameters and errors are those of `apply_to_image`.
 
     Raises
@@ -104,10 +106,8 @@ def apply_to_labels(
     >>> apply_to_labels(labels, registration).data.compute().tolist()
     [[7, 0], [7, 9], [0, 0]]
     """
+    labels = whole_labels(labels)
     dtype = labels.data.dtype
-    if dtype.kind not in "bui":
-        raise TypeError(f"labels must be whole numbers, but {labels.name} is {dtype}")
-    labels = labels.replace(data=countable(labels.data, labels.name))
     moved = apply_to_image(
         labels, registration, grid=grid, interpolation="nearest", unitless=unitless
     )

@@ -147,15 +147,37 @@ def place_mask(
     return plain.replace(grid=image.grid)
 
 
-def countable(labels: da.Array, name: str) -> da.Array:
-    """Return labels that raise ValueError, when computed, where float64 cannot hold one."""
-    if labels.dtype.itemsize < 8:
-        return labels
-    return labels.map_blocks(_check_countable, name, dtype=labels.dtype, meta=labels._meta)
+def whole_labels(labels: SpatialImage) -> SpatialImage:
+    """Return labels as whole numbers, 0 where they are undefined.
+
+    Samples that a file calls none (``_FillValue``) make floating numbers of labels. Those are
+    read here, to see that all are whole. Labels raise ValueError, when computed, where float64
+    cannot hold one.
+
+    Raises
+    ------
+    TypeError
+        If the labels are no whole numbers.
+    """
+    data, name = labels.data, labels.name
+    is_floating = data.dtype.kind == "f"
+    if data.dtype.kind not in "buif" or (is_floating and _has_fractions(data)):
+        raise TypeError(f"{name} holds {data.dtype} values; labels are whole numbers")
+    if data.dtype.itemsize >= 8:
+        data = data.map_blocks(_check_countable, name, dtype=data.dtype, meta=data._meta)
+    if is_floating:
+        data = da.where(da.isnan(data), 0, data).astype(np.int64)
+    return labels.replace(data=data)
+
+
+def _has_fractions(labels: da.Array) -> bool:
+    from napari_local_ncc.chunked.tiles import compute_array
+
+    return bool(compute_array((~da.isnan(labels) & (labels != da.rint(labels))).any()))
 
 
 def _check_countable(block: NDArray[Any], name: str) -> NDArray[Any]:
-    if block.size and (block.max() > LARGEST_LABEL or block.min() < -LARGEST_LABEL):
+    if ((block > LARGEST_LABEL) | (block < -LARGEST_LABEL)).any():
         raise ValueError(
             f"{name} has labels beyond 2**53, which would be taken for others; number them anew "
             "(skimage.segmentation.relabel_sequential)"
@@ -169,8 +191,8 @@ def labels_on(labels: ArrayLike | SpatialImage, grid: Grid) -> da.Array:
     Parameters
     ----------
     labels : array_like or SpatialImage
-        Whole numbers; 0 is no region. Where only they or only the grid has physical units, they
-        lie on its pixels.
+        Whole numbers; 0, and what is undefined, is no region. Where only they or only the grid
+        has physical units, they lie on its pixels.
     grid : Grid
         The grid; the labels hold for all frames that they do not tell apart.
 
@@ -186,12 +208,10 @@ def labels_on(labels: ArrayLike | SpatialImage, grid: Grid) -> da.Array:
     ValueError
         If the grids cannot be paired.
     """
-    labels = as_spatial_image(labels, "labels")
-    if labels.data.dtype.kind not in "biu":
-        raise TypeError(f"{labels.name} holds {labels.data.dtype} values; labels are whole numbers")
+    labels = whole_labels(as_spatial_image(labels, "labels"))
     nothing = da.zeros(grid.shape, dtype=np.uint8, chunks=map_chunks(grid))
     # float64 holds the labels beside the NaN of what is outside
-    whole = labels.replace(data=countable(labels.data, labels.name).astype(np.float64))
+    whole = labels.replace(data=labels.data.astype(np.float64))
     found = _nearest_on(whole, SpatialImage(nothing, grid, "the map"), "labels")
     return da.nan_to_num(found).astype(np.int64)
 
