@@ -256,6 +256,7 @@ def test_the_state_of_a_zarr_is_that_of_its_chunks(tmp_path):
     before = state_of(str(tmp_path / "a.zarr"))
     assert before == state_of(str(tmp_path / "a.zarr"))
     (tmp_path / "a.zarr" / "broken").symlink_to(tmp_path / "nothing")
+    (tmp_path / "a.zarr" / ".DS_Store").write_bytes(b"of a desktop that showed it")
     assert before == state_of(str(tmp_path / "a.zarr"))
     array[60:, 60:] = 2
     assert before != state_of(str(tmp_path / "a.zarr"))

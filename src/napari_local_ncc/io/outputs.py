@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
+ZARR_2 = (".zarray", ".zattrs", ".zgroup", ".zmetadata")  # its documents have hidden names
 MOST = 100_000  # files of a folder, which an input may be, that are looked at
 LONGEST_NAME = 200  # bytes of a file's name, of which systems take 255
 
@@ -95,11 +96,14 @@ def state_of(path: str) -> Any:
 def _files_in(folder: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the names and states of all files in a folder and those inside it, in order.
 
-    Links to nothing are left out.
+    Links to nothing are left out, and hidden files that are no Zarr's: desktops put theirs into
+    every folder that they show.
     """
     for here, inside, names in os.walk(folder):
         inside.sort()
         for name in sorted(names):
+            if name.startswith(".") and name not in ZARR_2:
+                continue
             file = os.path.join(here, name)
             try:
                 status = os.stat(file)
