@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 
 from napari_local_ncc import NCCParameters, confidence_map
-from napari_local_ncc.confidence.local_noise import noise_around
+from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
 from napari_local_ncc.maps.exposure import Exposure, common_motion
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.shift import CLASSES
@@ -228,3 +228,16 @@ def test_classes_do_not_follow_what_else_is_asked_for():
     bands = ("ncc", "shift", "shift_error", "classes")
     with_error, _ = classes_of(in_noise(same, 1, 1), moving, PARAMETERS.replace(bands=bands))
     np.testing.assert_array_equal(classes, with_error)
+
+
+def test_noise_around_is_that_of_the_whole_image_with_its_reach():
+    rng = np.random.default_rng(91)
+    image = rng.normal(size=(240, 240))
+    image[rng.random(image.shape) < 0.01] += 40
+    image[:, :120] *= 0.2
+    (reach, _) = reach_of_noise((3, 3))
+    near = slice(110 - reach, 130 + reach)
+    whole = noise_around(image, np.ones(image.shape, bool), radius=(3, 3))[110:130, 110:130]
+    part = image[near, near]
+    found = noise_around(part, np.ones(part.shape, bool), radius=(3, 3))
+    np.testing.assert_allclose(found[reach:-reach, reach:-reach], whole, rtol=1e-9)

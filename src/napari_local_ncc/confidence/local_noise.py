@@ -28,7 +28,8 @@ ROUNDS = 2  # of cutting these down
 
 def reach_of_noise(radius: Sequence[int]) -> tuple[int, ...]:
     """Return how far around a sample `noise_around` reads, per axis in pixels."""
-    return tuple(r + 1 if r else 0 for r in background_radius(radius))
+    rounds = 1 + ROUNDS  # each of which reads what the one before made around
+    return tuple(rounds * r + 1 if r else 0 for r in background_radius(radius))
 
 
 def noise_around(image: NDArray[Any], valid: Flags, *, radius: Sequence[int]) -> Numbers:
