@@ -160,6 +160,20 @@ def test_the_score_of_a_crop_between_the_parts_that_are_sampled_is_known():
     assert np.isfinite(found.reports[0].score)
 
 
+def test_a_thin_volume_is_refined_by_tiles_as_thick_as_it_is():
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=(26, 130, 130)).astype(np.float32)
+    scene = scipy.ndimage.gaussian_filter(noise, (1.5, 2, 2))
+    scene /= scene.std()
+    parts = scene[4:22, 10:110, 10:110], scene[5:23, 13:113, 8:108]
+    fixed, moving = (part + 0.1 * rng.normal(size=part.shape) for part in parts)
+    found = register(fixed, moving, memory=100 * fixed.size / 8)
+    report = found.reports[0]
+    assert "not refined" not in report.remark
+    off = np.linalg.norm(found.matrix[:-1, -1] - (-1, -3, 2))
+    assert off <= report.error95_px < 0.1
+
+
 def test_tiles_are_taken_where_there_is_structure():
     """A block beyond the end is not filled up: by zeros it had the most contrast of all."""
     image = np.full((1507, 1507), 1000.0, np.float32)

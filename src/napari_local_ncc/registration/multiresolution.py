@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 BYTES = 100  # that an engine takes for each pixel of both images
 SEARCHED = {2: 2**20}  # px of a frame that a search has use for
-NARROWEST = 16  # px, below which no axis is reduced
+NARROWEST = 16  # px, below which no axis is reduced, nor divided into cells
 EDGE = {1: 4096, 2: 256, 3: 48}  # px of a tile
 CELLS = {1: 8, 2: 4, 3: 3}  # of the field, along every axis: one tile is taken from each
 
@@ -264,14 +264,17 @@ def _tiles(coarse: SpatialImage, fixed: SpatialImage) -> list[tuple[slice, ...]]
     ndim = fixed.grid.ndim
     shape = np.array(fixed.grid.shape)
     factors = shape // np.array(coarse.grid.shape)
-    cells = CELLS.get(ndim, 2)
+    cells = np.clip(shape // NARROWEST, 1, CELLS.get(ndim, 2))
     edge = np.clip(shape // cells, 1, EDGE.get(ndim, 16))  # apart, so that each tells its own
     block = np.maximum(edge // factors, 1)
     values = compute_array(coarse.data)
     filled = np.where(np.isfinite(values), values, np.float32(np.nanmean(values)))
     whole = tuple(slice(0, int(n)) for n in filled.shape // block * block)  # none is filled up
     contrast = block_reduce(filled[whole], tuple(block.tolist()), np.std)
-    parts = [np.array_split(np.arange(n), min(cells, n)) for n in contrast.shape]
+    parts = [
+        np.array_split(np.arange(n), min(count, n))
+        for n, count in zip(contrast.shape, cells.tolist(), strict=True)
+    ]
     boxes = []
     for cell in product(*parts):
         inner = contrast[np.ix_(*cell)]
