@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -88,8 +88,20 @@ def say(message: str) -> None:
 
 def warn(message: str) -> None:
     """Print a message to standard error, in one line; if that is gone, nobody can be told."""
-    with suppress(OSError):
-        print(message.translate(STEERING), file=sys.stderr)
+    try:
+        print(message.translate(STEERING), file=sys.stderr, flush=True)
+    except OSError:
+        lead_nowhere(sys.stderr)
+
+
+def lead_nowhere(stream: TextIO) -> None:
+    """Let a stream that failed take what it holds back, and all else, without a word.
+
+    It would be tried again when Python ends, which then ends with 120.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class EscapedStream:
@@ -125,10 +137,7 @@ class EscapedStream:
         try:
             yield
         except OSError as error:
-            # what is left would be tried again when Python ends, which then ends with 120
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            lead_nowhere(self._stream)
             is_gone = isinstance(error, BrokenPipeError)
             if sys.platform == "win32":  # which names a pipe without a reader so
                 is_gone |= error.errno == errno.EINVAL
