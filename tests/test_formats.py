@@ -425,6 +425,9 @@ KINDS = {
     "SimpleITK.Image": Kind(in_simpleitk, STACK, SIZE),
     "image of nibabel": Kind(in_nibabel, STACK, SIZE, "millimeter"),
 }  # fmt: skip
+FAX = "TIFF, CCITT fax"
+if tifffile.COMPRESSION.CCITT_T6 not in tifffile.TIFF.DECOMPRESSORS:  # it is since 2026.3
+    del KINDS[FAX]
 ENDINGS = {"TIFF": ".tif", "BigTIFF": ".tif", "OME-TIFF": ".ome.tif", "SVS": ".svs", "PNG": ".png",
            "JPEG": ".jpg", "JPEG 2000": ".jp2", "BMP": ".bmp", "GIF": ".gif", "WebP": ".webp",
            ".npy": ".npy", "NIfTI": ".nii", "NIfTI, gzip": ".nii.gz", "NRRD": ".nrrd",
@@ -507,6 +510,7 @@ def test_table_of_formats_is_what_is_found(tmp_path):
     text = TABLE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     found, _, after = rest.partition(END)
+    found = "".join(row for row in found.splitlines(True) if FAX in KINDS or FAX not in row)
     if os.environ.get("LNCC_WRITE_TABLE"):
         TABLE.write_text(before + BEGIN + table + END + after, encoding="utf-8")
     else:

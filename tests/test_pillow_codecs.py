@@ -65,5 +65,5 @@ def test_pillow_decodes_what_imagecodecs_would(tmp_path):
         atol = 3 if name.startswith("jpeg") else 0
         np.testing.assert_allclose(np.load(paths[name] + ".npy"), expected, rtol=0, atol=atol)
     for name in REFUSED:
-        assert "pip install imagecodecs" in found[paths[name]]
+        assert "pip install --upgrade imagecodecs" in found[paths[name]]
         assert "\n" not in found[paths[name]]

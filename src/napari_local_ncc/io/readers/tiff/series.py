@@ -401,7 +401,7 @@ def _check_codec(page: TiffPage) -> None:
         TIFF.DECOMPRESSORS[page.compression]
         TIFF.UNPREDICTORS[page.predictor]
     except KeyError as error:
-        raise ReadError(f"{error.args[0]}; pip install imagecodecs") from error
+        raise ReadError(f"{error.args[0]}; pip install --upgrade imagecodecs tifffile") from error
     if page.subsampling not in (None, (1, 1)) and page.compression == 1:
         raise ReadError(
             "its YCbCr samples are subsampled and not compressed, which no decoder here knows; "
