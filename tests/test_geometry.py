@@ -143,6 +143,8 @@ def test_a_physical_radius_follows_each_axis_spacing():
     ("make", "words"),
     [
         (lambda: Grid((0, 3)), "empty"),
+        (lambda: Grid((24, 1e308)), "more than"),
+        (lambda: Grid((24, 10**400)), "more than"),
         (lambda: Grid((3, 3), np.eye(4)), r"\(3, 3\)"),
         (lambda: Grid((3, 3), np.diag([1, 0, 1])), "inverted"),
         (lambda: Grid((3, 3), np.diag([1, np.nan, 1])), "finite"),

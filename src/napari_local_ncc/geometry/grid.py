@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+MOST = 2**62  # pixels along an axis: their number and places are whole numbers of 64 bits
 INDEPENDENT_LABELS = frozenset(
     {"t", "time", "c", "ch", "channel", "band", "q", "i", "index", "sequence", "frame", "page"}
 )
@@ -74,6 +75,8 @@ class Grid:
         ndim = len(shape)
         if not shape or min(shape) < 1:
             raise ValueError(f"the image is empty: its shape is {shape}")
+        if max(shape) > MOST:
+            raise ValueError("an axis has more than 2**62 pixels, which no image has")
         labels = tuple(self.axis_labels) or tuple(str(k) for k in range(-ndim, 0))
         if not all(isinstance(label, str) for label in labels):
             raise ValueError(f"the labels of axes are texts, got {labels}")
