@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.engine_thread import Watch
 
 ASTRAY = 0.1  # of the frame's unit: a last step that goes further has lost its way
+TURNED = 1.3  # times the best of unrelated structure: among all turns a few objects fit one another
 SCALED = 1.45  # times the best of unrelated structure: among many scales lines fit one another
 UNSCALED = 1.1  # stretch in any direction, or its inverse, up to which nothing is scaled
 MIRRORED = 1.6  # times the best of unrelated structure: a mirror image is seldom meant
@@ -93,8 +94,7 @@ class DetailPair:
         if chance is None:
             return self._fit(search, best.matrix, self.verdict(search, best.matrix), None)
         verdict = self.verdict(search, best.matrix, (other, chance.matrix))
-        if is_scaled(best.matrix):
-            verdict = replace(verdict, needed=SCALED)
+        verdict = replace(verdict, needed=SCALED if is_scaled(best.matrix) else TURNED)
         if not verdict.is_significant:
             against = self.verdict(other, chance.matrix, (search, best.matrix))
             if against.significance >= MIRRORED:
