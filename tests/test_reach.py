@@ -132,12 +132,12 @@ def test_a_map_of_a_mirror_image_on_request(tmp_path):
 # ------------------------------------------------------------------ refusals
 
 
-def discs(seed, count=5, side=160):
+def discs(seed, count=5, side=160, radii=(8, 14)):
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     image = np.zeros((side, side))
     for _ in range(count):
-        centre, radius = random.uniform(0, side, 2), random.uniform(8, 14)
+        centre, radius = random.uniform(0, side, 2), random.uniform(*radii)
         inside = np.hypot(y - centre[0], x - centre[1]) < radius
         image = np.maximum(image, inside * random.uniform(0.6, 1))
     return 20 + 100 * ndi.gaussian_filter(image, 1.5)
@@ -146,20 +146,10 @@ def discs(seed, count=5, side=160):
 def test_unrelated_discs_that_a_turn_lays_on_one_another_are_refused():
     """Of 50 pairs the one whose evidence comes nearest to that of what is related."""
     random = np.random.default_rng(2)
-    images = [random_discs(random), random_discs(random)]
+    images = [discs(random, side=256, radii=(10, 18)) for _ in range(2)]
     report = register(*images, model="rigid").reports[0]
     assert not report.applied
     assert report.significance < 1.3
-
-
-def random_discs(random, side=256, count=5):
-    y, x = np.mgrid[:side, :side].astype(float)
-    image = np.zeros((side, side))
-    for _ in range(count):
-        centre, radius = random.uniform(0, side, 2), random.uniform(10, 18)
-        inside = np.hypot(y - centre[0], x - centre[1]) < radius
-        image = np.maximum(image, inside * random.uniform(0.6, 1))
-    return 20 + 100 * ndi.gaussian_filter(image, 1.5)
 
 
 @pytest.mark.parametrize(("model", "snr"), [("rigid", np.inf), ("rigid", 1.0), ("affine", 2.0)])

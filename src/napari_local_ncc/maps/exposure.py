@@ -30,10 +30,8 @@ TILES = 12
 STRUCTURED = 2.0  # variance over that of the noise, from which on a window's contrast counts
 CLEAR, FEWEST = 3.0, 500  # the same, and how many such windows tell what noise they leave
 LEAST_SHARE = 0.25  # of its variance: one image twice leaves nothing, and still is in noise
-MORE, NO_NOISE = (
-    1.3,
-    2.0,
-)  # times a variance of noise: it may be more there; what is left is not noise
+MORE = 1.3  # times a variance of noise, from which on there may be more of it in some places
+NO_NOISE = 2.0  # times what second differences allow: more is left where the images differ
 STANDS_OUT = 8.0  # standard deviations of a correlation over all shifts: not by chance
 
 
