@@ -95,13 +95,14 @@ def napari_loaded():
     assert Window
     assert LocalNCCWidget
     load_kernel()
-    parse = cache(_bases._load_yaml_no_duplicates)
-
-    def read(stream):
-        return deepcopy(parse(stream if isinstance(stream, str) else stream.read()))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_bases, "_load_yaml_no_duplicates", read)
+        if hasattr(_bases, "_load_yaml_no_duplicates"):  # older ones have another reader
+            parse = cache(_bases._load_yaml_no_duplicates)
+
+            def read(stream):
+                return deepcopy(parse(stream if isinstance(stream, str) else stream.read()))
+
+            patch.setattr(_bases, "_load_yaml_no_duplicates", read)
         patch.setattr(warm_up, "_is_done", True)  # it would compute beside the first tests
         gc.collect()
         gc.freeze()

@@ -116,8 +116,9 @@ def read_on_lattice(image: Sampled, spacing: float) -> Sampled:
     values, weight = normalized_convolution(image.values, valid, smooth)
     shape = np.maximum((np.array(image.values.shape) / steps + 1e-6).astype(int), 1)
     first = (np.array(image.values.shape) - 1 - steps * (shape - 1)) / 2
+    scale = np.diag(steps)  # SciPy before 1.16 warns of a vector
     read = [
-        ndi.affine_transform(array, steps, first, tuple(shape), order=1, mode="nearest")
+        ndi.affine_transform(array, scale, first, tuple(shape), order=1, mode="nearest")
         for array in (values, (valid & (weight > 0.3)).astype(np.float32))
     ]
     grow = np.diag([*steps, 1.0])
