@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -20,7 +19,6 @@ from napari_local_ncc.io import map_sink, read_image, read_map, write_map
 from napari_local_ncc.io.outputs import state_of
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.pipeline import map_of
-from napari_local_ncc.maps.region import join_maps, slab_of
 from napari_local_ncc.maps.run import MapTile, run_comparison
 from napari_local_ncc.progress import Note, Progress, Step, finish, translate
 from napari_local_ncc.transforms.resampling import resample, sample_lazily
@@ -59,33 +57,6 @@ def test_blocks_of_whole_numbers_are_the_whole_to_the_last_bit(files):
     whole = finish(map_of(comparison, blocks=(150, 190))).bands.compute()
     parts = finish(map_of(comparison, blocks=(37, 64))).bands.compute()
     np.testing.assert_array_equal(parts, whole)
-
-
-def test_slabs_made_apart_join_to_the_whole(files, tmp_path):
-    comparison = Comparison(*(read_image(files / f"{name}.npy") for name in "ab"))
-    whole = finish(map_of(comparison, blocks=(40, 190)))
-    paths = [tmp_path / f"{number}.ome.zarr" for number in range(3)]
-    for number, path in enumerate(paths):
-        write_map(slab_of(whole, number, 3), path)
-    slabs = [read_map(path) for path in paths]
-    assert [slab.grid.shape for slab in slabs] == [(40, 190), (40, 190), (70, 190)]
-    joined = read_map(write_map(join_maps(slabs[::-1]), tmp_path / "whole.ome.zarr"))
-    np.testing.assert_array_equal(joined.bands, whole.bands)
-    assert joined.grid.to_dict() == whole.grid.to_dict()
-    assert joined.provenance == {k: v for k, v in slabs[0].provenance.items() if k != "slab"}
-    for kept in ([0, 2], [1, 2], [0, 1]):
-        missing = ({0, 1, 2} - {*kept}).pop()
-        with pytest.raises(ValueError, match=f"of 3 slabs these are missing: {missing}"):
-            join_maps([slabs[number] for number in kept])
-    with pytest.raises(ValueError, match="no slabs of a map"):
-        join_maps([whole])
-    with pytest.raises(ValueError, match="give every slab once"):
-        join_maps([slabs[0], *slabs])
-    other = replace(slabs[1], parameters=NCCParameters(radius=3))
-    with pytest.raises(ValueError, match="of different maps"):
-        join_maps([slabs[0], other, slabs[2]])
-    with pytest.raises(ValueError, match="4x1 blocks, too few for 5 slabs"):
-        slab_of(whole, 0, 5)
 
 
 def test_a_pixel_is_sampled_the_same_in_every_box(files):

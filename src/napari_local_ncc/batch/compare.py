@@ -200,7 +200,7 @@ def _comparison(pair: FilePair, settings: Settings) -> Comparison:
 
 
 def _sink(path: Path) -> Any:
-    from napari_local_ncc.io.writing import map_sink
+    from napari_local_ncc.io.sinks import map_sink
 
     return map_sink(path, overwrite=True)
 

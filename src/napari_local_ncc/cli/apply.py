@@ -77,7 +77,7 @@ def apply_(
     from napari_local_ncc.io.image_writing import iter_write_image
     from napari_local_ncc.io.outputs import check_inputs, check_output
     from napari_local_ncc.io.reading import read_image
-    from napari_local_ncc.io.writing import check_space
+    from napari_local_ncc.io.sinks import check_space
     from napari_local_ncc.parameters import check_choice
     from napari_local_ncc.transforms.apply import apply_to_image, apply_to_labels
     from napari_local_ncc.transforms.resampling import ORDERS

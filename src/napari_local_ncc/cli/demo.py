@@ -22,7 +22,7 @@ def demo(
     """Register and compare two real images that come with the package."""
     from napari_local_ncc.files.whole import whole_file
     from napari_local_ncc.io.outputs import check_output
-    from napari_local_ncc.io.writing import map_sink
+    from napari_local_ncc.io.sinks import map_sink
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.run import progress_in, run_comparison
     from napari_local_ncc.reports.describe import describe_comparison

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from napari_local_ncc.chunked.slab import Slab
 from napari_local_ncc.cli.console import Strict, answer, follow, judge, say
 from napari_local_ncc.cli.inputs import Choice, is_json, open_inputs, open_transform
-from napari_local_ncc.cli.map_results import Answer, Files
+from napari_local_ncc.cli.map_results import Answer, Files, check_slab, tell_slab
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     Alternative,
@@ -149,6 +150,20 @@ def map_(
             help="Continue what was cut short; keep what is finished if this is cut short, too.",
         ),
     ] = False,
+    slab: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Compute only a part of the blocks, as a job of its own; it goes on with what is "
+            "left of it. All parts are one file, unfinished until --join.",
+        ),
+    ] = None,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join", help="Finish the file that the slabs of the same command have written."
+        ),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw a figure here (.png, .pdf, .svg).")
     ] = None,
@@ -180,7 +195,8 @@ def map_(
     given = [fixed, moving, mask, None if is_json(transform) else transform]
     check_inputs([*given, labels])
     inputs = [path for path in given if path is not None]
-    check_output(output, overwrite, inputs, resume=resume)
+    part = None if slab is None else Slab.parse(slab)
+    check_output(output, overwrite, inputs, resume=resume or join, claimed=part is not None)
     _check_cluster(workers, scheduler)
     parameters = NCCParameters(
         radius=radius,
@@ -196,16 +212,20 @@ def map_(
     files = Files(output, table, vectors, plot, report, stride)
     files.check(overwrite, inputs, labels, parameters.bands)
     check_registered(register)
+    if part is not None:
+        check_slab(files, search=register != UNREGISTERED or refine, memory=memory)
     if register != UNREGISTERED and transform is not None:
         raise ValueError("give --register or --transform, not both")
     # All that can be checked without them is checked: the heavy imports begin here.
-    from napari_local_ncc.io.writing import check_layout, check_space, map_sink
+    from napari_local_ncc.io.sinks import check_space, map_sink
+    from napari_local_ncc.io.writing import check_layout
     from napari_local_ncc.maps.bands import bands_on
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.run import progress_in, run_comparison
     from napari_local_ncc.reports.describe import describe_comparison
     from napari_local_ncc.transforms.resampling import labels_on
 
+    sink = map_sink(output, overwrite=overwrite, resume=resume, slab=part, join=join)
     budget = None if memory is None else _bytes(memory)
     images = open_inputs(
         Choice(fixed, scene_fixed, select_fixed, level_fixed, grid_fixed),
@@ -238,13 +258,16 @@ def map_(
                 "keep_doubtful": keep_doubtful,
                 "mirror": mirror,
             },
-            sink=map_sink(output, overwrite=overwrite, resume=resume),
+            sink=sink,
             by_frame=bool(grid.series_shape) or table is not None or report is not None,
             threads=threads,
             client=client,
             memory=budget,
         )
         result = follow(translate(run, progress_in))
+    if part is not None:
+        tell_slab(part, output)
+        return
     found = Answer(result, plan, register, fdr, files)
     found.tell()
     found.write(images.regions)

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.cli.console import answer_with_data, doubts_of, follow, report, tell
+from napari_local_ncc.cli.console import VOICE, answer_with_data, doubts_of, follow, report, tell
 from napari_local_ncc.geometry.kind import UNREGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from napari_local_ncc.chunked.slab import Slab
     from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.maps.run import RunResult
     from napari_local_ncc.reports.tables import FrameTable
@@ -80,6 +81,35 @@ class Files:
         names = ("map", "table", "vectors", "figure", "report")
         paths = {name: getattr(self, name) for name in names}
         return {name: path for name, path in paths.items() if path is not None}
+
+
+def check_slab(files: Files, *, search: bool, memory: str | None) -> None:
+    """Raise ValueError for what a job that makes one slab of a map cannot give, or must be told.
+
+    `search` is whether it would look for a transform.
+    """
+    more = [f"--{'plot' if name == 'figure' else name}" for name in files.written()]
+    more.remove("--map")
+    if VOICE.json:
+        more.append("--json")
+    if more:
+        raise ValueError(f"{', '.join(more)}: of the whole map; give that with --join, not --slab")
+    if search:
+        raise ValueError(
+            "each slab would look for the transform anew: find it once (local-ncc register ... -o "
+            "T.json), and give every slab --transform T.json"
+        )
+    if memory is None:
+        raise ValueError(
+            "--slab needs --memory, the same for all: it decides about blocks, and what is free is "
+            "not the same everywhere"
+        )
+
+
+def tell_slab(slab: Slab, output: Path) -> None:
+    """Print that a slab is finished, and what is next."""
+    tell(f"slab     {slab} is finished; once all are: the same command with --join for --slab")
+    tell(f"map      {output} (unfinished)")
 
 
 @dataclass(frozen=True)

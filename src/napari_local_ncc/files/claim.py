@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import sys
 import time
@@ -25,6 +26,7 @@ ENDING = ".unfinished"
 LOCK, OLD = "claim", "replaced "
 REMOVALS = 50
 HEAD = 8  # bytes
+BYTES = 2**30  # of a file that a lock spans, in Windows: of any length, and need not be there
 
 
 def unfinished(target: Path) -> Path:
@@ -192,6 +194,39 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
 
 
 @contextmanager
+def claim_part(target: Path, part: str) -> Iterator[Claim]:
+    """Claim a part of an output, beside runs that make its other parts; none of them finishes it.
+
+    What is made is kept, however the run ends: `claim` with `resume` goes on with all parts.
+
+    Parameters
+    ----------
+    target : Path
+        The output.
+    part : str
+        Which.
+
+    Yields
+    ------
+    Claim
+        Its `path` is where all parts are written.
+
+    Raises
+    ------
+    FileExistsError
+        If another run is making the same part, or the whole.
+    """
+    folder = unfinished(target)
+    folder.mkdir(exist_ok=True)
+    with open(folder / LOCK, "ab+") as lock, open(folder / f"{LOCK} {part}", "ab+") as own:
+        _lock(lock, target, shared=True)
+        _lock(own, target)
+        held = Claim(target, folder, lock)
+        held.check()
+        yield held
+
+
+@contextmanager
 def headless(path: Path) -> Iterator[None]:
     """Keep from a file the first bytes, by which every reader knows it, until it is complete.
 
@@ -224,50 +259,6 @@ def restore_head(path: Path) -> None:
     """Give a file its first bytes, that it may be opened."""
     with open(path, "rb+") as file:
         file.write(path.with_name("head").read_bytes())
-
-
-class Record:
-    """Which blocks of an output are finished: a line for each, written after its data.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    heading : str
-        What is being made, in one line.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there, and its blocks are of something else.
-
-    Attributes
-    ----------
-    finished : frozenset of tuple of int
-        Where the blocks begin that were finished when it was opened.
-    """
-
-    def __init__(self, path: Path, heading: str) -> None:
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [heading, ""]
-        if lines[0] != heading:
-            raise FileExistsError(
-                f"{path.parent} was begun with other images, options or blocks than now: give the "
-                "same ones, --memory too (it decides about blocks; without it, what is free does), "
-                "or begin anew (--overwrite, overwrite=True)"
-            )
-        whole = lines[1:-1]  # what is after the last end of a line was being written
-        self.finished = frozenset(tuple(map(int, line.split())) for line in whole)
-        path.write_text("\n".join([heading, *whole, ""]), encoding="utf-8")
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
-
-    def add(self, start: tuple[int, ...]) -> None:
-        """Note that a block is finished."""
-        self._file.write(" ".join(map(str, start)) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def _remove_folder(folder: Path) -> None:
@@ -304,16 +295,22 @@ def _used(target: Path) -> str:
     return f"{target} is being written by another run; wait for it, or choose another name"
 
 
-def _lock(file: IO[bytes], target: Path) -> None:
-    """Lock a file until it is closed; raise FileExistsError if another has."""
+def _lock(file: IO[bytes], target: Path, *, shared: bool = False) -> None:
+    """Lock a file until it is closed; raise FileExistsError if another has.
+
+    `shared`, with others that share it, against those that do not.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            # no lock of a byte is shared there: whoever shares has one byte, others have all
+            file.seek(secrets.randbelow(BYTES) if shared else 0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1 if shared else BYTES)
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:
         raise FileExistsError(_used(target)) from error

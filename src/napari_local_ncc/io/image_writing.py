@@ -16,7 +16,7 @@ from napari_local_ncc.io.map_tiff import create_tiff
 from napari_local_ncc.io.map_volume import ENDINGS as VOLUME_ENDINGS
 from napari_local_ncc.io.map_volume import create_image_volume
 from napari_local_ncc.io.outputs import check_output
-from napari_local_ncc.io.writing import check_space
+from napari_local_ncc.io.sinks import check_space
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _create(image: SpatialImage, path: Path) -> Iterator[Any]:
     _check_place(image.grid, path)
     if path.suffix.lower() == ".zarr":
         chunks = layout.in_file_order((1, *image.data.chunksize))
-        with create_group(layout, path, image.data.dtype, chunks, chunks) as target:
+        with create_group(layout, path, image.data.dtype, chunks) as target:
             yield target
     else:
         with create_tiff(layout, path, image.data.dtype) as target:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,29 +53,46 @@ SMALLER = 4  # times: how much smaller than those of the map the chunks of coars
 @contextmanager
 def create(confidence_map: ConfidenceMap, path: Path) -> Iterator[OmeTarget]:
     """Make an OME-Zarr group to write tiles into; what of its pyramid they leave out follows."""
-    layout = OmeLayout.of(confidence_map)
-    rendering = _rendering(layout, confidence_map)
-    document = describe(confidence_map)
-    blocks = layout.in_file_order(block_edges(confidence_map.bands))
-    with create_group(
-        layout, path, np.dtype(np.float32), layout.chunks, blocks, rendering, document
-    ) as target:
+    target = _open_map(confidence_map, path)
+    with _completed(target, path, describe(confidence_map)):
         yield target
         if CLASSES in confidence_map.band_names:
             from napari_local_ncc.io.class_labels import write_class_labels
 
+            layout = target.layout
             write_class_labels(path, target.levels[0], layout, _pyramid(layout))
+
+
+def begin(confidence_map: ConfidenceMap, path: Path, aside: Path) -> OmeTarget:
+    """Make an OME-Zarr group to write tiles into, or open what another run has made; unfinished.
+
+    Several runs may do so at once: each makes a group of its own in a folder `aside`, and the
+    first brings it to its place.
+    """
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
+    if not path.exists():
+        _open_map(confidence_map, aside / path.name)
+        try:
+            os.rename(aside / path.name, path)
+        except OSError:
+            if not path.exists():
+                raise
+        shutil.rmtree(aside, ignore_errors=True)
+    return _open_map(confidence_map, path)
+
+
+def _open_map(confidence_map: ConfidenceMap, path: Path) -> OmeTarget:
+    layout = OmeLayout.of(confidence_map)
+    blocks = layout.in_file_order(block_edges(confidence_map.bands))
+    rendering, document = _rendering(layout, confidence_map), describe(confidence_map)
+    return _open_group(
+        layout, path, np.dtype(np.float32), layout.chunks, blocks, rendering, document
+    )
 
 
 @contextmanager
 def create_group(
-    layout: OmeLayout,
-    path: Path,
-    dtype: np.dtype[Any],
-    chunks: tuple[int, ...],
-    blocks: tuple[int, ...],
-    rendering: v05.Omero | None = None,
-    document: dict[str, Any] | None = None,
+    layout: OmeLayout, path: Path, dtype: np.dtype[Any], chunks: tuple[int, ...]
 ) -> Iterator[OmeTarget]:
     """Make an OME-Zarr group of any dtype, marked as unfinished until the context ends.
 
@@ -85,12 +104,27 @@ def create_group(
         Where to.
     dtype : dtype
         Of the samples; those never written are NaN, or 0.
-    chunks, blocks : tuple of int
-        Edges of the chunks, and of the tiles that will be written, in the file's order.
-    rendering : yaozarrs.v05.Omero, optional
-        How to show the channels.
-    document : dict, optional
-        What the map says beside its pixels.
+    chunks : tuple of int
+        Edges of the chunks, in the file's order; tiles are whole ones.
+    """
+    target = _open_group(layout, path, dtype, chunks, chunks)
+    with _completed(target, path):
+        yield target
+
+
+def _open_group(
+    layout: OmeLayout,
+    path: Path,
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    blocks: tuple[int, ...],
+    rendering: v05.Omero | None = None,
+    document: dict[str, Any] | None = None,
+) -> OmeTarget:
+    """Make a group, marked as unfinished, or open it.
+
+    `blocks` are the edges of the tiles that will be written, `rendering` is how to show the
+    channels, `document` what a map says beside its pixels.
     """
     with uninterrupted():  # or Zarr's own thread would go on
         levels = (
@@ -98,8 +132,16 @@ def create_group(
             if path.exists()  # it is resumed
             else _create_levels(layout, path, dtype, chunks, blocks, rendering, document)
         )
-    target = OmeTarget(levels, layout, _covered(levels, blocks))
-    yield target
+    return OmeTarget(levels, layout, _covered(levels, blocks))
+
+
+@contextmanager
+def _completed(
+    target: OmeTarget, path: Path, document: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """Complete a group where the context ends: coarse levels that tiles left out, and its mark."""
+    yield
+    levels = target.levels
     for fine, coarse in itertools.pairwise(levels[target.covered :]):
         _reduce(fine, coarse)
     for level in levels:

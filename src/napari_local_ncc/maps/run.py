@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.maps.block.plan import plan_bands
 from napari_local_ncc.maps.map_summary import MapTally
@@ -258,7 +257,6 @@ def run_comparison(
     yield MapBegun(aligned.comparison, result)
     tally = MapTally.of(result)
     frames = _frame_tally() if by_frame else None
-    total = len(blocks_of(result.bands.shape, block_edges(result.bands)))
     parts = stream_map(
         result,
         sink,
@@ -278,7 +276,7 @@ def run_comparison(
             if frames is not None and part.frames is not None:
                 frames.merge(part.frames)
             bands = () if part.bands is None else zip(result.band_names, part.bands, strict=True)
-            progress = Progress(Step.COMPARE, done, total, pixels=pixels)
+            progress = Progress(Step.COMPARE, done, part.total, pixels=pixels)
             yield MapTile(part.location[1:], dict(bands), progress)
     found = None
     if probe and aligned.comparison.registration is None and tally.similarity.median < UNLIKE:

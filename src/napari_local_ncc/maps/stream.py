@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
+    from napari_local_ncc.chunked.slab import Slab
     from napari_local_ncc.maps.grouped_histogram import GroupTally
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
@@ -53,12 +54,15 @@ class MapPart:
         The block in numbers, if they were asked for.
     frames : GroupTally or None
         Its NCC frame by frame, if that was asked for.
+    total : int
+        How many blocks the run is of.
     """
 
     location: Box
     bands: NDArray[np.float32] | None
     tally: MapTally | None
     frames: GroupTally | None
+    total: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +83,8 @@ class MapTask:
         Whether to sum up the NCC of each frame, too.
     returned : bool
         Whether the values are returned.
+    total : int
+        How many blocks it is done for.
     """
 
     map: ConfidenceMap
@@ -87,6 +93,7 @@ class MapTask:
     summed: bool
     by_frame: bool
     returned: bool
+    total: int
 
     def __call__(self, box: Box) -> MapPart:
         """Compute, keep and sum up a block."""
@@ -101,7 +108,7 @@ class MapTask:
             tally = MapTally.of(self.map)
             tally.add(data, box[1:])
         frames = self._count_frames(box, data) if self.by_frame else None
-        return MapPart(box, data if self.returned else None, tally, frames)
+        return MapPart(box, data if self.returned else None, tally, frames, self.total)
 
     def _count_frames(self, box: Box, data: NDArray[np.float32]) -> GroupTally:
         from napari_local_ncc.maps.grouped_histogram import GroupTally
@@ -155,7 +162,7 @@ def stream_map(
     Yields
     ------
     MapPart
-        Every block once.
+        Every block once; where the sink is of a slab, those of the slab.
 
     Raises
     ------
@@ -164,9 +171,11 @@ def stream_map(
     """
     bands = confidence_map.bands
     begin = None if first is None else (0.0, *first)
-    boxes = blocks_of(bands.shape, block_edges(bands), begin)
+    boxes: Sequence[Box] = blocks_of(bands.shape, block_edges(bands), begin)
     kept = nullcontext() if sink is None else sink(confidence_map)
     with kept as pixels, _pool(threads, client) as (pool, at_once):
+        slab: Slab | None = getattr(pixels, "slab", None)
+        boxes = boxes if slab is None else slab.of(boxes)
         remote = client is not None
         there = remote and getattr(pixels, "shared", False)
         here = pixels if remote and not there else None
@@ -178,6 +187,7 @@ def stream_map(
             summed,
             by_frame,
             returned=not there,
+            total=len(boxes),
         )
         run = run_tasks(task, boxes, pool, at_once=at_once, cancelled=cancelled)
         with closing(run):
