@@ -9,11 +9,13 @@ import shutil
 import sys
 import tempfile
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
@@ -167,3 +169,24 @@ def said():
 
     notification_manager.records.clear()
     return lambda: [(str(n.severity), n.message) for n in notification_manager.records]
+
+
+class OnGPU(np.ndarray):
+    """An array that says to be CuPy's."""
+
+    __module__ = "cupy"
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """NumPy and SciPy in the place of CuPy, with one GPU."""
+    cupy, cupyx, scipy_in_place = (ModuleType(name) for name in ("cupy", "cupyx", "cupyx.scipy"))
+    cupy.__getattr__ = partial(getattr, np)
+    cupy.asarray = lambda array, *rest: np.asarray(array, *rest).view(OnGPU)
+    cupy.asnumpy = lambda array: np.asarray(array).view(np.ndarray)
+    cupy.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 1))
+    cupyx.scipy, scipy_in_place.ndimage = scipy_in_place, scipy.ndimage
+    for module in (cupy, cupyx, scipy_in_place):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", scipy.ndimage)
+    return cupy

@@ -110,7 +110,7 @@ def test_a_killed_run_is_resumed_to_the_same_bits(left, resume):
 
 
 def test_only_the_same_map_is_resumed(left):
-    with pytest.raises(FileExistsError, match=r"other images, options or blocks .* --memory too"):
+    with pytest.raises(FileExistsError, match=r"options or blocks .* --memory and --threads"):
         write_map(make_map(20), left, resume=True)
     assert names_in(left.parent) == {f"{left.name}.unfinished"}
 

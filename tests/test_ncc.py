@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
-import sys
-import types
 
 import dask.array as da
 import numpy as np
 import pytest
-import scipy.ndimage
 
 from napari_local_ncc import local_ncc
-from napari_local_ncc.ncc import dispatch as ncc
 from napari_local_ncc.ncc.separable import ncc_by_filters
 
 TOLERANCE = 1e-6
@@ -95,20 +91,27 @@ def test_images_may_be_chunked_differently(rng):
     assert_same(lazy.compute(), local_ncc(fixed, moving, mask=mask))
 
 
-def test_other_array_namespaces_go_by_filters_in_chunks_too(rng, monkeypatch):
-    """What CuPy arrays take, with NumPy in its place."""
+def test_other_array_namespaces_go_by_filters_in_chunks_too(rng, gpu):
     fixed, moving = rng.normal(size=(2, 30, 41))
-    monkeypatch.setitem(sys.modules, "cupy", np)
-    monkeypatch.setitem(sys.modules, "cupyx", types.ModuleType("cupyx"))
-    monkeypatch.setitem(sys.modules, "cupyx.scipy", scipy)
-    monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", scipy.ndimage)
-    sys.modules["cupyx"].scipy = scipy
-    monkeypatch.setattr(ncc, "is_cupy", lambda array: True)
-    lazy = local_ncc(da.from_array(fixed, 9), da.from_array(moving, 9), radius=3)
-    filtered = ncc_by_filters(
-        fixed, moving, radius=(3, 3), weights="box", min_std=0.0, min_valid=0.5, xp=np
-    )
-    assert_same(lazy.compute(scheduler="sync"), filtered)
+    lazy = local_ncc(*(da.from_array(x, 9).map_blocks(gpu.asarray) for x in (fixed, moving)))
+    assert_same(np.asarray(lazy.compute(scheduler="sync")), local_ncc(fixed, moving))
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+@pytest.mark.parametrize("min_std", [0.0, 2e-3])
+def test_faint_windows_beside_bright_ones_are_right_by_filters_too(rng, weights, min_std):
+    """Sums of squares tell nothing of what is 1e-9 of the brightest: samples are looked at."""
+    pair = rng.normal(size=(2, 40, 44)) * 1e-3
+    pair[1] += pair[0]
+    pair[:, 20:] += 1e6 * rng.normal(size=(2, 20, 44))
+    pair[:, 2:14, 2:14] = 7.0  # constant
+    pair[0, 4, 30] = np.nan
+    mask = rng.random((40, 44)) < 0.9
+    options = {"radius": (3, 3), "weights": weights, "min_std": min_std, "min_valid": 0.5}
+    found = ncc_by_filters(*pair, mask, **options)
+    expected = local_ncc(*pair, mask=mask, **options)
+    assert_same(found, expected)
+    assert np.isfinite(expected[:16, 20:]).any() == (min_std == 0)
 
 
 def test_chunks_shorter_than_a_window_are_joined(rng):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from napari_local_ncc.chunked.slab import Slab
 from napari_local_ncc.cli.console import Strict, answer, follow, judge, say
 from napari_local_ncc.cli.inputs import Choice, is_json, open_inputs, open_transform
 from napari_local_ncc.cli.map_results import Answer, Files, check_slab, tell_slab
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from napari_local_ncc.chunked.slab import Slab
     from napari_local_ncc.image.pairing import Unitless
     from napari_local_ncc.parameters import Interpolation
 
@@ -142,6 +142,12 @@ def map_(
         str | None,
         typer.Option(metavar="tcp://...", help="Compute on a cluster of dask (extra distributed)."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cuda", help="Compute NCC on a GPU (CuPy), block by block; band ncc only."
+        ),
+    ] = None,
     memory: Memory = None,
     resume: Annotated[
         bool,
@@ -195,7 +201,7 @@ def map_(
     given = [fixed, moving, mask, None if is_json(transform) else transform]
     check_inputs([*given, labels])
     inputs = [path for path in given if path is not None]
-    part = None if slab is None else Slab.parse(slab)
+    part = None if slab is None else _slab(slab)
     check_output(output, overwrite, inputs, resume=resume or join, claimed=part is not None)
     _check_cluster(workers, scheduler)
     parameters = NCCParameters(
@@ -216,9 +222,9 @@ def map_(
         check_slab(files, search=register != UNREGISTERED or refine, memory=memory)
     if register != UNREGISTERED and transform is not None:
         raise ValueError("give --register or --transform, not both")
+    _check_device(device)
     # All that can be checked without them is checked: the heavy imports begin here.
-    from napari_local_ncc.io.sinks import check_space, map_sink
-    from napari_local_ncc.io.writing import check_layout
+    from napari_local_ncc.io.sinks import check_layout, check_space, map_sink
     from napari_local_ncc.maps.bands import bands_on
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.run import progress_in, run_comparison
@@ -263,6 +269,7 @@ def map_(
             threads=threads,
             client=client,
             memory=budget,
+            device=device,
         )
         result = follow(translate(run, progress_in))
     if part is not None:
@@ -279,6 +286,20 @@ def _bytes(memory: str) -> int:
     from napari_local_ncc.chunked.budget import parse_memory
 
     return parse_memory(memory)
+
+
+def _slab(text: str) -> Slab:
+    from napari_local_ncc.chunked.slab import Slab
+
+    return Slab.parse(text)
+
+
+def _check_device(device: str | None) -> None:
+    """Raise an error where a GPU is wanted but cannot be had."""
+    if device is not None:
+        from napari_local_ncc.ncc.device import check_device
+
+        check_device(device)
 
 
 def _check_cluster(workers: int | None, scheduler: str | None) -> None:

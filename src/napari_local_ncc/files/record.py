@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
-
-from napari_local_ncc.files.whole import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +39,9 @@ class Record:
         self.finished = frozenset(
             tuple(map(int, line.split())) for lines in known.values() for line in lines
         )
-        write_text(path, "\n".join([heading, *own, ""]))
+        anew = path.with_name(f"new {path.name}")  # or a run that is killed here loses it
+        anew.write_text("\n".join([heading, *own, ""]), encoding="utf-8")
+        os.replace(anew, path)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def add(self, start: tuple[int, ...]) -> None:

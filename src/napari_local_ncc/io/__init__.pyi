@@ -5,8 +5,8 @@ from .points import PointTable as PointTable
 from .points import read_points as read_points
 from .points import write_points as write_points
 from .reading import read_image as read_image
+from .sinks import check_layout as check_layout
 from .sinks import map_sink as map_sink
-from .writing import check_layout as check_layout
 from .writing import is_map as is_map
 from .writing import iter_write_map as iter_write_map
 from .writing import read_map as read_map

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
-from napari_local_ncc.chunked.slab import Slab
 from napari_local_ncc.files.claim import Claim, claim, claim_part, unfinished
 from napari_local_ncc.files.record import RECORD, Record
 from napari_local_ncc.io.map_document import describe
 from napari_local_ncc.io.map_formats import OME_ZARR, map_format
 from napari_local_ncc.io.outputs import check_output, check_unchanged, input_states, unnamed_images
+from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.stream import start_of
 from napari_local_ncc.progress import Note
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_local_ncc.chunked.slab import Slab
+    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.pipeline import ConfidenceMap
+    from napari_local_ncc.parameters import NCCParameters
 
 SAID = 20  # numbers of slabs in a message
 
@@ -174,6 +177,8 @@ def _check_joined(
     confidence_map: ConfidenceMap, finished: frozenset[tuple[int, ...]], folder: Path
 ) -> None:
     """Raise ValueError where blocks of a map are missing, with the slabs that they are of."""
+    from napari_local_ncc.chunked.slab import Slab
+
     bands = confidence_map.bands
     boxes = blocks_of(bands.shape, block_edges(bands))
     missing = sum(start_of(box) not in finished for box in boxes)
@@ -236,6 +241,12 @@ def _heading(confidence_map: ConfidenceMap, inputs: dict[str, Any]) -> str:
     edges = block_edges(confidence_map.bands)
     made = json.dumps([describe(confidence_map), edges, inputs], sort_keys=True)
     return hashlib.sha256(made.encode()).hexdigest()
+
+
+def check_layout(path: str | os.PathLike[str], grid: Grid, parameters: NCCParameters) -> None:
+    """Raise ValueError where the format of `path` has no place for the axes of a map."""
+    names = tuple(band.name for band in bands_on(parameters, grid))
+    map_format(path).module.check_axes(grid, names)
 
 
 def check_space(target: Path, needed: int) -> None:

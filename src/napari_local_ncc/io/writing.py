@@ -6,13 +6,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_local_ncc.chunked.slab import Slab
 from napari_local_ncc.files.claim import ENDING
 from napari_local_ncc.image.read_guard import ReadError, check_file, guard_reading
 from napari_local_ncc.io.map_document import unfinished_map
 from napari_local_ncc.io.map_formats import FORMATS, ending_of, map_format
 from napari_local_ncc.io.sinks import map_sink
-from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.stream import stream_map
 from napari_local_ncc.progress import Progress, Step, stepwise
 
@@ -22,9 +20,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.maps.pipeline import ConfidenceMap
-    from napari_local_ncc.parameters import NCCParameters
 
 
 @stepwise
@@ -96,6 +92,8 @@ def write_map(
     >>> write_map(confidence_map(fixed, fixed), "same.ome.zarr").name
     'same.ome.zarr'
     """
+    from napari_local_ncc.chunked.slab import Slab
+
     sink = map_sink(
         path,
         overwrite=overwrite,
@@ -163,9 +161,3 @@ def is_map(path: str | os.PathLike[str]) -> bool:
     except ReadError:
         return False
     return True
-
-
-def check_layout(path: str | os.PathLike[str], grid: Grid, parameters: NCCParameters) -> None:
-    """Raise ValueError where the format of `path` has no place for the axes of a map."""
-    names = tuple(band.name for band in bands_on(parameters, grid))
-    map_format(path).module.check_axes(grid, names)

@@ -181,12 +181,18 @@ def map_of(
     *,
     calibration: Calibration | None = None,
     blocks: tuple[int, ...] | None = None,
+    device: str | None = None,
 ) -> Generator[Progress, None, ConfidenceMap]:
     """Make the map of a comparison; yield and return as `iter_confidence_map` does.
 
     `blocks` are the edges of the chunks, each of which is computed by a task of its own;
-    default: those of `map_chunks`.
+    default: those of `map_chunks`. `device` is what NCC is computed on, if not the processor;
+    see `ncc.device`.
     """
+    if device is not None:
+        from napari_local_ncc.ncc.device import check_device
+
+        check_device(device)
     comparison.check_overlap()
     parameters, grid, radius = comparison.parameters, comparison.grid, comparison.radius
     kinds = set(parameters.bands)
@@ -200,7 +206,7 @@ def map_of(
     else:
         calibration.check_map(grid.shape, radius, parameters.weights, parameters.alternative)
     names = tuple(band.name for band in bands_on(parameters, grid))
-    plan = plan_bands(grid, parameters, calibration, exposure)
+    plan = plan_bands(grid, parameters, calibration, exposure, device=device)
     task = BandTask(comparison, plan, names)
     chunks = normalize_chunks(blocks or map_chunks(grid), grid.shape)
     whole = tuple(slice(0, n) for n in grid.shape)
@@ -212,7 +218,8 @@ def map_of(
         parameters,
         comparison.registration,
         comparison.provenance(calibration)
-        | {"exposure": measured, "calibration_given": is_given and calibration is not None},
+        | {"exposure": measured, "calibration_given": is_given and calibration is not None}
+        | ({} if device is None else {"device": device}),
         calibration,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.geometry.kind import UNREGISTERED
-from napari_local_ncc.maps.block.plan import plan_bands
+from napari_local_ncc.maps.block.plan import check_bands_on, plan_bands
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.pipeline import load_kernel, map_of
 from napari_local_ncc.maps.stream import stream_map
@@ -172,6 +172,7 @@ def run_comparison(
     threads: int | None = None,
     client: Client | None = None,
     memory: float | None = None,
+    device: str | None = None,
     probe: bool = False,
     cancelled: threading.Event | None = None,
 ) -> Generator[Event, None, RunResult]:
@@ -205,6 +206,9 @@ def run_comparison(
     memory : float, optional
         Bytes to keep to: blocks are as large, and as many at a time, as fit. Default: half of
         what is free.
+    device : "cuda", optional
+        Compute the NCC of the map on a GPU, which needs CuPy, and no band but "ncc"; samples are
+        read, moved and written by the processor.
     probe : bool, default False
         Whether to look afterwards if a translation would make images alike that were taken as
         they lie and are not.
@@ -240,6 +244,7 @@ def run_comparison(
     MapBegun
     MapTile
     """
+    check_bands_on(device, comparison.parameters.bands)
     blocks, threads = _fit(comparison, memory, threads, client)
     if memory is not None:
         options = {"memory": memory / 2, **(options or {})}
@@ -251,9 +256,12 @@ def run_comparison(
     # Whoever looks on gets small parts early; blocks of a store are larger.
     if first is not None:
         blocks = None
-    result = yield from map_of(aligned.comparison, calibration=calibration, blocks=blocks)
-    yield Progress(Step.LOAD, 0, 1)
-    load_kernel(aligned.comparison)
+    result = yield from map_of(
+        aligned.comparison, calibration=calibration, blocks=blocks, device=device
+    )
+    if device is None:
+        yield Progress(Step.LOAD, 0, 1)
+        load_kernel(aligned.comparison)
     yield MapBegun(aligned.comparison, result)
     tally = MapTally.of(result)
     frames = _frame_tally() if by_frame else None

@@ -146,6 +146,14 @@ def _ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> A
     return ncc_of_pieces(*images, region=region, **options)
 
 
+def ncc_on_gpu(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
+    """Compute on the GPU what `kernels.driver.ncc_of_pieces` does: from NumPy to NumPy arrays."""
+    import cupy
+
+    moved = [[(where, cupy.asarray(array)) for where, array in pieces] for pieces in images]
+    return cupy.asnumpy(_ncc_of_pieces(*moved, region=region, **options))
+
+
 def _check_arrays(arrays: dict[str, Any]) -> None:
     shape = arrays["fixed"].shape
     if any(np.isnan(array.shape).any() for array in arrays.values()):

@@ -6,6 +6,7 @@ oracle that the fused kernels are tested against.
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 EPSILON = float(np.finfo(np.float64).eps)
+CANCELLED = (
+    1e-7  # of what is squared and summed: a variance below it is taken anew, from differences
+)
+NEAR = 1e-6  # of a floor: what lies that close to it, too
+GATHERED = 2**22  # samples of windows that are looked at one by one, at a time
 
 
 def ncc_by_filters(
@@ -58,7 +64,8 @@ def ncc_by_filters(
     -----
     The sums are direct, not running: what leaves a window leaves no trace. Both images
     are centred on their own mean, since ncc ignores offsets and E[x^2] - E[x]^2 cancels
-    on large ones.
+    on large ones. Where it cancels all the same, in faint windows beside bright ones, the
+    window is taken sample by sample.
     """
 
     def window_sum(samples: Any, taps_of: Any = None) -> Any:
@@ -86,11 +93,58 @@ def ncc_by_filters(
         var_b = mean_bb - mean_b * mean_b
         taps = prod(2 * r + 1 for r in radius)
         defined = valid & (weight >= min_valid * inside * (1 - EPSILON * taps)) & (count > 2.5)
+        sure, flat = defined, xp.zeros(a.shape, bool)
         for var, mean_square, scale in ((var_a, mean_aa, scale_a), (var_b, mean_bb, scale_b)):
-            rounding = 4 * EPSILON * (sum(radius) + 4) * mean_square
-            defined &= var > xp.maximum(rounding, (min_std / scale) ** 2)
-        ncc = (mean_ab - mean_a * mean_b) / xp.sqrt(var_a * var_b)
-    return xp.where(defined, xp.clip(ncc, -1.0, 1.0), np.nan).astype(np.float32)
+            floor = (min_std / scale) ** 2
+            determined = var > CANCELLED * mean_square
+            sure = sure & determined & (var > floor * (1 + NEAR))
+            flat |= determined & (var < floor * (1 - NEAR))
+        ncc = xp.clip((mean_ab - mean_a * mean_b) / xp.sqrt(var_a * var_b), -1.0, 1.0)
+    ncc = xp.where(sure, ncc, np.nan)
+    images = [(image.astype(np.float64), min_std) for image in (fixed, moving)]
+    places = xp.argwhere(defined & ~sure & ~flat)
+    step = max(1, GATHERED // taps)
+    for first in range(0, len(places), step):
+        some = places[first : first + step]
+        ncc[tuple(some.T)] = _ncc_one_by_one(images, valid, some, radius, weights, xp)
+    return ncc.astype(np.float32)
+
+
+def _ncc_one_by_one(
+    images: list[tuple[Any, float]],
+    valid: Any,
+    places: Any,
+    radius: tuple[int, ...],
+    weights: str,
+    xp: ModuleType,
+) -> Any:
+    """Return the NCC of the windows at some places, shape (places, axes), in two passes.
+
+    From differences to their centres, in units of the largest: NaN where there is none, or the
+    standard deviation is at or below the floor that comes with an image.
+    """
+    lines = [window_taps(r, weights) if r else np.ones(1) for r in radius]
+    sides = [len(line) for line in lines]
+    offsets = np.stack(np.unravel_index(np.arange(prod(sides)), sides), axis=-1) - radius
+    taps = reduce(np.multiply.outer, lines).ravel()
+    at = places[:, np.newaxis] + xp.asarray(offsets)
+    last = xp.asarray(valid.shape) - 1
+    within = ((at >= 0) & (at <= last)).all(axis=-1)
+    index = tuple(xp.clip(at, 0, last)[..., axis] for axis in range(len(radius)))
+    weight = xp.where(within & valid[index], xp.asarray(taps), 0.0)
+    total = weight.sum(axis=1, keepdims=True)
+    deviations, defined = [], xp.ones(len(places), bool)
+    for image, floor in images:
+        known = xp.where(weight > 0, image[index], 0.0)
+        away = xp.where(weight > 0, known - image[tuple(places.T)][:, np.newaxis], 0.0)
+        peak = xp.abs(away).max(axis=1, keepdims=True)
+        away = xp.where(weight > 0, away - (weight * away).sum(axis=1, keepdims=True) / total, 0.0)
+        away = away / xp.where(peak > 0, peak, 1.0)
+        variance = (weight * away**2).sum(axis=1) / total[:, 0]
+        defined &= (peak[:, 0] > 0) & (xp.sqrt(variance) * peak[:, 0] > floor)
+        deviations.append(away / xp.sqrt(xp.where(variance > 0, variance, 1.0))[:, np.newaxis])
+    ncc = (weight * deviations[0] * deviations[1]).sum(axis=1) / total[:, 0]
+    return xp.where(defined, xp.clip(ncc, -1.0, 1.0), np.nan)
 
 
 def window_taps(radius: int, weights: str) -> np.ndarray[Any, np.dtype[np.float64]]:

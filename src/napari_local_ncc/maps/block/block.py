@@ -44,6 +44,10 @@ class Block:
     def ncc_and_shift(self) -> NDArray[np.float32]:
         """The NCC; where it is searched for, ncc_best, gain and the shift too; shape (n, ...)."""
         options = {"radius": self.plan.radius, "region": self.region, **self.plan.limits}
+        if self.plan.device is not None:
+            from napari_local_ncc.ncc.dispatch import ncc_on_gpu
+
+            return np.asarray(ncc_on_gpu(*self._images, **options))[np.newaxis]
         if not self.plan.searches:
             from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_local_ncc.parameters import check_search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,6 +42,8 @@ class BandPlan:
         Whether what is related has a high NCC, or else a high |NCC|.
     has_frames : bool
         Whether the last image says which frame a pixel is of.
+    device : str or None
+        What the NCC is computed on, if not the processor; see `ncc.device`.
     """
 
     kinds: tuple[str, ...]
@@ -52,6 +54,7 @@ class BandPlan:
     exposure: Exposure | None
     is_signed: bool
     has_frames: bool
+    device: str | None = None
 
     @property
     def searches(self) -> bool:
@@ -178,6 +181,7 @@ COMPUTED = {
 }
 JUDGED = {"confidence", "classes"}  # kinds that need a calibration
 EXPOSED = {"classes", "ceiling"}  # and those that need an exposure
+ON_GPU = {"ncc"}  # and those that a GPU computes
 
 
 def plan_bands(
@@ -185,6 +189,8 @@ def plan_bands(
     parameters: NCCParameters,
     calibration: Calibration | None,
     exposure: Exposure | None = None,
+    *,
+    device: str | None = None,
 ) -> BandPlan:
     """Return how the bands of every block are computed.
 
@@ -198,7 +204,15 @@ def plan_bands(
         What turns NCC into confidence; needed for the kinds in `JUDGED`.
     exposure : Exposure or None
         Noise and typical contrast of the images; needed for the kinds in `EXPOSED`.
+    device : str, optional
+        What the NCC is computed on, if not the processor; see `ncc.device`.
+
+    Raises
+    ------
+    ValueError
+        If a band is not computed on the device.
     """
+    check_bands_on(device, parameters.bands)
     searches = any(COMPUTED[name].searches for name in parameters.bands)
     radius = parameters.radius_on(grid)
     return BandPlan(
@@ -214,4 +228,15 @@ def plan_bands(
         exposure,
         parameters.alternative == "greater",
         calibration is not None and len(calibration.nulls) > 1,
+        device,
     )
+
+
+def check_bands_on(device: str | None, kinds: Sequence[str]) -> None:
+    """Raise ValueError for kinds of bands that are not computed on a device."""
+    others = [name for name in kinds if device is not None and name not in ON_GPU]
+    if others:
+        raise ValueError(
+            f"--device {device} (device=) computes {', '.join(sorted(ON_GPU))} only, not "
+            f"{', '.join(others)}: leave these bands out, or the device"
+        )
