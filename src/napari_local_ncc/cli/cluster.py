@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from distributed import Client
 
 HERE = "127.0.0.1"  # no other machine reaches it
+# Of processes that take blocks of a second, nobody looks at every 10 ms what they are doing.
+SELDOM = {
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.profile.enabled": False,
+}
 PATIENCE = 10  # s to wait for a scheduler, and for its first worker
 LOADED = tuple(
     f"napari_local_ncc.{name}"
@@ -37,6 +43,7 @@ def check_distributed() -> None:
 @contextmanager
 def cluster(workers: int | None, scheduler: str | None, threads: int | None) -> Iterator[Client]:
     """Give a client of the cluster that a command computes on."""
+    import dask
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
@@ -45,6 +52,7 @@ def cluster(workers: int | None, scheduler: str | None, threads: int | None) -> 
             yield client
         return
     with (
+        dask.config.set(SELDOM),
         _loaded_once(),
         LocalCluster(
             n_workers=workers,

@@ -259,7 +259,7 @@ def run_comparison(
     result = yield from map_of(
         aligned.comparison, calibration=calibration, blocks=blocks, device=device
     )
-    if device is None:
+    if device is None and client is None:  # elsewhere it is loaded where it is needed
         yield Progress(Step.LOAD, 0, 1)
         load_kernel(aligned.comparison)
     yield MapBegun(aligned.comparison, result)

@@ -205,7 +205,8 @@ def _ncc_of_stack(
         tile, valid = Tile(place.shape, first, place.lengths, start, out, a, b), ALL_VALID
         if mask:
             valid = read_tile(mask, around, work.validity) & np.isfinite(a) & np.isfinite(b)
-        if not _ncc_of_tile(tile, valid, undetermined, window, work):
+        some_invalid = undetermined == NOT_FINITE
+        if some_invalid or not _ncc_of_tile(tile, valid, undetermined, window, work):
             valid = np.isfinite(a) & np.isfinite(b)
             _ncc_of_tile(tile, valid, None, window, work)
 
@@ -249,8 +250,8 @@ def _run_in_place(
 ) -> int | None:
     """Fill a tile from the samples where they lie, by sums that run.
 
-    Return how many pixels are undetermined. None, and nothing is done, where samples cannot
-    be taken from there; or some are not finite.
+    Return how many pixels are undetermined; `NOT_FINITE` where some samples are not. None, and
+    nothing is done, where samples cannot be taken from there.
     """
     found = []
     for pieces in images if work.running else ():
@@ -269,8 +270,7 @@ def _run_in_place(
     if work.in_integers:
         gauges = [(1, 0), (1, 0)]
     rows, steps = [piece.row for piece in pieces], tuple(piece.steps for piece in pieces)
-    undetermined = _run(rows, ALL_VALID, origins, steps, place, gauges, window, work)
-    return None if undetermined == NOT_FINITE else undetermined
+    return _run(rows, ALL_VALID, origins, steps, place, gauges, window, work)
 
 
 class Workplace:
