@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ def calibrate(
     min_valid: float = 0.5,
     per_frame: bool = False,
     alternative: str = "greater",
+    in_even_light: bool = False,
     seed: int = 0,
     read: Callable[[Slices], Sequence[Any]] | None = None,
 ) -> Generator[Progress, None, Calibration]:
@@ -87,6 +88,8 @@ def calibrate(
     alternative : {"greater", "two-sided"}, default "greater"
         "greater": what is related has a high ncc. "two-sided": it has a high |ncc|, as where
         contrast may be inverted.
+    in_even_light : bool, default False
+        Whether both images are `structure_in_even_light` already.
     seed : int, default 0
         The same seed gives the same calibration, however the images are chunked.
     read : callable, optional
@@ -125,7 +128,9 @@ def calibrate(
     check_images(arrays)
     radii = check_radius(radius, arrays[0].ndim)
     check_axes(radii)
-    window = _Window(radii, check_weights(weights), float(min_std), float(min_valid))
+    window = _Window(
+        radii, check_weights(weights), float(min_std), float(min_valid), bool(in_even_light)
+    )
     is_signed = alternative == "greater"
     frames = list(np.ndindex(*_independent(arrays[0].shape, radii))) if per_frame else [None]
     tiles = [places(arrays[0].shape, radii, frame, seed) for frame in frames]
@@ -141,6 +146,7 @@ def calibrate(
         _why_fallback([number for number, null in enumerate(nulls) if null is None], len(nulls)),
         alternative,
         notes,
+        window.in_even_light,
     )
 
 
@@ -199,6 +205,7 @@ class _Window:
     weights: str
     min_std: float
     min_valid: float
+    in_even_light: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,17 +233,16 @@ def _sample(
 
 def _compare(view: Tile, window: _Window) -> _Sample:
     """Sample a view; not all of its windows, as neighbours are much the same."""
-    radius, inside = window.radius, view.inside
-    numbers = effective_samples(
-        view.fixed, view.moving, radius=radius, weights=window.weights, region=inside
-    )
-    ncc = local_ncc(view.fixed, view.moving, **asdict(window))[inside]
+    images = view.fixed, view.moving
+    options: dict[str, Any] = {"radius": window.radius, "weights": window.weights}
+    ncc = local_ncc(*images, **options, min_std=window.min_std, min_valid=window.min_valid)
+    numbers = effective_samples(*images, **options, region=view.inside)
     contrast = relative_contrast(
-        view.fixed, view.moving, radius=radius, weights=window.weights, region=inside
+        *images, **options, region=view.inside, in_even_light=window.in_even_light
     )
-    pairs = np.stack([ncc, numbers, contrast])
-    windows = np.isfinite(pairs).all(axis=0).sum() / prod(2 * r + 1 for r in radius)
-    pairs = pairs[:, *(slice(None, None, max(1, r // 2)) for r in radius)].reshape(3, -1)
+    pairs = np.stack([ncc[view.inside], numbers, contrast])
+    windows = np.isfinite(pairs).all(axis=0).sum() / prod(2 * r + 1 for r in window.radius)
+    pairs = pairs[:, *(slice(None, None, max(1, r // 2)) for r in window.radius)].reshape(3, -1)
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     step = max(1, -(-pairs.shape[1] * TILES * SHIFTS // SAMPLES))
     return _Sample(pairs[:, ::step], float(windows))

@@ -6,12 +6,13 @@ their bright side, in both images alike, and reach high NCC by chance more often
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.ndimage
 
 from napari_local_ncc.confidence.background import background_radius, without_smooth_background
-from napari_local_ncc.ncc.moments import window_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,11 +22,25 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
 
 STEEPEST = 0.6  # of half a window, by which the centre of its power may lie beside its middle
-ROUNDING = 1e-13  # of the largest square: less may be what sums over windows leave
+BLOCKS = 4  # on either side of a point, whose power is that there: smooth, so that few do
+
+
+def even_light_reach(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return how far around a sample `structure_in_even_light` reads, per axis in pixels."""
+    sides, counts = _blocks(radius)
+    return tuple(
+        # What replaces invalid samples, the background, and the blocks of the farther corners.
+        r and 2 * r + side * (count + 1)
+        for r, side, count in zip(background_radius(radius), sides, counts, strict=True)
+    )
 
 
 def structure_in_even_light(
-    image: ArrayLike, *, radius: Sequence[int], mask: ArrayLike | None = None
+    image: ArrayLike,
+    *,
+    radius: Sequence[int],
+    mask: ArrayLike | None = None,
+    origin: Sequence[int] | None = None,
 ) -> NDArray[np.float32]:
     """Take a smooth background and a smooth contrast away, so that what is left can be judged.
 
@@ -37,25 +52,31 @@ def structure_in_even_light(
         Radius of the NCC's windows per axis; 0 = independent axis.
     mask : array_like of bool, shape (...), optional
         True where samples may be used.
+    origin : sequence of int, optional
+        Of a part of an image: where its first sample lies in the whole. All parts then give what
+        the whole does, `even_light_reach` from their borders. Default: the image is whole.
 
     Returns
     -------
     array of float32, shape (...)
-        The image less its background, over the root of its `smooth_power`: NaN where a sample is
-        invalid.
+        The image less its background, over its `smooth_contrast`: NaN where a sample is invalid.
 
     See Also
     --------
     without_smooth_background : Takes the background away only.
     """
     rest = without_smooth_background(image, radius=radius, mask=mask)
-    power = smooth_power(rest, radius=radius)
-    with np.errstate(invalid="ignore"):
-        return np.divide(rest, np.sqrt(power), out=rest, where=power > 0)
+    contrast = smooth_contrast(rest, radius=radius, origin=origin)
+    return np.divide(rest, contrast, out=rest, where=contrast > 0)
 
 
-def smooth_power(samples: NDArray[np.floating], *, radius: Sequence[int]) -> Numbers:
-    """Return the mean square around every sample, as a smooth fall-off of the light has it there.
+def smooth_contrast(
+    samples: NDArray[np.floating],
+    *,
+    radius: Sequence[int],
+    origin: Sequence[int] | None = None,
+) -> NDArray[np.float32]:
+    """Return the root of the mean square around every sample, as a smooth fall-off of light has it.
 
     Parameters
     ----------
@@ -63,39 +84,103 @@ def smooth_power(samples: NDArray[np.floating], *, radius: Sequence[int]) -> Num
         About 0 on average; NaN where invalid.
     radius : sequence of int
         Radius of the NCC's windows per axis; 0 = independent axis.
+    origin : sequence of int, optional
+        As for `structure_in_even_light`.
 
     Returns
     -------
-    array of float64, shape (...)
+    array of float32, shape (...)
         0 where all is 0 around.
 
     Notes
     -----
-    Within `background_radius` the power is taken for an exponential function of place along
+    Within `background_radius` the mean square is taken for an exponential function of place along
     every axis. Its mean over a window alone would be that of the window's middle, which at the
     border of the image lies beside the sample, and the more above it the steeper it is. How
     steep it is tells its centre of gravity, by the inverse of Langevin's function in Cohen's
-    form (Rheol. Acta 30, 270, 1991).
+    form (Rheol. Acta 30, 270, 1991). It is found at the corners of blocks of samples, which are
+    counted from the origin, and read between these linearly.
     """
-    reach = background_radius(radius)
+    sides, counts = _blocks(radius)
+    starts = [o % side for o, side in zip(origin or (0,) * samples.ndim, sides, strict=True)]
     valid = np.isfinite(samples)
-    squares = np.where(valid, samples, 0.0).astype(np.float64) ** 2
-    weight = np.maximum(window_mean(valid, reach, "box"), 1e-12)
-    total = window_mean(squares, reach, "box")
-    power = np.where(total > ROUNDING * squares.max(initial=0.0), total / weight, 0.0)
-    total[power == 0] = 1.0
-    for axis, r in enumerate(reach):
-        if not r:
+    is_whole = bool(valid.all())
+    squares = np.square(samples if is_whole else np.where(valid, samples, 0), dtype=np.float64)
+    lines = [np.ones(n) for n in valid.shape]
+    number: Numbers = valid.astype(np.float64) if not is_whole else np.ones(())
+    for axis, (side, start, count) in enumerate(zip(sides, starts, counts, strict=True)):
+        if count:
+            squares = _sum_blocks(squares, side, start, axis)
+            lines[axis] = _sum_blocks(lines[axis], side, start, 0)
+            number = number if is_whole else _sum_blocks(number, side, start, axis)
+    if is_whole:
+        number = reduce(np.multiply, np.ix_(*lines))
+    found = np.sqrt(_power_at_corners(squares, number, sides, counts)).astype(np.float32)
+    for axis, (side, start, count) in enumerate(zip(sides, starts, counts, strict=True)):
+        if count:
+            found = _between_corners(found, samples.shape[axis], side, start, axis)
+    return found
+
+
+def _blocks(radius: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the side of a block per axis, and how many are looked at on either side of a corner.
+
+    1 and 0 along independent axes.
+    """
+    around = background_radius(radius)
+    sides = tuple(max(r // BLOCKS, 1) for r in around)
+    return sides, tuple(round(r / side) for r, side in zip(around, sides, strict=True))
+
+
+def _sum_blocks(values: Numbers, side: int, start: int, axis: int) -> Numbers:
+    """Sum blocks of neighbours along an axis; of the first, `start` lie before the array."""
+    lines = np.moveaxis(values, axis, 0)
+    n = len(lines)
+    sums = np.zeros((-(-(n + start) // side), *lines.shape[1:]))
+    for k in range(side):
+        first = int(k < start)
+        part = lines[k - start + first * side :: side]
+        sums[first : first + len(part)] += part
+    return np.moveaxis(sums, 0, axis)
+
+
+def _power_at_corners(
+    squares: Numbers, number: Numbers, sides: Sequence[int], counts: Sequence[int]
+) -> Numbers:
+    """Return the mean square at the corners of blocks from their sums of squares and samples."""
+    for axis, count in enumerate(counts):
+        after = [(0, int(k == axis and count > 0)) for k in range(squares.ndim)]
+        squares, number = np.pad(squares, after), np.pad(number, after)
+    total, weight = _sum_around(squares, counts), _sum_around(number, counts)
+    is_known = (total > 0) & (weight > 0)
+    total[~is_known] = weight[~is_known] = 1.0
+    power = np.where(is_known, total / weight, 0.0)
+    for axis, (side, count) in enumerate(zip(sides, counts, strict=True)):
+        if not count:
             continue
-        n = samples.shape[axis]
-        x = np.arange(n).reshape([-1 if k == axis else 1 for k in range(samples.ndim)]) - n / 2
-        middle = window_mean(valid * x, reach, "box") / weight
-        spread = window_mean(valid * x**2, reach, "box") / weight - middle**2
-        half = np.sqrt(np.maximum(3 * spread, 1.0))
-        aside = (window_mean(squares * x, reach, "box") / total - middle) / half
-        slope = _slope(np.where(power > 0, aside, 0.0))
-        power *= np.exp(slope * (x - middle) / half) / _mean_of_exponential(slope)
+        x = side * np.arange(
+            0.5 - count, count, dtype=np.float64
+        )  # of the middles of blocks, from the corner
+        middle = _sum_around(number, counts, axis, x) / weight
+        spread = _sum_around(number, counts, axis, x**2) / weight - middle**2
+        within = (side**2 - 1) / 4  # three times the spread of a block's own samples
+        half = np.sqrt(np.maximum(3 * spread + within, 1.0))
+        aside = (_sum_around(squares, counts, axis, x) / total - middle) / half
+        aside *= 1 + within / half**2  # power lies aside in every block as well
+        slope = _slope(np.where(is_known, aside, 0.0))
+        power /= np.exp(slope * middle / half) * _mean_of_exponential(slope)
     return power
+
+
+def _sum_around(
+    blocks: Numbers, counts: Sequence[int], axis: int = -1, factor: Numbers | None = None
+) -> Numbers:
+    """Sum the blocks around every corner, times a factor along one axis if there is one."""
+    for k, count in enumerate(counts):
+        if count:
+            taps = factor if k == axis and factor is not None else np.ones(2 * count)
+            blocks = scipy.ndimage.correlate1d(blocks, taps, k, mode="constant")
+    return blocks
 
 
 def _slope(aside: Numbers) -> Numbers:
@@ -108,3 +193,16 @@ def _mean_of_exponential(slope: Numbers) -> Numbers:
     """Return the mean over a window of what is 1 in its middle."""
     steep = np.where(np.abs(slope) < 1e-6, 1.0, slope)
     return np.where(np.abs(slope) < 1e-6, 1.0, np.sinh(steep) / steep)
+
+
+def _between_corners(
+    corners: NDArray[np.float32], n: int, side: int, start: int, axis: int
+) -> NDArray[np.float32]:
+    """Return at n samples along an axis what lies linearly between the corners of blocks."""
+    block, within = np.divmod(np.arange(start, start + n), side)
+    share = ((within + 0.5) / side).astype(np.float32)
+    share = share.reshape([-1 if k == axis else 1 for k in range(corners.ndim)])
+    found = np.diff(corners, axis=axis).take(block, axis)
+    found *= share
+    found += corners.take(block, axis)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -232,18 +232,20 @@ def calibrated(
 
     parameters = comparison.parameters
     fixed, moving, *masks = images
-    found = yield from iter_calibrate(
-        fixed,
-        moving,
-        radius=comparison.radius,
-        weights=parameters.weights,
-        mask=masks[0] if masks else None,
-        min_valid=parameters.min_valid,
-        per_frame=parameters.per_frame,
-        alternative=parameters.alternative,
-        read=partial(_read_flat, comparison, fixed.shape),
+    return (
+        yield from iter_calibrate(
+            fixed,
+            moving,
+            radius=comparison.radius,
+            weights=parameters.weights,
+            mask=masks[0] if masks else None,
+            min_valid=parameters.min_valid,
+            per_frame=parameters.per_frame,
+            alternative=parameters.alternative,
+            in_even_light=True,
+            read=partial(_read_flat, comparison, fixed.shape),
+        )
     )
-    return replace(found, in_even_light=True)
 
 
 def exposure_of(comparison: Comparison, shape: tuple[int, ...]) -> Exposure:
@@ -281,19 +283,23 @@ def _read_flat(comparison: Comparison, shape: tuple[int, ...], place: Slices) ->
     from napari_local_ncc.confidence.background import background_radius
     from napari_local_ncc.confidence.even_light import structure_in_even_light
 
-    radius = comparison.radius
+    # Less than a block of the map reads, for the sake of time: farther away little counts.
     grown = tuple(
         slice(max(part.start - 2 * r, 0), min(part.stop + 2 * r, n))
-        for part, r, n in zip(place, background_radius(radius), shape, strict=True)
+        for part, r, n in zip(place, background_radius(comparison.radius), shape, strict=True)
     )
     here = tuple(
         slice(part.start - g.start, part.stop - g.start)
         for part, g in zip(place, grown, strict=True)
     )
+    origin = [part.start + g.start for part, g in zip(comparison.box, grown, strict=True)]
     read = compute_here(*_read(comparison, grown))
     fixed, moving, *masks = read
     mask = masks[0] if masks else None
-    even = [structure_in_even_light(image, radius=radius, mask=mask) for image in (fixed, moving)]
+    even = [
+        structure_in_even_light(image, radius=comparison.radius, mask=mask, origin=origin)
+        for image in (fixed, moving)
+    ]
     faint = _is_faint(fixed, moving, mask, comparison)
     parts = [np.where(faint, np.float32(np.nan), image)[here] for image in even]
     return [*parts, *(usable[here] for usable in masks)]

@@ -10,6 +10,8 @@ import numpy as np
 from napari_local_ncc.chunked.windows import join_pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_local_ncc.confidence.calibration import Calibration
@@ -32,10 +34,18 @@ class Block:
         Where the chunk lies in them.
     plan : BandPlan
         What is computed of it.
+    origin : sequence of int
+        Where the first of these samples lies on the grid.
     """
 
-    def __init__(self, pieces: list[Any], region: tuple[slice, ...], plan: BandPlan) -> None:
-        self.region, self.plan = region, plan
+    def __init__(
+        self,
+        pieces: list[Any],
+        region: tuple[slice, ...],
+        plan: BandPlan,
+        origin: Sequence[int],
+    ) -> None:
+        self.region, self.plan, self._origin = region, plan, origin
         self._images = pieces[:-1] if plan.has_frames else pieces
         self._frames = pieces[-1] if plan.has_frames else None
         self._error: NDArray[np.float32] = np.empty(0, np.float32)
@@ -107,7 +117,7 @@ class Block:
         fixed, moving, *masks = self.arrays
         mask = masks[0] if masks else None
         return [
-            structure_in_even_light(image, radius=self.plan.radius, mask=mask)
+            structure_in_even_light(image, radius=self.plan.radius, mask=mask, origin=self._origin)
             for image in (fixed, moving)
         ]
 
@@ -127,7 +137,9 @@ class Block:
 
         if not self._calibration.in_even_light:
             return None
-        return relative_contrast(*self.judged, **self._window, region=self.region)
+        return relative_contrast(
+            *self.judged, **self._window, region=self.region, in_even_light=True
+        )
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:

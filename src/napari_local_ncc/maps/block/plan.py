@@ -103,15 +103,13 @@ class ComputedKind:
 
 
 def _confidence_reach(plan: BandPlan) -> Reach:
-    from napari_local_ncc.confidence.background import background_radius
+    from napari_local_ncc.confidence.even_light import even_light_reach
     from napari_local_ncc.confidence.samples import margin
 
+    texture = margin(plan.radius)
     if plan.calibration is None or not plan.calibration.in_even_light:
-        return margin(plan.radius)
-    # Background and contrast are found around all samples that the texture and its contrast need.
-    around = background_radius(plan.radius)
-    needed = map(max, zip(margin(plan.radius), around, strict=True))
-    return tuple(map(sum, zip(needed, around, around, strict=True)))
+        return texture
+    return tuple(map(sum, zip(texture, even_light_reach(plan.radius), strict=True)))
 
 
 def _shift_reach(plan: BandPlan) -> Reach:

@@ -70,7 +70,8 @@ class BandTask:
         if self.plan.has_frames:
             images.append(_frame_numbers(self.comparison.grid.shape, self.plan.radius, reach))
         whole = tuple(slice(0, n) for n in images[0].shape)
-        block = Block([[(whole, image)] for image in images], region, self.plan)
+        origin = [part.start for part in reach]
+        block = Block([[(whole, image)] for image in images], region, self.plan, origin)
         bands = [band for name in self.plan.kinds for band in COMPUTED[name].bands(block)]
         return bands[0][np.newaxis] if len(bands) == 1 else np.stack(bands)
 
