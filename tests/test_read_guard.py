@@ -91,6 +91,23 @@ def test_metadata_that_make_no_sense(name, tmp_path, capsys):
     assert name in said_by(capsys, "info", tmp_path / name)
 
 
+@pytest.mark.parametrize(("pages", "back"), [(1, 0), (2, 0), (150, 120)])
+def test_pages_of_a_tiff_that_go_round_in_a_circle(pages, back, tmp_path, capsys):
+    path = tmp_path / "round.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(pages):
+            writer.write(np.zeros((16, 16), np.uint8), contiguous=False)
+    with tifffile.TiffFile(path) as tif:
+        offsets = [page.offset for page in tif.pages]
+        last = offsets[-1] + 2 + 12 * len(tif.pages[-1].tags)
+    with path.open("r+b") as file:
+        file.seek(last)
+        assert file.read(4) == bytes(4)
+        file.seek(last)
+        file.write(offsets[back].to_bytes(4, "little"))
+    assert f"page {pages} is followed by an earlier one" in said_by(capsys, "info", path)
+
+
 TRANSFORMS = {
     "deep.json": DEEP,
     "deeper.json": '{"format": "napari-local-ncc transform", "version": 1, "grid": ' + DEEP + "}",

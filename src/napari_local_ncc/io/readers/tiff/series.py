@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ def open_file(path: Any) -> TiffFile:
     """Open a file; where it lacks planes that tifffile's own description promises, as pages."""
     tif = TiffFile(path)
     try:
+        _check_chain(tif)
         _check_companions(tif)
     except ReadError:
         tif.close()
@@ -134,6 +136,27 @@ def open_file(path: Any) -> TiffFile:
         tif.close()
         return TiffFile(path, is_shaped=False)
     return tif
+
+
+def _check_chain(tif: TiffFile) -> None:
+    """Raise ReadError where pages follow one another in a circle: tifffile would go on for ever."""
+    form, file = tif.tiff, tif.filehandle
+    offset = tif.pages.first.offset
+    seen: set[int] = set()
+    while 0 < offset < file.size:
+        if offset in seen:
+            raise ReadError(
+                f"its page {len(seen)} is followed by an earlier one, without an end; the file is "
+                "damaged, write it anew"
+            )
+        seen.add(offset)
+        try:
+            file.seek(offset)
+            (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+            file.seek(offset + form.tagnosize + tags * form.tagsize)
+            (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+        except (struct.error, OSError):  # it ends here, as tifffile says itself
+            return
 
 
 def _check_companions(tif: TiffFile) -> None:
