@@ -108,6 +108,25 @@ def test_pages_of_a_tiff_that_go_round_in_a_circle(pages, back, tmp_path, capsys
     assert f"page {pages} is followed by an earlier one" in said_by(capsys, "info", path)
 
 
+@pytest.mark.parametrize("axes", ["1e308", "11", "-1", "0", "99999999999"])
+@pytest.mark.parametrize("ending", [".mha", ".mhd"])
+def test_a_metaimage_of_more_axes_than_it_can_have(axes, ending, tmp_path, capsys):
+    path = tmp_path / f"a{ending}"
+    header = (
+        f"ObjectType = Image\nNDims = {axes}\nBinaryData = True\nDimSize = 8 8\n"
+        "ElementNumberOfChannels = 2\nElementType = MET_FLOAT\n"
+    )
+    beside = "LOCAL" if ending == ".mha" else "a.raw"
+    path.write_bytes(f"{header}ElementDataFile = {beside}\n".encode() + bytes(512))
+    (tmp_path / "a.raw").write_bytes(bytes(512))
+    np.save(tmp_path / "b.npy", np.eye(8))
+    image = tmp_path / "b.npy"
+    words = f"its NDims is '{axes}'"
+    assert words in said_by(capsys, "info", path)
+    made = tmp_path / "c.npy"
+    assert words in said_by(capsys, "apply", path, image, "--like", image, "-o", made)
+
+
 TRANSFORMS = {
     "deep.json": DEEP,
     "deeper.json": '{"format": "napari-local-ncc transform", "version": 1, "grid": ' + DEEP + "}",
