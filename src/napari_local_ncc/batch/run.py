@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.batch.compare import MAP_ENDING, Settings, compare_files
 from napari_local_ncc.batch.results import FRAMES, RESULTS
 from napari_local_ncc.files.claim import claim
 from napari_local_ncc.files.whole import write_text
+from napari_local_ncc.io.outputs import files_of_input
 from napari_local_ncc.io.readers.sniff import is_address
 from napari_local_ncc.io.writing import is_map
 from napari_local_ncc.progress import MENDABLE, Progress, stepwise
@@ -18,6 +18,7 @@ from napari_local_ncc.reports.document import as_json, document
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
 
     from napari_local_ncc.batch.pairs import FilePair
 
@@ -150,7 +151,7 @@ def _inputs(pairs: Sequence[FilePair]) -> Iterator[Path]:
     for pair in pairs:
         for path in (pair.fixed, pair.moving, pair.mask, pair.transform):
             if path and not is_address(path):
-                yield Path(path).resolve()
+                yield from (file.resolve() for file in files_of_input(path))
 
 
 def _document(folder: Path, pair: FilePair) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from napari_local_ncc.cli.console import answer, follow, say, tell
+from napari_local_ncc.cli.console import Strict, answer, doubts_of, follow, judge, say, tell, warn
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
@@ -69,13 +69,14 @@ def apply_(
     absent_chunks: AbsentChunks = None,
     ignore_positions: IgnorePositions = False,
     reader: ReaderPlugin = None,
+    strict: Strict = False,
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Bring another channel, labels or points of the moving image onto the fixed one."""
     from napari_local_ncc.image.spatial_image import parse_selection
     from napari_local_ncc.io.image_writing import iter_write_image
-    from napari_local_ncc.io.outputs import check_inputs, check_output
+    from napari_local_ncc.io.outputs import check_free, check_inputs, check_output
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.io.sinks import check_space
     from napari_local_ncc.parameters import check_choice
@@ -85,12 +86,16 @@ def apply_(
 
     check_choice("interpolation", interpolation, tuple(ORDERS))
     check_inputs([transform, moving, like])
+    inputs = [path for path in (transform, moving, like) if path is not None]
     if moving.lower().endswith(".csv"):
-        _apply_to_points(transform, moving, output, like, ndim, overwrite)
+        check_free(output, overwrite, inputs, ending=".csv")
+        found = _doubted(read_transform(transform, _grid(like, ndim)), transform)
+        _apply_to_points(found, moving, output, overwrite)
+        judge(strict, doubts_of(found))
         return
-    check_output(output, overwrite, [p for p in (transform, moving, like) if p is not None])
+    check_output(output, overwrite, inputs)
     grid = _grid(like, ndim)
-    found = read_transform(transform, grid)
+    found = _doubted(read_transform(transform, grid), transform)
     check_space(output, 4 * prod((grid or found.grid).shape))
     image = read_image(
         moving,
@@ -110,6 +115,14 @@ def apply_(
     follow(iter_write_image(result, output, overwrite=overwrite))
     tell(f"image    {output}")
     answer("apply", lambda: _facts(found, output, "image", result.grid))
+    judge(strict, doubts_of(found))
+
+
+def _doubted(found: Registration, transform: str) -> Registration:
+    """Say what there is to doubt in a transform, and return it."""
+    for doubt in dict.fromkeys(doubts_of(found)):
+        warn(f"{transform} is doubtful: {doubt}")
+    return found
 
 
 def _facts(found: Registration, output: Path, what: str, grid: Grid) -> dict[str, Any]:
@@ -124,20 +137,12 @@ def _grid(like: str | None, ndim: int | None) -> Grid | None:
     return None if like is None else read_image(like).with_spatial_ndim(ndim).grid
 
 
-def _apply_to_points(
-    transform: str, points: str, output: Path, like: str | None, ndim: int | None, overwrite: bool
-) -> None:
-    from napari_local_ncc.io.outputs import check_free
+def _apply_to_points(found: Registration, points: str, output: Path, overwrite: bool) -> None:
     from napari_local_ncc.io.points import read_points, write_points
     from napari_local_ncc.transforms.apply import apply_to_points
-    from napari_local_ncc.transforms.transform_file import read_transform
 
-    if output.suffix.lower() != ".csv":
-        raise ValueError(f"points are written as .csv, got {output}")
-    check_free(output, overwrite, [transform, points])
-    found = read_transform(transform, _grid(like, ndim))
     table = read_points(points, found.grid.axis_labels)
     moved = apply_to_points(table.coordinates, found)
-    write_points(table.with_coordinates(moved), output)
+    write_points(table.with_coordinates(moved), output, overwrite=overwrite)
     tell(f"points   {output}: {len(moved)} moved by the inverse of {with_article(found.model)}")
     answer("apply", lambda: _facts(found, output, "points", found.grid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +108,7 @@ def batch_(
     )
     check_registered(register)
     chosen = _pairs(pairs)
-    files = [each for pair in chosen for each in (pair.fixed, pair.moving, pair.mask) if each]
+    files = [path for pair in chosen for path in astuple(pair)[1:] if path]
     for path, ending in ((report, ".html"), (multiqc, ".json")):
         if path is not None:
             _check_page(path, ending, files)

@@ -220,12 +220,12 @@ def answer(command: str, facts: Callable[[], dict[str, Any]]) -> None:
         print(text)
 
 
-def save_transform(found: Registration, output: Path) -> None:
+def save_transform(found: Registration, output: Path, *, overwrite: bool) -> None:
     """Write a transform into its file, or to standard output if that is kept for it."""
     if VOICE.data:
         print(json.dumps(found.to_dict()))
     else:
-        found.save(output)
+        found.save(output, overwrite=overwrite)
         tell(f"transform {output}")
 
 
@@ -358,7 +358,10 @@ def doubts_of(registration: Registration | None) -> list[str]:
     """Return what there is to doubt in a registration."""
     if registration is None or not registration.reports:
         return []
-    failed = sum(report.after.median != report.after.median for report in registration.reports)
+    from napari_local_ncc.transforms.formats.frame_by_points import METRIC
+
+    of_images = [each for each in registration.reports if each.metric != METRIC]
+    failed = sum(each.after.median != each.after.median for each in of_images)
     lost = [f"{failed} of {len(registration.reports)} frames could not be registered"]
     return [r.doubt for r in registration.reports if r.doubt] + (lost if failed else [])
 

@@ -63,7 +63,7 @@ def convert(
     check_free(output, overwrite, [path for path in (transform, like) if path is not None])
     grid = None if like is None else read_image(like).with_spatial_ndim(ndim).grid
     found = read_transform(transform, grid, order=order, model=model)
-    found.save(output, order=order_out)
+    found.save(output, order=order_out, overwrite=overwrite)
     tell(f"transform {found.model}; {describe_registration(found)}")
     for report in found.reports:
         if report.metric == METRIC:

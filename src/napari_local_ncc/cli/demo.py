@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_local_ncc.cli.console import follow, report
+from napari_local_ncc.cli.console import follow, report, tell
 from napari_local_ncc.cli.options import app
 from napari_local_ncc.progress import finish, translate
 
@@ -47,9 +47,10 @@ def demo(
         {"fixed": pair.fixed, "moving": pair.moving, "moving, registered": registered},
         {"NCC before": before.map.image("ncc"), "NCC after registration": after.map.image("ncc")},
     )
-    with whole_file(figure_path) as partial:
+    with whole_file(figure_path, overwrite=overwrite) as partial:
         figure.savefig(partial, dpi=150)
-    print(f"compare  {describe_comparison(comparison)}")
+    tell(f"compare  {describe_comparison(comparison)}")
     report(after.registration, after.tally.lines(), before=before.tally.summary)
-    print(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
-    print(f"map      {map_path}\nfigure   {figure_path}")
+    tell(f"truth    shift {', '.join(f'{step:g}' for step in pair.shift)} px (y, x)")
+    tell(f"map      {map_path}")
+    tell(f"figure   {figure_path}")

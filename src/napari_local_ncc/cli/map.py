@@ -200,7 +200,7 @@ def map_(
 
     given = [fixed, moving, mask, None if is_json(transform) else transform]
     check_inputs([*given, labels])
-    inputs = [path for path in given if path is not None]
+    inputs = [path for path in (*given, labels, initial) if path is not None]
     part = None if slab is None else _slab(slab)
     check_output(output, overwrite, inputs, resume=resume or join, claimed=part is not None)
     _check_cluster(workers, scheduler)
@@ -215,8 +215,8 @@ def map_(
         alternative=check_alternative(alternative),
         per_frame=per_frame,
     )
-    files = Files(output, table, vectors, plot, report, stride)
-    files.check(overwrite, inputs, labels, parameters.bands)
+    files = Files(output, table, vectors, plot, report, stride, overwrite)
+    files.check(inputs, labels, parameters.bands)
     check_registered(register)
     if part is not None:
         check_slab(files, search=register != UNREGISTERED or refine, memory=memory)

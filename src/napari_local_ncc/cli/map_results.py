@@ -38,6 +38,8 @@ class Files:
         A page.
     stride : int
         Distance of vectors.
+    overwrite : bool
+        Whether they may replace what is there.
     """
 
     map: Path
@@ -46,10 +48,9 @@ class Files:
     figure: Path | None = None
     report: Path | None = None
     stride: int = field(default=8, repr=False)
+    overwrite: bool = field(default=False, repr=False)
 
-    def check(
-        self, overwrite: bool, inputs: Sequence[str], labels: str | None, bands: Sequence[str]
-    ) -> None:
+    def check(self, inputs: Sequence[str], labels: str | None, bands: Sequence[str]) -> None:
         """Fail before the work where one of them could not be written; the map is not looked at.
 
         A table of "-" is what standard output is then kept for.
@@ -59,11 +60,9 @@ class Files:
         if labels is not None and self.table is None:
             raise ValueError("--labels needs --table T.csv, for a row per label")
         if self.table is not None and not answer_with_data(self.table):
-            check_free(
-                self.table, overwrite, [*inputs, *([labels] if labels else [])], ending=".csv"
-            )
+            check_free(self.table, self.overwrite, inputs, ending=".csv")
         if self.vectors is not None:
-            check_free(self.vectors, overwrite, inputs, ending=".csv")
+            check_free(self.vectors, self.overwrite, inputs, ending=".csv")
             if not {"shift", "shift_error"} <= set(bands):
                 raise ValueError(
                     f"--vectors needs --bands ncc,shift,shift_error, got --bands {','.join(bands)}"
@@ -71,9 +70,9 @@ class Files:
         if self.figure is not None:
             from napari_local_ncc.reports.figures import check_figure
 
-            check_figure(self.figure, overwrite, inputs)
+            check_figure(self.figure, self.overwrite, inputs)
         if self.report is not None:
-            check_free(self.report, overwrite, inputs, ending=".html")
+            check_free(self.report, self.overwrite, inputs, ending=".html")
         check_distinct(self.written().values())
 
     def written(self) -> dict[str, Path]:
@@ -225,16 +224,18 @@ class Answer:
 
         frames = self.frames
         if regions is not None:
-            write_csv(follow(iter_label_table(read_map(self.files.map), regions)), path)
+            found = follow(iter_label_table(read_map(self.files.map), regions))
+            write_csv(found, path, overwrite=self.files.overwrite)
         elif frames is not None:
-            write_csv(frames, path)
+            write_csv(frames, path, overwrite=self.files.overwrite)
 
     def _write_vectors(self, path: Path) -> None:
         from napari_local_ncc.io.writing import read_map
         from napari_local_ncc.reports.tables import write_csv
         from napari_local_ncc.reports.vectors import vector_table
 
-        write_csv(vector_table(read_map(self.files.map), stride=self.files.stride), path)
+        vectors = vector_table(read_map(self.files.map), stride=self.files.stride)
+        write_csv(vectors, path, overwrite=self.files.overwrite)
 
     def _write_figure(self, path: Path) -> None:
         from napari_local_ncc.files.whole import whole_file
@@ -244,7 +245,7 @@ class Answer:
         comparison = self.result.comparison
         pair = {"fixed": comparison.fixed, "moving": comparison.moving}
         figure = comparison_figure(pair, {"local NCC": read_map(self.files.map).image("ncc")})
-        with whole_file(path) as partial:
+        with whole_file(path, overwrite=self.files.overwrite) as partial:
             figure.savefig(partial, dpi=150)
 
     def _write_report(self, path: Path) -> None:
@@ -263,4 +264,5 @@ class Answer:
         )
         names = {"fixed": comparison.fixed.name, "moving": comparison.moving.name}
         facts |= {"name": f"{names['moving']} on {names['fixed']}", "files": names}
-        write_pair_report(plain_document(with_verdicts(facts, self.verdicts)), path)
+        document = plain_document(with_verdicts(facts, self.verdicts))
+        write_pair_report(document, path, overwrite=self.files.overwrite)

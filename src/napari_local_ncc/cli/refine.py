@@ -108,7 +108,7 @@ def refine_(
     refinement = follow(refinement_of(comparison))
     tell(f"refine   {refinement}")
     found = refinement.registration or Registration.identity(comparison.grid)
-    save_transform(found, output)
+    save_transform(found, output, overwrite=overwrite)
     answer("refine", lambda: _facts(refinement, found, output))
     judge(strict, [refinement.doubt] if refinement.doubt else [])
 

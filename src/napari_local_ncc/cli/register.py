@@ -140,7 +140,8 @@ def register_(
         raise ValueError(f"--landmarks-only registers no images; leave out {', '.join(idle)}")
     if landmarks is not None and initial is not None:
         raise ValueError("give --landmarks or --initial, not both: either is where to begin")
-    inputs = [path for path in (fixed, moving, mask, moving_mask, *(landmarks or ())) if path]
+    given = (fixed, moving, mask, moving_mask, initial, *(landmarks or ()))
+    inputs = [path for path in given if path]
     dense = ENGINES[model].kind is Kind.FLOW
     if answer_with_data(output):
         if dense:
@@ -162,7 +163,7 @@ def register_(
     if landmarks is not None:
         placed = _fit_tables(landmarks, images, ENGINES[model].kind, landmarks_in)
     if placed is not None and landmarks_only:
-        save_transform(placed.registration, output)
+        save_transform(placed.registration, output, overwrite=overwrite)
         answer("register", lambda: _facts(placed.registration, output, placed))
         return
     masks = [
@@ -191,7 +192,7 @@ def register_(
         )
     )
     tell(f"register {describe_registration(found)}")
-    save_transform(found, output)
+    save_transform(found, output, overwrite=overwrite)
     answer("register", lambda: _facts(found, output, placed))
     judge(strict, doubts_of(found))
 

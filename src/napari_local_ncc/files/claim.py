@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import re
 import shutil
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from napari_local_ncc.files.lock import lock_file, used
+from napari_local_ncc.files.move import move_new
 from napari_local_ncc.progress import uninterrupted
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 ENDING = ".unfinished"
 LOCK, OLD = "claim", "replaced "
 REMOVALS = 50
-HEAD = 8  # bytes
-BYTES = 2**30  # of a file that a lock spans, in Windows: of any length, and need not be there
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def unfinished(target: Path) -> Path:
@@ -47,7 +47,7 @@ def check_unclaimed(target: Path, *, continues: bool) -> None:
     folder = unfinished(target)
     try:
         with open(folder / LOCK, "rb+") as file:
-            _lock(file, target)
+            lock_file(file, target)
     except FileNotFoundError:
         if not folder.is_dir():
             return
@@ -70,11 +70,20 @@ class Claim:
         Where it is made.
     lock : file
         What is locked; open.
+    overwrite : bool, default True
+        Whether it may replace what is in its place by then.
+    beside : tuple of str
+        Names of files and folders that belong to it and do not begin with its name.
+    left : bool, default False
+        Whether an earlier run, which was killed, had left something of it.
     """
 
     target: Path
     folder: Path
     lock: IO[bytes]
+    overwrite: bool = True
+    beside: tuple[str, ...] = ()
+    left: bool = False
 
     @property
     def path(self) -> Path:
@@ -99,28 +108,44 @@ class Claim:
                 each.unlink()
 
     def finish(self) -> None:
-        """Bring what was made to its place: all files of it, or none."""
+        """Bring what was made to its place: all files of it, or none.
+
+        Raises
+        ------
+        FileExistsError
+            If something is there that must not be replaced.
+        """
         self.check()
-        made = sorted(
-            each
-            for each in self.folder.iterdir()
-            if each.name.startswith(self.target.name) and not each.name.startswith(OLD)
-        )
+        made = sorted(each for each in self.folder.iterdir() if self._is_output(each.name))
         places = [self.target.with_name(each.name) for each in made]
-        if len(made) == 1 and not places[0].is_dir():
+        if self.overwrite and len(made) == 1 and not places[0].is_dir():
             made[0].replace(places[0])
             return
-        aside = [(p, self.folder / f"{OLD}{p.name}") for p in places if p.exists()]
+        aside = []
+        if self.overwrite:
+            aside = [(p, self.folder / f"{OLD}{p.name}") for p in places if p.exists()]
         moves = aside + list(zip(made, places, strict=True))
+        move = os.rename if self.overwrite else move_new
+        done: list[tuple[Path, Path]] = []
         try:
             with uninterrupted():
                 for source, to in moves:  # neither a folder nor two files are replaced in one step
-                    os.rename(source, to)
+                    move(source, to)
+                    done.append((source, to))
         except BaseException:
-            for source, to in reversed(moves):
-                if to.exists() and not source.exists():
-                    os.rename(to, source)
+            for source, to in reversed(done):
+                os.rename(to, source)
             raise
+
+    def _is_output(self, name: str) -> bool:
+        return name in self.beside or name.startswith(self.target.name)
+
+    def put_back(self) -> None:
+        """Return what a run had moved aside that was killed before its own was in place."""
+        for each in self.folder.iterdir():
+            place = self.target.with_name(each.name.removeprefix(OLD))
+            if each.name.startswith(OLD) and not os.path.lexists(place):
+                os.rename(each, place)
 
     def remove(self) -> None:
         """Remove what this run has written, unless the folder is another's by now.
@@ -141,7 +166,9 @@ class Claim:
 
 
 @contextmanager
-def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
+def claim(
+    target: Path, *, resume: bool = False, overwrite: bool = True, beside: tuple[str, ...] = ()
+) -> Iterator[Claim]:
     """Claim an output; what is made stands in its place once the context ends without an error.
 
     Parameters
@@ -151,6 +178,10 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
     resume : bool, default False
         Whether to keep what an earlier run left unfinished, and what this one leaves if it
         ends early. Otherwise both are removed.
+    overwrite : bool, default True
+        Whether to replace what is in its place by the end.
+    beside : tuple of str
+        Names of files and folders that belong to it and do not begin with its name.
 
     Yields
     ------
@@ -160,25 +191,30 @@ def claim(target: Path, *, resume: bool = False) -> Iterator[Claim]:
     Raises
     ------
     FileExistsError
-        If another run is making it.
+        If another run is making it, or it is there and must not be replaced; if the folder in
+        which it would be made holds what is none of ours.
+    OSError
+        If there is no room for it; names it.
     """
     folder = unfinished(target)
-    for old in target.parent.glob(f"{_escaped(folder.name)}-*"):
-        shutil.rmtree(old, ignore_errors=True)
+    _remove_left_aside(folder, target)
     held: Claim | None = None
     finished = False
     try:  # a signal may come between any two lines
         folder.mkdir(exist_ok=True)
-        with open(folder / LOCK, "ab+") as lock:
+        with _open_lock(folder, target) as lock:
             try:
-                _lock(lock, target)
+                lock_file(lock, target)
                 if not _is_same(lock, folder / LOCK):
-                    raise FileExistsError(_used(target))  # it has just been finished
-                held = Claim(target, folder, lock)
+                    raise FileExistsError(used(target))  # it has just been finished
+                left = os.listdir(folder) != [LOCK]
+                held = Claim(target, folder, lock, overwrite, beside, left)
+                held.put_back()
                 if not resume:
                     held.clear()
-                yield held
-                held.finish()
+                with _full_disk_named(held):
+                    yield held
+                    held.finish()
                 finished = True
             finally:
                 if held is not None and (finished or not resume):
@@ -218,52 +254,64 @@ def claim_part(target: Path, part: str) -> Iterator[Claim]:
     """
     folder = unfinished(target)
     folder.mkdir(exist_ok=True)
-    with open(folder / LOCK, "ab+") as lock, open(folder / f"{LOCK} {part}", "ab+") as own:
-        _lock(lock, target, shared=True)
-        _lock(own, target)
+    with _open_lock(folder, target) as lock, open(folder / f"{LOCK} {part}", "ab+") as own:
+        lock_file(lock, target, shared=True)
+        lock_file(own, target)
         held = Claim(target, folder, lock)
         held.check()
         yield held
 
 
-@contextmanager
-def headless(path: Path) -> Iterator[None]:
-    """Keep from a file the first bytes, by which every reader knows it, until it is complete.
-
-    Its room on the disk is taken at once: a disk that is full when memory is written to it ends
-    the program without a word.
-    """
-    kept = path.with_name("head")
-    with open(path, "rb+") as file:
-        _take_room(file)
-        head = file.read(HEAD)
-        kept.write_bytes(head)
-        file.seek(0)
-        file.write(bytes(len(head)))
-    yield
-    restore_head(path)
-
-
-def _take_room(file: IO[bytes]) -> None:
-    """Raise OSError if the disk has no room for a file that has its length already."""
-    if not hasattr(os, "posix_fallocate"):
-        return
+def _open_lock(folder: Path, target: Path) -> IO[bytes]:
+    """Open what is locked in the folder where an output is made."""
     try:
-        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        names = os.listdir(folder)
+        if names and LOCK not in names:
+            raise FileExistsError(
+                f"{folder} holds what no run of local-ncc left: {target.name} would be made there; "
+                "rename it, or choose another name"
+            )
+        return open(folder / LOCK, "ab+")
+    except FileNotFoundError as error:
+        raise FileExistsError(used(target)) from error  # it has just been finished
+
+
+@contextmanager
+def _full_disk_named(held: Claim) -> Iterator[None]:
+    """Say of what there is no room for that it is the output."""
+    try:
+        yield
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems without it
-            raise
+        where = error.filename
+        if error.errno in FULL and (where is None or str(where).startswith(str(held.folder))):
+            raise OSError(error.errno, error.strerror, str(held.target)) from error
+        raise
 
 
-def restore_head(path: Path) -> None:
-    """Give a file its first bytes, that it may be opened."""
-    with open(path, "rb+") as file:
-        file.write(path.with_name("head").read_bytes())
+def _remove_left_aside(folder: Path, target: Path) -> None:
+    """Remove what runs left that were killed while they removed their folder: `Claim.remove`."""
+    for old in folder.parent.glob(f"{_escaped(folder.name)}-*"):
+        if not re.fullmatch(r"-\d+", old.name.removeprefix(folder.name)):
+            continue
+        try:
+            with open(old / LOCK, "rb+") as file:
+                lock_file(file, target)
+        except OSError:  # it is none of ours, or another run's that removes it now
+            continue
+        _remove_folder(old)
 
 
 def _remove_folder(folder: Path) -> None:
-    """Remove a folder, into which others may still write for a while."""
+    """Remove a folder, into which others may still write for a while.
+
+    Its lock goes last: it tells whose the folder is, if this is cut short.
+    """
     for _ in range(REMOVALS):
+        for each in folder.iterdir() if folder.exists() else ():
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+            elif each.name != LOCK:
+                each.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             break
@@ -275,7 +323,7 @@ def _remove_empty(folder: Path, target: Path) -> None:
     with suppress(OSError):
         if os.listdir(folder) == [LOCK]:
             with open(folder / LOCK, "rb+") as file:
-                _lock(file, target)
+                lock_file(file, target)
                 (folder / LOCK).unlink()
         folder.rmdir()
 
@@ -289,28 +337,3 @@ def _is_same(file: IO[bytes], path: Path) -> bool:
         return not file.closed and os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _used(target: Path) -> str:
-    return f"{target} is being written by another run; wait for it, or choose another name"
-
-
-def _lock(file: IO[bytes], target: Path, *, shared: bool = False) -> None:
-    """Lock a file until it is closed; raise FileExistsError if another has.
-
-    `shared`, with others that share it, against those that do not.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            # no lock of a byte is shared there: whoever shares has one byte, others have all
-            file.seek(secrets.randbelow(BYTES) if shared else 0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1 if shared else BYTES)
-        else:
-            import fcntl
-
-            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        raise FileExistsError(_used(target)) from error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.tiles import compute_tiles
-from napari_local_ncc.files.claim import claim, headless
+from napari_local_ncc.files.claim import claim
+from napari_local_ncc.files.head import headless
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.io.map_layout import OmeLayout
 from napari_local_ncc.io.map_omezarr import create_group
@@ -61,7 +62,7 @@ def iter_write_image(
     target = check_output(path, overwrite)
     check_space(target, image.data.nbytes)
     with (
-        claim(target) as held,
+        claim(target, overwrite=overwrite) as held,
         _create(image, held.path) as pixels,
         closing(compute_tiles(image.data[np.newaxis])) as tiles,
     ):

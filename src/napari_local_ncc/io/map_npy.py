@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_local_ncc.files.claim import headless, restore_head
+from napari_local_ncc.files.head import headless, restore_head
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.io.map_document import check_samples, describe, missing_document, restore

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from napari_local_ncc.files.claim import headless, restore_head
+from napari_local_ncc.files.head import headless, restore_head
 from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import KEY, check_samples, describe, missing_document, restore

@@ -16,6 +16,7 @@ from napari_local_ncc.io.map_document import check_samples, describe, missing_do
 from napari_local_ncc.io.map_formats import sidecar
 from napari_local_ncc.io.readers.volume import header_of, load_simpleitk, open_volume
 from napari_local_ncc.io.stored import lazy
+from napari_local_ncc.transforms.formats.simpleitk import write_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,7 +99,7 @@ def write_volume(bands: NDArray[Any], grid: Grid, path: Path) -> None:
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(np.ravel(direction).tolist())
-    sitk.WriteImage(image, str(path), useCompression=path.suffix.lower() != ".nii")
+    write_image(image, path, compress=path.suffix.lower() != ".nii")
 
 
 def read(path: Path) -> ConfidenceMap:

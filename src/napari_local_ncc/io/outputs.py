@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.files.claim import check_unclaimed
 from napari_local_ncc.image.read_guard import check_file
-from napari_local_ncc.io.map_formats import map_format
+from napari_local_ncc.io.map_formats import map_format, sidecar
 from napari_local_ncc.io.readers.sniff import is_address, is_pattern
 
 if TYPE_CHECKING:
@@ -112,6 +112,22 @@ def _files_in(folder: str) -> Iterator[tuple[str, os.stat_result]]:
             yield os.path.relpath(file, folder), status
 
 
+def files_of_input(path: str | os.PathLike[str]) -> list[Path]:
+    """Return a file that is read, and those that are read with it.
+
+    These are the field of a flow, the document of a map, and what an elastix file begins with.
+    """
+    file = Path(path)
+    if file.suffix.lower() == ".txt" and file.is_file():
+        from napari_local_ncc.transforms.formats.elastix import files_of_chain, is_elastix
+
+        text = file.read_text(encoding="utf-8", errors="replace")
+        return list(files_of_chain(file)) if is_elastix(text) else [file]
+    is_own = file.suffix.lower() == ".json"
+    beside = file.with_suffix(".zarr") if is_own else sidecar(file)
+    return [file, beside] if beside.exists() else [file]
+
+
 def check_output(
     path: str | os.PathLike[str],
     overwrite: bool,
@@ -175,7 +191,7 @@ def check_free(
             f"{LONGEST_NAME} leave room for what is not finished"
         )
     place = path.resolve()
-    for source in (Path(source).resolve() for source in inputs):
+    for source in (file.resolve() for each in inputs for file in files_of_input(each)):
         linked = path.exists() and source.exists() and path.samefile(source)
         if linked or place == source or place in source.parents or source in place.parents:
             raise ValueError(f"{path} is the input {source.name}; choose another name")

@@ -118,9 +118,9 @@ def cell_text(cell: str) -> str:
     return cell
 
 
-def write_points(table: PointTable, path: str | PathLike[str]) -> None:
-    """Write points to a CSV file, which is replaced in one step."""
+def write_points(table: PointTable, path: str | PathLike[str], *, overwrite: bool = True) -> None:
+    """Write points to a CSV file, complete or not at all; `overwrite` as of `write_csv`."""
     text = io.StringIO(newline="")
     rows = [table.header, *table.rows]
     csv.writer(text).writerows([cell_text(cell) for cell in row] for row in rows)
-    write_text(path, text.getvalue(), newline="")
+    write_text(path, text.getvalue(), newline="", overwrite=overwrite)

@@ -10,6 +10,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import format_bytes
+
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.files.claim import Claim, claim, claim_part, unfinished
 from napari_local_ncc.files.record import RECORD, Record
@@ -79,7 +81,7 @@ def map_sink(
         if join:
             _check_begun(target, unnamed)
         inputs = input_states(confidence_map)
-        with claim(target, resume=keeps) as held:
+        with claim(target, resume=keeps, overwrite=overwrite) as held:
             check_output(path, overwrite, claimed=True)  # another may just have finished it
             if unnamed:
                 _begin_anew(held, unnamed)
@@ -257,5 +259,5 @@ def check_space(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise OSError(
-            f"{target} needs {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free"
+            f"{target} needs {format_bytes(needed)}, but its disk has {format_bytes(free)} free"
         )

@@ -38,7 +38,7 @@ WARNING = (
 )
 
 
-def write_pair_report(document: Document, path: Path) -> None:
+def write_pair_report(document: Document, path: Path, *, overwrite: bool = True) -> None:
     """Write the page of one comparison.
 
     Parameters
@@ -47,8 +47,11 @@ def write_pair_report(document: Document, path: Path) -> None:
         Of `napari_local_ncc.reports.document.pair_facts`, with "name" and "verdict".
     path : Path
         The file; it is complete or what it was.
+    overwrite : bool, default True
+        Whether to replace what is there by then.
     """
-    write_text(path, _page(f"{document['name']}: local NCC", _pair(document)))
+    page = _page(f"{document['name']}: local NCC", _pair(document))
+    write_text(path, page, overwrite=overwrite)
 
 
 def write_batch_report(

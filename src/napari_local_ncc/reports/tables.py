@@ -353,10 +353,16 @@ def _class_shares(tally: GroupTally) -> list[dict[str, float]]:
     return [dict(zip(CLASSES, map(float, row), strict=True)) for row in zip(*shares, strict=True)]
 
 
-def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathLike[str]) -> None:
+def write_csv(
+    table: FrameTable | LabelTable | VectorTable,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = True,
+) -> None:
     """Write a table as CSV: a row of column names, then the rows; undefined values are empty.
 
-    A path of "-" is standard output.
+    A path of "-" is standard output. Without `overwrite`, FileExistsError is raised where there is
+    such a file by then.
 
     Examples
     --------
@@ -372,7 +378,10 @@ def write_csv(table: FrameTable | LabelTable | VectorTable, path: str | os.PathL
     if str(path) == "-":
         _write_rows(table.columns(), sys.stdout)
         return
-    with whole_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with (
+        whole_file(path, overwrite=overwrite) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
         _write_rows(table.columns(), file)
 
 

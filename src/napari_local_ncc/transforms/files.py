@@ -88,7 +88,9 @@ def read_frame(file: Path, grid: Grid | None, options: Options) -> FrameTransfor
             raise ReadError(f"{file}: {reason_of(error)}") from error
 
 
-def write_frame(found: FrameTransform, file: Path, options: Options) -> None:
+def write_frame(
+    found: FrameTransform, file: Path, options: Options, *, overwrite: bool = True
+) -> None:
     """Write the transform of one frame in the format that the ending stands for."""
     kind = check_transform_path(file, dense=found.displacement is not None)
     if kind is None or kind.write is None:
@@ -97,5 +99,5 @@ def write_frame(found: FrameTransform, file: Path, options: Options) -> None:
         from napari_local_ncc.transforms.formats.omezarr import check_replaceable
 
         check_replaceable(file)
-    with whole_file(file) as partial:
+    with whole_file(file, overwrite=overwrite) as partial:
         kind.write(found, partial, options)

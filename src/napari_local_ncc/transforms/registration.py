@@ -417,13 +417,15 @@ class Registration:
             reports=(),
         )
 
-    def save(self, path: str | PathLike[str], *, order: str = "zyx") -> None:
+    def save(
+        self, path: str | PathLike[str], *, order: str = "zyx", overwrite: bool = True
+    ) -> None:
         """Write the transform, in the format that the path's ending stands for.
 
         Parameters
         ----------
         path : path_like
-            The file; it is replaced in one step. ``.json`` is this package's own, which holds
+            The file; it is complete, or what it was. ``.json`` is this package's own, which holds
             all of it; the displacement of a flow goes to a Zarr array beside it,
             ``<stem>.zarr``. Others hold the transform of one frame: ``.tfm``, ``.txt``,
             ``.mat``, ``.h5`` (ITK; a flow as .h5 only), ``TransformParameters.0.txt``
@@ -431,11 +433,14 @@ class Registration:
             pixel), ``.npy``, ``.csv`` (the matrix), ``.ome.zarr`` (OME-Zarr 0.6).
         order : {"zyx", "xyz"}, default "zyx"
             The order of the axes in a matrix.
+        overwrite : bool, default True
+            Whether to replace what is there by then, a flow's field included.
 
         Raises
         ------
         FileExistsError
-            If a Zarr group or array would replace something else.
+            If a Zarr group or array would replace something else, if what is there must not be
+            replaced, or another run is writing it just now.
         FileNotFoundError
             If the folder does not exist.
         ImportError
@@ -449,9 +454,10 @@ class Registration:
         if not file.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {file.parent} to write {file.name} into")
         if kind is None:
-            write_document(self.to_dict(), self.displacement, file)
+            write_document(self.to_dict(), self.displacement, file, overwrite=overwrite)
         else:
-            write_frame(self._only_frame(file), file, Options(order=order))
+            frame = self._only_frame(file)
+            write_frame(frame, file, Options(order=order), overwrite=overwrite)
 
     def _only_frame(self, file: Path) -> FrameTransform:
         """Return the transform of one frame, if all have the same; of 2 or 3 axes."""

@@ -41,7 +41,11 @@ def read_transform(
 
 
 def write_transform(
-    registration: Registration, path: str | PathLike[str], *, order: str = "zyx"
+    registration: Registration,
+    path: str | PathLike[str],
+    *,
+    order: str = "zyx",
+    overwrite: bool = True,
 ) -> None:
     """Write a transform in the format of the path's ending; as `Registration.save`.
 
@@ -55,4 +59,4 @@ def write_transform(
     >>> read_transform("moved.json").translation.tolist()
     [3.0, 0.0]
     """
-    registration.save(path, order=order)
+    registration.save(path, order=order, overwrite=overwrite)

@@ -77,13 +77,21 @@ def _check_fixed(entries: Entries, space: Grid) -> None:
     check_same_lattice([int(n) for n in size], spacing, origin, space)
 
 
+def files_of_chain(path: Path) -> dict[Path, Entries]:
+    """Return a file and those that it begins with, and what stands in each."""
+    chain = {path: _entries(path)}
+    file = path
+    while (before := _initial(file, chain[file])) is not None:
+        if before in chain:
+            raise ValueError(f"{before.name} is its own initial transform")
+        chain[before] = _entries(before)
+        file = before
+    return chain
+
+
 def _chain(path: Path, space: Grid) -> Any:
     """Put a file and those that it begins with together, as a transform of ITK."""
-    chain = [(path, _entries(path))]
-    while (before := _initial(*chain[-1])) is not None:
-        if before in [file for file, _ in chain]:
-            raise ValueError(f"{before.name} is its own initial transform")
-        chain.append((before, _entries(before)))
+    chain = list(files_of_chain(path).items())
     whole: Any = None
     for file, entries in reversed(chain):
         try:

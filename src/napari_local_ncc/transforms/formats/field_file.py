@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import zlib
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from napari_local_ncc.transforms.displacement_field import field_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -88,39 +86,6 @@ def read_field(path: Path, shape: Sequence[int], ndim: int, checksum: str) -> ND
             f"is not {checksum}); make the flow again"
         )
     return field
-
-
-def put_beside(target: Path, folder: Path, document: str) -> None:
-    """Move a finished field and then its JSON document into place, over older ones."""
-    final = field_path(target)
-    written, aside = folder / "field.zarr", folder / "replaced.zarr"
-    partial = folder / "transform.json"
-    partial.write_text(document, encoding="utf-8")
-    if final.exists():
-        final.rename(aside)  # a folder cannot be replaced in one step
-    try:
-        written.rename(final)
-    except BaseException:
-        if aside.exists() and not final.exists():
-            aside.rename(final)
-        raise
-    partial.replace(target)
-
-
-class Workplace:
-    """A folder beside a file, for what is not finished; it goes when the work ends."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-
-    def __enter__(self) -> Path:
-        self._folder = Path(
-            mkdtemp(prefix=f"{self._target.name}.partial-", dir=self._target.parent)
-        )
-        return self._folder
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder)
 
 
 def _attributes(path: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ world coordinates, without flips.
 
 from __future__ import annotations
 
-import re
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,12 @@ from napari_local_ncc.geometry.affine import check_affine
 from napari_local_ncc.image.metaimage import check_axes
 from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.transforms.displacement_field import transform_pixels
-from napari_local_ncc.transforms.formats.simpleitk import simpleitk
+from napari_local_ncc.transforms.formats.simpleitk import (
+    last_words,
+    simpleitk,
+    write_image,
+    write_transform,
+)
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.overlap import overlap_share
 from napari_local_ncc.transforms.sampled_map import points_of, sample_map
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 SAME_PIXEL = 0.5  # px, by which two grids may differ that are taken for one
-CLASS = re.compile(r"^.*?(?:\(0x[0-9a-f]+\)|ERROR):\s*(?:\w+\(0x[0-9a-f]+\):\s*)?")
 
 
 def from_itk(transform: Any, space: Grid) -> FrameTransform:
@@ -155,13 +158,8 @@ def read_itk(path: Path, space: Grid) -> FrameTransform:
     try:
         transform = simpleitk().ReadTransform(str(path))
     except RuntimeError as error:
-        raise ValueError(f"it is no ITK transform file ({_reason(error)})") from error
+        raise ValueError(f"it is no ITK transform file ({last_words(error)})") from error
     return from_itk(transform, space)
-
-
-def _reason(error: RuntimeError) -> str:
-    """Return what ITK says last, without the names and addresses of its classes."""
-    return CLASS.sub("", str(error).strip().splitlines()[-1]).strip()
 
 
 def read_field(path: Path, space: Grid) -> FrameTransform:
@@ -176,7 +174,7 @@ def read_field(path: Path, space: Grid) -> FrameTransform:
         check_claim(claimed, path.stat().st_size, "its field")
         image = reader.Execute()
     except RuntimeError as error:
-        raise ValueError(f"it is no image that ITK reads ({_reason(error)})") from error
+        raise ValueError(f"it is no image that ITK reads ({last_words(error)})") from error
     number, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
     if number != ndim:
         raise ValueError(
@@ -229,7 +227,7 @@ def check_same_lattice(
 
 def write_itk(found: FrameTransform, path: Path) -> None:
     """Write a transform file of ITK; only .h5 holds a flow."""
-    simpleitk().WriteTransform(to_itk(found), str(path))
+    write_transform(to_itk(found), path)
 
 
 def write_field(found: FrameTransform, path: Path) -> None:
@@ -251,4 +249,4 @@ def write_field(found: FrameTransform, path: Path) -> None:
     u = 0.0 if found.displacement is None else found.displacement
     steps = transform_pixels(found.matrix, here + u) - here
     image = vector_image(steps, found.grid)
-    itk.WriteImage(itk.Cast(image, itk.sitkVectorFloat32), str(path))
+    write_image(itk.Cast(image, itk.sitkVectorFloat32), path)

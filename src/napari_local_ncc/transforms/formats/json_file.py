@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_local_ncc.files.whole import write_text
+from napari_local_ncc.files.whole import whole_file, write_text
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.image.read_guard import (
     TOLD_BY_SYSTEM,
@@ -15,10 +15,8 @@ from napari_local_ncc.image.read_guard import (
     reason_of,
 )
 from napari_local_ncc.transforms.formats.field_file import (
-    Workplace,
     check_replaceable,
     field_path,
-    put_beside,
     read_field,
     write_field,
 )
@@ -34,7 +32,11 @@ VERSION = 1
 
 
 def write_document(
-    values: dict[str, Any], displacement: NDArray[np.float32] | None, path: str | PathLike[str]
+    values: dict[str, Any],
+    displacement: NDArray[np.float32] | None,
+    path: str | PathLike[str],
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Write a transform's values as JSON, and its field, if it has one, as Zarr beside it.
 
@@ -45,24 +47,26 @@ def write_document(
     displacement : ndarray of float32, shape (*series, ndim, *space), or None
         The field of a flow.
     path : path_like
-        The JSON file; it is replaced in one step, as is an earlier field.
+        The JSON file; the field goes beside it.
+    overwrite : bool, default True
+        Whether to replace what is there: both, or neither.
 
     Raises
     ------
     FileExistsError
-        If the Zarr array would replace something else.
+        If the Zarr array would replace something else, or what is there must not be replaced.
     """
     target = Path(path)
     document = {"format": FORMAT, "version": VERSION, **values}
     if displacement is None:
-        write_text(target, json.dumps(document, indent=1))
+        write_text(target, json.dumps(document, indent=1), overwrite=overwrite)
         return
     check_replaceable(field_path(target))
-    with Workplace(target) as folder:
+    with whole_file(target, overwrite=overwrite, beside=(field_path(target).name,)) as partial:
         ndim = Grid.from_dict(values["grid"]).spatial_ndim
-        checksum = write_field(displacement, ndim, folder / "field.zarr")
+        checksum = write_field(displacement, ndim, field_path(partial))
         document["displacement"] |= {"file": field_path(target).name, "checksum": checksum}
-        put_beside(target, folder, json.dumps(document, indent=1))
+        partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np.float32] | None]:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gzip
+import re
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_local_ncc.files.head import check_room
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
+
+NIFTI_HEAD = 348  # bytes
+CLASS = re.compile(r"^.*?(?:\(0x[0-9a-f]+\)|ERROR):\s*(?:\w+\(0x[0-9a-f]+\):\s*)?")
 
 
 def simpleitk() -> ModuleType:
@@ -20,3 +33,62 @@ def simpleitk() -> ModuleType:
     # starts without overlap are no news, but ITK would print them past every logger
     SimpleITK.ProcessObject_SetGlobalWarningDisplay(False)
     return SimpleITK
+
+
+def last_words(error: RuntimeError) -> str:
+    """Return what ITK says last, without the names and addresses of its classes."""
+    return CLASS.sub("", str(error).strip().splitlines()[-1]).strip()
+
+
+def write_image(image: Any, path: Path, *, compress: bool = False) -> None:
+    """Write an image of ITK, and read it back: of a full disk, ITK does not always tell.
+
+    Raises
+    ------
+    OSError
+        If it is not all there.
+    """
+    itk = simpleitk()
+    values = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel()
+    size = values * image.GetSizeOfPixelComponent()
+    check_room(path, size)
+    with _failure_told(path):
+        itk.WriteImage(image, str(path), useCompression=compress)
+        if path.name.lower().endswith((".nii", ".nii.gz")):  # ITK reads NaN of these as 0
+            whole = _length(path) >= size + NIFTI_HEAD
+        else:
+            whole = itk.Hash(itk.ReadImage(str(path))) == itk.Hash(image)
+        if not whole:
+            raise OSError(f"{path.name} is not what was written into it; is its disk full?")
+
+
+def _length(path: Path) -> int:
+    """Return how many bytes a file holds, unpacked; 0 where it is cut off."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opened(path, "rb") as file:
+            return sum(len(part) for part in iter(lambda: file.read(2**20), b""))
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return 0
+
+
+def write_transform(transform: Any, path: Path) -> None:
+    """Write a transform of ITK, and read it back; raise OSError if it is not all there."""
+    itk = simpleitk()
+    check_room(path, 8 * transform.GetNumberOfParameters())
+    with _failure_told(path):
+        itk.WriteTransform(transform, str(path))
+        found = itk.ReadTransform(str(path))
+        points = np.vstack([np.zeros(found.GetDimension()), np.eye(found.GetDimension())])
+        moved = [[each.TransformPoint(p) for p in points.tolist()] for each in (found, transform)]
+        number = found.GetNumberOfParameters()
+        if number != transform.GetNumberOfParameters() or not np.allclose(moved[0], moved[1]):
+            raise OSError(f"{path.name} is not what was written into it; is its disk full?")
+
+
+@contextmanager
+def _failure_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(f"{path.name} cannot be written ({last_words(error)})") from error
