@@ -9,9 +9,11 @@ import signal
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
+from napari_local_ncc.chunked import blocks
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory, parse_memory
 from napari_local_ncc.cli import cluster, console, main
@@ -280,3 +282,27 @@ def test_long_steps_say_how_long_they_take(capsys, monkeypatch):
     ]
     assert all("ns/px" in line and line.endswith("s left") for line in then)
     assert last.startswith("compare: 0.0 s, ")
+
+
+@pytest.mark.parametrize("ending", ["npy", "zarr", "tif"])
+def test_a_box_of_a_file_is_read_at_once(tmp_path, ending, monkeypatch):
+    """In pieces, as chunks have it, every strip that a window reaches into is a read."""
+    samples = np.random.default_rng(0).integers(0, 4000, (70, 90)).astype(np.uint16)
+    path = tmp_path / f"a.{ending}"
+    if ending == "npy":
+        np.save(path, samples)
+    elif ending == "zarr":
+        zarr.create_array(path, data=samples, chunks=(32, 32))
+    else:
+        tifffile.imwrite(path, samples, tile=(32, 32), compression="zlib")
+    image = read_image(path)
+    box = (slice(3, 40), slice(11, 80))
+    pieces = image.data.rechunk((16, 16))
+    np.testing.assert_array_equal(blocks.compute_block(pieces, box), samples[box])
+    moved = image.data[::-1]
+    np.testing.assert_array_equal(blocks.compute_block(moved, box), samples[::-1][box])
+    monkeypatch.setattr(blocks, "compute_here", None)
+    for each in (image, pickle.loads(pickle.dumps(image))):
+        np.testing.assert_array_equal(blocks.compute_block(each.data, box), samples[box])
+        row = blocks.compute_block(each.data, (5, slice(2, 9)))
+        np.testing.assert_array_equal(row, samples[5, 2:9])

@@ -128,9 +128,25 @@ def _run_block(
 
 
 def compute_block(array: da.Array, box: tuple[slice | int, ...]) -> NDArray[Any]:
-    """Compute a box of an array in this thread."""
-    (block,) = compute_here(array[box])
+    """Compute a box of an array in this thread.
+
+    Of what only reads a file it is read at once: in pieces, as chunks have it, the strips that
+    a window reaches into cost a read each.
+    """
+    source = _source_of(array)
+    (block,) = compute_here(array[box]) if source is None else (source[box],)
     return np.asarray(block)
+
+
+def _source_of(array: da.Array) -> Any:
+    """Return the array-like of a file that an array is, if it is nothing else, or None."""
+    layers, name = array.dask.layers, f"original-{array.name}"  # as `da.from_array` names it
+    if len(layers) != 2 or name not in layers:
+        return None
+    source = layers[name].get(name)
+    if not getattr(source, "reads_boxes", False):
+        return None
+    return source if (source.shape, source.dtype) == (array.shape, array.dtype) else None
 
 
 def compute_here(*arrays: da.Array) -> tuple[Any, ...]:

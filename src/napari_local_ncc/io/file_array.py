@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class FileArray:
     version: Version
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    reads_boxes: ClassVar[bool] = True  # see `chunked.blocks.compute_block`
 
     @classmethod
     def at(

@@ -141,7 +141,8 @@ class StoredImage:
             if lengths[k] > 1 or place >= len(order) - 2 or self._is_mixed(k)
         ]
         data = self.data[tuple(slice(None) if k in kept else 0 for k in range(len(order)))]
-        data = data.transpose([sorted(kept).index(k) for k in kept])
+        if kept != sorted(kept):
+            data = data.transpose([sorted(kept).index(k) for k in kept])
         return self._with_axes(data, kept)
 
     def image(self, name: str) -> SpatialImage:

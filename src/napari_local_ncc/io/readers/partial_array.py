@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class PartialArray:
     source: Any
     chunks: tuple[int, ...]
     missing: NDArray[np.bool_]
+    reads_boxes: ClassVar[bool] = True  # see `chunked.blocks.compute_block`
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
@@ -54,6 +54,7 @@ class ZarrSamples:
 
     array: zarr.Array[Any]
     present: NDArray[np.bool_] | None
+    reads_boxes: ClassVar[bool] = True  # see `chunked.blocks.compute_block`
 
     @property
     def shape(self) -> tuple[int, ...]:
