@@ -24,6 +24,7 @@ from napari_local_ncc.registration.flow.estimate import iter_flow
 from napari_local_ncc.reports.describe import describe_registration
 from napari_local_ncc.transforms.displacement_field import jacobian
 from napari_local_ncc.transforms.resampling import resample
+from napari_local_ncc.transforms.warp import FlowMotion
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -714,3 +715,13 @@ def test_a_map_of_a_flow_is_written_with_what_can_be_said(tmp_path: Path) -> Non
     again = read_map(tmp_path / "m.npy")
     assert again.registration is None
     assert again.provenance["registration"]["displacement"]["shape"] == [2, 60, 60]
+
+
+@pytest.mark.parametrize("far", [2.0**63, -1e300])
+def test_a_flow_that_leads_beyond_all_numbers_of_pixels_reads_nothing(far):
+    away = np.eye(3)
+    away[1, 2] = far
+    motion = FlowMotion(np.zeros((2, 8, 8), np.float32), np.eye(3), away, np.eye(2))
+    rows, columns = motion.source_box((slice(0, 8), slice(0, 8)), (24, 32))
+    assert rows == slice(0, 11)
+    assert columns.start == columns.stop

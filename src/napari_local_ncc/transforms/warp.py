@@ -82,8 +82,9 @@ class FlowMotion:
         """Return a box of moving, of `shape`, that holds all that a box of pixels reads."""
         corners = transform_pixels(self.to_moving, _corners(box)).reshape(len(box), -1)
         moved = np.tensordot(self.linear, self.field, axes=1).reshape(len(box), -1)
-        low = np.floor(corners.min(axis=1) + moved.min(axis=1)).astype(int) - SUPPORT
-        high = np.ceil(corners.max(axis=1) + moved.max(axis=1)).astype(int) + SUPPORT + 1
+        low = np.floor(corners.min(axis=1) + moved.min(axis=1)) - SUPPORT
+        high = np.ceil(corners.max(axis=1) + moved.max(axis=1)) + SUPPORT + 1
+        # as numbers of pixels at last: a transform of a damaged file may lead beyond all of them
         return tuple(
             slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n)))
             for a, b, n in zip(low, high, shape, strict=True)
