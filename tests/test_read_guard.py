@@ -266,8 +266,8 @@ def write_packed_hdf5(path):
 CLAIMS = {
     "packed.tif": (write_packed_tiff, "a strip of its plane 0 would need 1 MB at once"),
     "claiming.tif": (write_claiming_tiff, "plane 0 claims|a strip of its plane 0 claims"),
-    "packed.png": (write_packed_png, "it would need 1 MB at once, of"),
-    "claiming.png": (write_claiming_png, "claims 10 GB, more than its"),
+    "packed.png": (write_packed_png, "it would need 3 MB at once, of"),
+    "claiming.png": (write_claiming_png, "claims 30 GB, more than its"),
     "packed.zarr": (write_packed_zarr, "its chunk c/0/0 would need 1 MB at once"),
     "absent.zarr": (write_absent_zarr, "a chunk of 1000000x1000000 would need 1 TB at once"),
     "shredded.zarr": (write_shredded_zarr, "claims 1,000,000,000,000,000,000 chunks of 1x1"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_local_ncc.batch.place import noise_of, place_evidence
 from napari_local_ncc.geometry.kind import UNREGISTERED
-from napari_local_ncc.io.outputs import state_of
+from napari_local_ncc.io.outputs import check_unchanged, state_of, states_of
 from napari_local_ncc.io.reading import read_image
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.run import progress_in, run_comparison
@@ -140,6 +140,7 @@ def compare_files(
     ('failed', 5.8)
     """
     comparison = _comparison(pair, settings)
+    states = states_of([comparison.fixed, comparison.moving, comparison.mask])
     registered = settings.model if comparison.registration is None else UNREGISTERED
     plan = describe_comparison(comparison, model=registered)
     path = folder / f"{pair.name}{MAP_ENDING}"
@@ -164,6 +165,7 @@ def compare_files(
         frames=frame_table(result.frames, result.map.grid),
         outputs={"map": path.name} if settings.keep_maps else {},
     )
+    check_unchanged(states, "result")
     facts = {"name": pair.name, "files": asdict(pair)} | with_verdicts(facts, verdicts)
     return plain_document(facts)
 

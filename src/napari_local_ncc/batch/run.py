@@ -163,6 +163,8 @@ def _map(folder: Path, pair: FilePair) -> Path:
 
 
 def _is_table(path: Path) -> bool:
+    if not path.is_file():  # a pipe would be waited for
+        return False
     with path.open("rb") as file:
         head = file.readline()
     return head.startswith(b"name,") and b",verdict," in head  # which a table of pairs has not
@@ -179,7 +181,7 @@ def _known(path: Path, key: str | None = None) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         judgement = found["verdict"]["judgement"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if key is None:
         return found

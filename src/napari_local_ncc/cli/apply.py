@@ -76,7 +76,7 @@ def apply_(
     """Bring another channel, labels or points of the moving image onto the fixed one."""
     from napari_local_ncc.image.spatial_image import parse_selection
     from napari_local_ncc.io.image_writing import iter_write_image
-    from napari_local_ncc.io.outputs import check_free, check_inputs, check_output
+    from napari_local_ncc.io.outputs import check_free, check_inputs, check_output, states_of
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.io.sinks import check_space
     from napari_local_ncc.parameters import check_choice
@@ -103,6 +103,7 @@ def apply_(
         select=parse_selection(select),
         **reading("fill" if labels else absent_chunks, ignore_positions, reader),
     ).with_spatial_ndim(ndim)
+    states = states_of([image])
     meaning = cast("Unitless | None", unitless)  # pair_images checks it
     if labels:
         result = apply_to_labels(image, found, grid=grid, unitless=meaning)
@@ -112,7 +113,7 @@ def apply_(
         )
     size = "x".join(map(str, result.grid.shape))
     say(f"{moving} is resampled by {with_article(found.model)} to {size}")
-    follow(iter_write_image(result, output, overwrite=overwrite))
+    follow(iter_write_image(result, output, overwrite=overwrite, inputs=states))
     tell(f"image    {output}")
     answer("apply", lambda: _facts(found, output, "image", result.grid))
     judge(strict, doubts_of(found))

@@ -136,25 +136,28 @@ def is_json(text: str | None) -> bool:
 
 def open_transform(text: str, grid: Grid) -> Registration:
     """Return the transform of a file, or of a JSON text, for images on a grid."""
+    from napari_local_ncc.transforms.formats.json_file import values_of_text
     from napari_local_ncc.transforms.registration import Registration
     from napari_local_ncc.transforms.transform_file import read_transform
 
     if not is_json(text):
         return read_transform(text, grid)
     try:
-        return Registration.from_dict(json.loads(text))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"cannot read the JSON of --transform: {error!r}") from error
+        return Registration.from_dict(values_of_text(text))
+    except ValueError as error:
+        raise ValueError(f"cannot read the JSON of --transform: {error}") from error
 
 
 def _place(image: SpatialImage, grid: str, ndim: int | None) -> SpatialImage:
     """Put an image on the grid of a JSON text; without one, count its spatial axes."""
     from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.image.read_guard import reason_of
 
     if not grid:
         return image.with_spatial_ndim(ndim)
     try:
         place = Grid.from_dict(json.loads(grid))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"cannot read the grid of {image.name}: {error}") from error
+    except Exception as error:  # whatever a text that is no grid makes of it
+        reason = reason_of(error)
+        raise ValueError(f"cannot read the grid of {image.name}: {reason}") from error
     return image.replace(grid=place)

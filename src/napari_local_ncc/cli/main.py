@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):  # typer's own, or before and after it
         code = INTERRUPTED
     except (*MENDABLE, RuntimeError, typer.TyperException) as error:
-        if debug or (type(error) is RuntimeError and NO_THREAD not in str(error)):
+        if debug or (isinstance(error, RuntimeError) and NO_THREAD not in str(error)):
             raise
         warn(f"local-ncc: {' '.join(_told(error, words).split())}")
         code = BAD_INPUT

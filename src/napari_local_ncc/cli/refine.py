@@ -66,7 +66,7 @@ def refine_(
     json_: Json = False,
 ) -> None:
     """Let the residual shift of the map refine a transform, until the map gets no better."""
-    from napari_local_ncc.io.outputs import check_free, check_inputs
+    from napari_local_ncc.io.outputs import check_free, check_inputs, check_unchanged, states_of
     from napari_local_ncc.transforms.files import OWN
 
     inputs = [path for path in (fixed, moving, mask, transform) if path is not None]
@@ -105,7 +105,9 @@ def refine_(
         comparison = comparison.with_registration(read_transform(transform, comparison.grid))
     if budget is not None:
         check_refined(comparison, budget)
+    states = states_of([*images, allowed])
     refinement = follow(refinement_of(comparison))
+    check_unchanged(states, "transform")
     tell(f"refine   {refinement}")
     found = refinement.registration or Registration.identity(comparison.grid)
     save_transform(found, output, overwrite=overwrite)

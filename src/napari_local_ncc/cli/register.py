@@ -125,7 +125,7 @@ def register_(
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
     from napari_local_ncc.chunked.budget import parse_memory
-    from napari_local_ncc.io.outputs import check_free
+    from napari_local_ncc.io.outputs import check_free, check_unchanged, states_of
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.registration.door import iter_register
     from napari_local_ncc.reports.describe import describe_registration
@@ -174,6 +174,7 @@ def register_(
         )
         for path, image in zip((mask, moving_mask), images, strict=True)
     ]
+    states = states_of([*images, *masks])
     found = follow(
         iter_register(
             *images,
@@ -191,6 +192,7 @@ def register_(
             mirror=mirror,
         )
     )
+    check_unchanged(states, "transform")
     tell(f"register {describe_registration(found)}")
     save_transform(found, output, overwrite=overwrite)
     answer("register", lambda: _facts(found, output, placed))

@@ -22,6 +22,11 @@ LIMIT = "LNCC_READ_LIMIT"  # environment variable: bytes instead of LARGEST_PART
 LONGEST = 300  # characters of another library's reason
 TOLD_BY_SYSTEM = (FileNotFoundError, PermissionError, FileExistsError)  # not what derives of them
 FEWER = ("cannot reshape array", "Failed to read all data for array")
+# what Python says of parts of a document that are not what our code takes them for
+WORDS_OF_PYTHON = re.compile(
+    r"argument|\bobject\b|attribute|indices must|out of range|NoneType|operand|__|not iterable|"
+    r"not subscriptable|real number, not"
+)
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b|\b(?:itk|sitk|gdcm)::\S*")
 
 
@@ -92,7 +97,8 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, KeyError) and len(error.args) == 1:
         return f"it lacks {error.args[0]!r}"[:LONGEST]
     if isinstance(error, AttributeError | IndexError | TypeError | AssertionError):
-        return f"its parts do not fit together: {first}"[:LONGEST]
+        told = "" if WORDS_OF_PYTHON.search(first) else f": {first}"
+        return f"its parts do not fit together{told}"[:LONGEST]
     return first[:LONGEST]
 
 

@@ -16,12 +16,12 @@ from napari_local_ncc.io.map_omezarr import create_group
 from napari_local_ncc.io.map_tiff import create_tiff
 from napari_local_ncc.io.map_volume import ENDINGS as VOLUME_ENDINGS
 from napari_local_ncc.io.map_volume import create_image_volume
-from napari_local_ncc.io.outputs import check_output
+from napari_local_ncc.io.outputs import check_output, check_unchanged
 from napari_local_ncc.io.sinks import check_space
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
     from os import PathLike
     from pathlib import Path
 
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 def iter_write_image(
-    image: SpatialImage, path: str | PathLike[str], *, overwrite: bool = False
+    image: SpatialImage,
+    path: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Generator[Progress, None, None]:
     """Compute an image and write it tile by tile.
 
@@ -42,6 +46,9 @@ def iter_write_image(
         Where to; endings as of `write_map`. A ``.npy`` keeps the samples alone.
     overwrite : bool, default False
         Whether to replace an existing file, once the new one is complete.
+    inputs : mapping of str to object, optional
+        What `states_of` tells of the files that it is computed from: if one changed meanwhile,
+        nothing is written.
 
     Yields
     ------
@@ -69,6 +76,7 @@ def iter_write_image(
         for tile in tiles:
             pixels[tile.location] = tile.data
             yield Progress(Step.WRITE, tile.done, tile.total)
+        check_unchanged(dict(inputs or {}), "image")
 
 
 @contextmanager

@@ -15,15 +15,15 @@ from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import KEY, check_samples, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
+from napari_local_ncc.io.readers.tiff.series import contiguous_samples
 from napari_local_ncc.io.stored import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.io.raw_samples import RawSamples
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 
@@ -79,12 +79,11 @@ def read(path: Path) -> ConfidenceMap:
     return restore(document, layout.bands(lazy(pixels, layout.chunks)))
 
 
-def open_ometiff_map(path: str, level: int = 0) -> NDArray[np.float32]:
-    """Memory-map the stored array; tifffile alone would leave out axes of length 1."""
+def open_ometiff_map(path: str, level: int = 0) -> RawSamples:
+    """Return where the stored array lies; tifffile alone would leave out axes of length 1."""
     with tifffile.TiffFile(path) as tif:
         shape = OmeLayout.of_document(_document(tif)).shape
-        pixels: NDArray[np.float32] = tif.series[0].asarray(out="memmap")
-        return pixels.reshape(shape)
+        return contiguous_samples(tif.series[0], shape)
 
 
 def _document(tif: tifffile.TiffFile) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from napari_local_ncc.io.readers.sniff import is_address, is_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from napari_local_ncc.image.spatial_image import SpatialImage
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 ZARR_2 = (".zarray", ".zattrs", ".zgroup", ".zmetadata")  # its documents have hidden names
@@ -62,13 +63,20 @@ def _sources(confidence_map: ConfidenceMap) -> list[dict[str, Any] | None]:
     return [origin["source"] for _, origin in _images(confidence_map)]
 
 
-def check_unchanged(states: dict[str, Any]) -> None:
+def states_of(images: Iterable[SpatialImage | None]) -> dict[str, Any]:
+    """Return the same of the files of some images."""
+    sources = [image.source for image in images if image is not None]
+    paths = {source.path for source in sources if source is not None and source.path}
+    return {path: state for path in sorted(paths) if (state := state_of(path)) is not None}
+
+
+def check_unchanged(states: dict[str, Any], result: str = "map") -> None:
     """Raise OSError for the first file that is not as `input_states` found it."""
     for path, state in states.items():
         now = state_of(path)
         if now != state:
             what = "was removed" if now is None else "changed"
-            raise OSError(f"{path} {what} during the run: the map is not kept; make it again")
+            raise OSError(f"{path} {what} during the run: the {result} is not kept; make it again")
 
 
 def state_of(path: str) -> Any:

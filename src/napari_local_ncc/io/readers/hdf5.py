@@ -86,10 +86,11 @@ def _h5py() -> Any:
 
 
 def _samples(path: Path, name: str, dataset: Any) -> FileArray:
-    _check_sources(path, name, dataset)
+    sources = _sources(path, name, dataset)
     piece = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
     check_claim(piece, dataset.id.get_storage_size(), f"a chunk of its dataset {name}")
-    return FileArray.at(open_dataset, path, name, tuple(dataset.shape), dataset.dtype)
+    shape = tuple(dataset.shape)
+    return FileArray.at(open_dataset, path, name, shape, dataset.dtype, sources)
 
 
 def _read_dataset(path: Path, name: str, dataset: Any, policy: Absent | None) -> StoredImage:
@@ -129,8 +130,8 @@ def _present_chunks(dataset: Any) -> NDArray[np.bool_] | None:
     return present
 
 
-def _check_sources(path: Path, name: str, dataset: Any) -> None:
-    """Raise ReadError unless all samples are in the file, or in files beside it that are there.
+def _sources(path: Path, name: str, dataset: Any) -> list[Path]:
+    """Return the files beside this one that hold samples, or ReadError where one is not there.
 
     HDF5 reads the fill value for those of a file that is not there.
     """
@@ -138,9 +139,11 @@ def _check_sources(path: Path, name: str, dataset: Any) -> None:
         dataset.is_virtual) else []  # fmt: skip
     sources += [file for file, *_ in dataset.external or ()]
     check_beside(path, sources)
-    for source in sources:
-        if source != "." and not (path.parent / source).exists():
+    files = {path.parent / source: source for source in sources if source != "."}
+    for file, source in files.items():
+        if not file.exists():
             raise ReadError(f"its dataset {name} has samples in {source}, which is not there")
+    return list(files)
 
 
 def _datasets(file: Any) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ import numpy as np
 
 from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.raw_samples import RawSamples
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import Axis, StoredImage, check_level, pixel_size, stored_image
 
@@ -21,20 +24,25 @@ if TYPE_CHECKING:
     from napari_local_ncc.io.readers.scene import Request
 
 VOLUME = ("z", "y", "x")
+PACKED = (".gz", ".bz2")
 # of the part of a header that IMOD uses: bio3d.colorado.edu/imod/doc/mrc_format.txt
 IMOD_STAMP, IMOD_STAMP_AT = 1146047817, 40
+HEADER = 1024  # bytes, of which those are two
+EXTENDED_AT, ORDER_AT = 92, 212  # where it gives its extension's length, and its byte order
 SIGNED_BYTES, ORIGIN_AS_OTHERS = 1, 4  # bits of its flags
 
 
 def scenes(path: Path) -> list[Scene]:
     """List the one image, stack or volume of a file."""
+    _check_extension(path)
     with _mrcfile().open(path, header_only=True) as mrc:
         return [Scene("", _shape(mrc))]
 
 
 def read(path: Path, scene: int, request: Request) -> StoredImage:
-    """Memory-map a file; voxels are in angstrom."""
+    """Read a file lazily; voxels are in angstrom."""
     check_level(request.level, 1)
+    _check_extension(path)
     with _mrcfile().open(path, header_only=True) as mrc:
         sizes = {axis: pixel_size(getattr(mrc.voxel_size, axis), "angstrom") for axis in "xyz"}
         sign = _sign_of_origin(mrc.header)
@@ -42,7 +50,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         is_stack = int(mrc.header.ispg) == 0  # of images, not a volume
         order = _axis_order(mrc.header)
         is_unsigned = _is_unsigned(mrc.header)
-    if path.name.lower().endswith((".gz", ".bz2")):
+    if path.name.lower().endswith(PACKED):
         claimed = math.prod(scenes(path)[0].shape) * 8
         check_claim(claimed, path.stat().st_size, "its samples")
     array = open_mrc(str(path), is_unsigned)
@@ -65,16 +73,35 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     return replace(stored, data=stored.data.transpose(turn), axes=tuple(axes[k] for k in turn))
 
 
-def open_mrc(path: str, is_unsigned: bool) -> NDArray[Any]:
-    """Memory-map the samples of a file; a compressed one is read."""
+def open_mrc(path: str, is_unsigned: bool) -> NDArray[Any] | RawSamples:
+    """Return where the samples of a file lie; those of a compressed one are read."""
     mrcfile = _mrcfile()
-    if path.lower().endswith((".gz", ".bz2")):
+    if path.lower().endswith(PACKED):
         with mrcfile.open(path) as mrc:
             samples: NDArray[Any] = np.asarray(mrc.data)
-    else:
-        with mrcfile.mmap(path, mode="r") as mrc:
-            samples = mrc.data
-    return samples.view(np.uint8) if is_unsigned else samples
+        return samples.view(np.uint8) if is_unsigned else samples
+    with mrcfile.mmap(path, mode="r") as mrc:  # which checks it; nothing is read from the mapping
+        dtype = np.dtype(np.uint8) if is_unsigned else mrc.data.dtype
+        return RawSamples(path, dtype, mrc.data.offset, mrc.data.shape)
+
+
+def _check_extension(path: Path) -> None:
+    """Raise ReadError where a header claims an extension that is not there: mrcfile reads it all.
+
+    mrcfile says what else is wrong with a header.
+    """
+    name = path.name.lower()
+    opened = gzip.open if name.endswith(".gz") else bz2.open if name.endswith(".bz2") else open
+    with opened(path, "rb") as file:
+        start = file.read(HEADER)
+    if len(start) < HEADER:
+        raise ReadError("cannot read all of it: the file is cut off; copy it again")
+    order = ">" if start[ORDER_AT : ORDER_AT + 1] == b"\x11" else "<"
+    claimed = int(np.frombuffer(start, f"{order}i4", 1, EXTENDED_AT)[0])
+    if claimed < 0:
+        raise ReadError(f"its header is damaged: its extension has {claimed} bytes")
+    held = path.stat().st_size
+    check_claim(claimed, held, "its header", most=None if name.endswith(PACKED) else 1)
 
 
 def _imod_flags(header: Any) -> int | None:

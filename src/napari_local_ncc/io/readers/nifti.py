@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from napari_local_ncc.image.read_guard import ReadError
+from napari_local_ncc.io.raw_samples import RawSamples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,18 +104,52 @@ class Layout:
         if not is_packed and path.stat().st_size < self.offset + samples * self.bits // 8:
             raise ReadError("cannot read all of it: the file is cut off; copy it again")
 
-    def floats(self, path: Path, shape: tuple[int, ...]) -> NDArray[Any] | None:
-        """Return floating samples as they are, NaN too; None of other types."""
+    def floats(self, path: Path, size: Sequence[int], components: int) -> Floats | None:
+        """Return floating samples as they are, NaN too; None of other types.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        size : sequence of int
+            Voxels along each axis, x first.
+        components : int
+            Samples per voxel, which come last in the array, and first in the file.
+        """
         if self.dtype is None:
             return None
+        shape, order = tuple(size[::-1]), tuple(range(len(size)))
+        if components > 1:
+            shape, order = (components, *shape), (*(k + 1 for k in order), 0)
         if path.suffix.lower() == ".gz":
             content = unpacked(path)[self.offset :]
-            samples = np.frombuffer(content, self.dtype, math.prod(shape)).reshape(shape)
-        else:
-            samples = np.memmap(path, self.dtype, "r", self.offset, shape)
+            stored = np.frombuffer(content, self.dtype, math.prod(shape)).reshape(shape)
+            return Floats(stored.transpose(order), self.slope, self.intercept)
+        raw = RawSamples(str(path), self.dtype, self.offset, shape, order)
+        return Floats(raw, self.slope, self.intercept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Floats:
+    """Floating samples, scaled where they are read.
+
+    Parameters
+    ----------
+    stored : array_like
+        As they are in the file.
+    slope, intercept : float
+        As of `Layout`.
+    """
+
+    stored: NDArray[Any] | RawSamples
+    slope: float
+    intercept: float
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        samples = np.asarray(self.stored[index])
         if (self.slope, self.intercept) == (1.0, 0.0):
             return samples
-        scaled: NDArray[Any] = samples * self.dtype.type(self.slope) + self.intercept
+        scaled: NDArray[Any] = samples * samples.dtype.type(self.slope) + self.intercept
         return scaled
 
 

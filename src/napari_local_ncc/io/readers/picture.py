@@ -35,7 +35,7 @@ SAMPLES = {  # by their number
     3: "red, green, blue",
     4: "red, green, blue, opacity",
 }
-MOST_PACKED = {"PNG": 1040}
+MOST_PACKED: dict[str, float] = {"PNG": 1040}
 # Pillow's modes that are not grey, red, green and blue, and what they are turned into
 TURNED = {
     "P": "RGB",
@@ -59,8 +59,10 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     """Read a picture into memory; it has one level and no calibration."""
     check_level(request.level, 1)
     with _opened(path) as picture:
-        check_claim(_claimed(picture), path.stat().st_size, "it", most=MOST_PACKED.get(
-            picture.format or ""))  # fmt: skip
+        needed, most = _needed(picture), MOST_PACKED.get(picture.format or "")
+        if most is not None:
+            most = most * needed / max(1, _claimed(picture))
+        check_claim(needed, path.stat().st_size, "it", most=most)
         orientation = picture.getexif().get(TAG, 1)
         deep = _deep_samples(path, picture)
         samples = _samples(picture) if deep is None else deep
@@ -83,10 +85,29 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
 
 
 def _claimed(picture: ImageFile) -> int:
-    """Return the bytes that all frames of a picture take, with 8 bits or as its mode has."""
+    """Return the bytes that all frames of a picture take in a file at least, not packed."""
     frames = getattr(picture, "n_frames", 1)
-    wide = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2, "1": 0.125}.get(picture.mode, 1)
-    return int(picture.width * picture.height * frames * len(picture.getbands()) * wide)
+    wide = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2, "1": 0.125, "P": 0.125, "L": 0.25}
+    samples = picture.width * picture.height * frames * len(picture.getbands())
+    return int(samples * wide.get(picture.mode, 1))
+
+
+def _needed(picture: ImageFile) -> int:
+    """Return the bytes that are held at once while a picture becomes an array.
+
+    Pillow's own (1, 2 or 4 bytes per pixel; of 1 bit, 1 byte), those of what they are turned
+    into, and the samples twice; those of several frames are put together at the end.
+    """
+    mode, shown = picture.mode, _shown_mode(picture)
+    samples = _stored(shown) if shown[0] in "IF" else len(shown)  # a letter for each
+    one = _stored(mode) + (_stored(shown) if shown != mode else 0) + 2 * samples
+    frames = getattr(picture, "n_frames", 1)
+    return picture.width * picture.height * (one + (2 * frames * samples if frames > 1 else 0))
+
+
+def _stored(mode: str) -> int:
+    """Return the bytes of a pixel in Pillow's memory."""
+    return 2 if mode.startswith("I;16") else 1 if mode in ("1", "L", "P") else 4
 
 
 @contextmanager
@@ -125,10 +146,16 @@ def _alike(frames: list[NDArray[Any]]) -> list[NDArray[Any]]:
     return [np.asarray(Image.fromarray(frame).convert("RGBA")) for frame in frames]
 
 
-def _frame(picture: ImageFile) -> NDArray[Any]:
+def _shown_mode(picture: ImageFile) -> str:
+    """Return the mode of Pillow's that a picture is turned into."""
     mode = TURNED.get(picture.mode, picture.mode)
     if "transparency" in picture.info and mode in ("1", "L", "RGB"):  # of a table too
         mode = "RGBA" if mode == "RGB" else "LA"
+    return mode
+
+
+def _frame(picture: ImageFile) -> NDArray[Any]:
+    mode = _shown_mode(picture)
     shown = picture if mode == picture.mode else picture.convert(mode)
     samples = np.asarray(shown)
     if picture.mode.startswith("I;16") and isinstance(picture.info.get("transparency"), int):

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_local_ncc.chunked.blocks import compute_here
 from napari_local_ncc.image.read_guard import ReadError
+from napari_local_ncc.io.file_array import check_version, version_of
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.readers.sniff import ENDINGS, format_of
 from napari_local_ncc.io.stored import Axis, StoredImage, lazy
@@ -40,7 +41,8 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
                 f"{file.name} has another size ({'x'.join(map(str, size))}) than {files[0].name}; "
                 "give a pattern that leaves it out"
             )
-    frames = Frames(tuple(map(str, files)), request, first.data.shape, first.data.dtype)
+    paths, versions = tuple(map(str, files)), tuple(map(version_of, files))
+    frames = Frames(paths, versions, request, first.data.shape, first.data.dtype)
     data = lazy(frames, (1, *first.data.shape))
     axes = (Axis("q", spatial=False), *first.axes)
     told = f"{len(files)} files, {files[0].name} to {files[-1].name}, are taken as a series"
@@ -55,6 +57,7 @@ class Frames:
     """Samples of files of one size, a frame each."""
 
     paths: tuple[str, ...]
+    versions: tuple[tuple[int, int], ...]  # of `version_of`
     request: Request
     frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -76,9 +79,10 @@ class Frames:
         return np.stack([self._frame(k)[index[1:]] for k in chosen])
 
     def _frame(self, k: int) -> NDArray[Any]:
-        frame = _read_frame(self.paths[k], self.request)
+        frame = _read_frame(self.paths[k], self.versions[k], self.request)
+        check_version(self.paths[k], self.versions[k])
         if frame.shape != self.frame_shape:
-            raise ReadError(f"{self.paths[k]} was written anew since it was opened; read it again")
+            raise ReadError(f"{self.paths[k]} has samples of another size than {self.paths[0]}")
         if not np.can_cast(frame.dtype, self.dtype):
             raise ReadError(
                 f"{self.paths[k]} holds {frame.dtype} samples, which the {self.dtype} of "
@@ -88,7 +92,8 @@ class Frames:
 
 
 @lru_cache(maxsize=4)
-def _read_frame(path: str, request: Request) -> NDArray[Any]:
+def _read_frame(path: str, version: tuple[int, int], request: Request) -> NDArray[Any]:
+    # the version is part of the key only
     frame: NDArray[Any] = compute_here(_plane(Path(path), request).data)[0]
     return frame
 

@@ -13,9 +13,9 @@ import numpy as np
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.image.metaimage import check_axes
 from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
-from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.file_array import FileArray, check_version, version_of
 from napari_local_ncc.io.readers.colour import RGB
-from napari_local_ncc.io.readers.nifti import Layout, is_nifti_2, unpacked
+from napari_local_ncc.io.readers.nifti import Floats, Layout, is_nifti_2, unpacked
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import COLOUR, Axis, StoredImage, check_level, stored_image
 
@@ -87,7 +87,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     if layout is not None:
         layout.check_length(path, samples)
     _check_length(path, samples * header.dtype.itemsize)
-    source = FileArray.at(open_volume, path, _state(path), header.shape, header.dtype)
+    source = FileArray.at(open_volume, path, 0, header.shape, header.dtype, _beside(path))
     outer = len(header.size) - 2
     native = (1,) * outer + header.shape[outer:]
     stored = stored_image(source, _axes(header, path), native, colour=_colour(header))
@@ -135,10 +135,10 @@ def _parts(path: Path) -> list[Path]:
     return [] if any("%" in name for name in names) else [path.parent / name for name in names]
 
 
-def _state(path: Path) -> tuple[tuple[int, int], ...]:
-    """Return time and size of the other files of a volume: its header may outlive them."""
-    found = [part.stat() for part in _parts(path) if part.is_file()]
-    return tuple((part.st_mtime_ns, part.st_size) for part in found)
+def _beside(path: Path) -> list[Path]:
+    """Return the other files of a volume that are there: its header may outlive them."""
+    twins = [path.with_suffix(".img")] if path.suffix.lower() == ".hdr" else []
+    return [part for part in (*_parts(path), *twins) if part.is_file()]
 
 
 def _is_raw(path: Path) -> bool:
@@ -174,7 +174,8 @@ def _read_series(files: list[Path]) -> StoredImage:
     # whole numbers that a slice scales are floating: each may have a scale of its own
     dtype = np.result_type(*(each.dtype for each in headers))
     header = replace(header, size=(*header.size[:2], len(files)), matrix=matrix, dtype=dtype)
-    source = FileArray.at(open_series, files[0], tuple(map(str, files)), header.shape, header.dtype)
+    key = tuple((str(file), version_of(file)) for file in files)
+    source = FileArray.at(open_series, files[0], key, header.shape, header.dtype)
     native = (1, *header.shape[1:])
     stored = stored_image(source, _axes(header, files[0]), native, colour=_colour(header))
     stored = replace(stored, directions=_directions(header))
@@ -199,17 +200,12 @@ class Volume:
         self._path = path
         self._header = header_of(Path(path))
         layout = Layout.of(Path(path))
-        self._whole = None if layout is None else self._floats(layout)
+        self._whole: NDArray[Any] | Floats | None = None
+        if layout is not None:
+            header = self._header
+            self._whole = layout.floats(Path(path), header.size, header.components)
         if self._whole is None and path.lower().endswith(".gz"):
             unpacked(Path(path))  # whole, or an error
-
-    def _floats(self, layout: Layout) -> NDArray[Any] | None:
-        """Return the samples of a NIfTI where they can be NaN; components come first in it."""
-        shape, path = self._header.size[::-1], Path(self._path)
-        if self._header.components == 1:
-            return layout.floats(path, shape)
-        samples = layout.floats(path, (self._header.components, *shape))
-        return None if samples is None else np.moveaxis(samples, 0, -1)
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
         size = self._header.size
@@ -232,31 +228,33 @@ class Slices:
 
     Parameters
     ----------
-    paths : tuple of str
-        The files in order.
+    files : tuple of (str, (int, int))
+        The files in order, and what `version_of` tells of each.
     """
 
-    def __init__(self, paths: tuple[str, ...]) -> None:
-        self._paths = paths
+    def __init__(self, files: tuple[tuple[str, tuple[int, int]], ...]) -> None:
+        self._files = files
 
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
-        chosen = range(len(self._paths))[index[0]]
+        chosen = range(len(self._files))[index[0]]
         if isinstance(chosen, int):
             plane: NDArray[Any] = self._plane(chosen)[index[1:]]
             return plane
         return np.stack([self._plane(k)[index[1:]] for k in chosen])
 
     def _plane(self, k: int) -> NDArray[Any]:
-        pixels = _pixels(_reader(self._paths[k]))
+        path, version = self._files[k]
+        pixels = _pixels(_reader(path))
+        check_version(path, version)
         return pixels[0] if pixels.shape[0] == 1 else pixels
 
 
-def open_volume(path: str, key: tuple[tuple[int, int], ...]) -> Volume:
+def open_volume(path: str, key: int) -> Volume:
     """Open a file."""
     return Volume(path)
 
 
-def open_series(path: str, key: tuple[str, ...]) -> Slices:
+def open_series(path: str, key: tuple[tuple[str, tuple[int, int]], ...]) -> Slices:
     """Open a series of files."""
     return Slices(key)
 

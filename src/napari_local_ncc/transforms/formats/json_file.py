@@ -81,10 +81,7 @@ def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np
     """
     try:
         document = json.loads(check_file(path).read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise KeyError(document["format"])
-        if document["version"] != VERSION:
-            raise ValueError(f"its version is {document['version']!r}, but {VERSION} can be read")
+        _check_format(document)
         summary = document.get("displacement")
         if summary is None:
             return document, None
@@ -98,6 +95,32 @@ def read_document(path: str | PathLike[str]) -> tuple[dict[str, Any], NDArray[np
         raise foreign(path, error) from error
     # by its name beside the file, so that both can be renamed together
     return document, read_field(field_path(Path(path)), shape, ndim, checksum)
+
+
+def values_of_text(text: str) -> dict[str, Any]:
+    """Return the values in the text of a document, or in that of `Registration.to_dict`.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON object, or one of another format or version.
+    """
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise TypeError("it is no JSON object")
+        if values.keys() & {"format", "version"}:  # which `to_dict` does not give
+            _check_format(values)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(reason_of(error)) from error
+    return values
+
+
+def _check_format(document: dict[str, Any]) -> None:
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format is {document['format']!r}")
+    if document["version"] != VERSION or isinstance(document["version"], bool):
+        raise ValueError(f"its version is {document['version']!r}, but {VERSION} can be read")
 
 
 def foreign(path: str | PathLike[str], error: Exception) -> ValueError:

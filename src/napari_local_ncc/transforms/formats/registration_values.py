@@ -45,8 +45,9 @@ def parts_of(values: dict[str, Any]) -> dict[str, Any]:
     Exception
         Whatever a document that is not ours leads to.
     """
-    if not isinstance(values["model"], str):
-        raise TypeError(f"the model must be a name, got {values['model']!r}")
+    model = values["model"]
+    if not (isinstance(model, str) and model and model.isprintable()):
+        raise TypeError(f"the model must be a name, got {model!r}")
     grid = Grid.from_dict(values["grid"])
     matrices = np.asarray(values["matrix"], np.float64)
     for matrix in matrices.reshape(-1, *matrices.shape[-2:]):
@@ -56,7 +57,7 @@ def parts_of(values: dict[str, Any]) -> dict[str, Any]:
     if len(reports) not in (0, number):
         raise ValueError(f"there are {len(reports)} reports of {number} frames")
     return {
-        "model": values["model"],
+        "model": model,
         "matrix": matrices,
         "grid": grid,
         **{name: _numbers(values, name, grid) for name in KNOWN_OF_FRAMES},

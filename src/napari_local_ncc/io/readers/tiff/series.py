@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import weakref
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from tifffile import TIFF, TiffFile
 
 from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray
+from napari_local_ncc.io.raw_samples import RawSamples
 from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.partial_array import PartialArray
 from napari_local_ncc.io.readers.scene import Scene
@@ -94,9 +96,9 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         calibration = calibration_of(tif, picture.index)
         axes = _axes(series, full.shape, calibration, request.positions)
         missing = _missing_chunks(series)
-        source: Any = FileArray.at(
-            open_level, path, (scene, request.level), series.shape, series.dtype
-        )
+        key = scene, request.level
+        beside = _companions(tif)
+        source: Any = FileArray.at(open_level, path, key, series.shape, series.dtype, beside)
         lost = _lost_planes(tif, series)
         mask = None
         if picture.mask is not None and request.level == 0:
@@ -165,9 +167,20 @@ def _check_companions(tif: TiffFile) -> None:
         root = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
     except ElementTree.ParseError as error:
         raise ReadError(f"its OME-XML is broken ({error})") from error
-    named = [each.get("FileName", "") for each in root.iterfind(".//{*}UUID")]
-    check_beside(tif.filehandle.path, named)
+    check_beside(tif.filehandle.path, _named(root))
     _check_promise(root, tif.filehandle.size)
+
+
+def _named(root: ElementTree.Element) -> list[str]:
+    return [each.get("FileName", "") for each in root.iterfind(".//{*}UUID")]
+
+
+def _companions(tif: TiffFile) -> list[str]:
+    """Return the other files of an OME-TIFF of several that are there."""
+    root = ElementTree.fromstring(tif.ome_metadata or "<OME/>")
+    own = os.path.abspath(tif.filehandle.path)
+    named = {os.path.join(os.path.dirname(own), name.strip()) for name in _named(root)}
+    return sorted(file for file in named - {own} if os.path.isfile(file))
 
 
 def _check_promise(root: ElementTree.Element, held: int) -> None:
@@ -213,7 +226,7 @@ def pictures(tif: TiffFile) -> list[Picture]:
 
 
 def open_level(path: str, key: tuple[int, int]) -> Any:
-    """Open a level of an image: memory-mapped where TIFF allows, else as Zarr."""
+    """Open a level of an image: as it lies in the file where TIFF allows, else as Zarr."""
     scene, level = key
     with ExitStack() as stack:
         series = pictures(stack.enter_context(open_file(path)))[scene].levels[level]
@@ -230,11 +243,20 @@ def open_mask(path: str, scene: int) -> Any:
 def _open_series(series: Any, stack: ExitStack) -> Any:
     contiguous = series.dataoffset is not None and series.keyframe.is_memmappable
     if contiguous and series.transform is None:
-        return series.asarray(out="memmap")
+        return contiguous_samples(series, tuple(series.shape))
     # two workers make tifffile decode outside Zarr's one event loop thread
     array = zarr.open_array(series.aszarr(level=0, maxworkers=2), mode="r")
     weakref.finalize(array, stack.pop_all().close)
     return array
+
+
+def contiguous_samples(series: TiffPageSeries, shape: tuple[int, ...]) -> RawSamples:
+    """Return the samples of a series that lie together in its file, without compression."""
+    tif = series.parent
+    assert tif is not None
+    assert series.dataoffset is not None
+    dtype = series.dtype.newbyteorder(tif.byteorder)
+    return RawSamples(tif.filehandle.path, dtype, series.dataoffset, shape)
 
 
 def _reduces(series: TiffPageSeries, larger: TiffPageSeries) -> bool:
