@@ -120,7 +120,7 @@ CORNERS = [(2, 2), (35, 3), (4, 30), (33, 31), (20, 15)]  # µm
 
 def test_few_blocks_are_not_run():
     said = [page.name for page in PAGES for _ in NOT_RUN.findall(page.read_text(encoding="utf-8"))]
-    assert said == ["scale.md", "scale.md"]
+    assert said == ["scale.md"] * 3  # what needs a cluster, or many cores
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
