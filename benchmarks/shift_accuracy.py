@@ -1,9 +1,10 @@
 """Bias of the residual shift, and coverage of its stated error: tables with n and seeds.
 
     python benchmarks/shift_accuracy.py bias
-    python benchmarks/shift_accuracy.py coverage
+    python benchmarks/shift_accuracy.py coverage [ROWS]
 
-The second writes its tables into docs/residual-shift.md.
+The second writes its tables into docs/residual-shift.md. Rows are added to a file as they are
+found; those that it holds are not measured again.
 
 Seeds of these figures are from 5000 on. On which images constants were chosen was not recorded.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,43 +177,45 @@ def cover(
     return f"{100 * given / count:.0f} %; {shares}; {np.median(sd):.2f}"
 
 
-def coverage() -> None:
-    """Measure how often the truth lies within the stated error, and write it into the docs."""
-    lines = ["| texture, radius | SNR 10 | SNR 5 | SNR 2 | SNR 1 |", "|---|---|---|---|---|"]
-    for sigma in (0.7, 1.0, 2.0, 4.0):
-        for radius in (3, 5, 10):
-            make = partial(textures, sigma=sigma, side=200 if radius < 10 else 300)
-            noises = [partial(white, snr=snr) for snr in (10, 5, 2, 1)]
-            cells = [cover(make, noise, (radius, radius)) for noise in noises]
-            lines.append(f"| {sigma:g}, {radius} | {' | '.join(cells)} |")
-            print(lines[-1], flush=True)
-    lines += ["", "| other, radius 5 | |", "|---|---|"]
+def cells() -> list[tuple[str, list[Callable[[], str]]]]:
+    """Return the rows of the tables: how each begins, and what measures its cells."""
+    found: list[tuple[str, list[Callable[[], str]]]] = []
+    for sigma, radius in product((0.7, 1.0, 2.0, 4.0), (3, 5, 10)):
+        make = partial(textures, sigma=sigma, side=200 if radius < 10 else 300)
+        noises = [partial(white, snr=snr) for snr in (10, 5, 2, 1)]
+        row = [partial(cover, make, noise, (radius, radius)) for noise in noises]
+        found.append((f"| {sigma:g}, {radius} |", row))
     fine = partial(textures, sigma=1.0, side=200)
-    rows = [
+    others = [
         ("texture 1, SNR 0.5", fine, partial(white, snr=0.5), (5, 5)),
         ("texture 1, 50 photons a pixel", fine, partial(photons, count=50), (5, 5)),
         ("texture 1, 5 photons a pixel", fine, partial(photons, count=5), (5, 5)),
-        (
-            "volumes, texture 1, SNR 5",
-            partial(volumes, sigma=1.0),
-            partial(white, snr=5),
-            (2, 3, 3),
-        ),
-        (
-            "volumes, texture 1, SNR 2",
-            partial(volumes, sigma=1.0),
-            partial(white, snr=2),
-            (2, 3, 3),
-        ),
     ]
+    for snr in (5, 2):
+        title = f"volumes, texture 1, SNR {snr}, radius 2, 3, 3"
+        others.append((title, partial(volumes, sigma=1.0), partial(white, snr=snr), (2, 3, 3)))
     for name in ("grass", "immunohistochemistry"):
         for binning, how in ((1, "Fourier"), (2, "binned 2 x"), (4, "binned 4 x")):
             make = partial(photographs, name=name, binning=binning)
-            rows.append((f"{name}, {how}, SNR 10", make, partial(white, snr=10), (5, 5)))
-    for title, make, noise, radii in rows:
-        lines.append(f"| {title}{', radius 2, 3, 3' if len(radii) == 3 else ''} |"
-                     f" {cover(make, noise, radii)} |")  # fmt: skip
-        print(lines[-1], flush=True)
+            others.append((f"{name}, {how}, SNR 10", make, partial(white, snr=10), (5, 5)))
+    found += [(f"| {title} |", [partial(cover, *rest)]) for title, *rest in others]
+    return found
+
+
+def coverage(file: Path) -> None:
+    """Measure how often the truth lies within the stated error, and write it into the docs."""
+    known = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines = ["| texture, radius | SNR 10 | SNR 5 | SNR 2 | SNR 1 |", "|---|---|---|---|---|"]
+    for start, row in cells():
+        if len(row) == 1 and "| other, radius 5 | |" not in lines:
+            lines += ["", "| other, radius 5 | |", "|---|---|"]
+        line = next((found for found in known if found.startswith(start)), "")
+        if not line:
+            line = f"{start} {' | '.join(measure() for measure in row)} |"
+            print(line, flush=True)
+            with file.open("a", encoding="utf-8") as rows:
+                rows.write(line + "\n")
+        lines.append(line)
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
     _, after = rest.split(MARKS[1])
     table = "\n".join(lines)
@@ -245,6 +249,6 @@ def _errors(
 
 if __name__ == "__main__":
     if "coverage" in sys.argv[1:]:
-        coverage()
+        coverage(Path(sys.argv[2] if len(sys.argv) > 2 else "coverage-rows.md"))
     else:
         bias()
