@@ -55,8 +55,11 @@ def open_widget(theme: str = "dark") -> tuple[napari.Viewer, Any]:
     """Open napari on a laptop's screen, with the widget."""
     viewer = napari.Viewer()
     viewer.theme = LOOKS.theme or theme
-    viewer.window._qt_window.resize(*LOOKS.size)
+    viewer.window.resize(*LOOKS.size)
     _, widget = viewer.window.add_plugin_dock_widget("napari-local-ncc", "Local NCC")
+    widget["registration"].value = "translation"  # the picture before may have gone without
+    for name in ("confidence", "shift", "classes"):
+        widget[name].value = True
     wait(lambda: False, seconds=1)
     return viewer, widget
 
@@ -68,11 +71,18 @@ def take(viewer: napari.Viewer, name: str) -> None:
 
 
 def save(viewer: napari.Viewer, name: str) -> None:
-    """Write the window's picture in 256 colours, which makes a small file."""
+    """Write the window's picture in 256 colours, which makes a small file.
+
+    Colours are taken from all that there are, however few pixels have them: the scale in the dock
+    would look as if it had steps.
+    """
     picture = viewer.window.screenshot(canvas_only=False, flash=False)
-    Image.fromarray(picture).convert("RGB").quantize(256, kmeans=2).save(
-        LOOKS.folder / f"{name}.png", optimize=True
+    few = (
+        Image.fromarray(picture)
+        .convert("RGB")
+        .quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
     )
+    few.save(LOOKS.folder / f"{name}.png", optimize=True)
 
 
 def widget_idle_and_done(theme: str = "dark") -> None:
@@ -192,8 +202,8 @@ def widget_placement() -> None:
     widget["new_landmarks"].native.click()
     seen = np.array([[62.0, 60.0], [150.0, 72.0], [105.0, 140.0], [70.0, 118.0]])
     missed = np.array([[0.4, -0.3], [-0.5, 0.1], [0.2, 0.6], [-0.1, -0.4]])
-    viewer.layers["landmarks of fixed"].data = seen
-    viewer.layers["landmarks of moving"].data = seen + missed + (-7.2, 4.4)
+    viewer.layers["fixed landmarks"].data = seen
+    viewer.layers["moving landmarks"].data = seen + missed + (-7.2, 4.4)
     widget["fit_landmarks"].native.click()
     take(viewer, "widget-placement")
     viewer.close()

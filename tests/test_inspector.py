@@ -225,6 +225,11 @@ def test_labels_get_a_table_of_their_own(viewer, run, inspector, settle, tmp_pat
         rows = list(csv.DictReader(file))
     assert [row["index"] for row in rows] == ["4", "7"]
     np.testing.assert_allclose([float(row["median_ncc"]) for row in rows], expected, atol=1e-3)
+    gone = tmp_path / "gone" / "cells.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(gone), ""))
+    inspector.table.export.click()
+    message = f"there is no folder {gone.parent} to write cells.csv into"
+    assert inspector.table.text.text() == message
 
 
 def test_the_copied_recipes_make_the_map_again(
@@ -555,6 +560,11 @@ def test_strain_is_made_when_it_is_asked_for(viewer, run, inspector, settle, qtb
     assert np.isfinite(made.data).mean() > 0.5
     assert np.isnan(made.data[np.isnan(layer.data)]).mean() > 0.5
     assert "stretch_x" not in dict(inspector._bands(None)).values()
+    assert made.colorbar.visible
+    inspector["band"].value = "rotation_yx"
+    qtbot.waitUntil(lambda: "rotation y to x (°)" in viewer.layers, timeout=30_000)
+    with_scale = [each for each in viewer.layers if each.visible and each.colorbar.visible]
+    assert with_scale == [viewer.layers["rotation y to x (°)"]]  # scales have no names
 
 
 def test_strain_goes_with_the_map_that_it_was_made_of(viewer, run, inspector, settle, qtbot):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from magicgui.widgets import CheckBox, Container, Label, ProgressBar
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QWidget
 
 from napari_local_ncc._napari.compare.layout import MAIN, Section
 from napari_local_ncc._napari.compare.widget import _fields_of
@@ -158,10 +158,11 @@ def test_every_field_says_what_to_choose(dock):
     assert "no proof" in dock["registration"].tooltip
 
 
-def test_tab_goes_from_top_to_bottom(viewer, dock, qtbot):
-    viewer.window._qt_window.show()
+def test_tab_goes_from_top_to_bottom(viewer, fresh_dock, qtbot):
+    window = viewer.window._qt_window
+    window.show()
     viewer.open_sample(PLUGIN, "slices")
-    dock["more"].native.click()
+    fresh_dock["more"].native.click()
     names = ("fixed", "moving", "registration", "radius", "confidence", "search", "mask", "more")
     names += (
         "weights",
@@ -174,12 +175,16 @@ def test_tab_goes_from_top_to_bottom(viewer, dock, qtbot):
         "on_cancel",
     )
     names += ("add_registered", "keep", "placement_section", "transform_section", "run", "register")
-    fields = [dock[name].native for name in names]
-    visited, widget = [], fields[0]
-    for _ in range(2000):
-        if widget in fields and widget not in visited:
-            visited.append(widget)
-        widget = widget.nextInFocusChain()
+    fields = [fresh_dock[name].native for name in names]
+    window.activateWindow()
+    fields[0].setFocus()
+    qtbot.waitUntil(fields[0].hasFocus)
+    visited = []
+    for _ in range(100):
+        focused = QApplication.focusWidget()
+        if focused in fields and focused not in visited:
+            visited.append(focused)
+        qtbot.keyClick(focused, Qt.Key.Key_Tab)
     assert visited == fields
 
 
@@ -258,7 +263,7 @@ def test_the_dock_is_narrow_and_stays_so(viewer, fresh_dock, qtbot):
     qtbot.wait(100)
     width = fresh_dock.native.minimumSizeHint().width()
     assert width <= 300
-    assert empty <= width
+    assert 0 <= width - empty <= 10  # the canvas hardly moves when images are opened
     for section in sections(fresh_dock):
         section.click()
     qtbot.wait(100)

@@ -22,7 +22,7 @@ def placed(viewer, dock):
 
 def add_landmarks(viewer, dock, fixed, moving):
     dock["new_landmarks"].native.click()
-    layers = [viewer.layers[f"landmarks of {role}"] for role in ("fixed", "moving")]
+    layers = [viewer.layers[f"{role} landmarks"] for role in ("fixed", "moving")]
     assert [dock[f"{role}_points"].value for role in ("fixed", "moving")] == layers
     for layer, points in zip(layers, (fixed, moving), strict=True):
         layer.data = points
@@ -148,7 +148,7 @@ def test_a_model_that_cannot_keep_the_start_gives_way(viewer, placed):
 @pytest.mark.parametrize(
     ("fixed", "moving", "words"),
     [
-        (PAIRS, PAIRS[:2], "holds 3 but landmarks of moving holds 2"),
+        (PAIRS, PAIRS[:2], "holds 3 but moving landmarks holds 2"),
         (PAIRS[:0], PAIRS, "holds no points"),
         (PAIRS[:1], PAIRS[:1], "take a simpler model"),
         (np.outer([1, 2, 3], [1, 1]), PAIRS, "affine"),

@@ -39,10 +39,14 @@ def whole_file(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such folder to write into.
     FileExistsError
         If another run is writing it just now, or it is there and must not be replaced.
     """
     target = Path(path)
+    if not target.parent.is_dir():  # else the error would name a file that nobody asked for
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
     with claim(target, overwrite=overwrite, beside=beside) as held:
         if held.left:
             warnings.warn(

@@ -20,7 +20,7 @@ from napari_local_ncc._napari.results.result_layer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -106,7 +106,15 @@ def _add(viewer: Viewer, layer: Image, product: Product, *, scale: bool) -> None
         viewer.layers.insert(above, new)
         viewer.layers.selection = selected
         if scale:
+            _hide_scaled(layers_of_run(viewer, layer).values(), but=new)
             new.colorbar.visible = True
+
+
+def _hide_scaled(layers: Iterable[Layer], but: Layer) -> None:
+    """Hide layers with a scale of colours: of two scales nobody could tell which is whose."""
+    for each in layers:
+        if each is not but and isinstance(each, Image) and each.colorbar.visible:
+            each.visible = False
 
 
 def _remove(viewer: Viewer, layer: Layer) -> None:

@@ -156,7 +156,7 @@ class Placement(Container):
             self.reset_choices()
             fields[f"{role}_points"].value = points
         return (
-            "Click structures of fixed, then choose the layer 'landmarks of moving' and click the "
+            "Click structures of fixed, then choose the layer 'moving landmarks' and click the "
             "same ones there, in the same order. Then press Fit landmarks."
         )
 

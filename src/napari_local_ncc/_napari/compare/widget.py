@@ -144,6 +144,9 @@ class LocalNCCWidget(Container):
 
     def _make_ready(self) -> None:
         """Load what a run needs while the user still chooses."""
+        align_labels(self._fields)  # in the window's font
+        # or the dock would grow, and the canvas jump, when images are opened
+        self._welcome.native.setMinimumWidth(self._scroll.minimumSizeHint().width())
         unit_symbol("micrometer")  # pint reads its units once, which two threads at once spoil
         self._warm_up.work(warm_up)
 

@@ -177,8 +177,13 @@ class TableTab(Tab):
             self.text.setText("There is no table yet: run Local NCC first.")
             return
         path, _ = QFileDialog.getSaveFileName(self, "Export CSV", "ncc.csv", "CSV (*.csv)")
-        if path:
+        if not path:
+            return
+        try:
             write_csv(self._shown, path)
+        except MENDABLE as error:
+            self.text.setText(str(error))
+        else:
             self.text.setText(f"Written to {path}")
 
 

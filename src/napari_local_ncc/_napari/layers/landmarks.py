@@ -46,7 +46,7 @@ def add_landmark_layer(viewer: Viewer, image: Image, role: str) -> Points:
     """Add an empty layer for the landmarks of an image, on its pixels."""
     layer = Points(
         ndim=image.ndim,
-        name=f"landmarks of {role}",
+        name=f"{role} landmarks",
         size=max(1.0, SIZE * min(image.extent.data[1][-2:] + 1)),
         symbol="cross",
         face_color=COLORS[role],
