@@ -178,11 +178,14 @@ def open_closed_streams() -> None:
 
 
 def tell(line: str) -> None:
-    """Print a result: to standard output, but where that is a document's, as a message."""
+    """Print a result in one line: to standard output, but where that is a document's, as a message.
+
+    A name with an end of line in it cannot pass for a result of its own.
+    """
     if VOICE.json or VOICE.data:
         say(line)
     else:
-        print(line)
+        print(line.translate(STEERING))
 
 
 def answer_in_json(wanted: bool) -> bool:

@@ -77,9 +77,12 @@ class Grid:
             raise ValueError(f"the image is empty: its shape is {shape}")
         if max(shape) > MOST:
             raise ValueError("an axis has more than 2**62 pixels, which no image has")
-        labels = tuple(self.axis_labels) or tuple(str(k) for k in range(-ndim, 0))
+        numbers = tuple(str(k) for k in range(-ndim, 0))
+        labels = tuple(self.axis_labels) or numbers
         if not all(isinstance(label, str) for label in labels):
             raise ValueError(f"the labels of axes are texts, got {labels}")
+        if len(labels) == ndim:  # what is empty cannot be told from others
+            labels = tuple(a if a.strip() else b for a, b in zip(labels, numbers, strict=True))
         if isinstance(self.units, str):  # whose letters may be units, too: u and m are
             raise TypeError(f"units are one per axis, got the text {self.units!r}")
         units = tuple(unit_name(unit) for unit in self.units or (PIXEL,) * ndim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 FORMULA = ("=", "+", "-", "@")
+UNSEEN = "CMZ"  # categories of Unicode: controls and formats, marks, spaces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,10 +108,13 @@ def read_points(path: str | PathLike[str], axis_labels: Sequence[str]) -> PointT
 def cell_text(cell: str) -> str:
     """Return the text of a cell such that a spreadsheet does not take it for a formula.
 
-    A text that is no number gets an apostrophe before a first ``=``, ``+``, ``-`` or ``@``
-    (owasp.org/www-community/attacks/CSV_Injection).
+    A text that is no number gets an apostrophe where the first character that is seen is ``=``,
+    ``+``, ``-`` or ``@``, of full width too (owasp.org/www-community/attacks/CSV_Injection).
     """
-    if not cell.lstrip().startswith(FORMULA):
+    seen = (
+        c for c in unicodedata.normalize("NFKC", cell) if unicodedata.category(c)[0] not in UNSEEN
+    )
+    if next(seen, "") not in FORMULA:
         return cell
     try:
         float(cell)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # "contract" fuses a * b + c into one rounding; nothing licenses assuming that NaN is absent.
 COMPILE = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
+# what numba says where neither the installation nor the user's cache directory is writable
+NO_PLACE = "no locator available"
+
 inner = numba.njit(**COMPILE)  # for functions that only kernels call: they become part of these
 
 
@@ -31,7 +34,9 @@ def kernel(function: Any) -> Any:
     """
     try:
         compiled = numba.njit(cache=True, **COMPILE)(function)
-    except RuntimeError:  # neither the installation nor the user's cache directory is writable
+    except RuntimeError as error:
+        if NO_PLACE not in str(error):
+            raise
         _tell_once()
         return numba.njit(**COMPILE)(function)
     if numba.config.DISABLE_JIT:
