@@ -119,6 +119,11 @@ def _write_volumes(at) -> None:
 
         with h5py.File(at("image.h5"), "w") as file:
             file.create_dataset("a", data=STACK, chunks=(1, 16, 16), compression="gzip")
+    with contextlib.suppress(ImportError):
+        import mrcfile
+
+        with mrcfile.new(at("volume.mrc"), STACK) as file:
+            file.voxel_size = 2.0
 
 
 def _write_made(at) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,13 @@ def open_mrc(path: str, is_unsigned: bool) -> NDArray[Any] | RawSamples:
         with mrcfile.open(path) as mrc:
             samples: NDArray[Any] = np.asarray(mrc.data)
         return samples.view(np.uint8) if is_unsigned else samples
-    with mrcfile.mmap(path, mode="r") as mrc:  # which checks it; nothing is read from the mapping
-        dtype = np.dtype(np.uint8) if is_unsigned else mrc.data.dtype
-        return RawSamples(path, dtype, mrc.data.offset, mrc.data.shape)
+    with mrcfile.open(path, header_only=True) as mrc:
+        dtype = mrcfile.utils.data_dtype_from_header(mrc.header)
+        shape = mrcfile.utils.data_shape_from_header(mrc.header)
+        begin = HEADER + int(mrc.header.nsymbt)
+    if os.stat(path).st_size < begin + math.prod(shape) * dtype.itemsize:
+        raise ReadError("cannot read all of it: the file is cut off; copy it again")
+    return RawSamples(path, np.dtype(np.uint8) if is_unsigned else dtype, begin, shape)
 
 
 def _check_extension(path: Path) -> None:
