@@ -43,7 +43,7 @@ def test_what_is_imported_is_declared():
     undeclared = {
         name
         for name in names - set(sys.stdlib_module_names)
-        if not declared & {owner.lower() for owner in owners.get(name, [name])}
+        if not declared & {owner.lower().replace("_", "-") for owner in owners.get(name, [name])}
     }
     assert undeclared <= WITH_NAPARI | HANDED_IN
     for name in undeclared & WITH_NAPARI:

@@ -176,7 +176,7 @@ def _deep_samples(path: Path, picture: ImageFile) -> NDArray[Any] | None:
         return _decoded(path, "jpeg2k_decode" if kind == "JPEG2000" else "avif_decode")
     if kind == "PPM" and path.read_bytes()[:2] == b"P6":
         shape = (picture.height, picture.width, 3)
-        return np.fromfile(path, ">u2", offset=picture.tile[0].offset).reshape(shape)
+        return np.fromfile(path, ">u2", offset=picture.tile[0][2]).reshape(shape)
     raise ReadError("it has 16 bits per sample, of which Pillow reads 8; save it as TIFF or PNG")
 
 
