@@ -23,7 +23,7 @@ from napari_local_ncc.batch.run import check_folder
 from napari_local_ncc.cli import main
 from napari_local_ncc.cli.inputs import open_transform
 from napari_local_ncc.image.read_guard import ReadNote
-from napari_local_ncc.io.raw_samples import RawSamples
+from napari_local_ncc.io.readers.raw_samples import RawSamples
 from napari_local_ncc.progress import finish
 
 IMAGE = np.random.default_rng(0).integers(1, 60000, (4, 96, 128)).astype(np.uint16)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_local_ncc.geometry.grid import Grid
-    from napari_local_ncc.io.raw_samples import RawSamples
+    from napari_local_ncc.io.readers.raw_samples import RawSamples
     from napari_local_ncc.maps.pipeline import ConfidenceMap
 
 

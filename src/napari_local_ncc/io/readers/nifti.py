@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from napari_local_ncc.image.read_guard import ReadError
-from napari_local_ncc.io.raw_samples import RawSamples
+from napari_local_ncc.io.readers.raw_samples import RawSamples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

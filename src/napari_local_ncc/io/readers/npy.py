@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_local_ncc.image.read_guard import ReadError
 from napari_local_ncc.io.file_array import FileArray
-from napari_local_ncc.io.raw_samples import RawSamples
+from napari_local_ncc.io.readers.raw_samples import RawSamples
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.stored import StoredImage, check_level, numbered_axes, stored_image
 

@@ -19,9 +19,9 @@ from tifffile import TIFF, TiffFile
 
 from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray
-from napari_local_ncc.io.raw_samples import RawSamples
 from napari_local_ncc.io.readers.orientation import TAG, upright
 from napari_local_ncc.io.readers.partial_array import PartialArray
+from napari_local_ncc.io.readers.raw_samples import RawSamples
 from napari_local_ncc.io.readers.scene import Scene
 from napari_local_ncc.io.readers.tiff.calibration import (
     Calibration,
