@@ -301,7 +301,7 @@ def test_map_larger_than_the_disk_is_refused(tmp_path):
     huge = ConfidenceMap(
         da.zeros((1, *grid.shape), dtype="f4"), ("ncc",), grid, NCCParameters(), None, {}
     )
-    with pytest.raises(OSError, match=r"needs 70368.7 GB, but its disk has"):
+    with pytest.raises(OSError, match=r"needs 64.00 TiB, but its disk has"):
         write_map(huge, tmp_path / "a.npy")
     assert not names_in(tmp_path)
 
