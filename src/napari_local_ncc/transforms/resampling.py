@@ -326,20 +326,20 @@ class Sampling:
         """Return by how many pixels a frame is shifted, if that is all."""
         if index in self.motions:
             return None
-        return whole_pixel_offset(self.to_moving[index], self.grid.space().shape)
+        return whole_pixel_offset(self.to_moving[index], _frame_shape(self.grid))
 
     def _is_copy(self, index: tuple[int, ...]) -> bool:
         offset = self._offset(index)
         return offset is not None and all(
             o >= 0 and o + n <= size
             for o, n, size in zip(
-                offset, self.grid.space().shape, self.moving.grid.space().shape, strict=True
+                offset, _frame_shape(self.grid), _frame_shape(self.moving.grid), strict=True
             )
         )
 
     def _sample(self, index: tuple[int, ...], box: Box, out: NDArray[Any]) -> None:
         """Fill `out` with a box of one frame."""
-        offset, shape = self._offset(index), self.moving.grid.space().shape
+        offset, shape = self._offset(index), _frame_shape(self.moving.grid)
         if offset is not None:
             self._copy(index, box, offset, out)
             return
@@ -371,7 +371,7 @@ class Sampling:
         self, index: tuple[int, ...], box: Box, offset: tuple[int, ...], out: NDArray[Any]
     ) -> None:
         """Take pixels as they are; NaN where there is none."""
-        shape = self.moving.grid.space().shape
+        shape = _frame_shape(self.moving.grid)
         source = tuple(
             slice(min(max(b.start + o, 0), n), min(max(b.stop + o, 0), n))
             for b, o, n in zip(box, offset, shape, strict=True)
@@ -387,6 +387,10 @@ class Sampling:
 
     def _read(self, index: tuple[int, ...], box: Box) -> NDArray[Any]:
         return compute_block(self.moving.data, (*index, *box))
+
+
+def _frame_shape(grid: Grid) -> tuple[int, ...]:
+    return grid.shape[grid.ndim - grid.spatial_ndim :]
 
 
 def _source_box(to_moving: NDArray[np.float64], box: Box, shape: Sequence[int]) -> Box:
