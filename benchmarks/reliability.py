@@ -79,8 +79,8 @@ Not tried here: a power failure, or a machine that goes down; network file syste
 stores; two signals at once; Windows and macOS. Of other commands than `map` few moments were tried
 by hand: 10 of `register`, 10 of `info`, 6 each of `apply`, `convert` and `batch`, none of `refine`.
 All ended as is documented, but two in their first 0.04 s of processor time, by Python's own hand.
-Of two `register` runs with one output, started together 50 times by hand (translations and flows), one
-won each time, and the other said so and ended with 2.
+Of two `register` runs with one output, started together 50 times by hand (translations and flows),
+one won each time, and the other said so and ended with 2.
 """
 SOAK = """
 ## One process, for long

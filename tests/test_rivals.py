@@ -13,11 +13,13 @@ import pytest
 
 from napari_local_ncc import Grid, Registration
 from napari_local_ncc.files.claim import LOCK, OLD, claim, unfinished
+from napari_local_ncc.files.record import Record
 from napari_local_ncc.files.whole import whole_file, write_text
 from napari_local_ncc.progress import Note
 
 KILLED = """
 import os, sys
+from napari_local_ncc.files.record import Record
 from napari_local_ncc.files.whole import whole_file
 with whole_file(sys.argv[1]) as partial:
     partial.write_text("half", encoding="utf-8")
@@ -138,6 +140,79 @@ def test_what_was_moved_aside_by_a_killed_writer_comes_back(tmp_path):
     ):
         partial.mkdir()
     assert names_in(tmp_path) == {"a.zarr"}
+
+
+@pytest.mark.parametrize("brought", [0, 1, 2])
+def test_a_writer_killed_between_two_moves_left_the_old_output_or_the_new(brought, tmp_path):
+    """Its two files, of which so many were in place: never one of the old and one of the new."""
+    folder = unfinished(tmp_path / "T.json")
+    folder.mkdir()
+    (folder / LOCK).touch()
+    for k, name in enumerate(("T.json", "T.zarr")):
+        (folder / f"{OLD}{name}").write_text("old", encoding="utf-8")
+        at = tmp_path if k < brought else folder
+        (at / name).write_text("new", encoding="utf-8")
+    with (
+        pytest.warns(Note, match="cut short"),
+        pytest.raises(RuntimeError, match="nothing"),
+        whole_file(tmp_path / "T.json", beside=("T.zarr",)),
+    ):
+        raise RuntimeError("nothing is written")
+    assert {path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {
+        "new" if brought == 2 else "old"
+    }
+    assert names_in(tmp_path) == {"T.json", "T.zarr"}
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EAGAIN, "another run"), (errno.ENOSYS, "no locks")]
+)
+def test_why_a_file_cannot_be_locked_is_said(number, words, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match=words):
+        write_text(tmp_path / "t.csv", "a")
+
+
+def test_what_cannot_be_removed_at_once_is_no_error(tmp_path, monkeypatch):
+    """As on NFS, which keeps a file that is open under another name."""
+    unlink, calls = type(tmp_path).unlink, []
+
+    def busy(path, missing_ok=False):
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        unlink(path, missing_ok=missing_ok)
+
+    with claim(tmp_path / "t.csv") as held:
+        held.path.write_text("a", encoding="utf-8")
+        (held.folder / "more").touch()
+        monkeypatch.setattr(type(tmp_path), "unlink", busy)
+    assert names_in(tmp_path) == {"t.csv"}
+
+
+def test_a_file_is_not_left_empty_where_it_cannot_be_moved(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_text(tmp_path / "t.csv", "a", overwrite=False)
+    assert names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["blocks.npy", "blocks.ome.zarr"])
+def test_an_output_may_be_called_as_records_are(name, tmp_path):
+    (tmp_path / "blocks 1 of 2").write_text("heading\n0 0\n", encoding="utf-8")
+    (tmp_path / name).mkdir()
+    record = Record(tmp_path / "blocks 2 of 2", "heading")
+    record.close()
+    assert record.finished == {(0, 0)}
 
 
 def test_a_full_disk_names_the_output(tmp_path):

@@ -141,11 +141,21 @@ class Claim:
         return name in self.beside or name.startswith(self.target.name)
 
     def put_back(self) -> None:
-        """Return what a run had moved aside that was killed before its own was in place."""
-        for each in self.folder.iterdir():
-            place = self.target.with_name(each.name.removeprefix(OLD))
-            if each.name.startswith(OLD) and not os.path.lexists(place):
-                os.rename(each, place)
+        """Return what a run had moved aside that was killed before all of its own was in place.
+
+        What it had brought to its place by then goes back, too: all files of it, or none.
+        """
+        names = os.listdir(self.folder)
+        is_cut_short = any(map(self._is_output, names))
+        for name in names:
+            if not name.startswith(OLD):
+                continue
+            place = self.target.with_name(name.removeprefix(OLD))
+            if os.path.lexists(place):
+                if not is_cut_short:
+                    continue
+                os.rename(place, self.folder / place.name)
+            os.rename(self.folder / name, place)
 
     def remove(self) -> None:
         """Remove what this run has written, unless the folder is another's by now.
@@ -160,8 +170,8 @@ class Claim:
         except FileNotFoundError:
             return
         except OSError:  # not where a file of it is open, in Windows
-            self.lock.close()
             aside = self.folder
+        self.lock.close()  # or NFS keeps it under another name
         _remove_folder(aside)
 
 
@@ -307,11 +317,12 @@ def _remove_folder(folder: Path) -> None:
     Its lock goes last: it tells whose the folder is, if this is cut short.
     """
     for _ in range(REMOVALS):
-        for each in folder.iterdir() if folder.exists() else ():
-            if each.is_dir():
-                shutil.rmtree(each, ignore_errors=True)
-            elif each.name != LOCK:
-                each.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot go yet may go the next time
+            for each in folder.iterdir():
+                if each.is_dir():
+                    shutil.rmtree(each, ignore_errors=True)
+                elif each.name != LOCK:
+                    each.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import sys
 from typing import IO, TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what systems say of it
 BYTES = 2**30  # of a file that a lock spans, in Windows: of any length, and need not be there
 
 
@@ -18,9 +20,23 @@ def used(target: Path) -> str:
 
 
 def lock_file(file: IO[bytes], target: Path, *, shared: bool = False) -> None:
-    """Lock a file until it is closed; raise FileExistsError if another has.
+    """Lock a file until it is closed.
 
-    `shared`, with others that share it, against those that do not.
+    Parameters
+    ----------
+    file : file
+        What is locked; open.
+    target : Path
+        The output that errors name.
+    shared : bool, default False
+        With others that share it, against those that do not.
+
+    Raises
+    ------
+    FileExistsError
+        If another has it.
+    OSError
+        If files cannot be locked there.
     """
     try:
         if sys.platform == "win32":
@@ -35,4 +51,9 @@ def lock_file(file: IO[bytes], target: Path, *, shared: bool = False) -> None:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:
-        raise FileExistsError(used(target)) from error
+        if error.errno in TAKEN:
+            raise FileExistsError(used(target)) from error
+        raise OSError(
+            f"{target} cannot be written safely: its file system has no locks ({error.strerror}); "
+            "write it to another disk, or have this one mounted with flock"
+        ) from error

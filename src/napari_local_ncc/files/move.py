@@ -43,6 +43,10 @@ def _move_file(source: Path, to: Path) -> None:
         raise
     except (OSError, AttributeError):  # of file systems and Pythons without links
         os.close(os.open(to, os.O_CREAT | os.O_EXCL))
-        os.replace(source, to)
+        try:
+            os.replace(source, to)
+        except OSError:
+            to.unlink()
+            raise
     else:
         source.unlink()

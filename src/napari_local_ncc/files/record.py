@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD = "blocks"  # how the files are named, of which every run that makes a part has its own
+NAMES = re.compile(rf"{RECORD}( \d+ of \d+)?")
 
 
 class Record:
@@ -33,7 +35,7 @@ class Record:
     """
 
     def __init__(self, path: Path, heading: str) -> None:
-        records = sorted(path.parent.glob(f"{RECORD}*"))
+        records = sorted(each for each in path.parent.iterdir() if NAMES.fullmatch(each.name))
         known = {each: _read(each, heading) for each in records}
         own = known.get(path, [])
         self.finished = frozenset(
