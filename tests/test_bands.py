@@ -216,7 +216,7 @@ def test_a_registered_series_is_calibrated_as_the_resampled_one(masked):
     flat = [
         structure_in_even_light(image, radius=radius, mask=mask) for image in (fixed, resampled)
     ]
-    expected = calibrate(*flat, radius=radius, mask=mask)
+    expected = calibrate(*flat, radius=radius, mask=mask, in_even_light=True)
     assert not expected.fallback
     assert len(result.calibration.nulls) == 1  # of all frames
     for found, wanted in zip(result.calibration.nulls, expected.nulls, strict=True):

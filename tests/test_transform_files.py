@@ -163,3 +163,23 @@ def test_a_displacement_that_leads_nowhere_is_refused():
         field[0, 3, 3] = value
         with pytest.raises(ValueError, match=words):
             Registration.from_matrix(np.eye(3), Grid((8, 8)), "flow", displacement=field)
+
+
+@pytest.mark.parametrize("lost", ["field", "matrix", "nothing"])
+def test_a_flow_of_which_a_part_is_lost_is_no_file(lost, tmp_path, monkeypatch):
+    itk = pytest.importorskip("SimpleITK")
+    grid = Grid((30, 20))
+    field = np.zeros((2, 30, 20), np.float32)
+    field[:, 8:22, 6:14] = np.random.default_rng(0).normal(size=(2, 14, 8))
+    flow = Registration.from_matrix(turned(2, 1.0), grid, "flow", displacement=field)
+    field_lost = Registration.from_matrix(turned(2, 1.0), grid, "flow", displacement=0 * field)
+    matrix_lost = Registration.from_matrix(turned(2, 1.1), grid, "flow", displacement=field)
+    held = {"field": field_lost, "matrix": matrix_lost, "nothing": flow}[lost]
+    write_transform(held, tmp_path / "held.h5")
+    read = itk.ReadTransform
+    monkeypatch.setattr(itk, "ReadTransform", lambda _: read(str(tmp_path / "held.h5")))
+    if lost == "nothing":
+        write_transform(flow, tmp_path / "t.h5")
+    else:
+        with pytest.raises(OSError, match=r"t\.h5 is not what was written"):
+            write_transform(flow, tmp_path / "t.h5")
