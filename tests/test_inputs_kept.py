@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from napari_local_ncc import Grid, Registration
 from napari_local_ncc.cli import main
+from napari_local_ncc.io.outputs import check_free, files_of_input
 from napari_local_ncc.transforms.report import Agreement, FrameReport
 
 GRID = Grid((40, 40))
@@ -70,6 +74,15 @@ def test_an_input_is_no_output(command, files, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert "is the input" in said[0] or "must end in" in said[0]
+
+
+def test_a_word_that_is_no_file_and_a_folder_without_a_name_are_no_reason(files):
+    (files / "phase.json").write_text("{}", encoding="utf-8")
+    for path in ("phase", ".", os.sep):
+        assert [file.resolve() for file in files_of_input(path)] == [Path(path).resolve()]
+    assert check_free(files / "phase.json", True, ["phase", "a.npy"]) == files / "phase.json"
+    with pytest.raises(ValueError, match="is the input"):
+        check_free(files / "o.zarr", True, ["."])
 
 
 @pytest.mark.parametrize("moved", ["b.npy", "p.csv"])

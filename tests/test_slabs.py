@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -137,15 +138,17 @@ def test_what_slabs_lack_is_computed_by_who_resumes(words, output, computed):
     [
         ("--slab 1/4", "was begun with 3 slabs, not 4"),
         ("--slab 2/3 --radius 5", "begun with other images, options or blocks"),
+        ("--slab 2/3 --radius 6", "or remove that folder to begin anew"),
         ("--slab 2/3 --memory 900MB", "too few for 3 slabs"),
         ("--slab 4/3", "there is no slab 4 of 3"),
         ("--slab 0/3", "count from 1"),
         ("--slab third", "write it like 3/8"),
         ("--slab 1/13", "the map has 12 blocks, too few for 13 slabs"),
         ("--slab 1/3 --join", "not two of them"),
-        ("--slab 1/3 --overwrite", "not two of them"),
+        ("--slab 1/3 --overwrite", "not two of them; to begin all slabs anew, remove"),
         ("--slab 1/3 --register translation", "--transform T.json"),
         ("--slab 1/3 --refine", "--transform T.json"),
+        ("--slab 1/3 --strict", "--strict: of the whole map"),
         ("--slab 1/3 --json", "--json: of the whole map"),
         ("--slab 1/3 --report r.html --table t.csv", "--table, --report: of the whole map"),
     ],
@@ -171,15 +174,39 @@ def test_slabs_that_do_not_fit_are_refused_in_a_line(
 
 
 def test_slabs_need_a_budget_and_a_zarr(words, output, capsys):
-    without = [word for word in words if word not in ("--memory", "260MB")]
-    assert main([*without, "--slab", "1/3"]) == 2
-    assert "--slab needs --memory" in capsys.readouterr().err
+    for absent in (["--memory", "260MB"], ["--threads", "1"]):
+        assert main([*(word for word in words if word not in absent), "--slab", "1/3"]) == 2
+        assert f"--slab needs {absent[0]}, the same for all" in capsys.readouterr().err
     other = [str(output.with_name("o.npy")) if word == str(output) else word for word in words]
     assert main([*other, "--slab", "1/3"]) == 2
     assert "write .ome.zarr, not o.npy" in capsys.readouterr().err
     assert main([*words, "--join"]) == 2
     assert "there are no slabs" in capsys.readouterr().err
     assert {path.name for path in output.parent.iterdir()} == {"a.npy", "b.npy"}
+
+
+def test_room_is_asked_for_what_is_missing(words, output, capsys, monkeypatch):
+    block, whole = 4 * 256**2, 4 * 700 * 900
+    free = whole // 2
+    real = shutil.disk_usage
+    monkeypatch.setattr("shutil.disk_usage", lambda path: real(path)._replace(free=free))
+    for more in ([], ["--resume"]):
+        assert main([*words, *more]) == 2
+        assert f"{output} needs 2.40 MiB, but its disk has 1.20 MiB free" in capsys.readouterr().err
+        assert not unfinished(output).exists()
+    for number in (1, 2):
+        assert main([*words, "--slab", f"{number}/3"]) == 0
+    free = block
+    assert main([*words, "--slab", "3/3"]) == 2  # it is four blocks, cut at the borders
+    assert "needs 660.94 kiB, but its disk has 256.00 kiB free" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 2
+    assert "needs 660.94 kiB, but its disk has 256.00 kiB free" in capsys.readouterr().err
+    free = 4 * block
+    assert main([*words, "--slab", "3/3"]) == 0
+    free = 0
+    for number in (1, 2, 3):  # all of it is there
+        assert main([*words, "--slab", f"{number}/3"]) == 0
+    assert main([*words, "--join"]) == 0
 
 
 def test_one_run_alone_makes_a_slab_and_none_joins_meanwhile(words, output, capsys):

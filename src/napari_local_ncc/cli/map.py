@@ -219,11 +219,19 @@ def map_(
     files.check(inputs, labels, parameters.bands)
     check_registered(register)
     if part is not None:
-        check_slab(files, search=register != UNREGISTERED or refine, memory=memory)
+        check_slab(
+            files,
+            search=register != UNREGISTERED or refine,
+            strict=strict,
+            memory=memory,
+            threads=threads,
+            cluster=scheduler,
+        )
     if register != UNREGISTERED and transform is not None:
         raise ValueError("give --register or --transform, not both")
     _check_device(device)
     # All that can be checked without them is checked: the heavy imports begin here.
+    from napari_local_ncc.files.claim import unfinished
     from napari_local_ncc.io.sinks import check_layout, check_space, map_sink
     from napari_local_ncc.maps.bands import bands_on
     from napari_local_ncc.maps.comparison import Comparison
@@ -249,7 +257,8 @@ def map_(
         comparison = comparison.with_registration(open_transform(transform, grid))
     plan = describe_comparison(comparison, model=register)
     check_layout(output, grid, parameters)
-    check_space(output, 4 * len(bands_on(parameters, grid)) * prod(grid.shape))
+    if part is None and not unfinished(output).exists():  # or the sink asks for what is missing
+        check_space(output, 4 * len(bands_on(parameters, grid)) * prod(grid.shape))
     if images.regions is not None:
         labels_on(images.regions, grid)  # or an error, before there is any work
     say(plan)

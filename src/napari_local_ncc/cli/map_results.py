@@ -82,15 +82,23 @@ class Files:
         return {name: path for name, path in paths.items() if path is not None}
 
 
-def check_slab(files: Files, *, search: bool, memory: str | None) -> None:
+def check_slab(
+    files: Files,
+    *,
+    search: bool,
+    strict: bool,
+    memory: str | None,
+    threads: int | None,
+    cluster: str | None,
+) -> None:
     """Raise ValueError for what a job that makes one slab of a map cannot give, or must be told.
 
-    `search` is whether it would look for a transform.
+    `search` is whether it would look for a transform, `strict` whether to judge the map. The
+    threads of a `cluster` are known where it was begun.
     """
     more = [f"--{'plot' if name == 'figure' else name}" for name in files.written()]
     more.remove("--map")
-    if VOICE.json:
-        more.append("--json")
+    more.extend(option for option, on in (("--strict", strict), ("--json", VOICE.json)) if on)
     if more:
         raise ValueError(f"{', '.join(more)}: of the whole map; give that with --join, not --slab")
     if search:
@@ -98,10 +106,11 @@ def check_slab(files: Files, *, search: bool, memory: str | None) -> None:
             "each slab would look for the transform anew: find it once (local-ncc register ... -o "
             "T.json), and give every slab --transform T.json"
         )
-    if memory is None:
+    needed = {"--memory": memory, "--threads": threads if cluster is None else cluster}
+    if absent := [option for option, value in needed.items() if value is None]:
         raise ValueError(
-            "--slab needs --memory, the same for all: it decides about blocks, and what is free is "
-            "not the same everywhere"
+            f"--slab needs {' and '.join(absent)}, the same for all: they decide about blocks, and "
+            "neither free memory nor cores are the same everywhere"
         )
 
 

@@ -63,6 +63,6 @@ def _read(path: Path, heading: str) -> list[str]:
         raise FileExistsError(
             f"{path.parent} was begun with other images, options or blocks than now: give the "
             "same ones, --memory and --threads too (they decide about blocks; without them, what "
-            "is free and the number of cores do), or begin anew (--overwrite, overwrite=True)"
+            "is free and the number of cores do), or remove that folder to begin anew"
         )
     return lines[:-1]

@@ -123,9 +123,12 @@ def _files_in(folder: str) -> Iterator[tuple[str, os.stat_result]]:
 def files_of_input(path: str | os.PathLike[str]) -> list[Path]:
     """Return a file that is read, and those that are read with it.
 
-    These are the field of a flow, the document of a map, and what an elastix file begins with.
+    These are the field of a flow, the document of a map, and what an elastix file begins with;
+    a word that is no file (`--initial phase`) has none.
     """
-    file = Path(path)
+    file = Path(path).absolute()  # "." has no name
+    if not file.name or not os.path.exists(file):
+        return [file]
     if file.suffix.lower() == ".txt" and file.is_file():
         from napari_local_ncc.transforms.formats.elastix import files_of_chain, is_elastix
 
@@ -133,7 +136,7 @@ def files_of_input(path: str | os.PathLike[str]) -> list[Path]:
         return list(files_of_chain(file)) if is_elastix(text) else [file]
     is_own = file.suffix.lower() == ".json"
     beside = file.with_suffix(".zarr") if is_own else sidecar(file)
-    return [file, beside] if beside.exists() else [file]
+    return [file, beside] if os.path.exists(beside) else [file]
 
 
 def check_output(

@@ -8,6 +8,8 @@ import shutil
 import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -67,13 +68,17 @@ def map_sink(
         If a slab shall replace a map, or join slabs.
     """
     if slab is not None and (overwrite or join):
-        raise ValueError("give a slab, or join slabs, or overwrite a map: not two of them")
+        raise ValueError(
+            "give a slab, or join slabs, or overwrite a map: not two of them; to begin all slabs "
+            f"anew, remove {unfinished(Path(path))}"
+        )
 
     @contextmanager
     def opened(confidence_map: ConfidenceMap) -> Iterator[Kept]:
         keeps = resume or join
         target = check_output(path, overwrite, resume=keeps)
-        check_space(target, confidence_map.bands.nbytes)
+        if not (keeps and unfinished(target).exists()):
+            check_space(target, confidence_map.bands.nbytes)
         kind = map_format(target)
         if keeps and not kind.resumes:
             raise ValueError(f"{target} is written at the end; to resume, write .ome.zarr")
@@ -91,6 +96,7 @@ def map_sink(
                     _check_joined(confidence_map, record.finished, held.folder)
                 if not record.finished:
                     held.clear(RECORD)  # it may have been killed while the file was made
+                check_space(target, _missing(confidence_map, record.finished))
                 with kind.module.create(confidence_map, held.path) as pixels:
                     yield Kept(pixels, record.finished, _note(held, record), kind is OME_ZARR)
                     held.check()
@@ -104,7 +110,8 @@ def map_sink(
             raise ValueError(f"slabs are joined in an OME-Zarr: write .ome.zarr, not {target.name}")
         _check_named(unnamed_images(confidence_map))
         slab.check(confidence_map.bands.npartitions)
-        check_space(target, confidence_map.bands.nbytes // slab.count)
+        if not unfinished(target).exists():
+            check_space(target, _missing(confidence_map, frozenset(), slab))
         inputs = input_states(confidence_map)
         from napari_local_ncc.io.map_omezarr import begin
 
@@ -113,6 +120,7 @@ def map_sink(
             _check_count(held.folder, slab.count)
             record = Record(held.folder / f"{RECORD} {slab}", _heading(confidence_map, inputs))
             with closing(record):
+                check_space(target, _missing(confidence_map, record.finished, slab))
                 pixels = begin(confidence_map, held.path, held.folder / f"new {slab}")
                 yield Kept(pixels, record.finished, _note(held, record), True, slab)
                 held.check()
@@ -243,6 +251,19 @@ def _heading(confidence_map: ConfidenceMap, inputs: dict[str, Any]) -> str:
     edges = block_edges(confidence_map.bands)
     made = json.dumps([describe(confidence_map), edges, inputs], sort_keys=True)
     return hashlib.sha256(made.encode()).hexdigest()
+
+
+def _missing(
+    confidence_map: ConfidenceMap, finished: frozenset[tuple[int, ...]], slab: Slab | None = None
+) -> int:
+    """Return the bytes of those blocks of a map, or of a slab, that are not finished."""
+    bands = confidence_map.bands
+    boxes = blocks_of(bands.shape, block_edges(bands))
+    missing = [
+        box for box in (boxes if slab is None else slab.of(boxes)) if start_of(box) not in finished
+    ]
+    pixels = sum(prod(part.stop - part.start for part in box) for box in missing)
+    return pixels * bands.dtype.itemsize
 
 
 def check_layout(path: str | os.PathLike[str], grid: Grid, parameters: NCCParameters) -> None:

@@ -59,9 +59,9 @@ def write_map(
     slab : (int, int), optional
         Which part of how many to write, as (3, 8); they count from 1. Each may be written by a job
         of its own, at the same time; it goes on with what an earlier run left of it. The
-        file, an OME-Zarr, stays unfinished until they are joined.
+        file, an OME-Zarr, stays unfinished until they are joined. The images must lie in files.
     join : bool, default False
-        Whether to finish what slabs are. Nothing is computed.
+        Whether to finish what slabs are. No block is computed.
     threads : int, optional
         How many; default: one per core. Not with a client.
     client : distributed.Client, optional
@@ -78,7 +78,8 @@ def write_map(
         If there is such a file already, unfinished or not, or another run is making it.
     ValueError
         If the ending is unknown, or its format has no place for the map's axes, or cannot be
-        resumed; if there is no such slab, or some are not finished that shall be joined.
+        resumed; if there is no such slab, or some are not finished that shall be joined; if
+        slabs are of arrays that no file holds: they cannot be told from others.
     OSError
         If the folder does not exist or cannot be written to; if an image was changed or
         removed meanwhile, or what was written.
