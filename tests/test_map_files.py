@@ -175,6 +175,17 @@ def test_tiff_map_has_sizes_units_and_channel_names(tmp_path):
         assert 'Name="confidence"' in tif.ome_metadata
 
 
+@pytest.mark.parametrize("how", [{"compression": "zlib"}, {"tile": (16, 16)}])
+def test_tiff_map_that_another_program_wrote_anew_is_read(how, tmp_path):
+    made = make_map(Grid((20, 30)), bands=("ncc", "confidence"))
+    path = write_map(made, tmp_path / "a.tif")
+    with tifffile.TiffFile(path) as tif:
+        pixels, told = tif.asarray(), tif.ome_metadata.encode()
+    tifffile.imwrite(path, pixels, description=told, photometric="minisblack", metadata=None, **how)
+    np.testing.assert_array_equal(read_map(path).bands, made.bands)
+    np.testing.assert_array_equal(read_image(path).data, made.bands)
+
+
 def test_npy_map_is_plain_numpy_with_a_text_beside_it(tmp_path):
     written = make_map(Grid((4, 5)))
     write_map(written, tmp_path / "a.npy")

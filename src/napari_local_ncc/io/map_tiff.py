@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from napari_local_ncc.geometry.grid import Grid
     from napari_local_ncc.io.readers.raw_samples import RawSamples
     from napari_local_ncc.maps.pipeline import ConfidenceMap
@@ -79,11 +81,16 @@ def read(path: Path) -> ConfidenceMap:
     return restore(document, layout.bands(lazy(pixels, layout.chunks)))
 
 
-def open_ometiff_map(path: str, level: int = 0) -> RawSamples:
-    """Return where the stored array lies; tifffile alone would leave out axes of length 1."""
+def open_ometiff_map(path: str, level: int = 0) -> RawSamples | NDArray[Any]:
+    """Return the stored array; tifffile alone would leave out axes of length 1."""
     with tifffile.TiffFile(path) as tif:
         shape = OmeLayout.of_document(_document(tif)).shape
-        return contiguous_samples(tif.series[0], shape)
+        samples = contiguous_samples(tif.series[0], shape)
+        if samples is not None:
+            return samples
+        # another program has compressed it: tifffile unpacks it into a file of its own
+        unpacked: NDArray[Any] = tif.series[0].asarray(out="memmap")
+        return unpacked.reshape(shape)
 
 
 def _document(tif: tifffile.TiffFile) -> dict[str, Any]:

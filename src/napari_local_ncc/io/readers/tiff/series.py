@@ -241,20 +241,21 @@ def open_mask(path: str, scene: int) -> Any:
 
 
 def _open_series(series: Any, stack: ExitStack) -> Any:
-    contiguous = series.dataoffset is not None and series.keyframe.is_memmappable
-    if contiguous and series.transform is None:
-        return contiguous_samples(series, tuple(series.shape))
+    samples = contiguous_samples(series, tuple(series.shape))
+    if samples is not None:
+        return samples
     # two workers make tifffile decode outside Zarr's one event loop thread
     array = zarr.open_array(series.aszarr(level=0, maxworkers=2), mode="r")
     weakref.finalize(array, stack.pop_all().close)
     return array
 
 
-def contiguous_samples(series: TiffPageSeries, shape: tuple[int, ...]) -> RawSamples:
-    """Return the samples of a series that lie together in its file, without compression."""
+def contiguous_samples(series: TiffPageSeries, shape: tuple[int, ...]) -> RawSamples | None:
+    """Return the samples of a series where they lie together in its file, without compression."""
     tif = series.parent
-    assert tif is not None
-    assert series.dataoffset is not None
+    together = series.dataoffset is not None and series.keyframe.is_memmappable
+    if tif is None or not together or series.transform is not None:
+        return None
     dtype = series.dtype.newbyteorder(tif.byteorder)
     return RawSamples(tif.filehandle.path, dtype, series.dataoffset, shape)
 
