@@ -184,7 +184,13 @@ def gpu(monkeypatch):
     cupy.__getattr__ = partial(getattr, np)
     cupy.asarray = lambda array, *rest: np.asarray(array, *rest).view(OnGPU)
     cupy.asnumpy = lambda array: np.asarray(array).view(np.ndarray)
-    cupy.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 1))
+    runtime, driver = (
+        type(name, (RuntimeError,), {}) for name in ("CUDARuntimeError", "CUDADriverError")
+    )
+    cupy.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=runtime),
+        driver=SimpleNamespace(CUDADriverError=driver),
+    )
     cupyx.scipy, scipy_in_place.ndimage = scipy_in_place, scipy.ndimage
     for module in (cupy, cupyx, scipy_in_place):
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -116,3 +117,13 @@ def test_without_cupy_or_a_gpu_there_is_one_line(words, gpu, capsys, monkeypatch
     err = capsys.readouterr().err
     assert "needs CuPy" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["runtime.CUDARuntimeError", "driver.CUDADriverError"])
+def test_a_gpu_that_fails_is_told_in_one_line(words, gpu, capsys, monkeypatch, kind):
+    def fail(_):
+        raise attrgetter(kind)(gpu.cuda)("cudaErrorIllegalAddress: an illegal address")
+
+    monkeypatch.setattr(gpu, "asarray", fail)
+    assert main([*words, "--device", "cuda"]) == 2
+    assert "fails (cudaErrorIllegalAddress: an illegal address); see" in capsys.readouterr().err

@@ -147,11 +147,23 @@ def _ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> A
 
 
 def ncc_on_gpu(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
-    """Compute on the GPU what `kernels.driver.ncc_of_pieces` does: from NumPy to NumPy arrays."""
+    """Compute on the GPU what `kernels.driver.ncc_of_pieces` does: from NumPy to NumPy arrays.
+
+    Raises
+    ------
+    OSError
+        If the GPU, or its driver, fails.
+    """
     import cupy
 
-    moved = [[(where, cupy.asarray(array)) for where, array in pieces] for pieces in images]
-    return cupy.asnumpy(_ncc_of_pieces(*moved, region=region, **options))
+    try:
+        moved = [[(where, cupy.asarray(array)) for where, array in pieces] for pieces in images]
+        return cupy.asnumpy(_ncc_of_pieces(*moved, region=region, **options))
+    except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+        raise OSError(
+            f"the GPU of --device cuda (device=) fails ({error}); see whether another program "
+            "fills or holds it (nvidia-smi), or compute on the CPU"
+        ) from error
 
 
 def _check_arrays(arrays: dict[str, Any]) -> None:
