@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from napari_local_ncc import local_ncc
+from napari_local_ncc.ncc import separable
 from napari_local_ncc.ncc.separable import ncc_by_filters
 
 TOLERANCE = 1e-6
@@ -223,3 +224,23 @@ def test_numpy_is_not_copied_for_dask(rng):
 def test_a_mask_of_numbers_is_refused():
     with pytest.raises(TypeError, match="boolean"):
         local_ncc(np.eye(4), np.eye(4), mask=np.ones((4, 4), int))
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+def test_windows_of_one_value_are_not_gathered(rng, weights, monkeypatch):
+    fixed, moving = rng.integers(1, 60000, (2, 60, 50)).astype(np.uint16)
+    fixed[:30], moving[:, :20] = 0, 7
+    mask = rng.random(fixed.shape) < 0.9
+    gathered = []
+    one_by_one = separable._ncc_one_by_one
+
+    def count(images, valid, places, *rest):
+        gathered.append(len(places))
+        return one_by_one(images, valid, places, *rest)
+
+    monkeypatch.setattr(separable, "_ncc_one_by_one", count)
+    options = {"radius": (5, 5), "weights": weights, "min_std": 0.0, "min_valid": 0.5}
+    found = ncc_by_filters(fixed, moving, mask, **options)
+    assert_same(found, local_ncc(fixed, moving, mask=mask, radius=5, weights=weights))
+    assert np.isnan(found).sum() > 1000
+    assert sum(gathered) < 100

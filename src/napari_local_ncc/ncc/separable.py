@@ -102,12 +102,25 @@ def ncc_by_filters(
         ncc = xp.clip((mean_ab - mean_a * mean_b) / xp.sqrt(var_a * var_b), -1.0, 1.0)
     ncc = xp.where(sure, ncc, np.nan)
     images = [(image.astype(np.float64), min_std) for image in (fixed, moving)]
-    places = xp.argwhere(defined & ~sure & ~flat)
+    unsure = defined & ~sure & ~flat
+    if unsure.any():  # a window of one value has nothing to gather
+        size = [2 * r + 1 for r in radius]
+        for image in (fixed, moving):
+            unsure &= ~_is_constant(image.astype(np.float64), valid, size, xp, ndimage)
+    places = xp.argwhere(unsure)
     step = max(1, GATHERED // taps)
     for first in range(0, len(places), step):
         some = places[first : first + step]
         ncc[tuple(some.T)] = _ncc_one_by_one(images, valid, some, radius, weights, xp)
     return ncc.astype(np.float32)
+
+
+def _is_constant(image: Any, valid: Any, size: list[int], xp: ModuleType, ndimage: Any) -> Any:
+    """Tell of every window whether all of its valid samples have one value."""
+    low, high = (xp.where(valid, image, nothing) for nothing in (np.inf, -np.inf))
+    # beyond a border, the nearest sample is one of the window's own
+    least = ndimage.minimum_filter(low, size, mode="nearest")
+    return least >= ndimage.maximum_filter(high, size, mode="nearest")
 
 
 def _ncc_one_by_one(
