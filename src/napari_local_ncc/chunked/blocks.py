@@ -127,13 +127,13 @@ def _run_block(
     return task(tuple(slice(s[k], s[k + 1]) for s, k in zip(starts, own, strict=True)))
 
 
-def compute_block(array: da.Array, box: tuple[slice | int, ...]) -> NDArray[Any]:
+def compute_block(array: da.Array | NDArray[Any], box: tuple[slice | int, ...]) -> NDArray[Any]:
     """Compute a box of an array in this thread.
 
     Of what only reads a file it is read at once: in pieces, as chunks have it, the strips that
     a window reaches into cost a read each.
     """
-    source = _source_of(array)
+    source = _source_of(array) if isinstance(array, da.Array) else None  # or one in memory
     (block,) = compute_here(array[box]) if source is None else (source[box],)
     return np.asarray(block)
 
