@@ -332,10 +332,11 @@ def test_survives_json_and_pickling(calibration):
         Calibration.from_dict({"radius": [3, 3]})
 
 
-def test_what_an_earlier_version_calibrated_judges_no_map(calibration):
-    values = calibration.to_dict() | {"above_background": True}
-    for name in ("in_even_light", "is_outdated"):
-        del values[name]
+@pytest.mark.parametrize("unknown", [("definition",), ("definition", "is_outdated")])
+def test_what_an_earlier_version_calibrated_judges_no_map(unknown, calibration):
+    values = {k: v for k, v in calibration.to_dict().items() if k not in unknown}
+    assert not Calibration.from_dict(calibration.to_dict()).is_outdated
+    assert Calibration.from_dict(calibration.to_dict() | {"definition": 1}).is_outdated
     earlier = Calibration.from_dict(values)
     assert earlier.is_outdated
     assert Calibration.from_dict(earlier.to_dict()) == earlier

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# of the even light, contrast and effective samples that a null is drawn with: raise it whenever one
+# may become another, so that no calibration of an earlier version judges a map
+DEFINITION = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -50,8 +54,8 @@ class Calibration:
         Whether it was drawn from images less a smooth background and contrast, and judges what
         such images hold; see `structure_in_even_light`.
     is_outdated : bool
-        Whether it is an earlier version's, which took the background away and left the contrast:
-        it tells of the map that it was drawn for, and judges no other.
+        Whether it is an earlier version's, which took light or contrast otherwise: it tells of
+        the map that it was drawn for, and judges no other.
 
     Examples
     --------
@@ -198,8 +202,8 @@ class Calibration:
         """
         if self.is_outdated:
             raise ValueError(
-                "the calibration is of an earlier version, which judged images in uneven light; "
-                "calibrate anew, or let the map do it"
+                "the calibration is of an earlier version, which took light and contrast "
+                "otherwise; calibrate anew, or let the map do it"
             )
         if self.alternative != alternative:
             raise ValueError(
@@ -234,7 +238,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` and JSON take."""
-        return asdict(self)
+        return asdict(self) | {"definition": DEFINITION}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -257,7 +261,7 @@ class Calibration:
                 values.get("alternative", "greater"),
                 tuple(values.get("notes", ())),
                 values.get("in_even_light", False),
-                values.get("is_outdated", values.get("above_background", False)),
+                values.get("is_outdated", False) or values.get("definition") != DEFINITION,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"these values are no calibration: {error!r} is wrong") from error
