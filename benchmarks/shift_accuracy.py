@@ -4,13 +4,14 @@
     python benchmarks/shift_accuracy.py coverage [ROWS]
 
 The second writes its tables into docs/residual-shift.md. Rows are added to a file as they are
-found; those that it holds are not measured again.
+found, below the commit they are of; those that it holds, of this commit, are not measured again.
 
 Seeds of these figures are from 5000 on. On which images constants were chosen was not recorded.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from functools import partial
 from itertools import product
@@ -202,9 +203,33 @@ def cells() -> list[tuple[str, list[Callable[[], str]]]]:
     return found
 
 
+def known_rows(file: Path, commit: str) -> list[str]:
+    """Return the whole rows that a file holds of a commit, and cut off what a killed run left.
+
+    Raises
+    ------
+    ValueError
+        If it is of another commit.
+    """
+    first = f"commit {commit}"
+    found = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    whole = [line.rstrip("\n") for line in found if line.endswith("\n")]
+    if whole and whole[0] != first:
+        raise ValueError(f"{file} is not of {first} but begins {whole[0]!r}; remove it")
+    whole = [first, *(line for line in whole[1:] if line.endswith(" |"))]
+    file.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+    return whole[1:]
+
+
+def _commit() -> str:
+    """Return which commit is measured."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, encoding="ascii", check=True).stdout.strip()
+
+
 def coverage(file: Path) -> None:
     """Measure how often the truth lies within the stated error, and write it into the docs."""
-    known = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    known = known_rows(file, _commit())
     lines = ["| texture, radius | SNR 10 | SNR 5 | SNR 2 | SNR 1 |", "|---|---|---|---|---|"]
     for start, row in cells():
         if len(row) == 1 and "| other, radius 5 | |" not in lines:

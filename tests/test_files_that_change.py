@@ -22,7 +22,8 @@ from napari_local_ncc.batch import FilePair, compare
 from napari_local_ncc.batch.run import check_folder
 from napari_local_ncc.cli import main
 from napari_local_ncc.cli.inputs import open_transform
-from napari_local_ncc.image.read_guard import ReadNote
+from napari_local_ncc.image.read_guard import ReadError, ReadNote
+from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.raw_samples import RawSamples
 from napari_local_ncc.progress import finish
 
@@ -129,6 +130,24 @@ def test_a_file_that_is_cut_off_after_it_was_opened_is_an_error(name, tmp_path):
     os.truncate(held, held.stat().st_size // 2)
     with pytest.raises(ValueError, match=rf"(?i){re.escape(name)}.*(cut off|written anew)"):
         image.data[-1, -8:, -8:].compute()
+
+
+class CutOffWhileRead:
+    """What HDF5 and ITK do: samples of a file that is cut off meanwhile are zeros."""
+
+    def __init__(self, path, key):
+        self.path = path
+
+    def __getitem__(self, index):
+        os.truncate(self.path, 10)
+        return np.zeros(IMAGE.shape, IMAGE.dtype)[index]
+
+
+def test_a_file_that_is_cut_off_while_a_part_is_read_is_an_error(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGE)
+    array = FileArray.at(CutOffWhileRead, tmp_path / "a.npy", 0, IMAGE.shape, IMAGE.dtype)
+    with pytest.raises(ReadError, match=r"a\.npy.*cut off"):
+        array[0]
 
 
 def test_the_files_that_lie_beside_are_watched_too(tmp_path):

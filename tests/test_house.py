@@ -16,12 +16,16 @@ WITH_NAPARI = {"qtpy", "vispy", "psygnal", "superqt"}  # what it brings
 HANDED_IN = {"cupy", "cupyx", "pandas", "xarray", "bioio_base"}
 
 
-@pytest.fixture(scope="module")
-def house(repository):
-    spec = spec_from_file_location("house", repository / "benchmarks" / "house.py")
+def benchmark(repository, name):
+    spec = spec_from_file_location(name, repository / "benchmarks" / f"{name}.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def house(repository):
+    return benchmark(repository, "house")
 
 
 def test_packages_stay_small(house):
@@ -49,3 +53,14 @@ def test_what_is_imported_is_declared():
     for name in undeclared & WITH_NAPARI:
         importers = graph.find_modules_that_directly_import(name)
         assert all(each.startswith("napari_local_ncc._napari") for each in importers), name
+
+
+def test_rows_that_a_killed_benchmark_left_are_not_taken_for_measured_ones(repository, tmp_path):
+    rows = benchmark(repository, "shift_accuracy").known_rows
+    file = tmp_path / "rows.md"
+    assert rows(file, "abc") == []
+    with file.open("a", encoding="utf-8") as left:
+        left.write("| 0.7, 3 | 1 %; 2, 3 %; 4 |\n| 1, 3 | 1 %; 2\n| 1, 5 |")
+    assert rows(file, "abc") == ["| 0.7, 3 | 1 %; 2, 3 %; 4 |"]
+    with pytest.raises(ValueError, match="begins 'commit abc'"):
+        rows(file, "def")
