@@ -144,6 +144,8 @@ def test_a_physical_radius_follows_each_axis_spacing():
     [
         (lambda: Grid((0, 3)), "empty"),
         (lambda: Grid((24, 1e308)), "more than"),
+        (lambda: Grid.from_spacing((24, 32), origin=(1e308, 0)), "beyond 1e\\+100"),
+        (lambda: Grid.from_spacing((24, 32), (1, 1e300)), "beyond 1e\\+100"),
         (lambda: Grid((24, 10**400)), "more than"),
         (lambda: Grid((3, 3), np.eye(4)), r"\(3, 3\)"),
         (lambda: Grid((3, 3), np.diag([1, 0, 1])), "inverted"),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
     Points = NDArray[np.float64]
 
+FARTHEST = 1e100  # in any unit: products of such numbers are still numbers
+
 
 def nearest_matrix(matrix: Matrix, kind: Kind) -> Matrix:
     """Return the nearest matrix of a kind (in the Frobenius norm of its linear part).
@@ -85,7 +87,7 @@ def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If it has another shape, is not finite, or cannot be inverted.
+        If it has another shape, is not finite, leads beyond all places, or cannot be inverted.
     """
     affine = np.array(matrix, dtype=np.float64)
     if affine.shape != (ndim + 1, ndim + 1):
@@ -94,9 +96,10 @@ def check_affine(matrix: ArrayLike, ndim: int) -> NDArray[np.float64]:
         )
     if not np.isfinite(affine).all() or not np.array_equal(affine[-1], np.eye(ndim + 1)[-1]):
         raise ValueError(f"not a finite homogeneous affine matrix: {affine.tolist()}")
+    if np.abs(affine).max() > FARTHEST:
+        raise ValueError(f"the affine has numbers beyond {FARTHEST:g}: {affine.tolist()}")
     linear = affine[:-1, :-1]
-    with np.errstate(over="ignore"):  # numbers of 1e300 are no place, and are said to be none
-        lengths = np.linalg.norm(linear, axis=0)
+    lengths = np.linalg.norm(linear, axis=0)
     if not lengths.all() or np.linalg.matrix_rank(linear / lengths) < ndim:
         raise ValueError(f"the affine cannot be inverted: {affine.tolist()}")
     affine.flags.writeable = False
