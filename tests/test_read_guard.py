@@ -91,6 +91,19 @@ def test_metadata_that_make_no_sense(name, tmp_path, capsys):
     assert name in said_by(capsys, "info", tmp_path / name)
 
 
+def test_a_shard_that_is_smaller_than_its_index(tmp_path, capsys):
+    path = tmp_path / "a.zarr"
+    array = zarr.create_array(path, shape=(24, 32), shards=(16, 16), chunks=(8, 8), dtype="u1")
+    array[:] = PICTURE
+    document = json.loads((path / "zarr.json").read_text("utf-8"))
+    document["chunk_grid"]["configuration"]["chunk_shape"] = [2**31, 16]
+    (path / "zarr.json").write_text(json.dumps(document), "utf-8")
+    tracemalloc.start()
+    assert "less than an index of 536870912 chunks" in said_by(capsys, "info", path)
+    assert tracemalloc.get_traced_memory()[1] < 1e8
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(("pages", "back"), [(1, 0), (2, 0), (150, 120)])
 def test_pages_of_a_tiff_that_go_round_in_a_circle(pages, back, tmp_path, capsys):
     path = tmp_path / "round.tif"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.engine_thread import Watch
 
 ASTRAY = 0.1  # of the frame's unit: a last step that goes further has lost its way
-TURNED = 1.3  # times the best of unrelated structure: among all turns a few objects fit one another
+TURNED = 1.35  # times the best of unrelated structure: among all turns a few objects fit
 SCALED = 1.45  # times the best of unrelated structure: among many scales lines fit one another
 UNSCALED = 1.1  # stretch in any direction, or its inverse, up to which nothing is scaled
 MIRRORED = 1.6  # times the best of unrelated structure: a mirror image is seldom meant

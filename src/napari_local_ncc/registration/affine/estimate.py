@@ -65,7 +65,7 @@ class AffineFit:
     converged : bool
         Whether the last of them ended at an optimum.
     significance : float
-        How many times the best of unrelated structure the agreement of detail is; below 1.3
+        How many times the best of unrelated structure the agreement of detail is; below 1.35
         chance may have found it. NaN where there is no detail.
     error_px, error95_px : float
         Distance, a mean over fixed's field in its px, within which the truth lies in 68 and

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Chunk = tuple[int, ...]
 
+ENTRY = 16  # bytes of a shard's index for each chunk: where it begins, and how long it is
 NO_CHUNK = 2**64 - 1  # offset of an absent chunk in the index of a shard, by the specification
 ASKED_AT_ONCE = 64
 MOST_CHUNKS = 2**23  # whose presence is kept in memory
@@ -169,9 +170,10 @@ def absent_in_shards(
     array: zarr.Array[Any], present: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], tuple[int, ...]]:
     """Return which chunks are absent, and their edges: those inside of shards one by one."""
-    if array.shards is None:
-        return ~present, tuple(array.chunks)
+    if array.shards is None or not present.any():
+        return ~present, outer_chunks(array)
     inner = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+    _check_index(array, tuple(np.argwhere(present)[0].tolist()), math.prod(inner))
     absent = ~present
     for axis, count in enumerate(inner):
         absent = absent.repeat(count, axis)
@@ -183,15 +185,35 @@ def absent_in_shards(
     return absent[tuple(map(slice, counts))], tuple(array.chunks)
 
 
+def _check_index(array: zarr.Array[Any], shard: Chunk, count: int) -> None:
+    """Raise ReadError where a shard is smaller than an index of so many chunks."""
+    key = _joined(array, array.metadata.encode_chunk_key(shard))
+    stored = sync(array.store_path.store.getsize(key))
+    if _is_plain(_sharding(array)) and stored < ENTRY * count:
+        raise ReadError(
+            f"its shard {key} has {stored} bytes, less than an index of {count} chunks takes; the "
+            "store is damaged, write it anew"
+        )
+
+
+def _sharding(array: zarr.Array[Any]) -> ShardingCodec:
+    return next(c for c in array.metadata.codecs if isinstance(c, ShardingCodec))
+
+
+def _is_plain(codec: ShardingCodec) -> bool:
+    """Return whether the index of shards is not packed."""
+    kept = [each for each in codec.index_codecs if not isinstance(each, Crc32cCodec)]
+    return len(kept) == 1 and isinstance(kept[0], BytesCodec)
+
+
 def _absent_in_shard(
     array: zarr.Array[Any], shard: Chunk, inner: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """Read the index of a shard: offset and length of every chunk in it."""
-    codec = next(c for c in array.metadata.codecs if isinstance(c, ShardingCodec))
-    plain = [c for c in codec.index_codecs if not isinstance(c, Crc32cCodec)]
-    if len(plain) != 1 or not isinstance(plain[0], BytesCodec):
+    codec = _sharding(array)
+    if not _is_plain(codec):
         return np.zeros(inner, bool)
-    length = 16 * int(np.prod(inner))
+    length = ENTRY * math.prod(inner)
     whole = length + 4 * (len(codec.index_codecs) - 1)
     at_end = codec.index_location.value == "end"
     wanted = SuffixByteRequest(whole) if at_end else RangeByteRequest(0, whole)
