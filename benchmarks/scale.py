@@ -154,6 +154,8 @@ def measure(folder: Path, side: int, kinds: list[str]) -> None:
         "map, two threads": ["--threads", "2"],
         "map, registered, --memory 600MB": ["--register", "translation", "--memory", "600MB"],
         "map, registered": ["--register", "translation"],
+        "map, affine, --memory 1.5GB": ["--register", "affine", "--memory", "1.5GB"],
+        "map, flow, --memory 1.5GB": ["--register", "flow", "--memory", "1.5GB"],
         "map, all bands": ["--bands", ALL],
     }
     for kind in kinds:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
 from napari_local_ncc.chunked import blocks
@@ -306,3 +308,39 @@ def test_a_box_of_a_file_is_read_at_once(tmp_path, ending, monkeypatch):
         np.testing.assert_array_equal(blocks.compute_block(each.data, box), samples[box])
         row = blocks.compute_block(each.data, (5, slice(2, 9)))
         np.testing.assert_array_equal(row, samples[5, 2:9])
+    part = image.crop((slice(3, 60), slice(10, None))).frame(())
+    found = blocks.compute_block(part.data, box)
+    np.testing.assert_array_equal(found, samples[3:60, 10:][box])
+
+
+class OneReader:
+    """An array-like of a file that counts how often it is read."""
+
+    reads_boxes = True
+
+    def __init__(self, samples):
+        self.samples, self.shape, self.dtype = samples, samples.shape, samples.dtype
+        self.ndim, self.read = samples.ndim, 0
+
+    def __getitem__(self, index):
+        self.read += 1
+        return self.samples[index]
+
+
+@given(data=st.data())
+def test_parts_of_parts_of_a_file_are_read_at_once(data):
+    """However axes are picked and cut, and cut again, it is one read, and what NumPy gives."""
+    shape = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
+    expected = np.arange(np.prod(shape)).reshape(shape)
+    source = OneReader(expected)
+    array = da.from_array(source, chunks=2, name=False, meta=np.empty((0,) * len(shape), int))
+    for _ in range(data.draw(st.integers(0, 3))):
+        index = [data.draw(st.integers(-n, n - 1) | st.slices(n)) for n in expected.shape]
+        whole = [range(n)[part] for n, part in zip(expected.shape, index, strict=True)]
+        if any(isinstance(left, range) and (left.step != 1 or not left) for left in whole):
+            continue  # thinned, which costs less in pieces, or nothing left
+        array, expected = blocks.take(array, index), expected[tuple(index)]
+    box = tuple(slice(0, n) for n in expected.shape)
+    source.read = 0
+    np.testing.assert_array_equal(blocks.compute_block(array, box), expected)
+    assert source.read == 1

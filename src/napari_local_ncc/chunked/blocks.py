@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from threading import Condition
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
 
 import dask
@@ -147,6 +148,58 @@ def _source_of(array: da.Array) -> Any:
     if not getattr(source, "reads_boxes", False):
         return None
     return source if (source.shape, source.dtype) == (array.shape, array.dtype) else None
+
+
+def take(array: da.Array, index: Sequence[slice | int]) -> da.Array:
+    """Return ``array[index]``; what only reads a file stays that, see `compute_block`.
+
+    Parameters
+    ----------
+    array : dask array
+        Any.
+    index : sequence of slice or int
+        Of the axes, or the first of them.
+
+    Returns
+    -------
+    dask array
+        The part, in the chunks that dask gives it.
+    """
+    part, source = array[tuple(index)], _source_of(array)
+    whole = [*index, *(slice(None) for _ in range(array.ndim - len(index)))]
+    axes = tuple(range(n)[each] for n, each in zip(array.shape, whole, strict=True))
+    thinned = any(isinstance(axis, range) and axis.step != 1 for axis in axes)
+    if source is None or thinned or not part.size:
+        return part
+    meta = np.empty((0,) * part.ndim, part.dtype)
+    return da.from_array(_Part(source, axes), part.chunks, name=False, meta=meta, fancy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Of an array-like one index, or a range, of each axis."""
+
+    source: Any
+    axes: tuple[int | range, ...]
+    reads_boxes: ClassVar[bool] = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(axis) for axis in self.axes if isinstance(axis, range))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.source.dtype)
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
+        left = iter(index)
+        axes = (axis[next(left)] if isinstance(axis, range) else axis for axis in self.axes)
+        found = [slice(a.start, a.stop) if isinstance(a, range) else a for a in axes]
+        return np.asarray(self.source[tuple(found)])
 
 
 def compute_here(*arrays: da.Array) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 from dask.array.utils import meta_from_array
 
+from napari_local_ncc.chunked.blocks import take
 from napari_local_ncc.chunked.windows import as_lazy, without_masks
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.parameters import as_samples, check_real, is_cupy
@@ -162,7 +163,7 @@ class SpatialImage:
         source = self.source
         if source is not None and taken:
             source = source.selecting(taken, kept)
-        return self.replace(data=self.data[tuple(index)], grid=self.grid.take(kept), source=source)
+        return self.replace(data=take(self.data, index), grid=self.grid.take(kept), source=source)
 
     def select_known(self, chosen: Mapping[str, int]) -> Self:
         """Do the same as `select` for those axes only that the image has."""
@@ -176,7 +177,7 @@ class SpatialImage:
 
     def crop(self, box: Sequence[slice]) -> Self:
         """Return a box of the image, one slice per axis, in its place; a step thins it out."""
-        return self.replace(data=self.data[tuple(box)], grid=self.grid.crop(box))
+        return self.replace(data=take(self.data, box), grid=self.grid.crop(box))
 
     def stretch_over(self, grid: Grid) -> Self:
         """Lay an image of another size, as of a binned copy, over the whole of a grid.
@@ -204,7 +205,7 @@ class SpatialImage:
 
     def frame(self, index: Sequence[int]) -> Self:
         """Return the spatial image at one position along the independent axes."""
-        return self.replace(data=self.data[tuple(index)], grid=self.grid.space())
+        return self.replace(data=take(self.data, index), grid=self.grid.space())
 
 
 def parse_selection(text: str) -> dict[str, int]:

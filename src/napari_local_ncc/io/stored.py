@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from napari_local_ncc.chunked.blocks import take
 from napari_local_ncc.geometry.grid import Grid, is_spatial
 from napari_local_ncc.geometry.units import PIXEL, unit_name
 from napari_local_ncc.image.read_guard import ReadError
@@ -140,7 +141,7 @@ class StoredImage:
             for place, k in enumerate(order)
             if lengths[k] > 1 or place >= len(order) - 2 or self._is_mixed(k)
         ]
-        data = self.data[tuple(slice(None) if k in kept else 0 for k in range(len(order)))]
+        data = take(self.data, [slice(None) if k in kept else 0 for k in range(len(order))])
         if kept != sorted(kept):
             data = data.transpose([sorted(kept).index(k) for k in kept])
         return self._with_axes(data, kept)
@@ -178,7 +179,7 @@ class StoredImage:
                     f"one index of {self.axes[k].label} is no plane of the world: the axes are "
                     "turned against it; compare the volume"
                 )
-        return self._with_axes(self.data[index], kept)
+        return self._with_axes(take(self.data, index), kept)
 
     def _with_axes(self, data: da.Array, kept: Sequence[int]) -> StoredImage:
         turned = self.directions
