@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +209,30 @@ def test_room_is_asked_for_what_is_missing(words, output, capsys, monkeypatch):
     for number in (1, 2, 3):  # all of it is there
         assert main([*words, "--slab", f"{number}/3"]) == 0
     assert main([*words, "--join"]) == 0
+
+
+@pytest.mark.parametrize("more", [["--slab", "1/3"], ["--resume"]])
+def test_a_run_that_fails_before_anything_is_made_leaves_nothing(
+    more, words, output, capsys, monkeypatch
+):
+    before = sorted(output.parent.iterdir())
+    write_text = Path.write_text
+
+    def fill(path, text, **how):
+        write_text(path, text[:3], **how)
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", fill)
+        assert main([*words, *more]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert sorted(output.parent.iterdir()) == before
+    with claim_part(output, "2 of 3") as other:  # what another is about to make stays
+        with pytest.raises(ZeroDivisionError), claim_part(output, "1 of 3"):
+            raise ZeroDivisionError
+        other.check()
+    assert main(words) == 2
+    assert "cut short left" in capsys.readouterr().err
 
 
 def test_one_run_alone_makes_a_slab_and_none_joins_meanwhile(words, output, capsys):

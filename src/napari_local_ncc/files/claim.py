@@ -235,7 +235,7 @@ def claim(
                         held.remove()
                         raise
     finally:
-        if held is None:
+        if not finished:
             _remove_empty(folder, target)
 
 
@@ -243,7 +243,8 @@ def claim(
 def claim_part(target: Path, part: str) -> Iterator[Claim]:
     """Claim a part of an output, beside runs that make its other parts; none of them finishes it.
 
-    What is made is kept, however the run ends: `claim` with `resume` goes on with all parts.
+    What is made is kept, however the run ends: `claim` with `resume` goes on with all parts. Where
+    nothing is made, and no other part is, nothing is left.
 
     Parameters
     ----------
@@ -263,13 +264,19 @@ def claim_part(target: Path, part: str) -> Iterator[Claim]:
         If another run is making the same part, or the whole.
     """
     folder = unfinished(target)
-    folder.mkdir(exist_ok=True)
-    with _open_lock(folder, target) as lock, open(folder / f"{LOCK} {part}", "ab+") as own:
-        lock_file(lock, target, shared=True)
-        lock_file(own, target)
-        held = Claim(target, folder, lock)
-        held.check()
-        yield held
+    finished = False
+    try:
+        folder.mkdir(exist_ok=True)
+        with _open_lock(folder, target) as lock, open(folder / f"{LOCK} {part}", "ab+") as own:
+            lock_file(lock, target, shared=True)
+            lock_file(own, target)
+            held = Claim(target, folder, lock)
+            held.check()
+            yield held
+        finished = True
+    finally:
+        if not finished:
+            _remove_empty(folder, target)
 
 
 def _open_lock(folder: Path, target: Path) -> IO[bytes]:
@@ -330,12 +337,14 @@ def _remove_folder(folder: Path) -> None:
 
 
 def _remove_empty(folder: Path, target: Path) -> None:
-    """Remove a folder in which there is at most a lock that nobody holds."""
+    """Remove a folder in which there are at most locks that nobody holds: of all, and of parts."""
     with suppress(OSError):
-        if os.listdir(folder) == [LOCK]:
+        names = os.listdir(folder)
+        if LOCK in names and all(f"{name} ".startswith(f"{LOCK} ") for name in names):
             with open(folder / LOCK, "rb+") as file:
                 lock_file(file, target)
-                (folder / LOCK).unlink()
+                for name in sorted(names, reverse=True):  # that of all goes last
+                    (folder / name).unlink()
         folder.rmdir()
 
 

@@ -42,8 +42,11 @@ class Record:
             tuple(map(int, line.split())) for lines in known.values() for line in lines
         )
         anew = path.with_name(f"new {path.name}")  # or a run that is killed here loses it
-        anew.write_text("\n".join([heading, *own, ""]), encoding="utf-8")
-        os.replace(anew, path)
+        try:
+            anew.write_text("\n".join([heading, *own, ""]), encoding="utf-8")
+            os.replace(anew, path)
+        finally:
+            anew.unlink(missing_ok=True)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def add(self, start: tuple[int, ...]) -> None:
