@@ -18,7 +18,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from napari_local_ncc.cli import main as local_ncc
+from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import read_map
+from napari_local_ncc.progress import MENDABLE
+from napari_local_ncc.transforms.transform_file import read_transform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,6 +111,17 @@ class Output:
     beside: str = ""
     options: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all that is written."""
+        return {self.name, self.beside} - {""}
+
+    def files(self, folder: Path) -> dict[str, bytes]:
+        """Return what its files hold, by their names."""
+        tops = [folder / name for name in self.names]
+        found = (path for top in tops for path in (top, *top.rglob("*")) if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
 
 class Command(ABC):
     """A command of two images, all runs of which give the same.
@@ -150,7 +164,10 @@ class Command(ABC):
 
     @abstractmethod
     def is_right(self, at: Path, output: Output) -> bool:
-        """Return whether what was written is, bit for bit, that of an undisturbed run."""
+        """Return whether what was written is, bit for bit, that of an undisturbed run.
+
+        Or raise what reading raises.
+        """
 
     @abstractmethod
     def wait_for_late(self, process: Started, at: Path, output: Output) -> None:
@@ -172,7 +189,7 @@ class Command(ABC):
         if process.wait() or self.state(at, output) != "whole":
             raise SystemExit((at / "err").read_text(encoding="utf-8"))
         self.seconds[output] = late - began, placed - late
-        self.pages[output] = sum(-(-len(content) // PAGE) for content in _files(at).values())
+        self.pages[output] = sum(-(-len(content) // PAGE) for content in output.files(at).values())
 
     def place(self) -> Path:
         """Return a new folder."""
@@ -212,11 +229,17 @@ class Command(ABC):
             return "traceback"
         if not found:
             return "nothing"
-        if found == {f"{output.name}.unfinished"}:
-            return "unfinished"
-        if found != {output.name, output.beside} - {""}:
+        making = f"{output.name}.unfinished"
+        if making in found and output.name not in found:
+            return "unfinished"  # what belongs to it may be in its place
+        if found - {making} != output.names:
             return f"left: {', '.join(sorted(found))}"
-        return "whole" if self.is_right(at, output) else "WRONG"
+        try:
+            if not self.is_right(at, output):
+                return "WRONG"
+        except MENDABLE:
+            return "refused when it is read"
+        return "whole" if making not in found else "whole, its folder left"
 
 
 def _poll(process: Started, is_so: Any) -> None:
@@ -307,15 +330,16 @@ class Register(Command):
             words = [*images, "-o", str(at / output.name), *output.options, "--quiet"]
             if local_ncc(["register", *words]):
                 raise SystemExit("the undisturbed run failed")
-            self._expected[output] = _files(at)
+            self._expected[output] = output.files(at)
 
     def words(self, output: Output) -> list[str]:
         """Return the command alone."""
         return ["register"]
 
     def is_right(self, at: Path, output: Output) -> bool:
-        """Compare the bytes of all files."""
-        return _files(at) == self._expected[output]
+        """Read it, and compare the bytes of all files."""
+        read_transform(at / output.name, Grid((self.side, self.side)))
+        return output.files(at) == self._expected[output]
 
     def wait_for_late(self, process: Started, at: Path, output: Output) -> None:
         """Wait until it begins to write."""
@@ -326,9 +350,3 @@ class Register(Command):
         """Wait for a share of the time until then, from its own first lines on."""
         _poll(process, process.hears)
         time.sleep(self.seconds[output][0] * share)
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    """Return what the files of an output hold, by their names."""
-    found = sorted(path for top in folder.glob("o.*") for path in (top, *top.rglob("*")))
-    return {str(each.relative_to(folder)): each.read_bytes() for each in found if each.is_file()}

@@ -46,8 +46,8 @@ def killed(command: Command, moment: float, turn: int) -> tuple[bool, str]:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = command.state(at, output)
-    if before == "whole":
-        return True, "whole before"
+    if before.startswith("whole"):
+        return True, before.replace("whole", "whole before", 1)
     again = command.start(at, output, *command.again).wait()
     after = command.state(at, output)
     good = before in command.killed and (again, after) == (0, "whole")
@@ -109,7 +109,8 @@ def removed(what: str) -> Trial:
         else:
             shutil.rmtree(at / f"{output.name}.unfinished", ignore_errors=True)
         code, seen = process.wait(), command.state(at, output)
-        return (code, seen) in ((2, "nothing"), (0, "whole")), f"{seen}, exit {code}"
+        good = (2, "nothing"), (0, "whole"), (0, "refused when it is read")
+        return (code, seen) in good, f"{seen}, exit {code}"
 
     return trial
 
@@ -247,6 +248,7 @@ def main() -> None:
     parser.add_argument("--soak", type=Path, help="what soak.py wrote")
     parser.add_argument("--page", type=Path, default=Path("docs/reliability.md"))
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in background
     run(options.faults, options.trials)
     write_page(options.trials, options.soak, options.page)
 

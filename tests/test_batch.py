@@ -297,7 +297,7 @@ def results(folder):
 
 def test_a_batch_judges_each_pair_and_a_bad_one_stops_nothing(table, capsys, repository):
     words = ["batch", "pairs.csv", "-o", "out", *FAST, "--json"]
-    assert main([*words, "--report", "r.html", "--multiqc", "t_mqc.json"]) == 3
+    assert main([*words, "--report", "out/r.html", "--multiqc", "t_mqc.json"]) == 3
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     schema = (repository / "docs" / "local-ncc-1.schema.json").read_text(encoding="utf-8")
@@ -314,7 +314,7 @@ def test_a_batch_judges_each_pair_and_a_bad_one_stops_nothing(table, capsys, rep
     assert "broken.tif" in found["broken"]["reason"]
     assert (table / "out" / "right.ome.zarr").is_dir()
 
-    page = (table / "r.html").read_text(encoding="utf-8")
+    page = (table / "out/r.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)  # it needs nothing else
     order = re.findall(r"<article id='(\w+)'", page)
     assert order == ["broken", "displaced", "unrelated", "right"]
@@ -435,6 +435,8 @@ def test_other_rules_or_a_rewritten_zarr_are_compared_again(tmp_path, monkeypatc
     tifffile.imwrite(pair.moving, values)
     keys.append(settings.key(pair))
     monkeypatch.setattr(compare, "RULES", compare.RULES + 1)
+    keys.append(settings.key(pair))
+    monkeypatch.setattr(compare, "DEFINITION", compare.DEFINITION + 1)
     keys.append(settings.key(pair))
     monkeypatch.setattr(compare, "version", lambda _: "0.0.0")
     keys.append(settings.key(pair))

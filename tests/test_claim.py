@@ -21,6 +21,7 @@ import yaozarrs
 import zarr
 
 from napari_local_ncc.files.claim import claim, unfinished
+from napari_local_ncc.files.move import move_new
 from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.geometry.grid import Grid
 from napari_local_ncc.io import check_output, iter_write_map, read_map, write_map
@@ -211,6 +212,34 @@ def test_what_is_resumed_is_kept(tmp_path):
     with claim(path, resume=True) as held:
         assert held.path.read_bytes() == b"half"
     assert names_in(tmp_path) == {"a.npy"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_is_in_place_only_with_what_belongs_to_it(overwrite, tmp_path, monkeypatch):
+    path, names = tmp_path / "b.json", {"a.zarr", "b.json", "b.json.more"}
+    moves = []
+
+    def checked(move):
+        def moved(source, to):
+            move(source, to)
+            moves.append(to)
+            there = names & names_in(tmp_path)
+            assert there == names or path.name not in there
+
+        return moved
+
+    if overwrite:
+        for name in names:
+            (tmp_path / name).write_bytes(b"old")
+    with claim(path, overwrite=overwrite, beside=("a.zarr",)) as held:
+        for name in names:
+            held.path.with_name(name).write_bytes(b"new")
+        monkeypatch.setattr(os, "rename", checked(os.rename))
+        monkeypatch.setattr("napari_local_ncc.files.claim.move_new", checked(move_new))
+        held.finish()
+        monkeypatch.undo()
+        assert len(moves) == (6 if overwrite else 3)
+    assert names_in(tmp_path) == names
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from napari_local_ncc.batch.run import check_folder
 from napari_local_ncc.cli import main
 from napari_local_ncc.cli.inputs import open_transform
 from napari_local_ncc.image.read_guard import ReadError, ReadNote
+from napari_local_ncc.io import file_array
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.readers.raw_samples import RawSamples
 from napari_local_ncc.progress import finish
@@ -161,6 +162,70 @@ def test_the_files_that_lie_beside_are_watched_too(tmp_path):
         image.data[1].compute()
 
 
+def write_ome(folder, planes):
+    files = [(f"{k}.ome.tif", f"urn:uuid:00000000-0000-0000-0000-{k:012}") for k in range(planes)]
+    blocks = "".join(
+        f'<TiffData FirstZ="{k}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID>'
+        "</TiffData>"
+        for k, (name, uuid) in enumerate(files)
+    )
+    for k, (name, uuid) in enumerate(files):
+        xml = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{uuid}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" '
+            f'Type="uint8" SizeX="8" SizeY="6" SizeZ="{planes}" SizeC="1" SizeT="1">{blocks}'
+            "</Pixels></Image></OME>"
+        )
+        plane = np.full((6, 8), k, np.uint8)
+        tifffile.imwrite(folder / name, plane, description=xml.encode(), metadata=None)
+    return "0.ome.tif", "{}.ome.tif"
+
+
+def write_list(folder, planes):
+    pytest.importorskip("SimpleITK")
+    for k in range(planes):
+        (folder / f"{k}.raw").write_bytes(bytes([k]) * 48)
+    names = "\n".join(f"{k}.raw" for k in range(planes))
+    (folder / "a.mhd").write_text(
+        f"ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 8 6 {planes}\n"
+        f"ElementType = MET_UCHAR\nElementDataFile = LIST\n{names}\n",
+        encoding="ascii",
+    )
+    return "a.mhd", "{}.raw"
+
+
+def write_virtual(folder, planes):
+    h5py = pytest.importorskip("h5py")
+    layout = h5py.VirtualLayout((planes, 6, 8), "u1")
+    for k in range(planes):
+        with h5py.File(folder / f"{k}.h5", "w") as file:
+            file["a"] = np.full((6, 8), k, np.uint8)
+        layout[k] = h5py.VirtualSource(f"{k}.h5", "a", (6, 8))
+    with h5py.File(folder / "all.h5", "w") as file:
+        file.create_virtual_dataset("a", layout)
+    return "all.h5", "{}.h5"
+
+
+@pytest.mark.parametrize("write", [write_ome, write_list, write_virtual])
+def test_a_plane_is_read_without_a_look_at_the_files_of_the_others(write, tmp_path, monkeypatch):
+    name, held = write(tmp_path, 9)
+    made, looked, at = [], [], FileArray.at
+    monkeypatch.setattr(FileArray, "at", lambda *told: made.append(at(*told)) or made[-1])
+    read_image(tmp_path / name)
+    (source,) = made
+    version_of = file_array.version_of
+    monkeypatch.setattr(file_array, "version_of", lambda p: looked.append(p) or version_of(p))
+    for k in (5, 0, 8):
+        assert np.all(source[k : k + 1] == k)
+    assert {os.path.basename(p) for p in looked} == {name, *(held.format(k) for k in (0, 5, 8))}
+    file = tmp_path / held.format(5)
+    os.utime(file, ns=(1, 1))
+    assert np.all(source[8] == 8)
+    for index in (5, slice(3, 7), slice(7, 3, -1), (slice(None), 2, slice(1, 3))):
+        with pytest.raises(ValueError, match=f"{file.name} was written anew"):
+            source[index]
+
+
 # ---------------------------------------------------------------- what commands say
 
 
@@ -228,6 +293,7 @@ def test_the_text_of_a_transform_is_looked_at_as_a_file_is():
     whole = {"format": "napari-local-ncc transform", "version": 1, **values}
     for good in (values, whole):
         assert open_transform(json.dumps(good), grid).model == "translation"
+    assert open_transform(json.dumps(values | {"model": "theirs"}), grid).model == "theirs"
     for bad, said in (
         ({"version": 99}, "its version is 99, but 1 can be read"),
         ({"version": True}, "its version is True"),

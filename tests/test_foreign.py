@@ -17,7 +17,8 @@ from napari_local_ncc import (
     register,
 )
 from napari_local_ncc.image import as_spatial_image
-from napari_local_ncc.io.reading import open_image
+from napari_local_ncc.image.read_guard import ReadNote
+from napari_local_ncc.io.reading import open_image, read_image
 
 sitk = pytest.importorskip("SimpleITK")
 xr = pytest.importorskip("xarray")
@@ -96,6 +97,13 @@ def test_a_nifti_with_two_places_says_which_is_taken(tmp_path):
         form(qform, 1)
     nib.save(image, tmp_path / "b.nii.gz")
     assert open_image(tmp_path / "b.nii.gz").notes == ()
+    for form in (image.set_qform, image.set_sform):
+        form(qform, 0)
+    nib.save(image, tmp_path / "c.nii.gz")
+    with pytest.warns(ReadNote, match="does not say where it lies"):
+        grid = read_image(tmp_path / "c.nii.gz").grid
+    np.testing.assert_array_equal(grid.spacing, (4, 3, 2))
+    np.testing.assert_array_equal(grid.origin, 0)
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])

@@ -275,6 +275,13 @@ def mrc(path):
         file.voxel_size = (SIZE[2], SIZE[1], SIZE[0])
 
 
+def packed_mrc(path, how="gzip"):
+    with mrcfile.new(path, compression=how) as file:
+        file.set_data(STACK)
+        file.set_volume()
+        file.voxel_size = SIZE[::-1]
+
+
 def planes(path):
     path.mkdir()
     for k in range(3):
@@ -632,15 +639,24 @@ def test_axes_of_mrc_come_in_any_order(order, tmp_path):
     np.testing.assert_allclose(image.grid.spacing, SIZE, rtol=1e-6)
 
 
-CUT = [".nii", ".nii.gz", ".nrrd", ".mha", ".h5", ".mrc", ".npy", ".png"]
+@pytest.mark.parametrize(("name", "how"), [("a.map.gz", "gzip"), ("a.mrc.bz2", "bzip2")])
+def test_a_packed_mrc_is_read(name, how, tmp_path):
+    packed_mrc(tmp_path / name, how)
+    image = read_image(tmp_path / name)
+    np.testing.assert_array_equal(image.data.compute(), STACK)
+    np.testing.assert_allclose(image.grid.spacing, SIZE, rtol=1e-6)
+
+
+CUT = [".nii", ".nii.gz", ".nrrd", ".mha", ".h5", ".mrc", ".mrc.gz", ".npy", ".png"]
 
 
 @pytest.mark.parametrize("ending", CUT)
 def test_a_file_that_is_cut_off_is_said_to_be(ending, tmp_path):
     path = tmp_path / f"a{ending}"
-    {".h5": hdf5, ".mrc": mrc, ".npy": npy, ".png": png}.get(ending, volume)(path)
+    writers = {".h5": hdf5, ".mrc": mrc, ".mrc.gz": packed_mrc, ".npy": npy, ".png": png}
+    writers.get(ending, volume)(path)
     path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
-    said = "cannot read" if ending in (".h5", ".mrc") else "is cut off"
+    said = "cannot read" if ending.startswith((".h5", ".mrc")) else "is cut off"
     with pytest.raises(ValueError, match=said) as caught:  # noqa: PT012
         warnings.simplefilter("ignore")
         read_image(path).data.compute()

@@ -11,7 +11,10 @@ import zarr
 from napari_local_ncc import SpatialImage, confidence_map, read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.image import pair_images
+from napari_local_ncc.image.pairing import spacing_advice
 from napari_local_ncc.image.source import Source
+from napari_local_ncc.io import iter_write_image
+from napari_local_ncc.progress import finish
 from napari_local_ncc.transforms.resampling import labels_on, mask_on
 
 STACK = np.random.default_rng(4).integers(0, 4000, (6, 24, 32), dtype=np.uint16)
@@ -386,3 +389,21 @@ def test_what_is_needed_is_named_with_its_field(case, tmp_path):
     with pytest.raises(ValueError, match=f"a.zarr: its .*{reason}") as caught:
         read_image(tmp_path / "a.zarr")
     assert "\n" not in str(caught.value)
+
+
+def test_a_pixel_size_that_only_one_of_two_unitless_images_has_is_told(tmp_path, capsys):
+    sizes = (("a", (1, 1)), ("b", (0.5, 0.25)), ("c", (0.5, 0.5)))
+    images = {name: SpatialImage.from_array(PLANE, spacing=s) for name, s in sizes}
+    for pair, told in (("ab", True), ("ba", True), ("aa", False), ("bc", False)):
+        advice = spacing_advice(*(images[name].replace(name=name) for name in pair))
+        assert ("b has pixels of 0.5x0.25 without a unit, a says nothing" in advice) == told
+        assert bool(advice) == told
+    physical = SpatialImage.from_array(PLANE, spacing=(0.5, 0.5), units=("um", "um"))
+    assert spacing_advice(images["a"], physical) == ""
+    for name in "ab":
+        finish(iter_write_image(images[name], tmp_path / f"{name}.ome.zarr"))
+    pair = [str(tmp_path / f"{name}.ome.zarr") for name in "ab"]
+    for words in (["map", *pair, "-o", "m.npy"], ["register", *pair, "-o", "t.json"]):
+        words[-1] = str(tmp_path / words[-1])
+        assert main(words) == 0
+        assert "without a unit" in capsys.readouterr().err

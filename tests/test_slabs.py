@@ -152,6 +152,7 @@ def test_what_slabs_lack_is_computed_by_who_resumes(words, output, computed):
         ("--slab 1/3 --refine", "--transform T.json"),
         ("--slab 1/3 --strict", "--strict: of the whole map"),
         ("--slab 1/3 --json", "--json: of the whole map"),
+        ("--slab 1/3 --bands ncc,confidence --fdr 0.01", "--fdr: of the whole map"),
         ("--slab 1/3 --report r.html --table t.csv", "--table, --report: of the whole map"),
     ],
 )

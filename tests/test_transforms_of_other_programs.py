@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import signal
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -244,6 +245,46 @@ def test_a_flow_comes_back(ndim, ending, tmp_path):
         np.testing.assert_allclose(by_itk(theirs, points), expected, atol=1e-4)
     with pytest.raises(ValueError, match=r"not that of a flow; save it as \.json, \.h5"):
         ours.save(tmp_path / "t.tfm")
+
+
+@pytest.mark.parametrize("ending", [".json", ".ome.zarr"])
+def test_a_flow_of_which_a_chunk_is_lost_or_changed_is_refused(ending, tmp_path):
+    grid = turned_grid(2)
+    a_flow(grid, an_affine(2)).save(tmp_path / f"t{ending}")
+    chunk = next(path for path in tmp_path.rglob("c/*/*/*") if path.is_file())
+    content = bytearray(chunk.read_bytes())
+    content[20] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(ValueError, match=r"t\..*zarr"):
+        read_transform(tmp_path / f"t{ending}", grid)
+    chunk.unlink()
+    with pytest.raises(ValueError, match=r"t\..*zarr.*(damaged|chunks of its field are lost)"):
+        read_transform(tmp_path / f"t{ending}", grid)
+
+
+@pytest.mark.parametrize("ending", [".json", ".ome.zarr"])
+def test_a_field_is_not_written_on_after_an_interrupt(ending, tmp_path, monkeypatch):
+    """Or Zarr's own thread makes the folder anew that was removed."""
+    ours, written = a_flow(turned_grid(2), an_affine(2)), []
+    write = zarr.Array.__setitem__
+
+    def interrupted(array, box, values):
+        signal.raise_signal(signal.SIGTERM)
+        write(array, box, values)
+        written.append(box)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", interrupted)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ours.save(tmp_path / f"t{ending}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(written) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def itk_transforms(itk, ndim):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_local_ncc.batch.place import noise_of, place_evidence
+from napari_local_ncc.confidence.calibration import DEFINITION
 from napari_local_ncc.geometry.kind import UNREGISTERED
 from napari_local_ncc.io.outputs import check_unchanged, state_of, states_of
 from napari_local_ncc.io.reading import read_image
@@ -88,12 +89,12 @@ class Settings:
     keep_maps: bool = True
 
     def key(self, pair: FilePair) -> str:
-        """Return what a result depends on, in short: rules, settings, files as they are now.
+        """Return what a result depends on: rules, definitions, settings, files as they are now.
 
         Of a folder, as a Zarr is, dates and sizes of the files in it count; of an address nothing
         does: what is there is taken to be what it was.
         """
-        rules = [version("napari-local-ncc"), RULES]
+        rules = [version("napari-local-ncc"), RULES, DEFINITION]
         files = [[each, state_of(each)] for each in asdict(pair).values() if each]
         text = json.dumps([rules, asdict(self), files], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -19,6 +19,7 @@ from napari_local_ncc.cli.console import (
     warn,
 )
 from napari_local_ncc.cli.options import (
+    RATE,
     AbsentChunks,
     Bands,
     DiscoveryRate,
@@ -76,7 +77,7 @@ def batch_(
             "again is no sign of a wrong place."
         ),
     ] = "greater",
-    fdr: DiscoveryRate = 0.05,
+    fdr: DiscoveryRate = RATE,
     ndim: Ndim = None,
     unitless: UnitlessMeaning = None,
     maps: Annotated[bool, typer.Option(help="Whether to write the maps.")] = True,
@@ -111,7 +112,7 @@ def batch_(
     files = [path for pair in chosen for path in astuple(pair)[1:] if path]
     for path, ending in ((report, ".html"), (multiqc, ".json")):
         if path is not None:
-            _check_page(path, ending, files)
+            _check_page(path, ending, files, output)
     from napari_local_ncc.batch.compare import Settings
     from napari_local_ncc.batch.results import counts, outliers, pair_row, write_results
     from napari_local_ncc.batch.run import iter_run_batch
@@ -169,10 +170,15 @@ def _pairs(words: list[str]) -> list[FilePair]:
     return pair_by_name(*words)
 
 
-def _check_page(path: Path, ending: str, inputs: list[str]) -> None:
-    """Fail before the work where a page cannot be written; one that is there is replaced."""
+def _check_page(path: Path, ending: str, inputs: list[str], folder: Path) -> None:
+    """Fail before the work where a page cannot be written; one that is there is replaced.
+
+    The folder of the results, which a batch makes, may be that of the page.
+    """
     from napari_local_ncc.io.outputs import check_free
 
+    if path.suffix.lower() == ending and path.parent.resolve() == folder.resolve():
+        folder.mkdir(parents=True, exist_ok=True)
     check_free(path, overwrite=True, inputs=inputs, ending=ending)
 
 

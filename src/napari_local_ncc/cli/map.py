@@ -13,6 +13,7 @@ from napari_local_ncc.cli.console import Strict, answer, follow, judge, say
 from napari_local_ncc.cli.inputs import Choice, is_json, open_inputs, open_transform
 from napari_local_ncc.cli.map_results import Answer, Files, check_slab, tell_slab
 from napari_local_ncc.cli.options import (
+    RATE,
     AbsentChunks,
     Alternative,
     Bands,
@@ -93,7 +94,7 @@ def map_(
         bool,
         typer.Option(help="Judge every frame of a series by unrelated structure of its own."),
     ] = False,
-    fdr: DiscoveryRate = 0.05,
+    fdr: DiscoveryRate = RATE,
     select_fixed: Annotated[
         str, typer.Option(metavar="c=0,t=3", help="Pick indices of axes of fixed.")
     ] = "",
@@ -223,6 +224,7 @@ def map_(
             files,
             search=register != UNREGISTERED or refine,
             strict=strict,
+            rate=fdr,
             memory=memory,
             threads=threads,
             cluster=scheduler,

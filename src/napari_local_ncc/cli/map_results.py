@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_local_ncc.cli.console import VOICE, answer_with_data, doubts_of, follow, report, tell
+from napari_local_ncc.cli.options import RATE
 from napari_local_ncc.geometry.kind import UNREGISTERED
 
 if TYPE_CHECKING:
@@ -87,18 +88,21 @@ def check_slab(
     *,
     search: bool,
     strict: bool,
+    rate: float,
     memory: str | None,
     threads: int | None,
     cluster: str | None,
 ) -> None:
     """Raise ValueError for what a job that makes one slab of a map cannot give, or must be told.
 
-    `search` is whether it would look for a transform, `strict` whether to judge the map. The
-    threads of a `cluster` are known where it was begun.
+    `search` is whether it would look for a transform, `strict` whether to judge the map, and
+    `rate` the one of false discoveries, in the answer. The threads of a `cluster` are known where
+    it was begun.
     """
     more = [f"--{'plot' if name == 'figure' else name}" for name in files.written()]
     more.remove("--map")
-    more.extend(option for option, on in (("--strict", strict), ("--json", VOICE.json)) if on)
+    told = ("--strict", strict), ("--json", VOICE.json), ("--fdr", rate != RATE)
+    more.extend(option for option, on in told if on)
     if more:
         raise ValueError(f"{', '.join(more)}: of the whole map; give that with --join, not --slab")
     if search:

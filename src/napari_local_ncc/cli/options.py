@@ -96,6 +96,7 @@ Alternative = Annotated[
         "where contrast may be inverted."
     ),
 ]
+RATE = 0.05
 DiscoveryRate = Annotated[
     float,
     typer.Option(

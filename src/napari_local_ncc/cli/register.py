@@ -17,7 +17,7 @@ from napari_local_ncc.cli.console import (
     save_transform,
     tell,
 )
-from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_stages
+from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_spacing, say_stages
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
@@ -157,6 +157,7 @@ def register_(
         for path, scene in ((fixed, scene_fixed), (moving, scene_moving))
     ]
     say_stages(*images)
+    say_spacing(*images)
     if (fixed, scene_fixed) == (moving, scene_moving):
         images[1] = images[0]  # a series whose drift is to be found
     placed = None

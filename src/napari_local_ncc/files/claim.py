@@ -110,20 +110,25 @@ class Claim:
     def finish(self) -> None:
         """Bring what was made to its place: all files of it, or none.
 
+        The target itself comes last, and goes first where it is replaced: while it is there, so is
+        what belongs to it, whenever a run is killed.
+
         Raises
         ------
         FileExistsError
             If something is there that must not be replaced.
         """
         self.check()
-        made = sorted(each for each in self.folder.iterdir() if self._is_output(each.name))
+        made = [each for each in self.folder.iterdir() if self._is_output(each.name)]
+        made.sort(key=lambda each: (each == self.path, each.name))
         places = [self.target.with_name(each.name) for each in made]
         if self.overwrite and len(made) == 1 and not places[0].is_dir():
             made[0].replace(places[0])
             return
         aside = []
         if self.overwrite:
-            aside = [(p, self.folder / f"{OLD}{p.name}") for p in places if p.exists()]
+            old = [place for place in reversed(places) if place.exists()]
+            aside = [(place, self.folder / f"{OLD}{place.name}") for place in old]
         moves = aside + list(zip(made, places, strict=True))
         move = os.rename if self.overwrite else move_new
         done: list[tuple[Path, Path]] = []

@@ -197,6 +197,20 @@ def channel_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
     )
 
 
+def spacing_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
+    """Say that pixel sizes without a unit are compared, where only one has any, else nothing."""
+    spaces = [image.grid.space() for image in (fixed, moving)]
+    is_sized = [not np.allclose(space.spacing, 1) for space in spaces]
+    if is_sized[0] == is_sized[1] or any(set(space.units) != {PIXEL} for space in spaces):
+        return ""
+    sized, other = (fixed, moving) if is_sized[0] else (moving, fixed)
+    size = "x".join(f"{step:g}" for step in sized.grid.space().spacing)
+    return (
+        f"{sized.name} has pixels of {size} without a unit, {other.name} says nothing of its "
+        "own: they are taken to be of 1; give both files a size, or neither"
+    )
+
+
 def check_place(marks: SpatialImage, image: SpatialImage, name: str) -> Unitless:
     """Return what the coordinates of a mask or labels mean where only one of both has units.
 

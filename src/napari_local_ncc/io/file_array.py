@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Version = tuple[int, int]  # time and size
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FileArray:
     """Samples of one array of a file, opened where and when they are read.
 
@@ -42,8 +43,13 @@ class FileArray:
         Shape of the samples.
     dtype : dtype
         Their type, in native byte order.
+    stamp : str
+        What is equal where the same array of the same files, as they were then, is.
     beside : tuple of str
         Other files that hold some of the samples.
+    parts : ndarray of int, shape (files beside, 2, ndim), optional
+        Where the samples that each of those holds begin and end. Default: they may be anywhere,
+        and every reading looks at all files.
     """
 
     opener: Callable[[str, Any], Any]
@@ -52,7 +58,9 @@ class FileArray:
     versions: tuple[Version, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    stamp: str
     beside: tuple[str, ...] = ()
+    parts: NDArray[np.intp] | None = None
     reads_boxes: ClassVar[bool] = True  # see `chunked.blocks.compute_block`
 
     @classmethod
@@ -64,12 +72,22 @@ class FileArray:
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         beside: Iterable[str | PathLike[str]] = (),
+        parts: NDArray[np.intp] | None = None,
     ) -> Self:
         """Refer to the file at `path`, and those `beside` it, as they are now."""
         place, *others = (os.path.abspath(each) for each in (path, *beside))
         versions = tuple(map(version_of, (place, *others)))
         native = dtype.newbyteorder("=")
-        return cls(opener, place, key, versions, shape, native, tuple(others))
+        told = opener.__module__, opener.__qualname__, place, key, versions
+        stamp = sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
+        return cls(opener, place, key, versions, shape, native, stamp, tuple(others), parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileArray) and self.stamp == other.stamp
+
+    def __hash__(self) -> int:
+        # thousands of names and versions would take as long as to read
+        return hash(self.stamp)
 
     @property
     def ndim(self) -> int:
@@ -79,31 +97,49 @@ class FileArray:
     @property
     def array(self) -> Any:
         """The array-like in the open file."""
-        self._check_versions()
-        return _open(self.opener, self.path, self.key, self.versions, os.getpid())
+        return _open(self, os.getpid())
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         with guard_reading(self.path, describe_part(index, self.shape)):
+            files = self._files_of(index)
+            _check_versions(files)
             samples = np.asarray(self.array[index], dtype=self.dtype)
-            self._check_versions()  # HDF5 and ITK read zeros where a file was cut off meanwhile
+            _check_versions(files)  # HDF5 and ITK read zeros where a file was cut off meanwhile
             return samples
 
-    def _check_versions(self) -> None:
-        for path, version in zip((self.path, *self.beside), self.versions, strict=True):
-            check_version(path, version)
+    def _files_of(self, index: Any) -> list[tuple[str, Version]]:
+        """Return the files that hold the samples of an index, and what they were."""
+        numbers: Iterable[int] = range(len(self.beside))
+        if self.parts is not None:
+            first, last = _ends(index, self.shape)
+            held = (self.parts[:, 0] <= last) & (self.parts[:, 1] > first)
+            numbers = np.flatnonzero(held.all(axis=1)).tolist()
+        beside = ((self.beside[k], self.versions[k + 1]) for k in numbers)
+        return [(self.path, self.versions[0]), *beside]
+
+
+def _ends(index: Any, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Return the first and the last position that an index takes of each axis."""
+    ends = [(0, n - 1) for n in shape]
+    for k, part in enumerate(index if isinstance(index, tuple) else (index,)):
+        taken = range(shape[k])[part]
+        if isinstance(taken, int):
+            ends[k] = (taken, taken)
+        elif taken:
+            ends[k] = (min(taken[0], taken[-1]), max(taken[0], taken[-1]))
+    return np.transpose(ends)
+
+
+def _check_versions(files: list[tuple[str, Version]]) -> None:
+    for path, version in files:
+        check_version(path, version)
 
 
 @lru_cache(maxsize=32)
-def _open(
-    opener: Callable[[str, Any], Any],
-    path: str,
-    key: Any,
-    versions: tuple[Version, ...],
-    pid: int,
-) -> Any:
-    # versions and pid are part of the key only: a forked child shares its parent's file
-    # position, so it must not read through the parent's handle
-    return opener(path, key)
+def _open(source: FileArray, pid: int) -> Any:
+    # pid is part of the key only: a forked child shares its parent's file position, so it must
+    # not read through the parent's handle
+    return source.opener(source.path, source.key)
 
 
 def check_version(path: str, version: Version) -> None:

@@ -90,7 +90,23 @@ def _samples(path: Path, name: str, dataset: Any) -> FileArray:
     piece = math.prod(dataset.chunks or dataset.shape) * dataset.dtype.itemsize
     check_claim(piece, dataset.id.get_storage_size(), f"a chunk of its dataset {name}")
     shape = tuple(dataset.shape)
-    return FileArray.at(open_dataset, path, name, shape, dataset.dtype, sources)
+    parts = _parts(dataset, path, sources)
+    return FileArray.at(open_dataset, path, name, shape, dataset.dtype, sources, parts)
+
+
+def _parts(dataset: Any, path: Path, files: list[Path]) -> NDArray[np.intp] | None:
+    """Return where the samples in each of other files begin and end; None where any may be."""
+    if not dataset.is_virtual:
+        return None
+    ndim, number = dataset.ndim, {file: k for k, file in enumerate(files)}
+    parts = np.tile(np.array([dataset.shape, (0,) * ndim]), (len(files), 1, 1))
+    for source in dataset.virtual_sources():
+        k = number.get(path.parent / source.file_name)
+        if k is not None:
+            first, last = source.vspace.get_select_bounds()
+            parts[k, 0] = np.minimum(parts[k, 0], first)
+            parts[k, 1] = np.maximum(parts[k, 1], np.add(last, 1))
+    return parts
 
 
 def _read_dataset(path: Path, name: str, dataset: Any, policy: Absent | None) -> StoredImage:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import math
 import os
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -95,10 +96,7 @@ def _check_extension(path: Path) -> None:
 
     mrcfile says what else is wrong with a header.
     """
-    name = path.name.lower()
-    opened = gzip.open if name.endswith(".gz") else bz2.open if name.endswith(".bz2") else open
-    with opened(path, "rb") as file:
-        start = file.read(HEADER)
+    start = start_of(path)
     if len(start) < HEADER:
         raise ReadError("cannot read all of it: the file is cut off; copy it again")
     order = ">" if start[ORDER_AT : ORDER_AT + 1] == b"\x11" else "<"
@@ -106,7 +104,19 @@ def _check_extension(path: Path) -> None:
     if claimed < 0:
         raise ReadError(f"its header is damaged: its extension has {claimed} bytes")
     held = path.stat().st_size
-    check_claim(claimed, held, "its header", most=None if name.endswith(PACKED) else 1)
+    check_claim(claimed, held, "its header", most=None if path.name.lower().endswith(PACKED) else 1)
+
+
+def start_of(path: Path) -> bytes:
+    """Return the header of a file, or what there is of it; of a packed one, as it was before."""
+    name = path.name.lower()
+    opened = gzip.open if name.endswith(".gz") else bz2.open if name.endswith(".bz2") else open
+    try:
+        with opened(path, "rb") as file:
+            start: bytes = file.read(HEADER)
+    except (EOFError, OSError, zlib.error):  # it is cut off, or not what its name says
+        return b""
+    return start
 
 
 def _imod_flags(header: Any) -> int | None:

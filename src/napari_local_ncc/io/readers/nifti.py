@@ -40,6 +40,8 @@ class Layout:
         What samples are multiplied by, and what is added.
     sform : ndarray, shape (3, 4), or None
         Where voxels lie by the field of that name, in mm, as of ITK; None where it is not given.
+    is_placed : bool
+        Whether one of its two codes says that it tells where voxels lie.
     """
 
     offset: int
@@ -48,6 +50,7 @@ class Layout:
     slope: float
     intercept: float
     sform: NDArray[np.float64] | None
+    is_placed: bool
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
@@ -61,10 +64,12 @@ class Layout:
         if start[344:347] == b"n+1":
             code, bits, scale = number("i2", 70), number("i2", 72), ("f4", 112, 116)
             offset, sform_at = number("f4", 108), ("i2", 254, "f4", 280)
+            qform_code = number("i2", 252)
             units = start[123]
         elif start[4:7] == b"n+2":
             code, bits, scale = number("i2", 12), number("i2", 14), ("f8", 176, 184)
             offset, sform_at = number("i8", 168), ("i4", 348, "f8", 400)
+            qform_code = number("i4", 344)
             units = int(number("i4", 500))
         else:
             return None
@@ -78,7 +83,8 @@ class Layout:
             rows = np.dtype(sform_at[2]).newbyteorder(order)
             sform = np.frombuffer(start, rows, 12, sform_at[3]).reshape(3, 4).astype(np.float64)
             sform *= np.array([[-1.0], [-1.0], [1.0]]) * MILLIMETERS.get(units & SPACE_UNITS, 1.0)
-        return cls(int(offset), dtype, int(bits), float(slope), float(intercept), sform)
+        is_placed = sform is not None or qform_code > 0
+        return cls(int(offset), dtype, int(bits), float(slope), float(intercept), sform, is_placed)
 
     def distance(self, matrix: NDArray[np.float64], size: Sequence[int]) -> float:
         """Return by how much another place of the voxels is away from the sform, in mm at most.

@@ -17,6 +17,7 @@ TIFFS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 ZIP = b"PK\x03\x04"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 MRC, NRRD, DICOM, GZIP = b"MAP", b"NRRD", b"DICM", b"\x1f\x8b"
+PACKED = (GZIP, b"BZh")
 NIFTI = (b"n+1", b"ni1", b"n+2", b"ni2")
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy", ".jp2")
 MOST_LOOKED_AT = 1000  # files of a folder
@@ -51,7 +52,7 @@ def format_of(path: Path | str) -> str:
         return f"{READERS}.ome_zarr.store"
     if start.startswith(HDF5):
         return f"{READERS}.hdf5"
-    if start[208:211] == MRC:
+    if _is_mrc(path, start):
         return f"{READERS}.mrc"
     if _is_volume(path, start):
         return f"{READERS}.volume"
@@ -75,6 +76,15 @@ def _is_picture(path: Path) -> bool:
 def is_pattern(path: Path) -> bool:
     """Return whether a path is a pattern of files, such as ``scan_*.tif``."""
     return any(sign in path.name for sign in "*?[") and not path.exists()
+
+
+def _is_mrc(path: Path, start: bytes) -> bool:
+    """Say whether a file is MRC, be it packed: databanks of maps give .map.gz."""
+    if start.startswith(PACKED) and path.suffix.lower() in (".gz", ".bz2"):
+        from napari_local_ncc.io.readers.mrc import start_of
+
+        start = start_of(path)
+    return start[208:211] == MRC
 
 
 def _is_volume(path: Path, start: bytes) -> bool:

@@ -87,11 +87,22 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
     if layout is not None:
         layout.check_length(path, samples)
     _check_length(path, samples * header.dtype.itemsize)
-    source = FileArray.at(open_volume, path, 0, header.shape, header.dtype, _beside(path))
+    beside = _beside(path)
+    parts = None
+    if len(beside) == header.shape[0] > 1:  # a plane each
+        first = np.arange(len(beside))
+        parts = np.zeros((len(beside), 2, len(header.shape)), np.intp)
+        parts[:, 0, 0], parts[:, 1, 0], parts[:, 1, 1:] = first, first + 1, header.shape[1:]
+    source = FileArray.at(open_volume, path, 0, header.shape, header.dtype, beside, parts)
     outer = len(header.size) - 2
     native = (1,) * outer + header.shape[outer:]
     stored = stored_image(source, _axes(header, path), native, colour=_colour(header))
     stored = replace(stored, directions=_directions(header))
+    if layout is not None and not layout.is_placed:
+        stored = stored.noting(
+            "its header does not say where it lies (its qform and sform codes are 0): pixel sizes "
+            "alone are known, its first voxel is taken to lie at 0"
+        )
     away = 0.0 if layout is None else layout.distance(header.matrix, header.size)
     if away > UNLIKE:
         stored = stored.noting(

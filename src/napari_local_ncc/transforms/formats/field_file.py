@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from napari_local_ncc.image.read_guard import ReadError, check_claim, guard_reading
+from napari_local_ncc.progress import uninterrupted
 from napari_local_ncc.transforms.displacement_field import field_array
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = "napari-local-ncc displacement"
+COMPRESSORS = (ZstdCodec(), Crc32cCodec())
 CHUNK = {1: 2**20, 2: 1024, 3: 128}  # px a side
 
 
@@ -47,13 +50,40 @@ def write_field(field: NDArray[np.float32], ndim: int, folder: Path) -> str:
     folder : path
         The array's folder, which does not exist.
     """
-    chunks = (1,) * (field.ndim - ndim) + tuple(min(n, CHUNK[ndim]) for n in field.shape[-ndim:])
-    array = zarr.create_array(folder, shape=field.shape, dtype="float32", chunks=chunks)
-    for box in _slices(field.shape, ndim, chunks):
-        array[box] = field[box]
+    array = write_vectors(field, ndim, folder, edge=CHUNK[ndim])
     checksum = _checksum(field, ndim)
-    array.attrs.update({"format": FORMAT, "checksum": checksum})
+    with uninterrupted():
+        array.attrs.update({"format": FORMAT, "checksum": checksum})
     return checksum
+
+
+def write_vectors(
+    field: NDArray[np.float32], ndim: int, folder: Path, *, edge: int
+) -> zarr.Array[Any]:
+    """Write a field to a new Zarr array, in which what is lost later is undefined.
+
+    Parameters
+    ----------
+    field, ndim, folder
+        As for `write_field`.
+    edge : int
+        Of the chunks, in pixels.
+    """
+    chunks = (1,) * (field.ndim - ndim) + tuple(min(n, edge) for n in field.shape[-ndim:])
+    with uninterrupted():  # or Zarr's own thread would go on, and make anew what was removed
+        array = zarr.create_array(
+            folder,
+            shape=field.shape,
+            dtype="float32",
+            chunks=chunks,
+            compressors=COMPRESSORS,
+            fill_value=np.nan,
+            config={"write_empty_chunks": True},
+        )
+    for box in _slices(field.shape, ndim, chunks):
+        with uninterrupted():
+            array[box] = field[box]
+    return array
 
 
 def read_field(path: Path, shape: Sequence[int], ndim: int, checksum: str) -> NDArray[np.float32]:

@@ -10,6 +10,8 @@ import zarr
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.units import PIXEL, unit_factor, unit_name
 from napari_local_ncc.image.read_guard import ReadError, reason_of
+from napari_local_ncc.progress import uninterrupted
+from napari_local_ncc.transforms.formats.field_file import write_vectors
 from napari_local_ncc.transforms.formats.omezarr_steps import Step, step_of
 from napari_local_ncc.transforms.frame_transform import FrameTransform
 from napari_local_ncc.transforms.sampled_map import lattice_map, sample_map
@@ -106,21 +108,26 @@ def write_omezarr(found: FrameTransform, path: Path) -> None:
     A flow is its displacements, which have an image of their own, and then its matrix.
     """
     space = found.grid
-    group = zarr.create_group(path, overwrite=True, zarr_format=3)
+    with uninterrupted():  # or Zarr's own thread would go on
+        group = zarr.create_group(path, overwrite=True, zarr_format=3)
     axes = [_axis(label, unit) for label, unit in zip(space.axis_labels, space.units, strict=True)]
     step: Document = {"type": "affine", "affine": found.matrix[:-1].tolist()}
     if found.displacement is not None:
-        _write_field(group.create_group(FIELD), found.displacement, space, axes)
+        with uninterrupted():
+            group.create_group(FIELD, attributes={"ome": _field_document(space, axes)})
+        write_vectors(found.displacement, space.ndim, path / FIELD / LEVEL, edge=CHUNK)
         bend = {"type": "displacements", "path": FIELD, "interpolation": "linear"}
         step = {"type": "sequence", "transformations": [bend, step]}
     ends = {"input": {"name": "fixed"}, "output": {"name": "moving"}}
-    group.attrs["ome"] = {
+    document = {
         "version": VERSION,
         "scene": {
             "coordinateSystems": [{"name": name, "axes": axes} for name in ("fixed", "moving")],
             "coordinateTransformations": [step | ends | {"name": found.model}],
         },
     }
+    with uninterrupted():
+        group.attrs["ome"] = document
 
 
 def check_replaceable(path: Path) -> None:
@@ -138,12 +145,8 @@ def _axis(label: str, unit: str) -> Document:
     return axis if unit == PIXEL else axis | {"unit": unit}
 
 
-def _write_field(
-    group: zarr.Group, field: NDArray[np.float32], space: Grid, axes: list[Document]
-) -> None:
-    """Write a displacement, shape (ndim, *shape), as an image of vectors."""
-    chunks = (1, *(min(n, CHUNK) for n in space.shape))
-    group.create_array(LEVEL, data=np.asarray(field), chunks=chunks)
+def _field_document(space: Grid, axes: list[Document]) -> Document:
+    """Tell of a displacement, shape (ndim, *shape), as of an image of vectors."""
     vector = {"name": "d", "type": "displacement", "discrete": True}
     matrix = np.eye(space.ndim + 2)
     matrix[1:, 1:] = space.pixel_to_world
@@ -153,7 +156,7 @@ def _write_field(
         move = {"type": "translation", "translation": matrix[:-1, -1].tolist()}
         step = {"type": "sequence", "transformations": [scale, move]}
     ends = {"input": {"path": LEVEL}, "output": {"name": "physical"}}
-    group.attrs["ome"] = {
+    return {
         "version": VERSION,
         "multiscales": [
             {

@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.image.read_guard import check_claim
+from napari_local_ncc.image.read_guard import ReadError, check_claim
 from napari_local_ncc.transforms.displacement_field import Displacement
 from napari_local_ncc.transforms.sampled_map import points_of
 
@@ -157,6 +157,9 @@ def _field(document: Document, group: zarr.Group, ndim: int) -> tuple[Points, Ma
     level = image["datasets"][0]
     array = cast("zarr.Array", inner[level["path"]])
     check_claim(8 * array.size, array.nbytes_stored(), "its field")
+    is_marked = array.fill_value is not None and bool(np.isnan(array.fill_value))
+    if is_marked and array.shards is None and array.nchunks_initialized < array.nchunks:
+        raise ReadError("chunks of its field are lost; make the flow again, or copy all of it")
     values = np.moveaxis(np.asarray(array[...], np.float64), vector, 0)
     if values.shape[0] != ndim or values.ndim != ndim + 1:
         raise ValueError(f"its vectors have the shape {array.shape}, but it has {ndim} axes")

@@ -98,7 +98,9 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
         missing = _missing_chunks(series)
         key = scene, request.level
         beside = _companions(tif)
-        source: Any = FileArray.at(open_level, path, key, series.shape, series.dtype, beside)
+        parts = _parts_of(series, beside)
+        shape, dtype = series.shape, series.dtype
+        source: Any = FileArray.at(open_level, path, key, shape, dtype, beside, parts)
         lost = _lost_planes(tif, series)
         mask = None
         if picture.mask is not None and request.level == 0:
@@ -181,6 +183,24 @@ def _companions(tif: TiffFile) -> list[str]:
     own = os.path.abspath(tif.filehandle.path)
     named = {os.path.join(os.path.dirname(own), name.strip()) for name in _named(root)}
     return sorted(file for file in named - {own} if os.path.isfile(file))
+
+
+def _parts_of(series: TiffPageSeries, files: list[str]) -> NDArray[np.intp] | None:
+    """Return where the planes in each of other files begin and end; None where that is not told."""
+    frame = series.keyframe.shape
+    outer = series.shape[: len(series.shape) - len(frame)]
+    if not files or math.prod(outer) != len(series):
+        return None
+    parts = np.tile(
+        np.array([[*outer, *frame], [0] * (len(outer) + len(frame))]), (len(files), 1, 1)
+    )
+    number = {file: k for k, file in enumerate(files)}
+    for place, page in zip(np.ndindex(outer), series, strict=True):
+        k = None if page is None else number.get(os.path.abspath(page.parent.filehandle.path))
+        if k is not None:
+            parts[k, 0] = np.minimum(parts[k, 0], (*place, *(0 for _ in frame)))
+            parts[k, 1] = np.maximum(parts[k, 1], (*(n + 1 for n in place), *frame))
+    return parts
 
 
 def _check_promise(root: ElementTree.Element, held: int) -> None:
