@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QDialog,
     QDockWidget,
     QLabel,
+    QLayout,
     QScrollArea,
     QSizePolicy,
     QTextBrowser,
@@ -154,8 +155,15 @@ class FittingScroll(QScrollArea):
         return self.widget().sizeHint() + QSize(self._bar(), 0)
 
     def minimumSizeHint(self) -> QSize:
-        """Keep all of the width, beside the bar: there is no horizontal one."""
-        return QSize(self.widget().minimumSizeHint().width() + self._bar(), LEAST_HEIGHT)
+        """Keep all of the width, beside the bar: there is no horizontal one.
+
+        What is folded away counts, or the dock would widen, and the canvas jump, when it unfolds.
+        """
+        content = self.widget()
+        parts = [part for part in content.findChildren(QWidget) if part.layout() is not None]
+        rows = [content, *(part for part in parts if not part.isWindow())]
+        widest = max(row.minimumSizeHint().width() for row in rows)
+        return QSize(widest + self._bar(), LEAST_HEIGHT)
 
     def _bar(self) -> int:
         """Return the width of bar and frame, px."""
@@ -312,9 +320,14 @@ def align_labels(fields: Container) -> None:
     for label in fields.native.findChildren(QLabel):
         label.ensurePolished()  # also what is folded away gets its font
     labels = [row for row in fields.native.findChildren(QLabel) if row.text()]
-    widest = max(label.fontMetrics().horizontalAdvance(label.text()) for label in labels)
+    width = 4 + max(label.fontMetrics().horizontalAdvance(label.text()) for label in labels)
+    if all(label.minimumWidth() == width for label in labels):
+        return
     for label in labels:
-        label.setFixedWidth(widest + 4)
+        label.setFixedWidth(width)
+    for layout in fields.native.findChildren(QLayout):
+        layout.invalidate()  # Qt does not tell those around what is hidden
+    fields.native.updateGeometry()
 
 
 def show_guide(parent: QWidget) -> QDialog:
