@@ -1,7 +1,7 @@
 """Make the pictures of the docs, on a virtual screen: `xvfb-run python docs/make_images.py`.
 
 `python docs/make_images.py --folder F --size 1920 1080 --theme light` makes all of the window in
-one theme and size, to be looked at.
+one theme and size, to be looked at; `--only widget_several` makes those of one function.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def looks() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=HERE)
     parser.add_argument("--size", type=int, nargs=2, default=LAPTOP)
     parser.add_argument("--theme", choices=("dark", "light"))
+    parser.add_argument("--only", nargs="+", help="functions of this file, by name")
     return parser.parse_args()
 
 
@@ -292,7 +293,8 @@ def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.01)
 
 
-if __name__ == "__main__":
+def every_picture() -> None:
+    """Make all of them; the sections and the demo only where they are wanted."""
     if LOOKS.folder == HERE:
         demo_figure()
     else:
@@ -306,3 +308,8 @@ if __name__ == "__main__":
     widget_several()
     inspector_eye()
     inspector_screenshots()
+
+
+if __name__ == "__main__":
+    for function in LOOKS.only or ["every_picture"]:
+        globals()[function]()

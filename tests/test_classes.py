@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 
 from napari_local_ncc import NCCParameters, confidence_map
 from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
+from napari_local_ncc.evidence.noise import NoiseModel
 from napari_local_ncc.maps.exposure import Exposure, common_motion
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.shift import CLASSES
@@ -195,6 +198,16 @@ def test_the_summary_tells_the_classes_and_the_exposure_survives_json():
     exposure = Exposure.from_dict(result.provenance["exposure"])
     assert exposure.to_dict() == result.provenance["exposure"]
     assert exposure.fixed.sd == pytest.approx(0.25, rel=0.15)
+
+
+def test_an_unknown_noise_survives_json_that_knows_no_nan():
+    """As of two images without noise: a map's metadata changed when it was saved."""
+    unknown = NoiseModel(np.nan, np.nan, np.nan)
+    told = Exposure(unknown, unknown, np.nan, (1, 2), np.nan).to_dict()
+    again = json.loads(json.dumps(told, allow_nan=False)) | {"motion": (1, 2)}
+    assert again == told
+    assert Exposure.from_dict(again).to_dict() == told
+    assert np.isnan(Exposure.from_dict(again).moving.sd)
 
 
 def test_a_motion_within_the_search_is_none():

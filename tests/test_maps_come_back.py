@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +27,70 @@ from napari_local_ncc.reports.recipe import as_python
 
 PLUGIN = "napari-local-ncc"
 PLACE = {"scale": (0.5, 0.25), "translate": (3, 4), "units": ("um", "um")}
+ENDINGS = (".ome.zarr", ".ncc.ome.tif")
+VIEWS = ("confidence", "classes", "shift")
+RECORDED = ("scale", "translate", "rotate", "shear", "contrast_limits", "opacity", "blending")
+
+# A session of napari: a pair is compared and its map saved, or a saved one is opened; then every
+# view is shown, and what the layers hold is written down.
+SESSION = f"""
+import json, re, sys, time
+from pathlib import Path
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+from napari_local_ncc._napari.answer.show import layers_of_run
+from napari_local_ncc._napari.results.kept_results import result_of
+from napari_local_ncc.reports.recipe import as_command_line, as_python
+
+def wait(condition):
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end, "it does not end"
+        QApplication.processEvents()
+
+record, how, *paths = sys.argv[1:]
+viewer = napari.Viewer(show=False)
+_, dock = viewer.window.add_plugin_dock_widget({PLUGIN!r}, "Local NCC")
+if how == "save":
+    rng = np.random.default_rng(0)
+    data = np.kron(rng.normal(size=(30, 35)), np.ones((3, 3))) + rng.normal(size=(90, 105)) / 9
+    for name, values in (("a", data), ("b", np.roll(data, (5, -4), (0, 1)))):
+        viewer.add_image(values.astype("f4"), name=name, axis_labels=("y", "x"), **{PLACE!r})
+    dock["shift_error"].value = True
+    dock["run"].native.click()
+    wait(lambda: dock["run"].enabled)
+    for path in paths:
+        dock["message"].value = ""
+        dock._files.save(Path(path))
+        wait(lambda: dock["message"].value.startswith("Saved"))
+else:
+    viewer.open(paths, plugin={PLUGIN!r})
+layer = dock._panel.layer
+for view in {VIEWS!r}:
+    dock["view_" + view].native.click()
+    wait(lambda: any(kind.startswith(view) for kind in layers_of_run(viewer, layer)))
+wait(lambda: "arrows" in layers_of_run(viewer, layer))
+
+arrays, told = {{}}, {{}}
+for kind, each in layers_of_run(viewer, layer).items():
+    told[kind] = {{name: np.asarray(getattr(each, name)).tolist() for name in {RECORDED!r}
+                   if hasattr(each, name)}}
+    told[kind] |= {{"units": [str(unit) for unit in each.units], "labels": each.axis_labels}}
+    told[kind] |= {{"metadata": each.metadata[{METADATA!r}], "type": type(each).__name__}}
+    for name in ("colormap", "edge_colormap"):
+        told[kind][name] = re.sub(" at 0x[0-9a-f]+", "", repr(getattr(each, name, None)))
+    arrays[kind] = np.asarray(each.data)
+kept = result_of(layer)
+for name, product in kept.products.items():
+    told["product " + name] = [product.name, str(product.kind)]
+    arrays["product " + name] = np.asarray(product.levels[0])
+recipe = layer.metadata[{METADATA!r}]
+told["texts"] = [str(kept.headline), *kept.details, as_python(recipe), as_command_line(recipe)]
+np.savez(record + ".npz", **arrays)
+json.dump(told, open(record + ".json", "w", encoding="utf-8"), sort_keys=True)
+viewer.close()
+"""
 
 
 @pytest.fixture
@@ -63,7 +131,7 @@ def check_equal(new, old, viewer):
     assert result_of(new).details == result_of(old).details
 
 
-@pytest.mark.parametrize("ending", [".ome.zarr", ".ncc.ome.tif"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_a_map_comes_back_whole(viewer, ran, qtbot, tmp_path, ending):
     path, old = tmp_path / f"map{ending}", ncc_of(viewer)
     ran._files.save(path)
@@ -82,6 +150,45 @@ def test_a_map_comes_back_whole(viewer, ran, qtbot, tmp_path, ending):
     inspector.pixel.point_at(again, again.data_to_world((30, 30)))
     qtbot.waitUntil(lambda: inspector.pixel.shown is not None, timeout=30_000)
     assert inspector.pixel.shown.pair.ncc == pytest.approx(again.data[30, 30], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """Run a session of napari in a process of its own; return what its layers held."""
+    folder = tmp_path_factory.mktemp("sessions")
+
+    def run_session(name, *arguments):
+        record = folder / name
+        env = os.environ | {"NAPARI_CONFIG": str(folder / f"{name}.yaml")}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", SESSION, str(record), *arguments],
+            capture_output=True, encoding="utf-8", timeout=900, check=False, env=env,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        with np.load(f"{record}.npz") as arrays:
+            return json.loads(Path(f"{record}.json").read_text("utf-8")), dict(arrays)
+
+    return run_session
+
+
+@pytest.fixture(scope="module")
+def saved(session, tmp_path_factory):
+    """What a session held that saved its map, and the files."""
+    folder = tmp_path_factory.mktemp("maps")
+    paths = {ending: str(folder / f"map{ending}") for ending in ENDINGS}
+    return *session("first", "save", *paths.values()), paths
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_napari_is_restarted_and_all_is_there(qapp, session, saved, ending):
+    told, arrays, paths = saved
+    told_again, arrays_again = session(f"next{ending}", "open", paths[ending])
+    assert told_again == told
+    assert arrays_again.keys() == arrays.keys()
+    assert {"ncc", "confidence", "classes", "arrows", "product shift_sd_y"} <= arrays.keys()
+    for name, values in arrays.items():
+        assert arrays_again[name].dtype == values.dtype
+        np.testing.assert_array_equal(arrays_again[name], values, err_msg=name)
 
 
 def test_a_map_is_dropped_on_the_dock(viewer, ran, qtbot, tmp_path, click):

@@ -73,21 +73,35 @@ class Exposure:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `from_dict` and JSON take, which knows no NaN."""
-        return asdict(self) | {"gain": self.gain if np.isfinite(self.gain) else None}
+        values = asdict(self)
+        for part in (values, values["fixed"], values["moving"]):
+            part |= {name: None for name, value in part.items() if _is_unknown(value)}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Make an exposure of what `to_dict` returned."""
-        fixed, moving = (NoiseModel(**values[name]) for name in ("fixed", "moving"))
-        motion, gain = values["motion"], values["gain"]
+        fixed, moving = (
+            NoiseModel(**{key: _number(value) for key, value in values[name].items()})
+            for name in ("fixed", "moving")
+        )
+        motion = values["motion"]
         return cls(
             fixed,
             moving,
-            np.nan if gain is None else gain,
+            _number(values["gain"]),
             None if motion is None else tuple(motion),
-            values.get("share", 1.0),
-            values.get("local", 0.0),
+            _number(values.get("share", 1.0)),
+            _number(values.get("local", 0.0)),
         )
+
+
+def _is_unknown(value: Any) -> bool:
+    return isinstance(value, float) and not np.isfinite(value)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def measure_exposure(
