@@ -208,8 +208,8 @@ def write_page(trials_file: Path, rounds_file: Path | None, page: Path) -> None:
         small=SMALL,
         register_side=SIDES[Register],
         block=BLOCK,
-        map_late=Map.late,
-        register_late=Register.late,
+        map_late=f"{100 * Map.late:.0f} %",
+        register_late=f"{100 * Register.late:.0f} %",
         largest=LARGEST_DISK,
     )
     page.write_text(text, encoding="utf-8")
