@@ -140,6 +140,28 @@ def test_a_metaimage_of_more_axes_than_it_can_have(axes, ending, tmp_path, capsy
     assert words in said_by(capsys, "apply", path, image, "--like", image, "-o", made)
 
 
+@pytest.mark.parametrize("numbers", ["1 3 1", "1 3 0", "", "\xac b"])
+def test_a_metaimage_of_a_pattern_of_files(numbers, tmp_path, capsys):
+    """MetaIO divided by a step of 0, and ended the process."""
+    path = tmp_path / "a.mha"
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 8 8 3\nElementType = MET_UCHAR\n"
+    path.write_text(f"{header}ElementDataFile = a%d.raw {numbers}\n", "latin-1")
+    for k in range(1, 4):
+        (tmp_path / f"a{k}.raw").write_bytes(bytes(64))
+    assert "as a pattern" in said_by(capsys, "info", path)
+
+
+def test_an_empty_list_of_filters_is_no_word_to_a_user(tmp_path, capsys):
+    """Zarr warns of it, once for each time it looks."""
+    zarr.create_array(tmp_path / "a.zarr", data=np.eye(8), chunks=(4, 4), zarr_format=2)
+    document = tmp_path / "a.zarr" / ".zarray"
+    text = document.read_text("utf-8")
+    assert '"filters": null' in text
+    document.write_text(text.replace('"filters": null', '"filters": []'), "utf-8")
+    assert main(["info", str(tmp_path / "a.zarr")]) == 0
+    assert "filters" not in capsys.readouterr().err
+
+
 TRANSFORMS = {
     "deep.json": DEEP,
     "deeper.json": '{"format": "napari-local-ncc transform", "version": 1, "grid": ' + DEEP + "}",

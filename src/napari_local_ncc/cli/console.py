@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 
 INTERRUPTION = Event()
 PERIOD = 30  # s between two lines of one step
+EMPTY_FILTERS = "Found an empty list of filters"  # of Zarr, of a file that it reads all the same
 
 DEFECT, BAD_INPUT, DOUBTFUL, INTERRUPTED = 1, 2, 3, 130  # exit codes; 0: done
 
@@ -237,6 +238,7 @@ def notes_said() -> Iterator[None]:
     """Say what a file lacks or what of it is not used, and the like, in one line each."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
+        warnings.filterwarnings("ignore", EMPTY_FILTERS)
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

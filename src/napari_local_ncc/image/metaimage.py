@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 MOST_AXES = 10  # that MetaIO has room for: it writes the others beyond
 LONGEST_HEADER = 2**16  # bytes that are looked at
 AXES = re.compile(rb"^\s*NDims\s*[:=][ \t]*([^\r\n]*)", re.MULTILINE)
+SAMPLES = re.compile(rb"^\s*ElementDataFile\s*[:=][ \t]*([^\r\n]*)", re.MULTILINE)
 
 
-def check_axes(path: Path) -> None:
-    """Raise ReadError where a header names more axes than MetaIO holds: the process would end.
+def check_header(path: Path) -> None:
+    """Raise ReadError where MetaIO would end the process.
+
+    By more axes than it holds, or by a pattern of file names: it divides by the step of their
+    numbers, 0 too, and gives the pattern to C's `sprintf` as it is.
 
     Parameters
     ----------
@@ -34,3 +38,8 @@ def check_axes(path: Path) -> None:
                 f"its NDims is {number.decode('ascii', 'replace')[:40]!r}, not a number of axes; "
                 "the file is damaged, write it anew"
             )
+    if any(b"%" in told for told in SAMPLES.findall(start)):
+        raise ReadError(
+            "its samples are in files whose names it gives as a pattern (%d), which is not read "
+            "of a MetaImage; give them as a LIST, or convert it into one file"
+        )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.units import PIXEL
-from napari_local_ncc.image.metaimage import check_axes
+from napari_local_ncc.image.metaimage import check_header
 from napari_local_ncc.image.read_guard import ReadError, check_beside, check_claim
 from napari_local_ncc.io.file_array import FileArray, check_version, version_of
 from napari_local_ncc.io.readers.colour import RGB
@@ -299,7 +299,7 @@ def header_of(path: Path) -> Header:
     """Return what a file says of its samples."""
     sitk, reader = load_simpleitk(), _reader(str(path))
     _check_parts(path)
-    check_axes(path)
+    check_header(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.geometry.affine import check_affine
-from napari_local_ncc.image.metaimage import check_axes
+from napari_local_ncc.image.metaimage import check_header
 from napari_local_ncc.image.read_guard import check_claim
 from napari_local_ncc.transforms.displacement_field import transform_pixels
 from napari_local_ncc.transforms.formats.simpleitk import (
@@ -165,7 +165,7 @@ def read_itk(path: Path, space: Grid) -> FrameTransform:
 def read_field(path: Path, space: Grid) -> FrameTransform:
     """Read an image of displacements: .nii, .nii.gz, .mha, .nrrd, a vector for every pixel."""
     itk = simpleitk()
-    check_axes(path)
+    check_header(path)
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
