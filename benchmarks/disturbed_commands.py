@@ -19,8 +19,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from napari_local_ncc.cli import main as local_ncc
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.io import read_map
+from napari_local_ncc.io import read_image, read_map
 from napari_local_ncc.progress import MENDABLE
+from napari_local_ncc.transforms.registration import Registration
 from napari_local_ncc.transforms.transform_file import read_transform
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ class Command(ABC):
         """Have this process load and do all that is forked from it, and keep what is right."""
 
     @abstractmethod
-    def words(self, output: Output) -> list[str]:
-        """Return the command, without the images and the output."""
+    def words(self, output: Output, images: list[str]) -> list[str]:
+        """Return the command, without the output."""
 
     @abstractmethod
     def is_right(self, at: Path, output: Output) -> bool:
@@ -209,9 +210,7 @@ class Command(ABC):
         for name in ("a.npy", "b.npy"):
             if not (at / name).exists():
                 shutil.copy(self.folder / name, at / name)
-        name, *more = self.words(output)
-        images = [str(at / f"{image}.npy") for image in "ab"]
-        words = [name, *images, "-o", output.name, *more, *output.options, *options]
+        words = [*self.words(output, _images(at)), "-o", output.name, *options]
         return Started(words, at, forked=forked)
 
     def wait_for(self, process: Started, at: Path, output: Output, moment: float) -> None:
@@ -242,6 +241,10 @@ class Command(ABC):
         return "whole" if making not in found else "whole, its folder left"
 
 
+def _images(folder: Path) -> list[str]:
+    return [str(folder / f"{name}.npy") for name in "ab"]
+
+
 def _poll(process: Started, is_so: Any) -> None:
     """Wait until something is so, or a program has ended."""
     end = time.monotonic() + PATIENCE
@@ -266,17 +269,16 @@ class Map(Command):
 
     def warm_up(self) -> None:
         """Map once, by one thread: none is left to be forked."""
-        images = [str(self.folder / f"{name}.npy") for name in "ab"]
         path = self.folder / "warm.npy"
-        words = [*self.words(Output("")), "--threads", "1", "--quiet"]
-        if local_ncc([words[0], *images, "-o", str(path), *words[1:]]):
+        words = self.words(Output(""), _images(self.folder))
+        if local_ncc([*words, "-o", str(path), "--threads", "1", "--quiet"]):
             raise SystemExit("the undisturbed run failed")
         self._expected = read_map(path).bands.compute(scheduler="sync")
 
-    def words(self, output: Output) -> list[str]:
+    def words(self, output: Output, images: list[str]) -> list[str]:
         """Return a command that has blocks of 256 px."""
         window = ["--radius", "20", "--weights", "gaussian"]
-        return ["map", *window, "--memory", "256MB", "--threads", "2"]
+        return ["map", *images, *window, "--memory", "256MB", "--threads", "2"]
 
     def is_right(self, at: Path, output: Output) -> bool:
         """Compare the bands: documents hold the names and times of images."""
@@ -301,17 +303,15 @@ class Map(Command):
         _poll(process, is_so)
 
 
-class Register(Command):
+class Timed(Command):
     """Moments of the first part are told by time; then it writes."""
 
-    late = 0.5
-    outputs = (
-        Output("o.json", options=("--model", "translation")),
-        Output("o.json", "o.zarr", ("--model", "flow")),
-        Output("o.ome.zarr", options=("--model", "flow")),
-    )
     again = ("--overwrite",)
     killed = ("nothing", "unfinished")
+
+    @abstractmethod
+    def result(self, at: Path, output: Output) -> Any:
+        """Read what was written: what is equal is, bit for bit, the same."""
 
     def images(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return a texture, and the same moved and bent."""
@@ -322,24 +322,18 @@ class Register(Command):
         return (30000 * texture).astype(np.int16), (30000 * moved).astype(np.int16)
 
     def warm_up(self) -> None:
-        """Register once by each model, in a folder of its own."""
-        self._expected: dict[Output, dict[str, bytes]] = {}
-        images = [str(self.folder / f"{name}.npy") for name in "ab"]
+        """Write every output once, in a folder of its own."""
+        self._expected: dict[Output, Any] = {}
         for output in self.outputs:
             at = self.place()
-            words = [*images, "-o", str(at / output.name), *output.options, "--quiet"]
-            if local_ncc(["register", *words]):
+            words = self.words(output, _images(self.folder))
+            if local_ncc([*words, "-o", str(at / output.name), "--quiet"]):
                 raise SystemExit("the undisturbed run failed")
-            self._expected[output] = output.files(at)
-
-    def words(self, output: Output) -> list[str]:
-        """Return the command alone."""
-        return ["register"]
+            self._expected[output] = self.result(at, output)
 
     def is_right(self, at: Path, output: Output) -> bool:
-        """Read it, and compare the bytes of all files."""
-        read_transform(at / output.name, Grid((self.side, self.side)))
-        return output.files(at) == self._expected[output]
+        """Read it, and compare."""
+        return bool(self.result(at, output) == self._expected[output])
 
     def wait_for_late(self, process: Started, at: Path, output: Output) -> None:
         """Wait until it begins to write."""
@@ -350,3 +344,47 @@ class Register(Command):
         """Wait for a share of the time until then, from its own first lines on."""
         _poll(process, process.hears)
         time.sleep(self.seconds[output][0] * share)
+
+
+class Register(Timed):
+    """Transforms of one file, of two, and of a folder."""
+
+    late = 0.5
+    outputs = (
+        Output("o.json", options=("--model", "translation")),
+        Output("o.json", "o.zarr", ("--model", "flow")),
+        Output("o.ome.zarr", options=("--model", "flow")),
+    )
+
+    def words(self, output: Output, images: list[str]) -> list[str]:
+        """Return the command with a model."""
+        return ["register", *images, *output.options]
+
+    def result(self, at: Path, output: Output) -> dict[str, bytes]:
+        """Read it, and return the bytes of all files."""
+        read_transform(at / output.name, Grid((self.side, self.side)))
+        return output.files(at)
+
+
+class Apply(Timed):
+    """An image that is turned by 0.1 rad; the first is moved onto the grid of the second."""
+
+    late = 0.25
+    outputs = (Output("o.ome.zarr"), Output("o.ome.tif"), Output("o.npy"))
+
+    def warm_up(self) -> None:
+        """Write a transform, too, that all apply."""
+        cos, sin = np.cos(0.1), np.sin(0.1)
+        turn = [[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]
+        Registration.from_matrix(turn, Grid((self.side, self.side))).save(self.folder / "t.json")
+        super().warm_up()
+
+    def words(self, output: Output, images: list[str]) -> list[str]:
+        """Return the command with its transform."""
+        image, like = images
+        return ["apply", str(self.folder / "t.json"), image, "--like", like]
+
+    def result(self, at: Path, output: Output) -> bytes:
+        """Return the samples: documents hold times."""
+        samples = read_image(at / output.name).data.compute(scheduler="sync")
+        return bytes(np.ascontiguousarray(samples).tobytes())

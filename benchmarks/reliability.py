@@ -21,7 +21,7 @@ from string import Template
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disturbed_commands import BLOCK, PAGE, Command, Map, Register
+from disturbed_commands import BLOCK, PAGE, Apply, Command, Map, Register
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from store_faults import BAD, try_fault
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Trial = Callable[[Command, float, int], tuple[bool, str]]  # whether it is good; what was seen
 
-SIDES: dict[type[Command], int] = {Map: 1536, Register: 96}  # px
+SIDES: dict[type[Command], int] = {Map: 1536, Register: 96, Apply: 1024}  # px
 SMALL = 512  # px of two maps that race
 GOLDEN = 0.618  # times a number of turns: any few of them are spread over all moments
 LARGEST_DISK = 1.8  # times what an undisturbed run leaves
@@ -149,8 +149,7 @@ class Fault(NamedTuple):
     trial: Trial
 
 
-OF_BOTH: dict[str, tuple[int, Trial]] = {
-    "two writers": (200, raced),
+OF_ALL: dict[str, tuple[int, Trial]] = {
     "SIGINT": (20, interrupted("SIGINT")),
     "SIGTERM": (20, interrupted("SIGTERM")),
     "SIGHUP": (20, interrupted("SIGHUP")),
@@ -161,10 +160,15 @@ OF_BOTH: dict[str, tuple[int, Trial]] = {
 FAULTS = {
     "`map`: SIGKILL, then `--resume`": Fault(Map, 50, killed),
     "`map`: SIGKILL of one of two `--workers`": Fault(Map, 20, worker_killed),
-    **{f"`map`: {name}": Fault(Map, *how) for name, how in OF_BOTH.items()},
+    "`map`: two writers": Fault(Map, 200, raced),
+    **{f"`map`: {name}": Fault(Map, *how) for name, how in OF_ALL.items()},
     "`map`: a Zarr store that fails": Fault(Map, 200, store_failed),
     "`register`: SIGKILL, then `--overwrite`": Fault(Register, 50, killed),
-    **{f"`register`: {name}": Fault(Register, *how) for name, how in OF_BOTH.items()},
+    "`register`: two writers": Fault(Register, 200, raced),
+    **{f"`register`: {name}": Fault(Register, *how) for name, how in OF_ALL.items()},
+    "`apply`: SIGKILL, then `--overwrite`": Fault(Apply, 20, killed),
+    "`apply`: two writers": Fault(Apply, 20, raced),
+    **{f"`apply`: {name}": Fault(Apply, *how) for name, how in OF_ALL.items()},
 }
 
 
@@ -207,9 +211,11 @@ def write_page(trials_file: Path, rounds_file: Path | None, page: Path) -> None:
         map_side=SIDES[Map],
         small=SMALL,
         register_side=SIDES[Register],
+        apply_side=SIDES[Apply],
         block=BLOCK,
         map_late=f"{100 * Map.late:.0f} %",
         register_late=f"{100 * Register.late:.0f} %",
+        apply_late=f"{100 * Apply.late:.0f} %",
         largest=LARGEST_DISK,
     )
     page.write_text(text, encoding="utf-8")

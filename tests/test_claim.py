@@ -24,7 +24,8 @@ from napari_local_ncc.files.claim import claim, unfinished
 from napari_local_ncc.files.move import move_new
 from napari_local_ncc.files.whole import whole_file
 from napari_local_ncc.geometry.grid import Grid
-from napari_local_ncc.io import check_output, iter_write_map, read_map, write_map
+from napari_local_ncc.image.spatial_image import SpatialImage
+from napari_local_ncc.io import check_output, iter_write_image, iter_write_map, read_map, write_map
 from napari_local_ncc.maps.pipeline import ConfidenceMap
 from napari_local_ncc.parameters import NCCParameters
 
@@ -287,3 +288,22 @@ def test_an_interrupt_at_any_moment_leaves_all_or_nothing(tmp_path, resume, inte
             assert names_in(folder) == set(kept)
     assert moment > 100
     assert names_in(folder) == set(kept)
+
+
+def test_tiles_are_not_written_on_after_an_interrupt(tmp_path, monkeypatch, interruptible):
+    """Or Zarr's own thread makes the folder anew that was removed."""
+    written = []
+    write = zarr.Array.__setitem__
+
+    def interrupted(array, box, values):
+        signal.raise_signal(signal.SIGINT)
+        write(array, box, values)
+        written.append(box)
+
+    image = SpatialImage.from_array(np.ones((8, 40), np.float32))
+    steps = iter_write_image(image, tmp_path / "a.ome.zarr")
+    monkeypatch.setattr(zarr.Array, "__setitem__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(steps)
+    assert written
+    assert names_in(tmp_path) == set()

@@ -11,6 +11,7 @@ from napari_local_ncc.geometry.grid import CHANNEL_LABELS, Grid
 from napari_local_ncc.geometry.units import PIXEL, unit_factor
 from napari_local_ncc.image.pyramid import write_levels
 from napari_local_ncc.image.spatial_image import map_chunks
+from napari_local_ncc.progress import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,7 +192,9 @@ class OmeTarget:
             block = tile.transpose(order)
         else:
             block = tile[0].transpose([k - 1 for k in order])
-        write_levels(self.levels[: self.covered + 1], self.layout.in_file_order(location), block)
+        levels, place = self.levels[: self.covered + 1], self.layout.in_file_order(location)
+        with uninterrupted():  # or Zarr's own thread would go on, and make anew what was removed
+            write_levels(levels, place, block)
 
     def __getitem__(self, location: tuple[slice, ...]) -> NDArray[Any]:
         order = self.layout.order
