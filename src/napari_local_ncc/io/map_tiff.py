@@ -15,7 +15,7 @@ from napari_local_ncc.geometry.units import PIXEL, unit_symbol
 from napari_local_ncc.io.file_array import FileArray
 from napari_local_ncc.io.map_document import KEY, check_samples, describe, missing_document, restore
 from napari_local_ncc.io.map_layout import OmeLayout, OmeTarget
-from napari_local_ncc.io.readers.tiff.series import contiguous_samples
+from napari_local_ncc.io.readers.tiff.series import contiguous_samples, open_file
 from napari_local_ncc.io.stored import lazy
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_axes(grid: Grid, band_names: tuple[str, ...]) -> None:
 
 def read(path: Path) -> ConfidenceMap:
     """Open a map written as OME-TIFF, lazily."""
-    with tifffile.TiffFile(path) as tif:
+    with open_file(path) as tif:
         document = _document(tif)
         layout = OmeLayout.of_document(document)
         told = [n for n in layout.shape if n > 1]
@@ -83,7 +83,7 @@ def read(path: Path) -> ConfidenceMap:
 
 def open_ometiff_map(path: str, level: int = 0) -> RawSamples | NDArray[Any]:
     """Return the stored array; tifffile alone would leave out axes of length 1."""
-    with tifffile.TiffFile(path) as tif:
+    with open_file(path) as tif:
         shape = OmeLayout.of_document(_document(tif)).shape
         samples = contiguous_samples(tif.series[0], shape)
         if samples is not None:

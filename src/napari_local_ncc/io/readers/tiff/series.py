@@ -170,7 +170,7 @@ def _check_companions(tif: TiffFile) -> None:
     except ElementTree.ParseError as error:
         raise ReadError(f"its OME-XML is broken ({error})") from error
     check_beside(tif.filehandle.path, _named(root))
-    _check_promise(root, tif.filehandle.size)
+    _check_promise(root, tif)
 
 
 def _named(root: ElementTree.Element) -> list[str]:
@@ -203,18 +203,28 @@ def _parts_of(series: TiffPageSeries, files: list[str]) -> NDArray[np.intp] | No
     return parts
 
 
-def _check_promise(root: ElementTree.Element, held: int) -> None:
+def _check_promise(root: ElementTree.Element, tif: TiffFile) -> None:
     """Raise ReadError where OME-XML promises so many planes that listing them fills the memory."""
     for pixels in root.iterfind(".//{*}Pixels"):
-        sizes = [_count(pixels.get(f"Size{axis}")) for axis in "ZCT"]
         data = pixels.findall("{*}TiffData")
         told = [_count(each.get(key)) for each in data for key in ("PlaneCount", "NumPlanes")]
-        planes = max([math.prod(sizes), *told, *map(_modulo_length, root.iter())])
-        if planes > MOST_PLANES and planes > held // LEAST_PLANE:
+        sizes = math.prod(_count(pixels.get(f"Size{axis}")) for axis in "XYZCT")
+        area = _page_of(data, tif).size  # tifffile cuts sides that are no page's into planes, too
+        planes = max([sizes // max(area, 1), *told, *map(_modulo_length, root.iter())])
+        if planes > MOST_PLANES and planes > tif.filehandle.size // LEAST_PLANE:
             raise ReadError(
                 f"its OME-XML promises {planes} planes, far more than the file can hold; the file "
                 "is damaged, write it anew"
             )
+
+
+def _page_of(data: list[ElementTree.Element], tif: TiffFile) -> TiffPage:
+    """Return the page that an image of OME-XML begins with, or the first of the file."""
+    told = data[0].get("IFD", "0") if data else "0"
+    try:
+        return tif.pages[int(told)].keyframe
+    except (IndexError, ValueError):
+        return tif.pages.first
 
 
 def _modulo_length(element: ElementTree.Element) -> int:
