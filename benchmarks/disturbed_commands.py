@@ -228,17 +228,18 @@ class Command(ABC):
             return "traceback"
         if not found:
             return "nothing"
-        making = f"{output.name}.unfinished"
-        if making in found and output.name not in found:
+        # while that folder is removed, it has a number, too
+        making = {name for name in found if name.startswith(f"{output.name}.unfinished")}
+        if making and output.name not in found:
             return "unfinished"  # what belongs to it may be in its place
-        if found - {making} != output.names:
+        if found - making != output.names:
             return f"left: {', '.join(sorted(found))}"
         try:
             if not self.is_right(at, output):
                 return "WRONG"
         except MENDABLE:
             return "refused when it is read"
-        return "whole" if making not in found else "whole, its folder left"
+        return "whole, its folder left" if making else "whole"
 
 
 def _images(folder: Path) -> list[str]:
