@@ -156,6 +156,7 @@ def test_importing_opens_no_socket_and_writes_nothing(tmp_path):
     """Of Python's own audit: no socket, no program, no file that is written but byte code."""
     code = """
 import sys
+import numpy.testing  # NumPy 2.0 asks lscpu about the processor as it loads this
 seen = []
 def audit(event, args):
     if event in ("socket.connect", "socket.bind", "subprocess.Popen", "os.system", "os.exec"):
