@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import linalg
 from scipy import ndimage as ndi
 
 from napari_local_ncc import read_map, register
 from napari_local_ncc.cli import main
+from napari_local_ncc.registration.affine.block_jackknife import block_jackknife
 from napari_local_ncc.registration.affine.contrast import in_contrast_of
-from napari_local_ncc.registration.affine.ladder import error_quantiles, is_extreme
-from napari_local_ncc.registration.affine.least_squares import generators, least_squares
+from napari_local_ncc.registration.affine.ladder import (
+    draw_errors,
+    error_quantiles,
+    is_extreme,
+    simplest,
+)
+from napari_local_ncc.registration.affine.least_squares import Fit, generators, least_squares
 from napari_local_ncc.registration.affine.orientations import axis_orientations, search_range
 from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
 from napari_local_ncc.registration.affine.score_kernel import sum_scores
@@ -223,7 +232,8 @@ def test_the_last_step_reaches_the_limit_of_the_noise_and_states_it(snr):
         start = frame @ motion(6.0, shift=(2.67, -1.41)) @ back
         fit = least_squares(*images, start, model="rigid", smoothing=1.2)
         errors.append(missed(back @ fit.matrix @ frame, truth))
-        stated.append(error_quantiles(fit.covariance, "rigid", images[0])[0])
+        drawn = draw_errors(fit.covariance, fit.blocks)
+        stated.append(error_quantiles(drawn, "rigid", images[0])[0])
         slopes = np.stack(np.gradient(clean)).reshape(2, -1)
         at = np.stack([*np.indices(clean.shape).reshape(2, -1), np.ones(clean.size)])
         moves = (back @ base @ frame)[:, :2] @ at
@@ -233,6 +243,44 @@ def test_the_last_step_reaches_the_limit_of_the_noise_and_states_it(snr):
         bounds.append(np.sqrt(spread.mean()))
     assert np.median(errors) < 1.5 * np.median(bounds)
     assert np.median(stated) == pytest.approx(np.median(bounds), rel=0.4)
+
+
+def test_the_covariance_is_that_of_fits_without_one_block_each():
+    """Of a linear model, where leaving out is exact, with blocks of very unlike weight."""
+    random = np.random.default_rng(3)
+    design = random.normal(size=(12, 5, 3)) * random.exponential(size=(12, 1, 1))
+    target = random.normal(size=(12, 5))
+    flat = design.reshape(-1, 3), target.ravel()
+    whole = np.linalg.lstsq(*flat)[0]
+    without = [
+        np.linalg.lstsq(np.delete(design, b, 0).reshape(-1, 3), np.delete(target, b, 0).ravel())[0]
+        for b in range(12)
+    ]
+    changes = np.array(without) - whole
+    scores = np.einsum("bnk,bn->bk", design, target - design @ whole)
+    curvatures = np.einsum("bnk,bnl->bkl", design, design)
+    found, blocks = block_jackknife(scores, curvatures, curvatures.sum(axis=0))
+    assert_allclose(found, changes.T @ changes * 11 / 12, rtol=1e-9)
+    assert 1 < blocks < 12
+
+
+def test_what_a_simpler_motion_leaves_out_is_within_its_error():
+    """A turn of three standard errors, which is not evident, is no chance one of three either."""
+    tiny, sd = 1e-9, 0.01
+    turned = linalg.expm(3 * sd * generators("rigid", 2)[2])
+    fits = {
+        "rigid": Fit(turned, np.diag([tiny, tiny, sd**2]), 50.0, 1, converged=True),
+        "translation": Fit(np.eye(3), tiny * np.eye(2), 50.0, 1, converged=True),
+    }
+    image = Sampled(np.zeros((64, 64), np.float32), np.eye(3))
+    image = Sampled(image.values, frame_of(image))
+    pair = SimpleNamespace(fixed=image, fit=lambda start, kind: fits[kind])
+    kind, _, errors = simplest(pair, fits["rigid"], "rigid")
+    assert kind == "translation"
+    inner, outer = error_quantiles(errors, "rigid", image)
+    at = (np.stack(np.mgrid[:64, :64], -1) - 31.5).reshape(-1, 2)
+    length = 3 * sd * np.linalg.norm(at, axis=1).mean()
+    assert length < inner < 1.25 * length < outer < 2 * length
 
 
 @pytest.mark.parametrize("shape", [(1, 30, 40), (9, 20, 22)])

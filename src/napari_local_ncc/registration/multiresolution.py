@@ -15,7 +15,7 @@ from napari_local_ncc.chunked.tiles import compute_array
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
 from napari_local_ncc.image.pairing import Pair
 from napari_local_ncc.image.pyramid import reduce_by
-from napari_local_ncc.registration.affine.ladder import error_quantiles
+from napari_local_ncc.registration.affine.ladder import draw_errors, error_quantiles
 from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
 from napari_local_ncc.registration.evidence.global_ncc import with_sampled_ncc
 from napari_local_ncc.registration.tile_fit import FEWEST, fit_tiles
@@ -189,7 +189,7 @@ class Levels:
         if self.settle is not None:
             matrix = self.settle(pair, matrix, _in_pixels(fit, to_frame @ field.to_frame))
         in_frame = replace(field, to_frame=to_frame @ field.to_frame)
-        inner, outer = error_quantiles(fit.spread, self.kind, in_frame)
+        inner, outer = error_quantiles(draw_errors(fit.spread), self.kind, in_frame)
         coarse = found.reports[0]
         apart = _apart(fit, to_frame @ field.to_frame, shifts)
         is_other = apart > max(UNLIKELY * coarse.error95_px, LEVEL * scale)

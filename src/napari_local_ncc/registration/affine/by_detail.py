@@ -139,14 +139,14 @@ class DetailPair:
         if fitted is None or np.abs(fitted[1].matrix - start).max() > ASTRAY:
             return Found(matrix, verdict, self.model, 1, converged=False, mirrored=mirrored)
         self.watch.check()
-        kind, fit, spread = simplest(*fitted, self.model)
+        kind, fit, errors = simplest(*fitted, self.model)
         return Found(
             invert_affine(step) @ fit.matrix,
             verdict,
             kind,
             fit.steps,
             fit.converged,
-            *error_quantiles(spread, self.model, self.fixed),
+            *error_quantiles(errors, self.model, self.fixed),
             mirrored=mirrored,
         )
 

@@ -14,6 +14,7 @@ from scipy import ndimage as ndi
 from napari_local_ncc.evidence.blocks import block_means
 from napari_local_ncc.geometry.affine import invert_affine, nearest_matrix
 from napari_local_ncc.geometry.kind import Kind
+from napari_local_ncc.registration.affine.block_jackknife import block_jackknife
 from napari_local_ncc.registration.affine.sampled_image import Sampled
 from napari_local_ncc.registration.affine.score_kernel import sample_rows, sum_scores
 
@@ -55,6 +56,8 @@ class Fit:
         Fixed's frame to moving's.
     covariance : ndarray, shape (k, k)
         Of the parameters along the model's `generators`, about the origin of the frame.
+    blocks : float
+        From how many independent and equal blocks of the field that is as sure.
     steps : int
         That it took.
     converged : bool
@@ -63,6 +66,7 @@ class Fit:
 
     matrix: Matrix
     covariance: NDArray[np.float64]
+    blocks: float
     steps: int
     converged: bool
 
@@ -130,7 +134,7 @@ def least_squares(
     gradient is the mean of both images' [2]_. Samples that do not fit weigh less (Huber).
     The covariance is that of the score, summed in blocks, on either side of which the
     residuals are independent [3]_: it knows of noise that neighbours share, and of detail
-    that differs.
+    that differs. See `block_jackknife`.
 
     References
     ----------
@@ -213,7 +217,7 @@ class SmoothPair:
             last, steps = moved, steps + 1
             if moved < STILL[self.order] or steps == most:
                 converged = moved < max(ENOUGH, STILL[self.order])
-                return Fit(matrix, state.covariance(), steps, converged)
+                return Fit(matrix, *state.uncertainty(), steps, converged)
 
     def linearise(self, matrix: Matrix, base: NDArray[np.float64]) -> Linearised | None:
         """Return the residuals at a matrix and their gradient; None without overlap."""
@@ -234,9 +238,9 @@ class SmoothPair:
         sums = np.zeros((BLOCKS**here.ndim, 3, 5))
         count = sum_scores(*planes, middle, bound, BLOCKS, sums)
         lead = 3 - here.ndim
-        kept = sums[sums[:, 2, 4] > 0, lead:][:, :, [*range(lead, 3), 3]]
+        pulls = sums[:, lead:][:, :, [*range(lead, 3), 3]]
         rows[:, RESIDUAL] -= middle
-        return Linearised(rows[:, lead:], bound, count, kept, self.fixed, base)
+        return Linearised(rows[:, lead:], bound, count, pulls, self.fixed, base)
 
 
 def _sample(here: Values, other: Values, limit: int) -> NDArray[np.float64]:
@@ -264,7 +268,7 @@ class Linearised:
     rows: NDArray[np.float64]  # (n, 3 ndim + 2): index, gradients, residual and 1 of some samples
     bound: float  # of the residuals, beyond which they weigh less
     count: int  # of all samples
-    sums: NDArray[np.float64]  # (blocks, ndim, ndim + 1): of residual times gradient, by index
+    sums: NDArray[np.float64]  # (BLOCKS^ndim, ndim, ndim + 1): residual times gradient, by index
     fixed: Sampled
     base: NDArray[np.float64]
 
@@ -283,25 +287,22 @@ class Linearised:
     def step(self) -> Vector:
         """Of Gauss and Newton, by the mean of both gradients [2]_ of `least_squares`."""
         score = self._scores.sum(axis=1)
-        cross, plain = self._curvatures()
-        plain += RIDGE * np.trace(plain) * np.eye(len(plain))  # nothing may tell of a direction
+        cross, plain = _curvatures(*self._changes)
         # noise makes the plain one too large; far from the optimum only that is safe
         is_sound = linalg.eigh(cross, plain, eigvals_only=True)[0] > SOUND
         return np.linalg.solve(cross if is_sound else plain, score)
 
-    def _curvatures(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Products of both gradients, to which noise adds nothing, and of their mean."""
+    @property
+    def _changes(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Vector]:
+        """What both images change by at the samples, shape (k, n), and the weights of those."""
         ndim = self.fixed.ndim
-        lead = 3 - ndim
         at = np.column_stack([self.rows[:, :ndim], self.rows[:, -1]])
         moves = np.einsum("kij,nj->kin", self._by_pixel[:, :-1], at)
-        slopes = self.rows[:, ndim:-2].reshape(len(self.rows), 2, 3)[..., lead:]
+        slopes = self.rows[:, ndim:-2].reshape(len(self.rows), 2, 3)[..., 3 - ndim :]
         mine, its = (np.einsum("kin,ni->kn", moves, slopes[:, which]) for which in (0, 1))
         far = np.maximum(np.abs(self.rows[:, RESIDUAL]), self.bound)
         weight = np.divide(self.bound, far, out=np.ones_like(far), where=far > 0)  # Huber's
-        share = self.count / len(self.rows)
-        cross, fair = (mine * weight) @ its.T, ((mine + its) * weight) @ (mine + its).T / 4
-        return share * (cross + cross.T) / 2, share * fair
+        return mine, its, weight * (self.count / len(self.rows))
 
     def displacement(self, step: Vector) -> float:
         """Root mean square length of a step over the overlap, in px of fixed's lattice."""
@@ -309,18 +310,37 @@ class Linearised:
         moves = np.tensordot(step, self._by_pixel, 1)[:-1] @ at.T
         return float(np.sqrt(np.mean(np.sum(moves**2, axis=0))))
 
-    def covariance(self) -> NDArray[np.float64]:
-        """Of the parameters, from scores that are independent between blocks."""
-        score = self._scores
-        free, count = score.shape
-        if count < max(FEWEST_BLOCKS, 2 * free):
-            return np.full((free, free), np.nan)
-        curvature = self._curvatures()[0]
-        if np.linalg.matrix_rank(curvature) < free:
-            return np.full((free, free), np.nan)
-        spread = score @ score.T * count / (count - free)
-        inverse = np.linalg.inv(curvature)
-        return np.asarray(inverse @ spread @ inverse.T)
+    def uncertainty(self) -> tuple[NDArray[np.float64], float]:
+        """Return the covariance of the parameters, and of how many blocks; see `Fit`."""
+        free = len(self.base)
+        mine, its, weight = self._changes
+        cross, plain = _curvatures(mine, its, weight)
+        block = self._block_of_rows
+        order = np.argsort(block, kind="stable")
+        present, first = np.unique(block[order], return_index=True)
+        if len(present) < max(FEWEST_BLOCKS, 2 * free) or np.linalg.matrix_rank(cross) < free:
+            return np.full((free, free), np.nan), np.nan
+        parts = [
+            (mine[:, rows] * weight[rows]) @ its[:, rows].T for rows in np.split(order, first[1:])
+        ]
+        curvatures = (np.array(parts) + np.swapaxes(parts, 1, 2)) / 2
+        return block_jackknife(self._scores[:, present].T, curvatures, plain)
+
+    @property
+    def _block_of_rows(self) -> NDArray[np.intp]:
+        """In which block of `sums` every sample is."""
+        shape = self.fixed.values.shape
+        index = self.rows[:, : len(shape)].astype(np.intp) * BLOCKS // shape
+        return np.ravel_multi_index(tuple(index.T), (BLOCKS,) * len(shape))
+
+
+def _curvatures(
+    mine: NDArray[np.float64], its: NDArray[np.float64], weight: Vector
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return products of both images' changes, to which noise adds nothing, and of their mean."""
+    cross, plain = (mine * weight) @ its.T, ((mine + its) * weight) @ (mine + its).T / 4
+    plain += RIDGE * np.trace(plain) * np.eye(len(plain))  # nothing may tell of a direction
+    return (cross + cross.T) / 2, plain
 
 
 def _contrast(here: Values, other: Values, both: Flags) -> tuple[float, float]:
@@ -405,7 +425,7 @@ def fit_of_least_error(
     for smoothing in SMOOTHINGS:
         pair = SmoothPair.of(fixed, moving, start, smoothing)
         state = pair.linearise(start, base)
-        error = np.inf if state is None else expected_error(state.covariance(), fixed, model)
+        error = np.inf if state is None else expected_error(state.uncertainty()[0], fixed, model)
         if best is not None and not error < least:
             break
         if state is not None:
