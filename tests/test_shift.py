@@ -278,6 +278,42 @@ def test_the_stated_error_is_that_of_the_shift(rng, shape, sigma, options, snr):
     assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.05
 
 
+@pytest.mark.parametrize(
+    ("sigma", "radius", "snr", "given"), [(0.7, 9, 1, 0.98), (2.0, 3, 10, 0.97)]
+)
+def test_the_stated_error_holds_in_strong_noise_and_coarse_texture(sigma, radius, snr, given):
+    """Neither noise in the slopes, nor a change of brightness or contrast, counts as a shift."""
+    ratios, known = [], []
+    for seed in range(3):
+        rng = np.random.default_rng([41, seed])
+        image = scipy.ndimage.gaussian_filter(rng.standard_normal((200, 200)), sigma, mode="wrap")
+        true = rng.uniform(-1, 1, 2)
+        moved = np.fft.ifft2(scipy.ndimage.fourier_shift(np.fft.fft2(image), true)).real
+        pair = (a + rng.normal(0, a.std() / snr, a.shape) for a in (image, moved))
+        shift, error, _ = with_error(*pair, radius=(radius,) * 2)
+        apart = (slice(None), *(slice(radius + 3, -radius - 3, 2 * radius + 1),) * 2)
+        z = (shift[apart] - true[:, np.newaxis, np.newaxis]) / error[apart]
+        ratios.append(z[np.isfinite(z)])
+        known.append(np.isfinite(z).mean())
+    assert np.mean(known) >= given
+    z = np.concatenate(ratios)
+    assert 0.68 - 0.09 < np.mean(np.abs(z) < 1) < 0.68 + 0.07
+    assert 0.95 - 0.04 < np.mean(np.abs(z) < 1.96) < 0.95 + 0.03
+
+
+@pytest.mark.parametrize("search", [(0, 3), (3, 0)])
+def test_an_axis_that_is_not_searched_has_no_error(rng, search):
+    image = scipy.ndimage.gaussian_filter(rng.standard_normal((60, 60)), 1.0)
+    pair = (image + 0.05 * image.std() * rng.standard_normal(image.shape) for _ in range(2))
+    shift, error, _ = with_error(*pair, search=search)
+    still = search.index(0)
+    known = np.isfinite(error).all(axis=0)
+    assert known.mean() > 0.7
+    assert (shift[still][known] == 0).all()
+    assert (error[still][known] == 0).all()
+    assert (error[1 - still][known] > 0).all()
+
+
 def test_undecided_windows_have_no_shift(rng):
     fixed, moving = rng.random((2, 80, 80))  # unrelated: one match is as good as the next
     shift, error, ratio = with_error(fixed, moving)

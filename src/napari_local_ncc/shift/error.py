@@ -2,8 +2,15 @@
 
 With e the residual of the smoothed windows and H the curvature of what the shift maximises,
 the error has the covariance H^-1 J H^-1: J is the variance of the slope there, which is e
-times the slope of the image. Smoothed noise is correlated as the smoothing makes it, so that J
-follows from the power of the noise and the slopes, smoothed once more.
+times the slope of the image, less what of that is a change of brightness or contrast of the
+window. Smoothed noise is correlated as the smoothing makes it, so that J follows from the power of
+the noise and the slopes, smoothed once more.
+
+Noise curves what is maximised, too. Where it does so more than structure, a few windows look
+sharp by chance, and only these would seem to be well known. So the curvature counts less what
+noise may add, and the variance is the mean of two: with that curvature, and with the one
+that the slopes of fixed alone let expect, less their noise. What chance brings together between
+both images is not in the second.
 """
 
 from __future__ import annotations
@@ -30,10 +37,12 @@ if TYPE_CHECKING:
     Integers = NDArray[np.intp]
 
 MOST_ERROR = 0.5  # px; beyond, the error of the error is as large
-FITTED = 1.5  # independent samples of a window that the fit uses up
+FITTED = 0.52  # independent samples of a window that each number that is fitted uses up
 LEAST_LEFT = 0.2  # share of them that is left at least
-EDGE = 0.6  # px of slopes beyond either end of a window that smoothing lets in
-LEAST_SHARE = 0.25  # of the variance of the slope that noise in the slopes may take off
+EDGE = 1.0  # px of slopes beyond either end of a window that smoothing lets in
+LEAST_SHARE = 0.25  # of the variance of the slope that is left once noise in the slopes is off
+DOUBT = 1.6  # standard deviations of what noise adds to the curvature that it counts less
+TOGETHER = 2**15  # pixels whose errors are found at once
 
 
 def noise_terms(
@@ -56,55 +65,68 @@ def noise_terms(
 
     Returns
     -------
-    array of float64, shape (1 + 2 * windowed axes, pixels)
-        The power N of the noise of both images, in squared units of fixed; and for each axis
-        a and b, with which the variance of the shift is N a - N^2 b.
+    array of float64, shape (`terms_of(windowed axes)`, pixels)
+        The power of the noise of both images, in squared units of fixed; one over the number of
+        samples; and three symmetric matrices, row by row of their lower triangles, in squared
+        units of fixed per px^2: the curvature of the NCC, and the mean product of fixed's slopes,
+        and of these smoothed once more.
     """
     window = pair.window
     axes = [axis for axis in range(3) if window.radius[axis]]
     ndim = len(axes)
-    ones = np.ones((1, *pair.fixed.shape), np.float32)
-    squared = tuple(taps**2 for taps in window.taps)
+    slopes = [_slopes(pair.samples, axis, axes) for axis in axes]
+    fields = np.stack([np.ones_like(pair.fixed), *(image for two in slopes for image in two)])
 
-    def sums(image: Values, other: Values, taps: Any) -> Numbers:
-        out = np.empty((1, *tile))
+    def sums(image: Values, others: Values, taps: Any) -> Numbers:
+        out = np.empty((len(others), *tile))
         start = (0, 0, 0)
         work = room.take("work", (sums_room(tile, taps),))
-        sum_products(image, start, other, start, tile, taps, window.box, work, out)
-        return out.ravel()[pixels]
+        sum_products(image, start, others, start, tile, taps, window.box, work, out)
+        return out.reshape(len(others), -1)[:, pixels]
 
-    whole = sums(pair.known[0], ones, window.taps)
-    share = sums(pair.known[0], ones, squared) / whole**2  # one over the number of samples
-    cov, var = at_top[0], at_top[1]
+    known = pair.known[0]
+    means = sums(known, fields, window.taps)
+    whole = means[0]
+    share = sums(known, fields[:1], tuple(taps**2 for taps in window.taps))[0] / whole**2
+    cov, var, var_fixed = at_top[0], at_top[1], at_top[8]
     with np.errstate(invalid="ignore", divide="ignore"):
-        gain = cov / var
+        means = means / whole
+        gain = np.sqrt(var_fixed / var)  # of moving, in units of fixed; noise is in both
         power = (4 * pi * SMOOTHING**2) ** (-ndim / 2)  # of smoothed noise, of 1 of its own
-        left = np.maximum(1 - FITTED * share / power, LEAST_LEFT)
-        noise = np.maximum(at_top[8] - cov * gain, 0) / (power * left)
-        slopes = [_slopes(pair.samples, axis, axes) for axis in axes]
+        left = np.maximum(1 - FITTED * (ndim + 2) * share / power, LEAST_LEFT)
+        noise = 2 * np.maximum(var_fixed - cov * gain, 0) / (power * left)
+        joint = sums(pair.fixed, fields, window.taps) / whole
+        contrast = joint[1:] - joint[0] * means[1:]
         edge = np.prod([1 - EDGE / taps.size for taps in window.taps if taps.size > 1])
-        score, curvature = np.zeros((2, len(pixels), ndim, ndim))
+        matrices = np.zeros((3, _pairs(ndim), len(pixels)))
         for i, a in enumerate(axes):
-            for j, b in enumerate(axes[: i + 1]):
-                steep = slopes[i][0] * pair.known[0]
-                sum_ab = sums(steep, slopes[j][1][np.newaxis], squared)
-                if i != j:
-                    steep = slopes[j][0] * pair.known[0]
-                    sum_ab = (sum_ab + sums(steep, slopes[i][1][np.newaxis], squared)) / 2
-                score[:, i, j] = score[:, j, i] = edge * sum_ab / whole**2 / gain**2
-                place = 2 + a * (a + 1) // 2 + b
-                curvature[:, i, j] = curvature[:, j, i] = at_top[place]
+            product = sums(slopes[i][0] * known, fields[1:], window.taps) / whole
+            # What is a change of brightness, or of contrast, is no change of place.
+            product -= means[1 + 2 * i] * means[1:] + contrast[2 * i] * contrast / var_fixed
+            for j, b in enumerate(axes):
+                at, place = _pairs(max(i, j)) + min(i, j), 2 + a * (a + 1) // 2 + b
+                if j <= i:
+                    fit = contrast[2 * i] * contrast[2 * j] * cov / (var_fixed**2 / gain)
+                    matrices[0, at] = -gain * at_top[place] - fit
+                    matrices[1, at] = product[2 * j]
+                matrices[2, at] += edge * product[2 * j + 1] / (1 + (i != j))
         for i, a in enumerate(axes):
             if not window.search[a]:  # the shift is 0, for sure
-                curvature[:, i, i] = -1
-                score[:, i] = score[:, :, i] = 0
-        flatness = _inverse(curvature)
-        first = np.einsum("pij,pjk,pki->ip", flatness, score, flatness)
-        # The slope of the noise of one image times the noise of the other.
-        crossed = (8 * pi * SMOOTHING**2) ** (-ndim / 2) / (4 * SMOOTHING**2)
-        second = np.einsum("pij,pji->ip", flatness, flatness) * share * crossed / (4 * gain**2)
-    scale = pair.scale
-    return np.concatenate([noise[np.newaxis] / scale**2, first * scale**2, second * scale**4])
+                at = [_pairs(max(i, j)) + min(i, j) for j in range(ndim)]
+                matrices[:, at] = 0
+                matrices[:2, at[i]] = 1
+    matrices /= pair.scale**2
+    return np.concatenate([[noise / pair.scale**2, share], matrices.reshape(-1, len(pixels))])
+
+
+def _pairs(axes: int) -> int:
+    """Return how many numbers a symmetric matrix of so many axes has."""
+    return axes * (axes + 1) // 2
+
+
+def terms_of(axes: int) -> int:
+    """Return how many terms `noise_terms` gives for so many windowed axes."""
+    return 2 + 3 * _pairs(axes)
 
 
 def _slopes(samples: Values, axis: int, axes: Sequence[int]) -> tuple[Values, Values]:
@@ -119,47 +141,88 @@ def _slopes(samples: Values, axis: int, axes: Sequence[int]) -> tuple[Values, Va
     return np.ascontiguousarray(once[inner]), np.ascontiguousarray(thrice[inner])
 
 
-def _inverse(matrices: Numbers) -> Numbers:
-    """Return inverses, NaN of what has none; shape (n, d, d)."""
-    regular = np.abs(np.linalg.det(matrices)) > 0
-    found = np.full_like(matrices, np.nan)
-    found[regular] = np.linalg.inv(matrices[regular])
+def _matrices(rows: Numbers, axes: int) -> Numbers:
+    """Return symmetric matrices, shape (n, axes, axes), by their lower triangles."""
+    found = np.empty((rows.shape[1], axes, axes))
+    for row, (i, j) in zip(rows, zip(*np.tril_indices(axes), strict=True), strict=True):
+        found[:, i, j] = found[:, j, i] = row
     return found
 
 
-def standard_error(terms: Numbers, radius: Sequence[int]) -> Numbers:
+def _inverse(matrices: Numbers) -> Numbers:
+    """Return inverses, NaN of what is not positive definite; shape (n, d, d)."""
+    axes = matrices.shape[-1]
+    minors = [np.linalg.det(matrices[:, :k, :k]) for k in range(1, axes + 1)]
+    is_steep = np.all(np.array(minors) > 0, axis=0)
+    found = np.full_like(matrices, np.nan)
+    found[is_steep] = np.linalg.inv(matrices[is_steep])
+    return found
+
+
+def standard_error(terms: Numbers, radius: Sequence[int], search: Sequence[int]) -> Numbers:
     """Return the standard error of shifts.
 
     Parameters
     ----------
-    terms : array of float64, shape (1 + 2 * axes, ...)
+    terms : array of float64, shape (terms, ...)
         See `noise_terms`; NaN where there is no shift.
-    radius : sequence of int
-        Window radius along each axis of the image, over which the noise is averaged.
+    radius, search : sequence of int
+        Window radius along each axis of the image, over which the noise is averaged; and the
+        longest shift.
 
     Returns
     -------
     array of float64, shape (axes, ...)
         In px.
     """
-    axes = (len(terms) - 1) // 2
     known = np.isfinite(terms[0])
     sides = [2 * r + 1 for r in radius]
     options: dict[str, Any] = {"size": sides, "mode": "constant"}
     total = scipy.ndimage.uniform_filter(np.where(known, terms[0], 0), **options)
     count = scipy.ndimage.uniform_filter(known.astype(np.float64), **options)
-    noise = np.divide(total, count, out=np.full_like(total, np.nan), where=known)
-    first, second = terms[1 : 1 + axes], terms[1 + axes :]
-    variance = np.maximum(noise * first - noise**2 * second, LEAST_SHARE * noise * first)
-    return np.sqrt(variance)
+    noise = total[known] / count[known]
+    is_searched = np.array([s > 0 for r, s in zip(radius, search, strict=True) if r])
+    found = np.full((len(is_searched), *known.shape), np.nan)
+    variance = np.empty((len(is_searched), noise.size))
+    given = terms[1:, known]
+    for start in range(0, noise.size, TOGETHER):
+        part = slice(start, start + TOGETHER)
+        variance[:, part] = _variance(noise[part], given[:, part], is_searched)
+    found[:, known] = np.sqrt(variance)
+    return found
 
 
-def total_error(terms: Numbers, spread: Values, radius: Sequence[int]) -> Values:
+def _variance(noise: Numbers, terms: Numbers, is_searched: NDArray[np.bool_]) -> Numbers:
+    """Return the variance of shifts, shape (axes, n), where noise has this power."""
+    axes = len(is_searched)
+    share, noise = terms[0][:, np.newaxis, np.newaxis], noise[:, np.newaxis, np.newaxis]
+    curvature, slopes, smooth = (_matrices(rows, axes) for rows in np.split(terms[1:], 3))
+    unit = np.diag(is_searched.astype(np.float64))
+    # Half of the noise is in either image: of the slope of its own, smoothed; and of the slope of
+    # one times the other, summed, the variance and that of its own slope.
+    steep = (4 * pi * SMOOTHING**2) ** (-axes / 2) / (2 * SMOOTHING**2)
+    crossed = (8 * pi * SMOOTHING**2) ** (-axes / 2) / (4 * SMOOTHING**2)
+    curved = crossed * 3 / (4 * SMOOTHING**2)
+    curvature -= DOUBT * noise / 2 * np.sqrt(share * curved) * unit
+    slopes -= noise / 2 * steep * unit
+    first = share * noise * smooth
+    score = first - share * (noise / 2) ** 2 * crossed * unit
+    variance = np.zeros(())
+    for matrices in (curvature, slopes):
+        flatness = _inverse(matrices)
+        least, most = (np.einsum("pij,pjk,pki->ip", flatness, j, flatness) for j in (first, score))
+        variance = variance + np.maximum(LEAST_SHARE * least, most) / 2
+    return variance
+
+
+def total_error(
+    terms: Numbers, spread: Values, radius: Sequence[int], search: Sequence[int]
+) -> Values:
     """Return the standard error of shifts, the choice of the peak included.
 
     Parameters
     ----------
-    terms, radius
+    terms, radius, search
         As for `standard_error`.
     spread : array of float32, shape (axes, ...)
         Variance in px^2 of which peak is the right one; see `peak_kernel.weigh_shifts`.
@@ -170,6 +233,6 @@ def total_error(terms: Numbers, spread: Values, radius: Sequence[int]) -> Values
         In px; NaN on all axes where it exceeds `MOST_ERROR` on one.
     """
     with np.errstate(invalid="ignore"):
-        error = np.sqrt(standard_error(terms, radius) ** 2 + spread)
+        error = np.sqrt(standard_error(terms, radius, search) ** 2 + spread)
         error[:, ~(error <= MOST_ERROR).all(axis=0)] = np.nan
     return error.astype(np.float32)

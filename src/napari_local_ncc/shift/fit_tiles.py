@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.ncc.kernels.tiles import lengths_of, relative
-from napari_local_ncc.shift.error import noise_terms
+from napari_local_ncc.shift.error import noise_terms, terms_of
 from napari_local_ncc.shift.subpixel.room import Room
 from napari_local_ncc.shift.subpixel.smooth_pair import SmoothPair, SmoothWindow
 from napari_local_ncc.shift.subpixel.window_sums import climb
@@ -60,7 +60,7 @@ def refine_shift(
 
     Returns
     -------
-    array of float64, shape (1 + 2 * windowed axes, *region), or (0, *region)
+    array of float64, shape (terms, *region), or (0, *region)
         See `error.noise_terms`; NaN where there is no shift.
     """
     windowed = len(start)
@@ -69,7 +69,7 @@ def refine_shift(
     window = SmoothWindow.of(
         (*unused, *radius[-windowed:]), (*unused, *search[-windowed:]), weights
     )
-    terms = np.full((1 + 2 * windowed if with_error else 0, *lengths_of(region)), np.nan)
+    terms = np.full((terms_of(windowed) if with_error else 0, *lengths_of(region)), np.nan)
     room = Room()
     for tile in _tiles(region, windowed):
         here = (slice(None), *relative(tile, region))

@@ -103,7 +103,7 @@ def search_pieces(
     )
     out, fitted = bands, bands[3:].copy() if with_whole else bands[:0]
     if with_error:
-        error = total_error(terms, doubt[1:], radius)
+        error = total_error(terms, doubt[1:], radius, search)
         bands[3:, np.isnan(error).any(axis=0)] = np.nan
         out = np.concatenate([bands, error, doubt[:1]])
     if with_whole:
