@@ -146,6 +146,20 @@ def test_what_moved_too_far_is_beyond_the_search(shift, snr):
     assert share(inner, DIFFERS) < 0.05
 
 
+@pytest.mark.parametrize(("sigma", "least"), [(2.0, 0.88), (3.0, 0.6)])
+def test_what_moved_too_far_follows_the_images_as_a_whole(sigma, least):
+    """In coarse texture a window alone tells little of a shift just beside the search."""
+    still = texture(31, sigma, (200, 200))
+    moved = np.roll(still, (4, -2), (0, 1))
+    moved[130:180, 20:70] = still[130:180, 20:70]
+    moved[130:180, 110:160] = texture(32, sigma, (200, 200))[130:180, 110:160]
+    classes, _ = classes_of(in_noise(still, 2, 33), in_noise(moved, 2, 34))
+    assert share(classes[20:110, 20:-20], BEYOND) > least
+    assert share(classes[20:110, 20:-20], DIFFERS) < 0.01
+    assert share(classes[140:170, 30:60], BEYOND) < 0.05
+    assert share(classes[140:170, 120:150], BEYOND) < 0.25
+
+
 def test_unrelated_images_have_no_common_motion_and_differ():
     classes, result = classes_of(in_noise(texture(6), 10, 7), in_noise(texture(7), 10, 8))
     assert result.provenance["exposure"]["motion"] is None

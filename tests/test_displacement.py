@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.ndimage
+import skimage.data
 
 from napari_local_ncc import local_ncc, local_shift
 from napari_local_ncc.confidence import noise_ceiling
@@ -70,6 +71,21 @@ def test_a_dark_background_hides_no_difference(rng):
     assert np.mean(labels[changed] == DIFFERS) > 0.7
     assert np.mean(labels[dark] == unsure) > 0.99
     assert not (classify(*values) == DIFFERS).any()  # NCCs alone do not tell, and say so
+
+
+@pytest.mark.parametrize("snr", [5, 2, 1])
+def test_the_best_of_many_in_noise_is_no_displacement(snr):
+    """Of the same content in noise, the best of 49 NCCs reaches the threshold by chance."""
+    image = skimage.data.coins()[:200, :200].astype(float)
+    noise = np.random.default_rng(43).normal(size=(2, 200, 200)) * image.std() / snr
+    images = image + noise
+    values = local_ncc(*images), *local_shift(*images)[:2]
+    for labels in (classify(*values), classify(*values, ceiling=noise_ceiling(*images))):
+        assert np.mean(labels == DISPLACED) < 0.015
+        assert np.mean(labels == DIFFERS) < 0.015
+    moved = np.array([image, np.roll(image, 2, axis=0)]) + noise * snr / 45
+    labels = classify(local_ncc(*moved), *local_shift(*moved)[:2])
+    assert np.mean(labels[10:-10, 10:-10] == DISPLACED) > 0.7
 
 
 def test_an_unknown_ceiling_is_none():

@@ -145,15 +145,17 @@ def classes_of_windows(
         Indices into `CLASSES`; 0 undefined where the NCC at no shift is.
 
         4 beyond the search: common structure is clearly more likely at the shift that was not
-        searched, or at a best shift that lies at the border of the search and leaves a difference
-        that noise explains. 2 displaced: noise hardly explains the difference at no shift, common
-        structure is clearly more likely at the best shift, its NCC is beyond chance, the number
-        of shifts included, and noise explains what is left. 1 agrees: else, where noise explains
-        the difference at no shift, and the NCC is beyond chance, or likely not chance while
-        common structure is clearly more likely than none. 3 differs: no shift that was searched
-        leaves a difference that noise explains; or the structure of one image is lost in the other,
-        where the typical contrast would show it. 5 cannot tell: all others. What noise explains
-        includes what is below a pixel of the shift, and 4 % of the structure's variance.
+        searched, or beyond chance there and more likely than at those that were (but for a best
+        one at the border), or clearly more likely at a best shift that lies at the border of the
+        search and leaves a difference that noise explains. 2 displaced: noise hardly explains the
+        difference at no shift, common structure is clearly more likely at the best shift, its NCC
+        is beyond chance, the number of shifts included, and noise explains what is left. 1 agrees:
+        else, where noise explains the difference at no shift, and the NCC is beyond chance, or
+        likely not chance while common structure is clearly more likely than none. 3 differs: no
+        shift that was searched leaves a difference that noise explains; or the structure of one
+        image is lost in the other, where the typical contrast would show it. 5 cannot tell: all
+        others. What noise explains includes what is below a pixel of the shift, and 4 % of the
+        structure's variance.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         residual, best_residual = here.residual(), best.residual()
@@ -163,16 +165,18 @@ def classes_of_windows(
         is_moved = (gained > ndtri(MOVED / np.maximum(looks, 1.0)) ** 2) & (step > 0)
         is_moved &= residual > _chi_square(samples, SUSPECT)
         is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
-        is_common = here.likelihood(samples) > ndtri(MOVED) ** 2
-        is_common &= (here.confidence >= EVEN) & (residual <= _chi_square(samples))
-        is_alike = (here.confidence >= LEVEL) | is_common
+        is_alike = _is_alike(here, samples)
         is_elsewhere = np.zeros(here.ncc.shape, bool)
         if elsewhere is not None:
             explained = elsewhere.residual() <= elsewhere.limit(samples)
-            searched = np.fmax(best.likelihood(samples), here.likelihood(samples))
-            gained = elsewhere.likelihood(samples) - searched
+            likelihoods = [one.likelihood(samples) for one in (here, best, elsewhere)]
+            gained = likelihoods[2] - np.fmax(likelihoods[0], likelihoods[1])
             is_elsewhere = (gained > ndtri(MOVED) ** 2) & (elsewhere.confidence >= LEVEL)
             is_elsewhere |= is_different & is_different_best & explained
+            # The images as a whole moved so: it is likelier than shifts that were only tried. The
+            # best of them, at the border, may lie beside it.
+            follows = (likelihoods[2] > likelihoods[0]) & ((gained > 0) | is_at_border)
+            is_elsewhere |= follows & explained & _is_alike(elsewhere, samples)
         conditions = [
             (np.isnan(here.ncc), UNDEFINED),
             (is_elsewhere, BEYOND),
@@ -184,6 +188,13 @@ def classes_of_windows(
         ]
     where, labels = zip(*conditions, strict=True)
     return np.select(where, labels, UNSURE).astype(np.uint8)
+
+
+def _is_alike(looks: Looks, samples: Reals) -> NDArray[np.bool_]:
+    """Say where an NCC is beyond chance, or likely so, and common structure clearly likelier."""
+    is_common = looks.likelihood(samples) > ndtri(MOVED) ** 2
+    is_common &= (looks.confidence >= EVEN) & (looks.residual() <= _chi_square(samples))
+    return np.asarray((looks.confidence >= LEVEL) | is_common)
 
 
 def _is_lost(here: Looks, best: Looks, gain: float, samples: Reals) -> NDArray[np.bool_]:

@@ -112,9 +112,9 @@ def noise_terms(
                 matrices[2, at] += edge * product[2 * j + 1] / (1 + (i != j))
         for i, a in enumerate(axes):
             if not window.search[a]:  # the shift is 0, for sure
-                at = [_pairs(max(i, j)) + min(i, j) for j in range(ndim)]
-                matrices[:, at] = 0
-                matrices[:2, at[i]] = 1
+                beside = [_pairs(max(i, j)) + min(i, j) for j in range(ndim)]
+                matrices[:, beside] = 0
+                matrices[:2, beside[i]] = 1
     matrices /= pair.scale**2
     return np.concatenate([[noise / pair.scale**2, share], matrices.reshape(-1, len(pixels))])
 

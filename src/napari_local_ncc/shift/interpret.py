@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLASSES = ("undefined", "agrees", "displaced", "differs", "beyond the search", "cannot tell")
 ALIKE = 0.5  # NCC from which on a quarter of the variance is common
 MIN_GAIN = 0.1  # of a displacement; less is the best of many almost equal values
+CLEAR = 0.5  # of the best NCC, or of what is not in common: less may be the best of many in noise
 MAP, MOST = 1000, 0.75  # pixels that make a map, and the share of it that is taken to agree
 EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
 MAX_NCC = 0.999  # beyond which an NCC weighs no more
@@ -61,7 +62,8 @@ def classify(
         the threshold, and either `ncc` does not or `gain` reaches `min_gain`. 1 agrees:
         else, where `ncc` reaches the threshold. 3 differs: no displacement that was
         searched makes the images alike, though noise would let them be. 5 cannot tell: the
-        ceiling is unknown or below the threshold, so that what is the same might not reach it.
+        ceiling is unknown or below the threshold, so that what is the same might not reach it;
+        a displacement then has to gain half of `ncc_best`, or halve the variance not in common.
 
     Raises
     ------
@@ -92,9 +94,18 @@ def classify(
     displaced = (best >= limit) & (~alike | (gain >= min_gain))
     # NaN compares as False: without a limit in this texture, it is the windows that differ.
     is_unsure = (highest < limit) | np.isnan(highest)
-    conditions = [np.isnan(ncc), displaced, alike, is_unsure]
-    labels = np.select(conditions, [0, 2, 1, CLASSES.index("cannot tell")], 3)
-    return labels.astype(np.uint8)
+    # In noise the best of many shifts reaches any threshold now and then.
+    is_clear = (gain >= CLEAR * best) | (1 - best**2 <= CLEAR * (1 - ncc**2))
+    unsure = CLASSES.index("cannot tell")
+    choices = [
+        (np.isnan(ncc), 0),
+        (displaced & is_unsure & ~is_clear, unsure),
+        (displaced, 2),
+        (alike, 1),
+        (is_unsure, unsure),
+    ]
+    where, labels = zip(*choices, strict=True)
+    return np.select(where, labels, 3).astype(np.uint8)
 
 
 def _reached(ncc: NDArray[Any]) -> float:
