@@ -17,7 +17,7 @@ from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.bands import bands_on, shift_components, shift_errors, shift_steps
-from napari_local_ncc.maps.class_summary import DIFFERS, UNSURE, classes_by_threshold
+from napari_local_ncc.maps.class_summary import classes_by_threshold
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.describe import pixel_decimals, pixel_sides
 from napari_local_ncc.shift.arrows import ArrowTally
@@ -233,13 +233,11 @@ def _class_codes(result: ConfidenceMap) -> Callable[[Bands], NDArray[np.uint8]]:
     """Return what gives the classes of a tile of a map; see `settle_differences`."""
     if "classes" in result.band_names:
         return lambda bands: np.nan_to_num(bands["classes"]).astype(np.uint8)
-    is_signed = result.parameters.alternative == "greater"
+    return partial(classes_by_threshold, tells_differences=False, is_signed=_is_signed(result))
 
-    def by_threshold(bands: Bands) -> NDArray[np.uint8]:
-        codes = classes_by_threshold(bands, is_signed=is_signed)
-        return np.where(codes == DIFFERS, np.uint8(UNSURE), codes)
 
-    return by_threshold
+def _is_signed(result: ConfidenceMap) -> bool:
+    return result.parameters.alternative == "greater"
 
 
 def settle_differences(
@@ -252,12 +250,13 @@ def settle_differences(
     """
     if "classes" in result.band_names or not tally.tells_differences:
         return
-    for product in (layer.product for layer in drawn if layer.product.kind == "classes"):
-        for location in slices_from_chunks(result.bands.chunks[1:]):
-            codes = product.levels[0][location]
-            if (codes == UNSURE).any():
-                put(product, location, np.where(codes == UNSURE, np.uint8(DIFFERS), codes))
-                yield product, location
+    products = {layer.product.kind: layer.product for layer in drawn}
+    for location in slices_from_chunks(result.bands.chunks[1:]):
+        bands = {name: products[name].levels[0][location] for name in ("ncc", "ncc_best", "gain")}
+        settled = classes_by_threshold(bands, tells_differences=True, is_signed=_is_signed(result))
+        if not np.array_equal(settled, products["classes"].levels[0][location]):
+            put(products["classes"], location, settled)
+            yield products["classes"], location
 
 
 def put(product: Product, location: tuple[slice, ...], values: NDArray[Any]) -> None:
