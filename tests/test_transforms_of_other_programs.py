@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 import signal
 from importlib import import_module
 from itertools import pairwise
@@ -127,6 +128,20 @@ def test_a_field_may_run_the_other_way(tmp_path):
     ours, theirs = (each.transform_points(points) for each in found)
     assert np.abs(ours - points).max() > 0.1
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("axes", ["1 0 1e308 1", "1 0 1 0", "nan 0 0 1"])
+def test_a_field_that_is_nowhere_is_refused(axes, tmp_path):
+    """ITK searches the turn of axes of 1e308 for ever."""
+    pytest.importorskip("SimpleITK")
+    grid = turned_grid(2)
+    a_flow(grid).save(tmp_path / "field.mha")
+    before = (tmp_path / "field.mha").read_bytes()
+    after = re.sub(rb"TransformMatrix = [^\n]*", b"TransformMatrix = " + axes.encode(), before)
+    assert before != after
+    (tmp_path / "field.mha").write_bytes(after)
+    with pytest.raises(ValueError, match=r"field\.mha.*affine"):
+        read_transform(tmp_path / "field.mha", grid)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

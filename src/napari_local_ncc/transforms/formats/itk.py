@@ -170,6 +170,7 @@ def read_field(path: Path, space: Grid) -> FrameTransform:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
+        _place_of(reader)
         claimed = 8 * prod(reader.GetSize()) * reader.GetNumberOfComponents()
         check_claim(claimed, path.stat().st_size, "its field")
         image = reader.Execute()
@@ -186,14 +187,24 @@ def read_field(path: Path, space: Grid) -> FrameTransform:
     return from_itk(field, space)
 
 
-def _check_covers(image: Any, space: Grid) -> None:
-    """Raise ValueError where a field says nothing of a grid: ITK moves nothing outside of it."""
-    ndim = space.ndim
+def _place_of(image: Any) -> Matrix:
+    """Return where the pixels of an image, or of what a reader has looked at, are, x first.
+
+    Raises ValueError where that is nowhere: ITK searches axes of 1e308 for ever.
+    """
+    ndim = image.GetDimension()
     place = np.eye(ndim + 1)
     place[:-1, :-1] = np.reshape(image.GetDirection(), (ndim, ndim)) * image.GetSpacing()
     place[:-1, -1] = image.GetOrigin()
+    return check_affine(place, ndim)
+
+
+def _check_covers(image: Any, space: Grid) -> None:
+    """Raise ValueError where a field says nothing of a grid: ITK moves nothing outside of it."""
+    ndim = space.ndim
     order = [*range(ndim)[::-1], ndim]
-    grid = space.replace(shape=image.GetSize()[::-1], pixel_to_world=place[np.ix_(order, order)])
+    place = _place_of(image)[np.ix_(order, order)]
+    grid = space.replace(shape=image.GetSize()[::-1], pixel_to_world=place)
     # a field may run along its axes the other way: its first is where that of fixed would be
     first = space.origin + (grid.corners() - space.corners()).mean(axis=0)
     check_same_lattice(grid.shape, grid.spacing.tolist(), first.tolist(), space)
