@@ -141,6 +141,7 @@ def with_plugin(side: int, region: int) -> dict[str, Any]:
         layer.visible = False
     _preview(viewer, widget, record)
     record.do("quit", lambda: viewer.window.remove_dock_widget(widget.native))
+    viewer.close()  # or Python ends with a window open, and the process in a crash of Qt
     return {"rows": record.rows, "arrows": arrows}
 
 
@@ -248,6 +249,7 @@ def by_hand(side: int, arrows: int) -> dict[str, Any]:
     record.rows["run again: tiles land"] = record.rows["run: tiles land"]
     record.do("run again: end", lambda: made["ncc"].refresh(extent=False))
     record.do("cancel", lambda: made["ncc"].refresh(extent=False))
+    viewer.close()
     return {"rows": record.rows}
 
 
