@@ -257,6 +257,18 @@ def test_classes_do_not_follow_what_else_is_asked_for():
     np.testing.assert_array_equal(classes, with_error)
 
 
+def test_a_ceiling_does_not_follow_what_else_is_asked_for():
+    """Classes want noise and contrast of what the search may bring, too: the same arrays."""
+    same = texture(7)
+    pair = in_noise(same, 3, 1), in_noise(np.roll(same, 2, 1), 2, 2)
+    alone, both = (
+        confidence_map(*pair, parameters=PARAMETERS.replace(bands=bands))["ceiling"].compute()
+        for bands in (("ceiling",), ("classes", "ceiling"))
+    )
+    assert np.ptp(alone) > 0.05
+    np.testing.assert_allclose(both, alone, atol=1e-6)
+
+
 def test_noise_around_is_that_of_the_whole_image_with_its_reach():
     rng = np.random.default_rng(91)
     image = rng.normal(size=(240, 240))

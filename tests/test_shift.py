@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from napari_local_ncc import NCCParameters, confidence_map, local_ncc, local_shift
 from napari_local_ncc.shift import search as _search
 from napari_local_ncc.shift.dispatch import shift_depth, shift_of_pieces
+from napari_local_ncc.shift.error_kernel import LEAST_SHARE, variances_of_shifts
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
 from napari_local_ncc.shift.smoothing import REACH, SMOOTHING, derivative_taps
 from napari_local_ncc.shift.subpixel.series import USED, series_taps
@@ -312,6 +313,39 @@ def test_an_axis_that_is_not_searched_has_no_error(rng, search):
     assert (shift[still][known] == 0).all()
     assert (error[still][known] == 0).all()
     assert (error[1 - still][known] > 0).all()
+
+
+@pytest.mark.parametrize("searched", [(1,), (1, 1), (0, 1), (1, 1, 1), (1, 0, 1)])
+def test_the_variance_of_a_shift_is_that_of_its_matrices(rng, searched):
+    """Against their inverses by LAPACK; of what has no maximum there is none."""
+    axes, count = len(searched), 50
+    used = np.array(searched, float)
+    unit, pairs = np.diag(used), axes * (axes + 1) // 2
+    given = rng.normal(size=(3, count, axes, 2 * axes)) * used[:, np.newaxis]
+    matrices = given @ given.swapaxes(-1, -2)
+    matrices[:2] += np.eye(axes) * np.where(used, 0.2, 1.0)
+    triangles = matrices[(..., *np.tril_indices(axes))].transpose(0, 2, 1).reshape(3 * pairs, count)
+    noise, share = rng.random((2, count))
+    noise[0] = np.nan
+    doubt, steep, crossed = 0.5, 0.4, 0.3
+    found = np.empty((axes, count))
+    terms = np.concatenate([[noise, share], triangles])
+    variances_of_shifts(noise, terms, used, doubt, steep, crossed, found)
+    for k in range(count):
+        power, parts = noise[k], []
+        score = share[k] * power * matrices[2, k]
+        less = doubt * np.sqrt(share[k]), steep
+        for matrix, taken in zip(matrices[:2, k], less, strict=True):
+            curved = matrix - taken * power * unit
+            if not np.linalg.eigvalsh(np.nan_to_num(curved, nan=-1)).min() > 0:
+                parts.append(np.full(axes, np.nan))
+                continue
+            flat = np.linalg.inv(curved)
+            first, cross = np.diag(flat @ score @ flat), np.diag(flat @ unit @ flat)
+            left = first - share[k] * crossed * power**2 * cross
+            parts.append(np.maximum(LEAST_SHARE * first, left))
+        np.testing.assert_allclose(found[:, k], np.mean(parts, axis=0), rtol=1e-9)
+    assert 0.1 < np.isfinite(found[0]).mean() < 1
 
 
 def test_undecided_windows_have_no_shift(rng):

@@ -19,7 +19,12 @@ from napari_local_ncc.confidence import (
 from napari_local_ncc.confidence.block_grid import has_block_grid
 from napari_local_ncc.confidence.even_light import even_light_reach, smooth_contrast
 from napari_local_ncc.maps.map_summary import MapTally
-from napari_local_ncc.ncc.moments import mean_squared_step, window_moments
+from napari_local_ncc.ncc.moments import (
+    mean_squared_step,
+    window_mean,
+    window_moments,
+    window_weight,
+)
 
 PARAMETERS = NCCParameters(radius=6, bands=("ncc", "confidence"))
 
@@ -278,6 +283,19 @@ def test_moments_are_those_of_the_window(weights, rng):
         np.testing.assert_allclose(moments.mean[number][10, 15], mean, rtol=1e-12)
         np.testing.assert_allclose(moments.variance[number][10, 15], variance, rtol=1e-6)
     np.testing.assert_allclose(moments.samples[10, 15], w.sum() ** 2 / (w**2).sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["box", "gaussian"])
+@pytest.mark.parametrize("shape", ["all", "box", "two boxes", "scattered", "nothing"])
+def test_the_valid_share_of_windows_is_the_mean_of_what_is_valid(weights, shape, rng):
+    """Whatever its shape: where it is a box, its sides are enough."""
+    valid = np.zeros((6, 30, 33), bool)
+    valid[1:5, 3:-3, 10:] = shape in ("box", "two boxes")
+    valid[:2, 3:-3, :10] = shape == "two boxes"
+    valid |= (shape == "all") | ((shape == "scattered") & (rng.random(valid.shape) > 0.2))
+    options = {"radius": (0, 3, 2), "weights": weights, "power": 2}
+    found, expected = window_weight(valid, **options), window_mean(valid, **options)
+    np.testing.assert_allclose(found, expected, atol=1e-14)
 
 
 def test_squared_steps_of_white_noise_are_twice_its_variance_along_each_axis(rng):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.confidence.background import background_radius
-from napari_local_ncc.ncc.moments import window_mean
+from napari_local_ncc.ncc.moments import window_mean, window_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def noise_around(image: NDArray[Any], valid: Flags, *, radius: Sequence[int]) ->
             steps, known = _second_differences(steps, known, axis)
     sizes = np.abs(np.where(known, steps, 0.0))
     reach = background_radius(radius)
-    weight = np.maximum(window_mean(known, reach, "box"), 1e-9)
+    weight = np.maximum(window_weight(known, reach, "box"), 1e-9)
     mean = window_mean(sizes, reach, "box") / weight
     for _ in range(ROUNDS):
         mean = window_mean(np.minimum(sizes, LARGEST * mean), reach, "box") / weight

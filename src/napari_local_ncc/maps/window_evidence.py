@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_local_ncc.confidence.ceiling import ceiling_of, powers_of
-from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
+from napari_local_ncc.confidence.ceiling import ceiling_of
 from napari_local_ncc.ncc.moments import Moments, mean_squared_step
 from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
@@ -59,8 +58,12 @@ class Block(Protocol):
         """Means and variances in every window."""
 
     @property
-    def moments_around(self) -> tuple[Moments, Slices]:
-        """Means and variances of what the search may bring, and where the chunk lies in them."""
+    def powers(self) -> list[Floats]:
+        """Variance in every window of either image over that of its noise."""
+
+    @property
+    def powers_around(self) -> tuple[list[Floats], Slices]:
+        """The same of what the search may bring as well, and where the chunk lies in it."""
 
     @property
     def fitted_shift(self) -> NDArray[np.float32]:
@@ -92,7 +95,7 @@ def fit_bands(block: Block) -> list[NDArray[np.float32]]:
 
 def ceiling_band(block: Block) -> list[NDArray[np.float32]]:
     """Return the NCC that identical structure would reach; see `confidence.noise_ceiling`."""
-    ceiling = ceiling_of(*_powers(block, block.moments))
+    ceiling = ceiling_of(*block.powers)
     return [np.where(np.isnan(block.ncc), np.nan, ceiling).astype(np.float32)]
 
 
@@ -101,7 +104,7 @@ def class_band(block: Block) -> list[NDArray[np.float32]]:
     plan, moments = block.plan, block.moments
     windowed = [axis for axis, r in enumerate(plan.radius) if r]
     whole = block.whole_shift
-    fixed, moving = _powers(block, moments)
+    fixed, moving = block.powers
     half_pixel = _half_pixel(block, moments)
     shift = block.fitted_shift
     looks = prod(2 * s + 1 for s in plan.search)
@@ -135,27 +138,6 @@ def _exposure(block: Block) -> Exposure:
     return exposure
 
 
-def _powers(block: Block, moments: Moments, beyond: tuple[int, ...] = ()) -> list[Floats]:
-    """Return the variance in every window of either image over that of its noise.
-
-    `moments` are those of the chunk, and so far beyond it along each axis. Noise is that at the
-    intensity of the window; or around it, where second differences tell more.
-    """
-    around = reach_of_noise(block.plan.radius)
-    beyond = beyond or (0,) * len(around)
-    arrays, region, mask = block.near(tuple(map(sum, zip(around, beyond, strict=True))))
-    here = tuple(
-        slice(max(part.start - more, 0), part.stop + more)
-        for part, more in zip(region, beyond, strict=True)
-    )
-    sds = []
-    for image in arrays:
-        valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
-        sds.append(noise_around(image, valid, radius=block.plan.radius)[here])
-    noises = _exposure(block).noise_variances(moments.mean, sds)
-    return powers_of(moments.variance, noises, moments.samples)
-
-
 def _half_pixel(block: Block, moments: Moments) -> Floats:
     """Return what correlation a shift by half a pixel leaves, for small steps in the structure."""
     exposure, lost = _exposure(block), []
@@ -187,12 +169,9 @@ def _kept(half_pixel: Floats, rest: NDArray[np.float32]) -> Floats:
 
 def _moving_power_at(block: Block, steps: NDArray[np.float32]) -> Floats:
     """Return moving's power in the windows that the best shift brings."""
-    plan = block.plan
-    reach = tuple(r + s for r, s in zip(plan.radius, plan.search, strict=True))
-    moments, region = block.moments_around
-    power = _powers(block, moments, reach)[1]
+    (_, power), region = block.powers_around
     index = list(np.ogrid[tuple(slice(part.start, part.stop) for part in region)])
-    windowed = [axis for axis, r in enumerate(plan.radius) if r]
+    windowed = [axis for axis, r in enumerate(block.plan.radius) if r]
     for axis, step in zip(windowed, steps, strict=True):
         moved = index[axis] + np.nan_to_num(step).astype(np.intp)
         index[axis] = np.clip(moved, 0, power.shape[axis] - 1)
@@ -205,5 +184,5 @@ def _elsewhere(block: Block, half_pixel: Floats) -> Looks | None:
     if ncc is None:
         return None
     # Moving's contrast there is taken for that here: it decides little beside the NCC.
-    fixed, moving = _powers(block, block.moments)
+    fixed, moving = block.powers
     return Looks(block.height(ncc), block.confidence_of(ncc), fixed, moving, half_pixel)

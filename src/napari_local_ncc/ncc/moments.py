@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from math import frexp
+from math import frexp, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +67,8 @@ def window_moments(
     valid = np.isfinite(fixed) & np.isfinite(moving)
     if mask is not None:
         valid &= mask
-    weight = _window_weight(valid, radius, weights)
-    squares = weight if weights == "box" else _window_weight(valid, radius, weights, power=2)
+    weight = window_weight(valid, radius, weights)
+    squares = weight if weights == "box" else window_weight(valid, radius, weights, power=2)
     known = np.where(weight > 1e-12, weight, np.nan)
     means, variances = zip(
         *(_mean_and_variance(image, valid, known, radius, weights) for image in (fixed, moving)),
@@ -96,22 +96,17 @@ def window_mean(
     return means
 
 
-def _window_weight(
+def window_weight(
     valid: NDArray[np.bool_], radius: Sequence[int], weights: str, *, power: int = 1
 ) -> Numbers:
-    """Return the share of every window that is valid; where all is, from one line per axis."""
-    if not valid.all():
+    """Return the share of every window that is valid; where these fill a box, from its sides."""
+    axes = range(valid.ndim)
+    others = [tuple(other for other in axes if other != axis) for axis in axes]
+    sides = [np.asarray(valid.any(axis=beside)) for beside in others]
+    if prod(int(side.sum()) for side in sides) != np.count_nonzero(valid):
         return window_mean(valid, radius, weights, power=power)
-    lines = [np.ones(n) for n in valid.shape]
-    return _mean_of_lines(lines, radius, weights, power=power)
-
-
-def _mean_of_lines(
-    lines: Sequence[Numbers], radius: Sequence[int], weights: str, *, power: int = 1
-) -> Numbers:
-    """Return the weighted mean in every window of the product of one line along each axis."""
     means = [
-        window_mean(line, [r], weights, power=power) for line, r in zip(lines, radius, strict=True)
+        window_mean(side, [r], weights, power=power) for side, r in zip(sides, radius, strict=True)
     ]
     return np.asarray(reduce(np.multiply, np.ix_(*means)))
 
@@ -137,14 +132,9 @@ def mean_squared_step(
             continue
         last = [(0, 1) if k == axis else (0, 0) for k in range(samples.ndim)]
         pairs = np.pad(np.diff(samples, axis=axis), last)
-        if is_whole:
-            lines = [np.ones(n) for n in valid.shape]
-            lines[axis][-1] = 0
-            count = _mean_of_lines(lines, radius, weights)
-        else:
-            known = np.pad(np.minimum(*_neighbours(valid, axis)), last)
-            count = window_mean(known, radius, weights)
-            pairs = np.where(known, pairs, 0.0)
+        known = np.pad(np.minimum(*_neighbours(valid, axis)), last)
+        count = window_weight(known, radius, weights)
+        pairs = np.where(known, pairs, 0.0)
         squares = window_mean(pairs**2, radius, weights)
         total += np.where(count > 1e-9, squares / np.maximum(count, 1e-9), 0.0)
     return total

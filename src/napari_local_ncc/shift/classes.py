@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ UNTOLD = 0.3  # of the noise's variance: structure that its error may hide
 LOST = 2.0  # times weaker than the typical contrast of its image, structure counts as lost
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: eigenvalues are kept
 class Looks:
     """What is known of a window pair at one shift; arrays of one shape.
 
@@ -58,16 +59,20 @@ class Looks:
         The smallest eigenvalue of both windows' covariance in units of the noise; a gain
         below 0 explains nothing.
         """
-        return smallest_eigenvalue(self.fixed, self.moving, np.maximum(self.ncc, 0.0))
+        return self._eigenvalues[0]
 
     def likelihood(self, samples: Reals) -> Values:
         """Return twice the log likelihood of common structure in noise, over that of none.
 
         Of normal structure of any strength in either image; its two parameters are fitted.
         """
-        least, largest = _eigenvalues(self.fixed, self.moving, np.maximum(self.ncc, 0.0))
+        least, largest = self._eigenvalues
         powers = np.maximum(self.fixed * self.moving, 1e-6)
         return samples * (np.log(powers / np.maximum(largest, 1e-6)) + 1.0 - least)
+
+    @cached_property
+    def _eigenvalues(self) -> tuple[Values, Values]:
+        return _eigenvalues(self.fixed, self.moving, np.maximum(self.ncc, 0.0))
 
     def limit(self, samples: Reals) -> Values:
         """Return the residual beyond which the same structure and noise explain it no more."""
@@ -158,25 +163,24 @@ def classes_of_windows(
         structure's variance.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        residual, best_residual = here.residual(), best.residual()
-        is_different = residual > here.limit(samples)
-        is_different_best = best_residual > best.limit(samples)
-        gained = best.likelihood(samples) - here.likelihood(samples)
-        is_moved = (gained > ndtri(MOVED / np.maximum(looks, 1.0)) ** 2) & (step > 0)
-        is_moved &= residual > _chi_square(samples, SUSPECT)
+        likelihood, best_likelihood = here.likelihood(samples), best.likelihood(samples)
+        is_different = here.residual() > here.limit(samples)
+        is_different_best = best.residual() > best.limit(samples)
+        is_moved = best_likelihood - likelihood > ndtri(MOVED / np.maximum(looks, 1.0)) ** 2
+        is_moved &= (step > 0) & (here.residual() > _chi_square(samples, SUSPECT))
         is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
-        is_alike = _is_alike(here, samples)
+        is_alike = _is_alike(here, likelihood, samples)
         is_elsewhere = np.zeros(here.ncc.shape, bool)
         if elsewhere is not None:
             explained = elsewhere.residual() <= elsewhere.limit(samples)
-            likelihoods = [one.likelihood(samples) for one in (here, best, elsewhere)]
-            gained = likelihoods[2] - np.fmax(likelihoods[0], likelihoods[1])
+            there = elsewhere.likelihood(samples)
+            gained = there - np.fmax(likelihood, best_likelihood)
             is_elsewhere = (gained > ndtri(MOVED) ** 2) & (elsewhere.confidence >= LEVEL)
             is_elsewhere |= is_different & is_different_best & explained
             # The images as a whole moved so: it is likelier than shifts that were only tried. The
             # best of them, at the border, may lie beside it.
-            follows = (likelihoods[2] > likelihoods[0]) & ((gained > 0) | is_at_border)
-            is_elsewhere |= follows & explained & _is_alike(elsewhere, samples)
+            follows = (there > likelihood) & ((gained > 0) | is_at_border)
+            is_elsewhere |= follows & explained & _is_alike(elsewhere, there, samples)
         conditions = [
             (np.isnan(here.ncc), UNDEFINED),
             (is_elsewhere, BEYOND),
@@ -190,9 +194,9 @@ def classes_of_windows(
     return np.select(where, labels, UNSURE).astype(np.uint8)
 
 
-def _is_alike(looks: Looks, samples: Reals) -> NDArray[np.bool_]:
+def _is_alike(looks: Looks, likelihood: Reals, samples: Reals) -> NDArray[np.bool_]:
     """Say where an NCC is beyond chance, or likely so, and common structure clearly likelier."""
-    is_common = looks.likelihood(samples) > ndtri(MOVED) ** 2
+    is_common = likelihood > ndtri(MOVED) ** 2
     is_common &= (looks.confidence >= EVEN) & (looks.residual() <= _chi_square(samples))
     return np.asarray((looks.confidence >= LEVEL) | is_common)
 

@@ -15,12 +15,13 @@ both images is not in the second.
 
 from __future__ import annotations
 
-from math import pi
+from math import pi, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.ndimage
 
+from napari_local_ncc.shift.error_kernel import variances_of_shifts
 from napari_local_ncc.shift.smoothing import MARGIN, SMOOTHING, derivative_taps, wide_taps
 from napari_local_ncc.shift.window_sums_kernel import sum_products, sums_room
 
@@ -40,9 +41,7 @@ MOST_ERROR = 0.5  # px; beyond, the error of the error is as large
 FITTED = 0.52  # independent samples of a window that each number that is fitted uses up
 LEAST_LEFT = 0.2  # share of them that is left at least
 EDGE = 1.0  # px of slopes beyond either end of a window that smoothing lets in
-LEAST_SHARE = 0.25  # of the variance of the slope that is left once noise in the slopes is off
 DOUBT = 1.6  # standard deviations of what noise adds to the curvature that it counts less
-TOGETHER = 2**15  # pixels whose errors are found at once
 
 
 def noise_terms(
@@ -141,31 +140,13 @@ def _slopes(samples: Values, axis: int, axes: Sequence[int]) -> tuple[Values, Va
     return np.ascontiguousarray(once[inner]), np.ascontiguousarray(thrice[inner])
 
 
-def _matrices(rows: Numbers, axes: int) -> Numbers:
-    """Return symmetric matrices, shape (n, axes, axes), by their lower triangles."""
-    found = np.empty((rows.shape[1], axes, axes))
-    for row, (i, j) in zip(rows, zip(*np.tril_indices(axes), strict=True), strict=True):
-        found[:, i, j] = found[:, j, i] = row
-    return found
-
-
-def _inverse(matrices: Numbers) -> Numbers:
-    """Return inverses, NaN of what is not positive definite; shape (n, d, d)."""
-    axes = matrices.shape[-1]
-    minors = [np.linalg.det(matrices[:, :k, :k]) for k in range(1, axes + 1)]
-    is_steep = np.all(np.array(minors) > 0, axis=0)
-    found = np.full_like(matrices, np.nan)
-    found[is_steep] = np.linalg.inv(matrices[is_steep])
-    return found
-
-
 def standard_error(terms: Numbers, radius: Sequence[int], search: Sequence[int]) -> Numbers:
     """Return the standard error of shifts.
 
     Parameters
     ----------
     terms : array of float64, shape (terms, ...)
-        See `noise_terms`; NaN where there is no shift.
+        See `noise_terms`; the noise is NaN where there is no shift.
     radius, search : sequence of int
         Window radius along each axis of the image, over which the noise is averaged; and the
         longest shift.
@@ -180,39 +161,25 @@ def standard_error(terms: Numbers, radius: Sequence[int], search: Sequence[int])
     options: dict[str, Any] = {"size": sides, "mode": "constant"}
     total = scipy.ndimage.uniform_filter(np.where(known, terms[0], 0), **options)
     count = scipy.ndimage.uniform_filter(known.astype(np.float64), **options)
-    noise = total[known] / count[known]
-    is_searched = np.array([s > 0 for r, s in zip(radius, search, strict=True) if r])
-    found = np.full((len(is_searched), *known.shape), np.nan)
-    variance = np.empty((len(is_searched), noise.size))
-    given = terms[1:, known]
-    for start in range(0, noise.size, TOGETHER):
-        part = slice(start, start + TOGETHER)
-        variance[:, part] = _variance(noise[part], given[:, part], is_searched)
-    found[:, known] = np.sqrt(variance)
-    return found
-
-
-def _variance(noise: Numbers, terms: Numbers, is_searched: NDArray[np.bool_]) -> Numbers:
-    """Return the variance of shifts, shape (axes, n), where noise has this power."""
-    axes = len(is_searched)
-    share, noise = terms[0][:, np.newaxis, np.newaxis], noise[:, np.newaxis, np.newaxis]
-    curvature, slopes, smooth = (_matrices(rows, axes) for rows in np.split(terms[1:], 3))
-    unit = np.diag(is_searched.astype(np.float64))
+    noise = np.divide(total, count, out=np.full(known.shape, np.nan), where=known)
+    searched = np.array([float(s > 0) for r, s in zip(radius, search, strict=True) if r])
     # Half of the noise is in either image: of the slope of its own, smoothed; and of the slope of
     # one times the other, summed, the variance and that of its own slope.
+    axes = len(searched)
     steep = (4 * pi * SMOOTHING**2) ** (-axes / 2) / (2 * SMOOTHING**2)
     crossed = (8 * pi * SMOOTHING**2) ** (-axes / 2) / (4 * SMOOTHING**2)
-    curved = crossed * 3 / (4 * SMOOTHING**2)
-    curvature -= DOUBT * noise / 2 * np.sqrt(share * curved) * unit
-    slopes -= noise / 2 * steep * unit
-    first = share * noise * smooth
-    score = first - share * (noise / 2) ** 2 * crossed * unit
-    variance = np.zeros(())
-    for matrices in (curvature, slopes):
-        flatness = _inverse(matrices)
-        least, most = (np.einsum("pij,pjk,pki->ip", flatness, j, flatness) for j in (first, score))
-        variance = variance + np.maximum(LEAST_SHARE * least, most) / 2
-    return variance
+    doubt = DOUBT * sqrt(crossed * 3 / (4 * SMOOTHING**2))
+    variance = np.empty((axes, *known.shape))
+    variances_of_shifts(
+        noise.ravel(),
+        terms.reshape(len(terms), -1),
+        searched,
+        doubt / 2,
+        steep / 2,
+        crossed / 4,
+        variance.reshape(axes, -1),
+    )
+    return np.sqrt(variance, out=variance)
 
 
 def total_error(
@@ -234,5 +201,5 @@ def total_error(
     """
     with np.errstate(invalid="ignore"):
         error = np.sqrt(standard_error(terms, radius, search) ** 2 + spread)
-        error[:, ~(error <= MOST_ERROR).all(axis=0)] = np.nan
+        np.copyto(error, np.nan, where=~(error <= MOST_ERROR).all(axis=0))
     return error.astype(np.float32)

@@ -61,7 +61,7 @@ def refine_shift(
     Returns
     -------
     array of float64, shape (terms, *region), or (0, *region)
-        See `error.noise_terms`; NaN where there is no shift.
+        See `error.noise_terms`; the noise is NaN where there is no shift, the rest anything.
     """
     windowed = len(start)
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(region)))
@@ -69,7 +69,8 @@ def refine_shift(
     window = SmoothWindow.of(
         (*unused, *radius[-windowed:]), (*unused, *search[-windowed:]), weights
     )
-    terms = np.full((terms_of(windowed) if with_error else 0, *lengths_of(region)), np.nan)
+    terms = np.empty((terms_of(windowed) if with_error else 0, *lengths_of(region)))
+    terms[:1] = np.nan
     room = Room()
     for tile in _tiles(region, windowed):
         here = (slice(None), *relative(tile, region))
@@ -86,12 +87,12 @@ def refine_shift(
             lookup = np.full(lookup.shape, np.nan, np.float32)
             lookup[:, pixels] = found[3 - windowed :]
             if with_error:
-                values = np.full((len(terms), lookup.shape[1]), np.nan)
+                values = terms[here].reshape(len(terms), -1)
                 values[:, pixels] = noise_terms(pair, room, at_top, pixels, sides)
                 terms[here] = values.reshape(terms[here].shape)
             start[here] = lookup.reshape(start[here].shape)
     if with_error:
-        terms[:, np.isnan(start).any(axis=0)] = np.nan
+        np.copyto(terms[0], np.nan, where=np.isnan(start).any(axis=0))
     return terms
 
 

@@ -101,14 +101,15 @@ def search_pieces(
         weights=window["weights"],
         with_error=with_error,
     )
-    out, fitted = bands, bands[3:].copy() if with_whole else bands[:0]
+    found, fitted = [bands], bands[3:].copy() if with_whole else bands[:0]
     if with_error:
         error = total_error(terms, doubt[1:], radius, search)
-        bands[3:, np.isnan(error).any(axis=0)] = np.nan
-        out = np.concatenate([bands, error, doubt[:1]])
+        np.copyto(bands[3:], np.nan, where=np.isnan(error).any(axis=0))
+        found += [error, doubt[:1]]
     if with_whole:
-        out = np.concatenate([out, at_border, fitted])
-    out = out[:, *relative(wanted, region)]
+        found += [at_border, fitted]
+    here = relative(wanted, region)
+    out = np.concatenate([part[:, *here] for part in found])
     return out.transpose(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_local_ncc.maps.block.plan import BandPlan
     from napari_local_ncc.ncc.moments import Moments
 
+    Numbers = NDArray[np.float64]
     Reach = tuple[int, ...]
     Box = tuple[slice, ...]
 
@@ -185,11 +186,46 @@ class Block:
         """
         from napari_local_ncc.ncc.moments import window_moments
 
-        reach = self.plan.radius
-        if "classes" in self.plan.kinds:
-            reach = tuple(r + s for r, s in zip(reach, self.plan.search, strict=True))
-        arrays, region, mask = self.near(reach)
+        arrays, region, mask = self.near(_sum(self.plan.radius, self._beyond))
         return window_moments(*arrays, **self._window | {"mask": mask}), region
+
+    @property
+    def powers(self) -> list[Numbers]:
+        """Variance in every window of either image over that of its noise."""
+        found, region = self.powers_around
+        return [power[region] for power in found]
+
+    @cached_property
+    def powers_around(self) -> tuple[list[Numbers], Box]:
+        """The same in the windows of the chunk, and of what the search may bring there.
+
+        And where the chunk lies in them. Noise is that at the intensity of the window; or around
+        it, where second differences tell more.
+        """
+        from napari_local_ncc.confidence.ceiling import powers_of
+        from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
+
+        assert self.plan.exposure is not None  # `confidence_map` measures one
+        arrays, region, mask = self.near(_sum(reach_of_noise(self.plan.radius), self._beyond))
+        here = _grown(region, self._beyond)
+        sds = []
+        for image in arrays:
+            valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
+            sds.append(noise_around(image, valid, radius=self.plan.radius)[here])
+        found, place = self.moments_around
+        there = _grown(place, self._beyond)
+        means, variances = ([v[there] for v in pair] for pair in (found.mean, found.variance))
+        noises = self.plan.exposure.noise_variances(means, sds)
+        inner = tuple(
+            slice(part.start - whole.start, part.stop - whole.start)
+            for part, whole in zip(place, there, strict=True)
+        )
+        return powers_of(variances, noises, found.samples[there]), inner
+
+    @property
+    def _beyond(self) -> Reach:
+        """How far the best shift may bring a window along each axis, if that is asked."""
+        return self.plan.search if "classes" in self.plan.kinds else (0,) * len(self.plan.radius)
 
     def near(
         self, reach: Reach
@@ -237,6 +273,18 @@ class Block:
             return None
         ((_, numbers), *_) = self._frames
         return numbers[tuple(0 if r else slice(None) for r in self.plan.radius)]
+
+
+def _sum(one: Reach, two: Reach) -> Reach:
+    return tuple(map(sum, zip(one, two, strict=True)))
+
+
+def _grown(region: Box, by: Reach) -> Box:
+    """Extend a region by so many samples to either side, within the array it is of."""
+    return tuple(
+        slice(max(part.start - more, 0), part.stop + more)
+        for part, more in zip(region, by, strict=True)
+    )
 
 
 def _moved(
