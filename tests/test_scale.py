@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_local_ncc import NCCParameters, Registration, SpatialImage, confidence_map
-from napari_local_ncc.chunked import blocks
+from napari_local_ncc.chunked import blocks, culling
 from napari_local_ncc.chunked.blocks import block_edges, blocks_of
 from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory, parse_memory
 from napari_local_ncc.cli import cluster, console, main
@@ -313,6 +315,18 @@ def test_a_box_of_a_file_is_read_at_once(tmp_path, ending, monkeypatch):
     np.testing.assert_array_equal(found, samples[3:60, 10:][box])
 
 
+def test_planes_of_a_series_are_read_at_once(tmp_path, monkeypatch):
+    """An order of axes that is no other one kept them from it."""
+    samples = np.random.default_rng(0).integers(0, 4000, (5, 30, 40)).astype(np.uint16)
+    np.save(tmp_path / "a.npy", samples)
+    image = read_image(tmp_path / "a.npy").with_spatial_ndim(2)
+    comparison = Comparison(image, image)
+    monkeypatch.setattr(blocks, "compute_here", None)
+    box = (slice(2, 3), slice(3, 20), slice(11, 40))
+    for found in comparison.read(box):
+        np.testing.assert_array_equal(found, samples[box])
+
+
 class OneReader:
     """An array-like of a file that counts how often it is read."""
 
@@ -344,3 +358,36 @@ def test_parts_of_parts_of_a_file_are_read_at_once(data):
     source.read = 0
     np.testing.assert_array_equal(blocks.compute_block(array, box), expected)
     assert source.read == 1
+
+
+@given(data=st.data())
+def test_a_box_of_many_planes_takes_no_more_of_the_graph_than_it_needs(data):
+    """Of delayed planes dask looked at all tasks for every box."""
+    samples = np.arange(40 * 6 * 5.0).reshape(40, 6, 5)
+    delayed = [da.from_delayed(dask.delayed(plane), (6, 5), float) for plane in samples]
+    planes = data.draw(
+        st.sampled_from([da.stack(delayed), da.ma.masked_greater(da.stack(delayed), 500)])
+    )
+    array = data.draw(st.sampled_from([planes, planes.rechunk((3, 4, 2)), planes[::-1], planes]))
+    starts = [data.draw(st.integers(0, n - 1)) for n in array.shape]
+    ends = [(a, data.draw(st.integers(a + 1, n))) for a, n in zip(starts, array.shape, strict=True)]
+    box = tuple(data.draw(st.sampled_from([slice(a, b), a])) for a, b in ends)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(culling, "LISTED", 1)
+        found, whole = culling.culled(array, box)[box], array[box]
+        assert len(found.dask) <= 12 * (1 + whole.npartitions) + 3 * (ends[0][1] - ends[0][0])
+        block = blocks.compute_block(array, box)
+    np.testing.assert_array_equal(block, np.asarray(whole.compute()))
+
+
+def test_the_tasks_of_an_array_are_kept_as_long_as_it_is():
+    planes = [da.from_delayed(dask.delayed(np.zeros)((3, 4)), (3, 4), float) for _ in range(300)]
+    array = da.stack(planes)
+    del planes
+    gc.collect()
+    before = len(culling._graphs)
+    blocks.compute_block(array, (0, slice(0, 2), slice(0, 2)))
+    assert len(culling._graphs) == before + 1
+    del array
+    gc.collect()
+    assert len(culling._graphs) == before

@@ -24,6 +24,8 @@ import dask.array as da
 import numpy as np
 from dask.local import get_sync
 
+from napari_local_ncc.chunked.culling import culled
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -135,7 +137,7 @@ def compute_block(array: da.Array | NDArray[Any], box: tuple[slice | int, ...]) 
     a window reaches into cost a read each.
     """
     source = _source_of(array) if isinstance(array, da.Array) else None  # or one in memory
-    (block,) = compute_here(array[box]) if source is None else (source[box],)
+    (block,) = compute_here(culled(array, box)[box]) if source is None else (source[box],)
     return np.asarray(block)
 
 

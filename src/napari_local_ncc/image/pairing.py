@@ -321,7 +321,8 @@ def _on_series(image: SpatialImage, series: Grid | None) -> SpatialImage:
         return image
     own = _series_labels(image.grid)
     order = [own.index(label) for label in series.axis_labels if label in own]
-    data = da.transpose(image.data, [*order, *range(len(own), image.data.ndim)])
+    # as a tuple: what is in this order already stays as it is, and is read at once
+    data = image.data.transpose((*order, *range(len(own), image.data.ndim)))
     missing = tuple(np.newaxis if label not in own else slice(None) for label in series.axis_labels)
     space = image.grid.space()
     grid = space.prepend(series)
