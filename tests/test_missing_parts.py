@@ -92,6 +92,22 @@ def test_planes_that_a_tiff_promises_are_undefined_and_counted(name, tmp_path):
     np.testing.assert_array_equal(filled.data, np.where(np.isnan(samples), 0, samples))
 
 
+@pytest.mark.parametrize("told", ["ImageJ=1.54f\nimages=7001\nframes=7001\n", None])
+def test_a_description_of_a_thousand_planes_for_each_that_is_there_is_refused(told, tmp_path):
+    """65,535 planes of 5 kB took minutes, each of them undefined."""
+    for count in (7000, 7001):
+        text = told and told.replace("7001", str(count))
+        with tifffile.TiffWriter(tmp_path / f"{count}.tif") as tif:
+            for k in range(HELD):
+                said = text or f'{{"shape": [{count}, 32, 48]}}'
+                tif.write(STACK[k], description=said if k == 0 else None, metadata=None,
+                          contiguous=False)  # fmt: skip
+    with pytest.warns(ReadNote, match="6993 of 7000 planes are not in the file"):
+        assert read_image(tmp_path / "7000.tif").grid.shape == (7000, 32, 48)
+    with pytest.raises(ValueError, match=r"7001\.tif.*promises 7001 planes, of which .* has 7"):
+        read_image(tmp_path / "7001.tif")
+
+
 def test_missing_planes_are_undefined_in_the_map(tmp_path):
     write_cut_ome(tmp_path / "a.ome.tif")
     with pytest.warns(ReadNote):

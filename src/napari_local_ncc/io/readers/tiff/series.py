@@ -60,6 +60,7 @@ NODATA = 42113  # GDAL's tag: the value of samples that are none
 MOST_PLANES = 2**20  # that OME-XML may promise whatever the file holds
 MODULO = {"Start": 0.0, "End": 0.0, "Step": 1.0}  # of OME's ModuloAlong, and what is meant without
 LEAST_PLANE = 100  # bytes that a plane takes in a TIFF at least
+MOST_LOST = 1000  # planes promised for each that is there, where a run may have been stopped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -372,6 +373,11 @@ def _lost_planes(tif: TiffFile, series: TiffPageSeries) -> tuple[tuple[int, ...]
     there = math.prod(series.shape[: len(series.shape) - len(series.keyframe.shape)])
     if math.prod(outer) <= there:
         return None
+    if math.prod(outer) > MOST_LOST * there:
+        raise ReadError(
+            f"its description promises {math.prod(outer)} planes, of which the file has {there}; "
+            "it is damaged, or was hardly begun: write it anew with the planes that there are"
+        )
     letters = "TZC" if tif.imagej_metadata else "Q" * len(outer)
     kept = [k for k, n in enumerate(outer) if n > 1]
     return tuple(outer[k] for k in kept), "".join(letters[k] for k in kept)
