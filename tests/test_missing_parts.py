@@ -101,7 +101,7 @@ def test_a_description_of_a_thousand_planes_for_each_that_is_there_is_refused(to
             for k in range(HELD):
                 said = text or f'{{"shape": [{count}, 32, 48]}}'
                 tif.write(STACK[k], description=said if k == 0 else None, metadata=None,
-                          contiguous=False)  # fmt: skip
+                          contiguous=False, compression="zlib")  # fmt: skip
     with pytest.warns(ReadNote, match="6993 of 7000 planes are not in the file"):
         assert read_image(tmp_path / "7000.tif").grid.shape == (7000, 32, 48)
     with pytest.raises(ValueError, match=r"7001\.tif.*promises 7001 planes, of which .* has 7"):
