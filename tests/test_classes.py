@@ -257,6 +257,28 @@ def test_classes_do_not_follow_what_else_is_asked_for():
     np.testing.assert_array_equal(classes, with_error)
 
 
+@pytest.mark.parametrize("kind", ["mask", "nan", "outside"])
+def test_what_is_missing_in_places_hides_no_noise(kind):
+    same, mask = texture(8), None
+    pair = [in_noise(same, 4, seed) for seed in (1, 2)]
+    pair[1][20:50, 20:60] = texture(9)[20:50, 20:60]
+    whole, known = classes_of(*pair)
+    missing = (
+        (slice(70, 76), slice(30, 36)) if kind != "outside" else (slice(None), slice(-6, None))
+    )
+    if kind == "mask":
+        mask = np.ones(same.shape, bool)
+        mask[missing] = False
+    else:
+        pair[1][missing] = np.nan
+    result = confidence_map(*pair, mask=mask, parameters=PARAMETERS)
+    for name in ("fixed", "moving"):
+        noise, expected = (r.provenance["exposure"][name]["sd"] for r in (result, known))
+        assert noise == pytest.approx(expected, rel=0.1)
+    classes = np.asarray(result["classes"])[8:-20, 8:-20]
+    assert share(classes, DIFFERS) > 0.8 * share(whole[8:-20, 8:-20], DIFFERS) > 0.05
+
+
 def test_a_ceiling_does_not_follow_what_else_is_asked_for():
     """Classes want noise and contrast of what the search may bring, too: the same arrays."""
     same = texture(7)

@@ -188,7 +188,8 @@ def _share_of_noise(
         freedom = np.maximum(moments.samples - 2.0, 1.0)
         with np.errstate(invalid="ignore"):
             rest = smallest_eigenvalue(a, b, ncc) / (1.0 - 2.0 / (9.0 * freedom)) ** 3
-            rests.append(rest[np.minimum(a, b) > CLEAR])
+            # Windows around an invalid sample have contrast, but no NCC.
+            rests.append(rest[(np.minimum(a, b) > CLEAR) & np.isfinite(rest)])
     known = np.concatenate(rests)
     return float(np.clip(np.median(known), LEAST_SHARE, 1.0)) if known.size >= FEWEST else 1.0
 
