@@ -54,12 +54,16 @@ def write_scattered_ome(path):
                       contiguous=False, photometric="minisblack")  # fmt: skip
 
 
-def write_cut_imagej(path):
+def write_cut_imagej(path, compression=None):
     told = "ImageJ=1.54f\nimages=10\nslices=10\nloop=false\n"
     with tifffile.TiffWriter(path) as tif:
         for k in range(HELD):
             tif.write(STACK[k], description=told if k == 0 else None, metadata=None,
-                      contiguous=False)  # fmt: skip
+                      contiguous=False, compression=compression)  # fmt: skip
+
+
+def write_packed_imagej(path):
+    write_cut_imagej(path, "zlib")
 
 
 def write_cut_shaped(path):
@@ -75,6 +79,7 @@ CUT = {
     "scattered.ome.tif": write_scattered_ome,
     "shaped.tif": write_cut_shaped,
     "imagej.tif": write_cut_imagej,
+    "packed-imagej.tif": write_packed_imagej,
 }
 
 

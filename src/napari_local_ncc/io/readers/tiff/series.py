@@ -127,7 +127,7 @@ def read(path: Path, scene: int, request: Request) -> StoredImage:
 
 
 def open_file(path: Any) -> TiffFile:
-    """Open a file; where it lacks planes that tifffile's own description promises, as pages."""
+    """Open a file; where it lacks planes that a description promises, as the pages it has."""
     tif = TiffFile(path)
     try:
         _check_chain(tif)
@@ -140,7 +140,21 @@ def open_file(path: Any) -> TiffFile:
     if is_shaped and math.prod(promised or ()) != math.prod(tif.series[0].shape):
         tif.close()
         return TiffFile(path, is_shaped=False)
+    if tif.is_imagej and _lacks_pages(tif):
+        tif.close()
+        tif = TiffFile(path, is_imagej=False)
+        if tif.series:  # which are kept: all else is told by ImageJ's description
+            tif.is_imagej = True
     return tif
+
+
+def _lacks_pages(tif: TiffFile) -> bool:
+    """Say whether tifffile takes a file of packed pages for one of more than it has."""
+    if not tif.series or tif.series[0].dataoffset is not None:
+        return False
+    first = tif.series[0]
+    outer = first.shape[: len(first.shape) - len(first.keyframe.shape)]
+    return bool(first.kind == "imagej" and math.prod(outer) > len(first))
 
 
 def _check_chain(tif: TiffFile) -> None:
