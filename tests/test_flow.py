@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 import dask.array as da
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 from scipy import ndimage
-from skimage.registration import optical_flow_ilk
 
 from napari_local_ncc import Registration, SpatialImage, confidence_map, read_map, register
 from napari_local_ncc.cli import main
@@ -22,9 +20,7 @@ from napari_local_ncc.io import write_map
 from napari_local_ncc.registration import iter_register
 from napari_local_ncc.registration.flow import estimate as flow
 from napari_local_ncc.registration.flow import frame as flow_frame
-from napari_local_ncc.registration.flow.equations import solve_everywhere
 from napari_local_ncc.registration.flow.estimate import iter_flow
-from napari_local_ncc.registration.flow.lucas_kanade import lucas_kanade
 from napari_local_ncc.reports.describe import describe_registration
 from napari_local_ncc.transforms.displacement_field import jacobian
 from napari_local_ncc.transforms.resampling import resample
@@ -130,27 +126,6 @@ def test_smooth_warps_come_back(size: float) -> None:
     wrong = errors(flow_of(fixed, moving), truth)
     assert np.median(wrong) < 0.12
     assert np.percentile(wrong[8:-8, 8:-8], 95) < 0.3
-
-
-@pytest.mark.parametrize("shape", [(90, 70), (20, 40, 35)])
-def test_iterative_lucas_kanade_is_scikit_images(shape: tuple[int, ...]) -> None:
-    moving = texture(shape).astype(np.float32)
-    moving[:9] = 0  # nothing tells a flow there
-    fixed = warped(moving, smooth_field(shape, 2, 8)).astype(np.float32)
-    there = optical_flow_ilk(fixed, moving, radius=5, num_warp=6, gaussian=True)
-    assert_allclose(lucas_kanade(fixed, moving), there, atol=1e-3)
-
-
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_equations_are_solved_at_every_pixel(number: int) -> None:
-    random = np.random.default_rng(number)
-    roots = random.normal(size=(50, number, number))
-    tensor = roots @ np.swapaxes(roots, 1, 2) + 0.1 * np.eye(number)
-    right = random.normal(size=(50, number, 1))
-    expected = np.linalg.solve(tensor, right)[..., 0].T
-    tensor[7] = 0  # tells nothing
-    expected[:, 7] = 0
-    assert_allclose(solve_everywhere(tensor.T, right[..., 0].T), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

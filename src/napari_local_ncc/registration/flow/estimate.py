@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 from scipy import ndimage as ndi
-from skimage.registration import optical_flow_tvl1
+from skimage.registration import optical_flow_ilk, optical_flow_tvl1
 
 from napari_local_ncc.evidence.contrast_curve import ContrastCurve
 from napari_local_ncc.evidence.pearson import pearson
 from napari_local_ncc.evidence.validity import normalized_convolution
 from napari_local_ncc.image.pyramid import reduce_by
 from napari_local_ncc.parameters import check_choice
-from napari_local_ncc.registration.flow.lucas_kanade import lucas_kanade
 from napari_local_ncc.registration.flow.regularise import (
     LEAST_CHANCE,
     keep_determined,
@@ -40,7 +39,9 @@ WHOLE = 2**21  # samples of which the flow is found at once
 CORE = {2: 1024, 3: 96}  # px: side of a block of a larger image
 OVERLAP = {2: 96, 3: 24}  # px by which a block reaches into its neighbours
 SHORTEST = 8  # px along every axis
+RADIUS = 5  # px: window of ILK
 THREADS = min(os.cpu_count() or 1, 4)  # blocks at once: each takes some 200 B per sample
+WARPS = 6  # iterations of ILK on each level of its pyramid
 LOCAL = 4.0  # px: sigma of the window in which brightness and contrast are made equal
 FLAT = 0.05  # of the image's standard deviation: contrast below it is left as it is
 INTENSITIES = 64  # of moving, for which the mean of fixed is taken
@@ -228,7 +229,10 @@ def _fit(fixed: Pixels, moving: Pixels, contrast: Contrast, method: str) -> _Fit
         local_contrast(contrast.standardise_fixed(fixed)),
         local_contrast(contrast.standardise_moving(moving)),
     )
-    flow = lucas_kanade(a, b) if method == "ilk" else optical_flow_tvl1(a, b)
+    if method == "ilk":
+        flow = optical_flow_ilk(a, b, radius=RADIUS, num_warp=WARPS, gaussian=True)
+    else:
+        flow = optical_flow_tvl1(a, b)
     at = pixels_of([slice(0, n) for n in a.shape]) + flow
     moved = ndi.map_coordinates(b, at, np.float32, order=1, mode="nearest")
     valid = ndi.map_coordinates(

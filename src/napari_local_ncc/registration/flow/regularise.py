@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_local_ncc.registration.flow.equations import solve_everywhere
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -83,14 +81,16 @@ def _bend(flow: Pixels) -> Pixels:
 
 def window_correlation(fixed: Pixels, moved: Pixels) -> Pixels:
     """Return the correlation of Gaussian windows, from 0 (none, or inverted) to 1."""
-    images = fixed, moved
-    means = [_smooth(image, WINDOW) for image in images]
-    both, *powers = (
-        _smooth(images[i] * images[j], WINDOW) - means[i] * means[j]
-        for i, j in ((0, 1), (0, 0), (1, 1))
+
+    def covariance(x: Pixels, y: Pixels) -> Pixels:
+        product: Pixels = _smooth(x * y, WINDOW) - _smooth(x, WINDOW) * _smooth(y, WINDOW)
+        return product
+
+    spread = np.sqrt(
+        (np.maximum(covariance(fixed, fixed), 0) + NO_CONTRAST)
+        * (np.maximum(covariance(moved, moved), 0) + NO_CONTRAST)
     )
-    of_fixed, of_moved = (np.maximum(power, 0) + NO_CONTRAST for power in powers)
-    return np.asarray(np.clip(both / np.sqrt(of_fixed * of_moved), 0, 1), np.float32)
+    return np.asarray(np.clip(covariance(fixed, moved) / spread, 0, 1), np.float32)
 
 
 def _information(fixed: Pixels, moved: Pixels, valid: Pixels, chance: float) -> Pixels:
@@ -124,10 +124,11 @@ class Evidence:
     def solve(self, coarser: Pixels, sigma: float) -> Pixels:
         """Return the flow of smoothed equations, drawn to that of the coarser scale."""
         ndim = len(self.right)
-        tensor = _smooth(self.tensor, sigma, ndim)
-        tensor[range(ndim), range(ndim)] += np.float32(STIFFNESS)
+        tensor = np.moveaxis(_smooth(self.tensor, sigma, ndim), (0, 1), (-2, -1))
         right = _smooth(self.right, sigma, ndim) + np.float32(STIFFNESS) * coarser
-        return solve_everywhere(tensor, right)
+        tensor = tensor + STIFFNESS * np.eye(ndim, dtype=np.float32)
+        flow = np.linalg.solve(tensor, np.moveaxis(right, 0, -1)[..., np.newaxis])[..., 0]
+        return np.asarray(np.moveaxis(flow, -1, 0), np.float32)
 
 
 def _smooth(values: Pixels, sigma: float, ndim: int | None = None) -> Pixels:
