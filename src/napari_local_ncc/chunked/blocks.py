@@ -136,7 +136,9 @@ def compute_block(array: da.Array | NDArray[Any], box: tuple[slice | int, ...]) 
     Of what only reads a file it is read at once: in pieces, as chunks have it, the strips that
     a window reaches into cost a read each.
     """
-    source = _source_of(array) if isinstance(array, da.Array) else None  # or one in memory
+    if not isinstance(array, da.Array):
+        return np.asarray(array[box])
+    source = _source_of(array)
     (block,) = compute_here(culled(array, box)[box]) if source is None else (source[box],)
     return np.asarray(block)
 
