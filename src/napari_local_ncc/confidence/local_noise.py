@@ -54,19 +54,26 @@ def noise_around(image: NDArray[Any], valid: Flags, *, radius: Sequence[int]) ->
     for axis, r in enumerate(radius):
         if r:
             steps, known = _second_differences(steps, known, axis)
-    sizes = np.abs(np.where(known, steps, 0.0))
+    sizes = np.abs(steps, out=steps)
+    sizes[~known] = 0
     reach = background_radius(radius)
     weight = np.maximum(window_weight(known, reach, "box"), 1e-9)
     mean = window_mean(sizes, reach, "box") / weight
     for _ in range(ROUNDS):
-        mean = window_mean(np.minimum(sizes, LARGEST * mean), reach, "box") / weight
-    return mean / MEAN_OF_NORMAL
+        mean *= LARGEST
+        mean = window_mean(np.minimum(sizes, mean, out=mean), reach, "box")
+        mean /= weight
+    mean /= MEAN_OF_NORMAL
+    return mean
 
 
 def _second_differences(samples: Numbers, known: Flags, axis: int) -> tuple[Numbers, Flags]:
     """Return them, and where they are known; at the ends they are not."""
     lines, usable = np.moveaxis(samples, axis, 0), np.moveaxis(known, axis, 0)
     found, all_known = np.zeros(lines.shape), np.zeros(lines.shape, bool)
-    found[1:-1] = (lines[:-2] - 2 * lines[1:-1] + lines[2:]) / NORM
+    inner = np.multiply(lines[1:-1], -2.0, out=found[1:-1])
+    inner += lines[:-2]
+    inner += lines[2:]
+    inner /= NORM
     all_known[1:-1] = usable[:-2] & usable[1:-1] & usable[2:]
     return np.moveaxis(found, 0, axis), np.moveaxis(all_known, 0, axis)

@@ -84,15 +84,16 @@ def window_mean(
 
     `power` is that of the weights: 1, or 2 for the squares that tell what they are worth.
     """
-    means = np.asarray(samples, np.float64)
+    means = np.array(samples, np.float64)
+    options: dict[str, Any] = {"output": means, "mode": "constant"}
     for axis, r in enumerate(radius):
         if not r:
             continue
         if weights == "box":
-            means = scipy.ndimage.uniform_filter1d(means, 2 * r + 1, axis, mode="constant")
+            scipy.ndimage.uniform_filter1d(means, 2 * r + 1, axis, **options)
         else:
             taps = window_taps(r, weights) ** power
-            means = scipy.ndimage.correlate1d(means, taps / taps.sum(), axis, mode="constant")
+            scipy.ndimage.correlate1d(means, taps / taps.sum(), axis, **options)
     return means
 
 
@@ -157,13 +158,21 @@ def _mean_and_variance(
     samples = (image if is_whole else np.where(valid, image, 0)).astype(np.float64)
     # The mean of a mean: sums of samples about it lose no digits, nor overflow.
     centre = float(np.sum(samples / count))
-    samples = samples - centre if is_whole else np.where(valid, samples - centre, 0.0)
-    scale = 2.0 ** -frexp(float(np.abs(samples).max(initial=0.0)))[1]
+    samples -= centre
+    if not is_whole:
+        samples[~valid] = 0
+    scale = 2.0 ** -frexp(float(max(samples.max(initial=0.0), -samples.min(initial=0.0))))[1]
     samples *= scale
-    mean = window_mean(samples, radius, weights) / weight
-    square = window_mean(samples**2, radius, weights) / weight
-    variance = np.maximum(square - mean**2, 0.0)
-    return mean / scale + centre, variance / scale**2
+    mean = window_mean(samples, radius, weights)
+    mean /= weight
+    variance = window_mean(np.square(samples, out=samples), radius, weights)
+    variance /= weight
+    variance -= mean**2
+    np.maximum(variance, 0.0, out=variance)
+    mean /= scale
+    mean += centre
+    variance /= scale**2
+    return mean, variance
 
 
 def _worth(radius: Sequence[int], weights: str) -> float:
