@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import shlex
 import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -338,6 +340,24 @@ def test_deleting_maps_and_closing_harms_nothing(viewer, run, inspector, settle,
     layer.data = layer.data + 1
     qtbot.wait(50)
     assert [n.message for n in notification_manager.records if str(n.severity) == "error"] == []
+
+
+def test_a_closed_inspector_is_forgotten(viewer, run, qtbot, rng):
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(40, 40)), name=name)
+    layer = run()
+    told = viewer.mouse_drag_callbacks, viewer.mouse_move_callbacks, viewer.scene.overlays
+    before = [list(each) for each in told]
+    inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")[1]
+    qtbot.wait(300)
+    inspector.pixel.point_at(layer, (20, 20))
+    gone = weakref.ref(inspector.tabs)
+    viewer.window.remove_dock_widget(inspector.native)
+    assert [list(each) for each in told] == before
+    del inspector
+    qtbot.wait(300)
+    gc.collect()
+    assert gone() is None  # it has four figures
 
 
 def test_without_the_extra_the_rest_works(viewer, run, monkeypatch, qtbot, rng):

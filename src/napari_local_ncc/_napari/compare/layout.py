@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton
 from psygnal import Signal
@@ -18,6 +19,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAIN = "local-ncc"  # the object name of the main widget
 FOLDED, UNFOLDED = "▸", "▾"
@@ -198,6 +202,31 @@ class TextScroll(QScrollArea):
     def sizeHint(self) -> QSize:
         """Ask for the same height always, or what surrounds the text would jump."""
         return QSize(0, USUAL_TEXT)
+
+
+class Undocking(QObject):
+    """Tells when a widget is taken out of the window.
+
+    napari then leaves it without a parent, and nothing else says so.
+
+    Parameters
+    ----------
+    widget : QWidget
+        What is docked.
+    tell : callable
+        Called then.
+    """
+
+    def __init__(self, widget: QWidget, tell: Callable[[], object]) -> None:
+        super().__init__()
+        self._tell = tell
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Look at who the widget's parent is."""
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
+            self._tell()
+        return False
 
 
 def actions() -> Container:

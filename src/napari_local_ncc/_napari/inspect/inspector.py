@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QTabWidget
 
 from napari_local_ncc._napari.answer.show import layers_of_run, show_band, show_product
-from napari_local_ncc._napari.compare.layout import MAIN, dock_of, tabify_onto
+from napari_local_ncc._napari.compare.layout import MAIN, Undocking, dock_of, tabify_onto
 from napari_local_ncc._napari.compare.preferences import memory_budget
 from napari_local_ncc._napari.inspect.eye_tab import EyeTab
 from napari_local_ncc._napari.inspect.histogram_tab import HistogramTab
@@ -53,7 +53,7 @@ class InspectorWidget(Container):
         self._viewer = viewer
         self._world: tuple[float, ...] | None = None  # where the mouse was
         self._units: tuple[str, ...] = ()
-        self._is_in_front = True
+        self._is_in_front, self._is_gone = True, False
         self._watched: Image | None = None
         choice = ComboBox(
             name="map",
@@ -173,6 +173,7 @@ class InspectorWidget(Container):
         self._viewer.mouse_move_callbacks.append(self._move)
         for event in self._dims_events():
             event.connect(self._step)
+        self._undocking = Undocking(self.native, self._quit)
         self.native.destroyed.connect(self._quit)
 
     def _choose(self, *_: Any) -> None:
@@ -265,7 +266,13 @@ class InspectorWidget(Container):
             self._inspect()
 
     def _quit(self) -> None:
-        """Hear no more of the viewer: the widget is gone."""
+        """Hear no more of the viewer: the widget is gone, or out of the window for good.
+
+        Or the viewer would keep it, with all figures, since it keeps what it calls.
+        """
+        if self._is_gone:
+            return
+        self._is_gone = True
         self._watch(None)
         self._viewer.mouse_drag_callbacks.remove(self._press)
         self._viewer.mouse_move_callbacks.remove(self._move)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QTimer
 
+from napari_local_ncc._napari.compare.layout import Undocking
 from napari_local_ncc._napari.layers.convert import PREVIEW, ncc_colors, placement_on, set_changed
 from napari_local_ncc._napari.preview.compute import Sight, look
 from napari_local_ncc._napari.preview.view import View
@@ -28,23 +29,6 @@ if TYPE_CHECKING:
 REST = 150  # ms without a change before it computes
 # What may change of a layer that is compared, or that is the mask.
 CHANGES = ("data", "paint", "scale", "translate", "rotate", "shear", "affine", "units")
-
-
-class _Undocking(QObject):
-    """Switches the preview off when its widget is taken out of the window.
-
-    napari then keeps the widget, without a parent; nothing else says so.
-    """
-
-    def __init__(self, widget: Container) -> None:
-        super().__init__()
-        self._widget = widget
-        widget.native.installEventFilter(self)
-
-    def eventFilter(self, watched: Any, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
-            self._widget["preview"].value = False
-        return False
 
 
 class LivePreview:
@@ -79,7 +63,7 @@ class LivePreview:
         self._rest.setInterval(REST)
         self._rest.timeout.connect(self._begin)
         widget["preview"].changed.connect(self._switch)
-        self._undocking = _Undocking(widget)
+        self._undocking = Undocking(widget.native, self._switch_off)
         for event in self._view_events():
             event.connect(self._look_again)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -94,6 +78,9 @@ class LivePreview:
         """Take the transform of a run for the previews of the same pair and model."""
         self._known = (job, registration)
         self.refresh()
+
+    def _switch_off(self) -> None:
+        self._widget["preview"].value = False
 
     def close(self) -> None:
         """Stop for good: the widget is gone."""
@@ -151,18 +138,18 @@ class LivePreview:
         if self._layer is not None and self._layer.ndim != sight.grid.ndim:
             self._clear()
         if self._layer is None:
-            self._add(f"preview: NCC {job.names}", sight, place)
+            self._add(sight, place)
         else:
             self._layer.data = sight.ncc
-            set_changed(self._layer, place | {"name": f"preview: NCC {job.names}"})
+            set_changed(self._layer, place)
         self._say(_description(job, comparison, sight))
 
-    def _add(self, name: str, sight: Sight, place: dict[str, Any]) -> None:
+    def _add(self, sight: Sight, place: dict[str, Any]) -> None:
         """Add the layer, and leave the user's selection as it is."""
         selected = set(self._viewer.layers.selection)
         self._layer = self._viewer.add_image(
             sight.ncc,
-            name=name,
+            name="preview",
             metadata={PREVIEW: True},
             **ncc_colors(),
             **place,
