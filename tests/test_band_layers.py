@@ -60,6 +60,10 @@ def layers_by_kind(viewer):
     return {kind(layer): layer for layer in viewer.layers if kind(layer)}
 
 
+def shown(viewer):
+    return {name for name, layer in layers_by_kind(viewer).items() if layer.visible}
+
+
 def bands_of(viewer):
     """All that was computed, whether or not a layer shows it."""
     ncc = layers_by_kind(viewer)["ncc"]
@@ -75,7 +79,7 @@ def show(qtbot):
             dock[f"view_{view}"].native.click()
             result = result_of(layers_by_kind(viewer)["ncc"])
             wanted = {name for name in view.kinds if len(result.products[name].levels[0])}
-            qtbot.waitUntil(lambda wanted=wanted: wanted <= set(layers_by_kind(viewer)))
+            qtbot.waitUntil(lambda wanted=wanted: wanted <= shown(viewer))
         return layers_by_kind(viewer)
 
     return show
@@ -91,19 +95,26 @@ def test_all_bands_in_one_run(viewer, dock, run, pair, show):
     assert list(layers_by_kind(viewer)) == ["ncc"]  # only what the switch shows
     for view in ("confidence", "classes", "shift", "ncc"):
         layers = show(viewer, dock, view)
-        shown = {name for name, layer in layers.items() if layer.visible}
-        assert shown == set(View(view).kinds)
+        assert shown(viewer) == set(View(view).kinds)
+        assert viewer.layers.selection.active == layers[View(view).kinds[0]]  # in the status bar
         assert str(dock._panel.legend)
     assert list(layers) == ["ncc", "confidence", "classes", "shift_length", "arrows"]
     names = [layer.name for layer in layers.values()]
     assert names == ["NCC", "confidence", "classes", "|shift| (µm)", "shift arrows (3x longer)"]
-    assert viewer.layers.selection.active == layers["ncc"]
     assert all(layer.metadata[METADATA]["complete"] for layer in layers.values())
     np.testing.assert_allclose(
         layers["shift_length"].data, 0.5 * np.hypot(result["shift_y"], result["shift_x"]), rtol=1e-5
     )
     for title in ("NCC: median", "Confidence: ", "Detection: ", "Shift: ", "Classes: "):
         assert title in dock["message"].value
+
+
+def test_what_is_not_wanted_any_more_is_not_shown(viewer, dock, run, pair, qtbot):
+    run(dock)
+    for view in ("shift", "ncc"):  # before the first layer of the shift has come
+        dock[f"view_{view}"].native.click()
+    qtbot.wait(500)
+    assert shown(viewer) == {"ncc"}
 
 
 def test_classes_have_names_colours_and_thresholds(viewer, dock, run, pair, show):

@@ -389,6 +389,7 @@ def test_five_clicks_from_two_layers_to_all_three_answers(make_napari_viewer, qt
     assert viewer.layers["NCC"].visible
     for view, name in (("confidence", "confidence"), ("shift", "|shift| (mm)")):
         click(dock[f"view_{view}"].native)
-        qtbot.waitUntil(lambda name=name: name in viewer.layers, timeout=20_000)
-        assert viewer.layers[name].visible
+        qtbot.waitUntil(
+            lambda name=name: name in viewer.layers and viewer.layers[name].visible, timeout=20_000
+        )
     assert len(clicks) <= 5

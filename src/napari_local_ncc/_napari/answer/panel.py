@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_local_ncc._napari.answer.canvas_legend import show_class_legend
 from napari_local_ncc._napari.answer.legend import Legend, LegendWidget, legend_of
-from napari_local_ncc._napari.answer.show import show_view
+from napari_local_ncc._napari.answer.show import select_view, show_view
 from napari_local_ncc._napari.answer.views import View
 from napari_local_ncc._napari.compare.layout import wrap
 from napari_local_ncc._napari.layers.map_layers import maps_in
@@ -81,7 +81,7 @@ class ResultPanel(Container):
 
     def _connect(self) -> None:
         for view, button in self._buttons.items():
-            button.native.clicked.connect(partial(self._choose, view))
+            button.native.clicked.connect(partial(self._press, view))
         self._next.native.clicked.connect(self._press_next)
         self._viewer.layers.selection.events.active.connect(self._follow)
         self._viewer.layers.events.removed.connect(self._follow_removal)
@@ -141,7 +141,12 @@ class ResultPanel(Container):
         self._legend.setVisible(False)
         show_class_legend(self._viewer, ())
 
-    def _choose(self, view: View, *_: Any) -> None:
+    def _press(self, view: View, *_: Any) -> None:
+        self._choose(view)
+        if self._layer is not None:
+            select_view(self._viewer, self._layer, view)
+
+    def _choose(self, view: View) -> None:
         result, layer = self.result, self._layer
         if result is None or layer is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image, Labels, Vectors
 from qtpy.QtCore import QTimer
@@ -16,11 +17,12 @@ from napari_local_ncc._napari.results.result_layer import (
     PARTIAL,
     free_name,
     new_layer,
+    selection_kept,
     whole_or_not,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from napari_local_ncc._napari.results.result_spec import Product
 
 BANDS = (Image, Labels, Vectors)
+_asked: WeakKeyDictionary[Layer, View] = WeakKeyDictionary()  # of a map's NCC layer, the last one
 
 
 def layers_of_run(viewer: Viewer, layer: Image) -> dict[str, Layer]:
@@ -54,13 +57,26 @@ def show_view(viewer: Viewer, layer: Image, view: View) -> None:
     view : View
         What to show.
     """
+    key = getattr(layer, "__wrapped__", layer)
+    _asked[key] = view
     there, kept = layers_of_run(viewer, layer), result_of(layer)
     for name, each in there.items():
         if each.visible != (name in view.kinds):
             each.visible = name in view.kinds
     products = {} if kept is None else kept.products
     missing = [products[name] for name in view.kinds if name in products and name not in there]
-    _add_in_turns(viewer, layer, [each for each in missing if len(each.levels[0])])
+    drawn = [each for each in missing if len(each.levels[0])]
+    _add_in_turns(viewer, layer, drawn, is_wanted=lambda: _asked.get(key) is view)
+
+
+def select_view(viewer: Viewer, layer: Image, view: View) -> None:
+    """Select a map where another layer of its run is: the status bar tells the values of that one.
+
+    Not to be called while napari tells that the selection has changed.
+    """
+    there, map_kind = layers_of_run(viewer, layer), view.kinds[0]
+    if map_kind in there and viewer.layers.selection.active in there.values():
+        viewer.layers.selection.active = there[map_kind]
 
 
 def show_band(viewer: Viewer, layer: Image, name: str) -> None:
@@ -78,36 +94,58 @@ def show_product(viewer: Viewer, layer: Image, product: Product, *, scale: bool 
 
 
 def _add_in_turns(
-    viewer: Viewer, layer: Image, products: Sequence[Product], *, scale: bool = False
+    viewer: Viewer,
+    layer: Image,
+    products: Sequence[Product],
+    *,
+    scale: bool = False,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Add a layer at every turn of the event loop: napari takes long for each."""
+    """Add a layer at a turn of the event loop, and draw it at the next: napari takes long for each.
+
+    Nothing comes any more once it is not wanted.
+    """
+    if not products:
+        return
+    product, *others = products
 
     def add() -> None:
-        if layer in viewer.layers and products[0].kind not in layers_of_run(viewer, layer):
-            _add(viewer, layer, products[0], scale=scale)
-        _add_in_turns(viewer, layer, products[1:], scale=scale)
+        if not is_wanted() or layer not in viewer.layers:
+            return
+        if product.kind not in layers_of_run(viewer, layer):
+            new = _add(viewer, layer, product, scale=scale)
+            QTimer.singleShot(0, partial(show, new))
+        _add_in_turns(viewer, layer, others, scale=scale, is_wanted=is_wanted)
 
-    if products:
-        QTimer.singleShot(0, add)
+    def show(new: Layer) -> None:
+        if is_wanted():
+            with whole_or_not(product.name, partial(_remove, viewer, new)):
+                new.visible = True
+
+    QTimer.singleShot(0, add)
 
 
-def _add(viewer: Viewer, layer: Image, product: Product, *, scale: bool) -> None:
-    """Add a finished product above the other layers of its run."""
+def _add(viewer: Viewer, layer: Image, product: Product, *, scale: bool) -> Layer:
+    """Add a finished product, hidden, above the other layers of its run; return its layer."""
     is_part = layer.name.endswith(PARTIAL)
     new = new_layer(product, free_name(viewer, product) + PARTIAL * is_part)
     new.metadata = {METADATA: product.metadata | {"complete": not is_part}}
+    new.visible = False
     keep_transform(new, transform_of(layer))
     kept = result_of(layer)
     if kept is not None:
         keep_result(new, kept)
-    selected = set(viewer.layers.selection)
-    above = max(viewer.layers.index(each) for each in layers_of_run(viewer, layer).values()) + 1
-    with whole_or_not(product.name, partial(_remove, viewer, new)):
-        viewer.layers.insert(above, new)
-        viewer.layers.selection = selected
+    there = layers_of_run(viewer, layer).values()
+    is_followed = viewer.layers.selection.active in there and product.kind != "arrows"
+    with (
+        whole_or_not(product.name, partial(_remove, viewer, new)),
+        selection_kept(viewer, when=not is_followed),
+    ):
+        viewer.layers.insert(max(map(viewer.layers.index, there)) + 1, new)
         if scale:
-            _hide_scaled(layers_of_run(viewer, layer).values(), but=new)
+            _hide_scaled(there, but=new)
             new.colorbar.visible = True
+    return new
 
 
 def _hide_scaled(layers: Iterable[Layer], but: Layer) -> None:
