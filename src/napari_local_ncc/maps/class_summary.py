@@ -18,19 +18,20 @@ EVIDENCE = (
     "by the noise and the texture: agrees from confidence 0.95 on, unless noise cannot explain "
     "the difference"
 )
+DIFFERS, UNSURE = (CLASSES.index(name) for name in ("differs", "cannot tell"))
 CRITERIA = f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on"
 
 
 def classes_by_threshold(
-    bands: Mapping[str, NDArray[np.float32]], *, tells_differences: bool, is_signed: bool = True
+    bands: Mapping[str, NDArray[np.float32]], *, is_signed: bool = True
 ) -> NDArray[np.uint8]:
     """Return the classes of a tile by thresholds of its NCC and shift.
 
-    Whether noise would let what is the same be alike, `tells_differences`, is asked of the whole
+    What is not alike is said to differ: whether noise would let it be alike is asked of the whole
     map, once all of it is counted; see `ClassSummary.tells_differences`.
     """
     ncc = bands["ncc"] if is_signed else np.abs(bands["ncc"])
-    return classify(ncc, bands["ncc_best"], bands["gain"], ceiling=float(tells_differences))
+    return classify(ncc, bands["ncc_best"], bands["gain"], ceiling=ALIKE)
 
 
 class ClassSummary:
@@ -46,40 +47,36 @@ class ClassSummary:
 
     def __init__(self, *, by_evidence: bool, is_signed: bool = True) -> None:
         self._by_evidence, self._is_signed = by_evidence, is_signed
-        # if the map turns out not to tell differences, and if it does
-        self._counts = np.zeros((2, len(CLASSES)), np.int64)
+        self._counts = np.zeros(len(CLASSES), np.int64)
 
     def add(self, bands: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
-        """Count a tile, its bands by name; NaN counts as undefined.
-
-        Returns its classes, as they are at least: a map that tells differences may have more
-        that is displaced.
-        """
+        """Count a tile, its bands by name, and return its classes; NaN counts as undefined."""
         if self._by_evidence:
-            both = [np.nan_to_num(bands["classes"]).astype(np.uint8)] * 2
+            labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
         else:
-            both = [
-                classes_by_threshold(bands, tells_differences=tells, is_signed=self._is_signed)
-                for tells in (False, True)
-            ]
-        for counts, labels in zip(self._counts, both, strict=True):
-            counts += np.bincount(labels.ravel(), minlength=len(CLASSES))
-        return both[0]
+            labels = classes_by_threshold(bands, is_signed=self._is_signed)
+        self._counts += np.bincount(labels.ravel(), minlength=len(CLASSES))
+        return labels
 
     def shares(self, lower_ncc: float) -> dict[str, float]:
         """Return the share of the pixels in each class, none of no pixels.
 
         `lower_ncc` is the lower quartile of the map's NCC, or of its magnitude.
         """
-        counts = self._counts[int(self.tells_differences(lower_ncc))]
-        return shares_of(counts) if counts.any() else {}
+        counts = self._counts.copy()
+        if not counts.any():
+            return {}
+        if not self.tells_differences(lower_ncc):
+            counts[UNSURE] += counts[DIFFERS]
+            counts[DIFFERS] = 0
+        return shares_of(counts)
 
     def tells_differences(self, lower_ncc: float) -> bool:
         """Say whether what is not alike differs; else noise may be why, and nobody can tell.
 
         Thresholds alone tell it only where most of a map reaches them; `lower_ncc` as for `shares`.
         """
-        defined = self._counts[0].sum() - self._counts[0, CLASSES.index("undefined")]
+        defined = self._counts.sum() - self._counts[CLASSES.index("undefined")]
         return self._by_evidence or defined < MAP or lower_ncc >= ALIKE
 
     def merge(self, other: ClassSummary) -> None:

@@ -59,11 +59,13 @@ def classify(
     -------
     array of uint8, shape (...)
         Indices into `CLASSES`. 0 undefined: `ncc` is NaN. 2 displaced: `ncc_best` reaches
-        the threshold, and either `ncc` does not or `gain` reaches `min_gain`. 1 agrees:
-        else, where `ncc` reaches the threshold. 3 differs: no displacement that was
+        the threshold, and either `ncc` does not or `gain` reaches `min_gain`; and, where there is
+        noise (a ceiling below 1, or a map without one), it gains half of `ncc_best`, or halves
+        the variance not in common: else it may be the best of many in noise. 1 agrees: of
+        all others, where `ncc` reaches the threshold. 3 differs: no displacement that was
         searched makes the images alike, though noise would let them be. 5 cannot tell: the
         ceiling is unknown or below the threshold, so that what is the same might not reach it;
-        a displacement then has to gain half of `ncc_best`, or halve the variance not in common.
+        or a displacement in noise gains less than that half.
 
     Raises
     ------
@@ -91,21 +93,13 @@ def classify(
         raise ValueError(f"min_gain must be above 0 (a difference of NCC), got {min_gain!r}")
     highest = _reached(ncc) if ceiling is None else np.asarray(ceiling)
     alike = ncc >= limit
-    displaced = (best >= limit) & (~alike | (gain >= min_gain))
+    is_likelier = (best >= limit) & (~alike | (gain >= min_gain))
+    is_clear = (gain >= CLEAR * best) | (1 - best**2 <= CLEAR * (1 - ncc**2)) | (highest >= 1)
     # NaN compares as False: without a limit in this texture, it is the windows that differ.
     is_unsure = (highest < limit) | np.isnan(highest)
-    # In noise the best of many shifts reaches any threshold now and then.
-    is_clear = (gain >= CLEAR * best) | (1 - best**2 <= CLEAR * (1 - ncc**2))
     unsure = CLASSES.index("cannot tell")
-    choices = [
-        (np.isnan(ncc), 0),
-        (displaced & is_unsure & ~is_clear, unsure),
-        (displaced, 2),
-        (alike, 1),
-        (is_unsure, unsure),
-    ]
-    where, labels = zip(*choices, strict=True)
-    return np.select(where, labels, 3).astype(np.uint8)
+    conditions = [np.isnan(ncc), is_likelier & is_clear, is_likelier, alike, is_unsure]
+    return np.select(conditions, [0, 2, unsure, 1, unsure], 3).astype(np.uint8)
 
 
 def _reached(ncc: NDArray[Any]) -> float:

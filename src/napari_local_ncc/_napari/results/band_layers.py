@@ -17,7 +17,7 @@ from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.bands import bands_on, shift_components, shift_errors, shift_steps
-from napari_local_ncc.maps.class_summary import classes_by_threshold
+from napari_local_ncc.maps.class_summary import DIFFERS, UNSURE, classes_by_threshold
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.describe import pixel_decimals, pixel_sides
 from napari_local_ncc.shift.arrows import ArrowTally
@@ -233,7 +233,12 @@ def _class_codes(result: ConfidenceMap) -> Callable[[Bands], NDArray[np.uint8]]:
     """Return what gives the classes of a tile of a map; see `settle_differences`."""
     if "classes" in result.band_names:
         return lambda bands: np.nan_to_num(bands["classes"]).astype(np.uint8)
-    return partial(classes_by_threshold, tells_differences=False, is_signed=_is_signed(result))
+
+    def by_threshold(bands: Bands) -> NDArray[np.uint8]:
+        codes = classes_by_threshold(bands, is_signed=_is_signed(result))
+        return np.where(codes == DIFFERS, np.uint8(UNSURE), codes)
+
+    return by_threshold
 
 
 def _is_signed(result: ConfidenceMap) -> bool:
@@ -253,9 +258,9 @@ def settle_differences(
     products = {layer.product.kind: layer.product for layer in drawn}
     for location in slices_from_chunks(result.bands.chunks[1:]):
         bands = {name: products[name].levels[0][location] for name in ("ncc", "ncc_best", "gain")}
-        settled = classes_by_threshold(bands, tells_differences=True, is_signed=_is_signed(result))
-        if not np.array_equal(settled, products["classes"].levels[0][location]):
-            put(products["classes"], location, settled)
+        codes = classes_by_threshold(bands, is_signed=_is_signed(result))
+        if (codes == DIFFERS).any():
+            put(products["classes"], location, codes)
             yield products["classes"], location
 
 

@@ -166,7 +166,7 @@ def _believed_shift(bands: Mapping[str, NDArray[Any]], *, is_signed: bool) -> ND
     if "classes" in bands:
         labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
     else:
-        labels = classes_by_threshold(bands, tells_differences=False, is_signed=is_signed)
+        labels = classes_by_threshold(bands, is_signed=is_signed)
     believed = is_believable(labels, bands.get("confidence"))
     return np.where(believed, np.stack(shift_components(bands)), np.nan)
 
