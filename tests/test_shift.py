@@ -280,9 +280,15 @@ def test_the_stated_error_is_that_of_the_shift(rng, shape, sigma, options, snr):
 
 
 @pytest.mark.parametrize(
-    ("sigma", "radius", "snr", "given"), [(0.7, 9, 1, 0.98), (2.0, 3, 10, 0.97)]
+    ("sigma", "radius", "snr", "weights", "given"),
+    [
+        (0.7, 9, 1, "box", 0.98),
+        (2.0, 3, 10, "box", 0.97),
+        (1.0, 2, 10, "box", 0.97),
+        (1.0, 4, 5, "gaussian", 0.97),
+    ],
 )
-def test_the_stated_error_holds_in_strong_noise_and_coarse_texture(sigma, radius, snr, given):
+def test_the_stated_error_holds_in_noise_and_small_windows(sigma, radius, snr, weights, given):
     """Neither noise in the slopes, nor a change of brightness or contrast, counts as a shift."""
     ratios, known = [], []
     for seed in range(3):
@@ -291,14 +297,14 @@ def test_the_stated_error_holds_in_strong_noise_and_coarse_texture(sigma, radius
         true = rng.uniform(-1, 1, 2)
         moved = np.fft.ifft2(scipy.ndimage.fourier_shift(np.fft.fft2(image), true)).real
         pair = (a + rng.normal(0, a.std() / snr, a.shape) for a in (image, moved))
-        shift, error, _ = with_error(*pair, radius=(radius,) * 2)
+        shift, error, _ = with_error(*pair, radius=(radius,) * 2, weights=weights)
         apart = (slice(None), *(slice(radius + 3, -radius - 3, 2 * radius + 1),) * 2)
         z = (shift[apart] - true[:, np.newaxis, np.newaxis]) / error[apart]
         ratios.append(z[np.isfinite(z)])
         known.append(np.isfinite(z).mean())
     assert np.mean(known) >= given
     z = np.concatenate(ratios)
-    assert 0.68 - 0.09 < np.mean(np.abs(z) < 1) < 0.68 + 0.07
+    assert 0.68 - 0.09 < np.mean(np.abs(z) < 1) < 0.68 + 0.1
     assert 0.95 - 0.04 < np.mean(np.abs(z) < 1.96) < 0.95 + 0.03
 
 

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.intp]
 
 MOST_ERROR = 0.5  # px; beyond, the error of the error is as large
-FITTED = 0.52  # independent samples of a window that each number that is fitted uses up
-LEAST_LEFT = 0.2  # share of them that is left at least
+FITTED = 0.775  # independent samples of a window that each number that is fitted uses up
 EDGE = 1.0  # px of slopes beyond either end of a window that smoothing lets in
 DOUBT = 1.6  # standard deviations of what noise adds to the curvature that it counts less
 
@@ -92,11 +91,12 @@ def noise_terms(
         means = means / whole
         gain = np.sqrt(var_fixed / var)  # of moving, in units of fixed; noise is in both
         power = (4 * pi * SMOOTHING**2) ** (-ndim / 2)  # of smoothed noise, of 1 of its own
-        left = np.maximum(1 - FITTED * (ndim + 2) * share / power, LEAST_LEFT)
+        left = 1 / (1 + FITTED * (ndim + 2) * share / power)  # of the noise, by the fit
         noise = 2 * np.maximum(var_fixed - cov * gain, 0) / (power * left)
         joint = sums(pair.fixed, fields, window.taps) / whole
         contrast = joint[1:] - joint[0] * means[1:]
-        edge = np.prod([1 - EDGE / taps.size for taps in window.taps if taps.size > 1])
+        widths = [taps.sum() ** 2 / (taps**2).sum() for taps in window.taps if taps.size > 1]
+        edge = np.prod([1 - EDGE / width for width in widths])
         matrices = np.zeros((3, _pairs(ndim), len(pixels)))
         for i, a in enumerate(axes):
             product = sums(slopes[i][0] * known, fields[1:], window.taps) / whole
