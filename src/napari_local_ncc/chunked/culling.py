@@ -33,8 +33,7 @@ def culled(array: da.Array, box: tuple[slice | int, ...]) -> da.Array:
     box : tuple of slice or int
         Not empty, of steps of 1; an item per axis, not negative.
     """
-    layers = array.dask.layers
-    if len(layers) + sum(len(x) for x in layers.values() if x.is_materialized()) < LISTED:
+    if id(array.dask) not in _graphs and _listed(array) < LISTED:
         return array
     keys = product(
         (array.name,),
@@ -42,6 +41,12 @@ def culled(array: da.Array, box: tuple[slice | int, ...]) -> da.Array:
     )
     graph, _ = cull(_graph_of(array), list(keys))
     return da.Array(graph, array.name, array.chunks, meta=array._meta)
+
+
+def _listed(array: da.Array) -> int:
+    """Return how many tasks and layers a graph lists, other than as it is asked for them."""
+    layers = array.dask.layers
+    return len(layers) + sum(len(x) for x in layers.values() if x.is_materialized())
 
 
 def _chunks_in(chunks: tuple[int, ...], part: slice | int) -> range:
