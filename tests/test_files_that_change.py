@@ -206,6 +206,29 @@ def write_virtual(folder, planes):
     return "all.h5", "{}.h5"
 
 
+def write_virtual_without_end(folder, planes):
+    """Write rows of files that may grow, as detectors do."""
+    h5py = pytest.importorskip("h5py")
+    layout = h5py.VirtualLayout((3, 6 * planes, 8), "u1", maxshape=(None, 6 * planes, 8))
+    endless = slice(0, h5py.h5s.UNLIMITED)
+    for k in range(planes):
+        with h5py.File(folder / f"{k}.h5", "w") as file:
+            file.create_dataset("a", data=np.full((3, 6, 8), k, "u1"), maxshape=(None, 6, 8))
+        source = h5py.VirtualSource(f"{k}.h5", "a", (3, 6, 8), maxshape=(None, 6, 8))
+        layout[endless, 6 * k : 6 * (k + 1)] = source[endless]
+    with h5py.File(folder / "all.h5", "w") as file:
+        file.create_virtual_dataset("a", layout)
+    return folder / "all.h5"
+
+
+def test_a_virtual_dataset_of_files_that_may_grow_is_read(tmp_path):
+    image = read_image(write_virtual_without_end(tmp_path, 4))
+    np.testing.assert_array_equal(image.data[1, :, 0], np.repeat(range(4), 6))
+    os.utime(tmp_path / "2.h5", ns=(1, 1))
+    with pytest.raises(ValueError, match=r"2\.h5 was written anew"):
+        image.data[1, 12:18].compute()
+
+
 @pytest.mark.parametrize("write", [write_ome, write_list, write_virtual])
 def test_a_plane_is_read_without_a_look_at_the_files_of_the_others(write, tmp_path, monkeypatch):
     name, held = write(tmp_path, 9)

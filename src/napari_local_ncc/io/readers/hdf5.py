@@ -103,10 +103,19 @@ def _parts(dataset: Any, path: Path, files: list[Path]) -> NDArray[np.intp] | No
     for source in dataset.virtual_sources():
         k = number.get(path.parent / source.file_name)
         if k is not None:
-            first, last = source.vspace.get_select_bounds()
+            first, last = _bounds(source.vspace, dataset.shape)
             parts[k, 0] = np.minimum(parts[k, 0], first)
             parts[k, 1] = np.maximum(parts[k, 1], np.add(last, 1))
     return parts
+
+
+def _bounds(space: Any, shape: tuple[int, ...]) -> Any:
+    """Return the first and the last index of what is selected; of all where it has no end."""
+    if space.get_select_type() == _h5py().h5s.SEL_HYPERSLABS and space.is_regular_hyperslab():
+        _, _, counts, blocks = space.get_regular_hyperslab()
+        if _h5py().h5s.UNLIMITED in (*counts, *blocks):
+            return np.zeros(len(shape), np.intp), np.subtract(shape, 1)
+    return space.get_select_bounds()
 
 
 def _read_dataset(path: Path, name: str, dataset: Any, policy: Absent | None) -> StoredImage:
