@@ -384,6 +384,25 @@ def test_an_ome_tiff_that_promises_a_billion_planes_fills_no_memory(told, huge, 
         read_image(path)
 
 
+def test_an_ome_tiff_may_have_a_large_image_in_another_file(tmp_path):
+    uuids = [f"urn:uuid:00000000-0000-0000-0000-{k:012}" for k in range(2)]
+    image = (
+        '<Image ID="Image:{0}"><Pixels ID="Pixels:{0}" DimensionOrder="XYZCT" Type="uint8" '
+        'SizeX="{1}" SizeY="{1}" SizeZ="1" SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="1">'
+        '<UUID FileName="{0}.ome.tif">{2}</UUID></TiffData></Pixels></Image>'
+    )
+    images = "".join(image.format(k, side, uuids[k]) for k, side in enumerate((4, 5000)))
+    space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    for k, side in enumerate((4, 5000)):
+        xml = f'<OME xmlns="{space}" UUID="{uuids[k]}">{images}</OME>'
+        plane = np.zeros((side, side), np.uint8)
+        path = tmp_path / f"{k}.ome.tif"
+        tifffile.imwrite(path, plane, description=xml, metadata=None, compression="zlib")
+    for k in range(2):
+        for scene, side in enumerate((4, 5000)):
+            assert read_image(tmp_path / f"{k}.ome.tif", scene=scene).data.shape == (side, side)
+
+
 OME = (
     '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
     '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="{}" SizeY="16" SizeZ="1" '

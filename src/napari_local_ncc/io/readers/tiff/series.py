@@ -223,14 +223,25 @@ def _check_promise(root: ElementTree.Element, tif: TiffFile) -> None:
     for pixels in root.iterfind(".//{*}Pixels"):
         data = pixels.findall("{*}TiffData")
         told = [_count(each.get(key)) for each in data for key in ("PlaneCount", "NumPlanes")]
-        sizes = math.prod(_count(pixels.get(f"Size{axis}")) for axis in "XYZCT")
-        area = _page_of(data, tif).size  # tifffile cuts sides that are no page's into planes, too
+        counts = {axis: _count(pixels.get(f"Size{axis}")) for axis in "ZCTXY"}
+        sizes = math.prod(counts.values())
+        own = [each for each in data if _is_own(each, root, tif)]
+        # tifffile cuts sides that are no page's into planes, too
+        area = _page_of(own, tif).size if own or not data else counts["X"] * counts["Y"]
         planes = max([sizes // max(area, 1), *told, *map(_modulo_length, root.iter())])
         if planes > MOST_PLANES and planes > tif.filehandle.size // LEAST_PLANE:
             raise ReadError(
                 f"its OME-XML promises {planes} planes, far more than the file can hold; the file "
                 "is damaged, write it anew"
             )
+
+
+def _is_own(data: ElementTree.Element, root: ElementTree.Element, tif: TiffFile) -> bool:
+    """Say whether planes of OME-XML lie in the file itself, as tifffile sees it."""
+    told, own = data.find("{*}UUID"), root.get("UUID")
+    if told is None or told.text == own:
+        return True
+    return own is None and told.get("FileName", "").lower() == tif.filename.lower()
 
 
 def _page_of(data: list[ElementTree.Element], tif: TiffFile) -> TiffPage:
