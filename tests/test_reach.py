@@ -14,6 +14,7 @@ from napari_local_ncc import read_map, register
 from napari_local_ncc.cli import main
 from napari_local_ncc.registration.affine.block_jackknife import block_jackknife
 from napari_local_ncc.registration.affine.contrast import in_contrast_of
+from napari_local_ncc.registration.affine.detail_search import FOLLOWED
 from napari_local_ncc.registration.affine.ladder import (
     draw_errors,
     error_quantiles,
@@ -21,9 +22,14 @@ from napari_local_ncc.registration.affine.ladder import (
     simplest,
 )
 from napari_local_ncc.registration.affine.least_squares import Fit, generators, least_squares
-from napari_local_ncc.registration.affine.orientations import axis_orientations, search_range
+from napari_local_ncc.registration.affine.orientations import (
+    axis_orientations,
+    search_range,
+    starts_by_detail,
+)
 from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
 from napari_local_ncc.registration.affine.score_kernel import sum_scores
+from napari_local_ncc.registration.engine_thread import Watch
 
 pytest.importorskip("SimpleITK")
 
@@ -86,6 +92,32 @@ def test_scales_far_from_one_are_found(degrees, scale):
     found = register(*images, model="similarity")
     assert found.reports[0].applied
     assert missed(found.matrix, truth) < 0.01 * SIDE
+
+
+def cells(matrix, seed, side=256):
+    """Some twenty round cells of 5 to 15 px, read where `matrix` puts the pixels."""
+    random = np.random.default_rng(seed)
+    at = matrix[:2] @ np.stack([*np.indices((side, side)).reshape(2, -1), np.ones(side**2)])
+    image = np.zeros(side**2)
+    for _ in range(200):
+        away = np.hypot(*(at - random.uniform(-side, 2 * side, (2, 1)))) - random.uniform(5, 15)
+        cell = random.uniform(0.5, 1) / (1 + np.exp(away.clip(-50, 50)))
+        image = np.maximum(image, cell)
+    noise = np.random.default_rng([seed, 1]).normal(size=side**2) * image.std() / 5
+    return (image + noise).reshape(side, side).astype(np.float32)
+
+
+@pytest.mark.parametrize(("seed", "scale"), [(0, 0.7), (1, 0.7), (2, 0.7), (3, 1.5)])
+def test_starts_of_few_cells_that_are_scaled_are_followed(seed, scale):
+    """On a lattice on which a cell is a pixel wide, wrong starts fit as well."""
+    truth = motion(47 * seed + 20, scale)
+    truth[:2, 2] = 127.5 - truth[:2, :2] @ [127.5, 127.5] + [60, 40]
+    fixed, moving = (cells(matrix, seed) for matrix in (truth, np.eye(3)))
+    to_frame = frame_of(Sampled(fixed, np.eye(3)))
+    images = [Sampled(image, to_frame) for image in (fixed, moving)]
+    starts = starts_by_detail(*images, scaled=True, watch=Watch())[: FOLLOWED[0]]
+    found = [np.linalg.inv(to_frame) @ start.matrix @ to_frame for start in starts]
+    assert min(missed(matrix, truth, (256, 256)) for matrix in found) < 16
 
 
 def test_a_volume_on_its_side_is_found():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Levels = dict[tuple[float, int], tuple[Sampled, Sampled]]  # of a resolution and a scale
 
 LEVELS = {2: (64.0, 64.0, 192.0), 3: (24.0, 24.0, 48.0)}  # px of the smaller image (mean side)
-FOLLOWED = (8, 3, 2)  # starts on each level
+FOLLOWED = (8, 3, 2)  # starts on each level; on the first, so many of scale 1 and of others
 STEPS = (3, 6, 8)  # of each of them
 GRAIN = (1.6, 1.6, 1.2)  # px: smoothing on each level
 
@@ -65,8 +65,7 @@ class DetailSearch:
         """
         starts = [] if begin is None else [begin]
         if not alone:
-            found = starts_by_detail(self.fixed, self.moving, model=self.model, watch=self.watch)
-            starts += [start.matrix for start in found[: FOLLOWED[0]]]
+            starts += self._starts()
         for level in range(len(LEVELS[self.fixed.ndim])):
             climbed = [better for start in starts for better in self._climb(start, level)]
             climbed.sort(key=lambda start: -start.fit)
@@ -75,6 +74,15 @@ class DetailSearch:
             self.watch.note(-climbed[0].fit)  # as metrics that are minimised
             starts = _apart(climbed, FOLLOWED[min(level + 1, 2)])
         return climbed[0]
+
+    def _starts(self) -> list[Matrix]:
+        """Return the best starts of scale 1, and the best of the others that are searched."""
+        searched = (False, True) if self.fixed.ndim == 2 and self.model != "rigid" else (False,)
+        found = (
+            starts_by_detail(self.fixed, self.moving, scaled=scaled, watch=self.watch)
+            for scaled in searched
+        )
+        return [start.matrix for starts in found for start in starts[: FOLLOWED[0]]]
 
     def fit(self, matrix: Matrix, level: int = -1) -> float:
         """Return how well detail agrees, in standard deviations if neighbours were independent."""

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     Detail = NDArray[np.float32]
 
-SIDE = {(2, False): 64.0, (2, True): 32.0, (3, False): 20.0, (3, True): 20.0}
-# px of the smaller image (geometric mean of its axes): (axes, whether scales are searched)
+SIDE = {2: 64.0, 3: 20.0}  # px of the smaller image (geometric mean of its axes)
+SCALED_SIDE = 48.0  # the same of planes that are enlarged or shrunk, of which there are many
 RIM = 2.0  # px by which the rim moves from one angle to the next, at half the side
 LARGEST_SCALE = 4.0  # and its inverse; of planes, for similarity and affine
-SCALES = 10  # on either side of 1
+SCALES = 12  # on either side of 1
 TILT = 20.0  # degrees about an axis orientation of a volume
 PEAKS = 2  # of each correlation surface
 BESIDE = 3  # px around a peak that belong to it
@@ -63,15 +63,15 @@ def search_range(ndim: int, model: str) -> str:
     return turns if model == "rigid" else f"{turns}, and scales of 0.25 to {LARGEST_SCALE:g}"
 
 
-def starts_by_detail(fixed: Sampled, moving: Sampled, *, model: str, watch: Watch) -> list[Start]:
+def starts_by_detail(fixed: Sampled, moving: Sampled, *, scaled: bool, watch: Watch) -> list[Start]:
     """Return the starts at which most detail agrees, of either sign, the best first.
 
     Parameters
     ----------
     fixed, moving : Sampled
         Images in one frame, their axes at right angles.
-    model : {"rigid", "similarity", "affine"}
-        What is to start: a rigid transform needs no scales.
+    scaled : bool
+        Whether to search the scales other than 1, of planes, or else scale 1 alone.
     watch : Watch
         Can stop the work.
 
@@ -82,18 +82,17 @@ def starts_by_detail(fixed: Sampled, moving: Sampled, *, model: str, watch: Watc
 
     Notes
     -----
-    Both are brought to lattices of some 24 to 64 px with their spectra made even: then a
+    Both are brought to lattices of some 20 to 64 px with their spectra made even: then a
     correlation surface, which has every shift, has one sharp peak. The sum of products is
     divided by the root sum of squares, so that neither a narrow overlap nor a few bright
     spots make a fit.
     """
     found: list[Start] = []
-    is_scaled = fixed.ndim == 2 and model != "rigid"
-    steps = np.linspace(-1, 1, 2 * SCALES + 1) if is_scaled else [0.0]
-    size = SIDE[fixed.ndim, is_scaled]
-    for scale in LARGEST_SCALE ** np.asarray(steps):
+    larger = LARGEST_SCALE ** (np.arange(1, SCALES + 1) / SCALES)
+    scales, side = ([*larger, *1 / larger], SCALED_SIDE) if scaled else ([1.0], SIDE[fixed.ndim])
+    for scale in scales:
         watch.check()
-        found += _starts_of_scale(fixed, moving, float(scale), size)
+        found += _starts_of_scale(fixed, moving, float(scale), side)
     return _distinct(found)
 
 
