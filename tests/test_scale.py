@@ -361,6 +361,15 @@ def test_parts_of_parts_of_a_file_are_read_at_once(data):
 
 
 @given(data=st.data())
+def test_a_part_of_a_file_takes_steps_as_numpy_does(data):
+    samples = np.arange(7 * 9).reshape(7, 9)
+    array = da.from_array(OneReader(samples), chunks=2, name=False, meta=np.empty((0, 0), int))
+    part = blocks.take(array, [slice(1, 6)])
+    index = tuple(data.draw(st.slices(n) | st.integers(-n, n - 1)) for n in part.shape)
+    np.testing.assert_array_equal(blocks.compute_block(part, index), samples[1:6][index])
+
+
+@given(data=st.data())
 def test_a_box_of_many_planes_takes_no_more_of_the_graph_than_it_needs(data):
     """Of delayed planes dask looked at all tasks for every box."""
     samples = np.arange(40 * 6 * 5.0).reshape(40, 6, 5)

@@ -181,7 +181,7 @@ def take(array: da.Array, index: Sequence[slice | int]) -> da.Array:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Of an array-like one index, or a range, of each axis."""
+    """Of an array-like one index, or a range of step 1, of each axis."""
 
     source: Any
     axes: tuple[int | range, ...]
@@ -202,8 +202,15 @@ class _Part:
     def __getitem__(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
         left = iter(index)
         axes = (axis[next(left)] if isinstance(axis, range) else axis for axis in self.axes)
-        found = [slice(a.start, a.stop) if isinstance(a, range) else a for a in axes]
+        found = [_slice_of(a) if isinstance(a, range) else a for a in axes]
         return np.asarray(self.source[tuple(found)])
+
+
+def _slice_of(part: range) -> slice:
+    """Return the slice that takes a range of indices, none of which is negative."""
+    if not part:
+        return slice(0)
+    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)
 
 
 def compute_here(*arrays: da.Array) -> tuple[Any, ...]:
