@@ -5,6 +5,10 @@ The table of docs/formats.md is what this finds; `LNCC_WRITE_TABLE=1 pytest` wri
 
 from __future__ import annotations
 
+import builtins
+import bz2
+import errno
+import gzip
 import itertools
 import json
 import os
@@ -32,6 +36,7 @@ from napari_local_ncc import read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.image import as_spatial_image
 from napari_local_ncc.image.read_guard import ReadNote
+from napari_local_ncc.io.readers.mrc import start_of
 from napari_local_ncc.io.readers.scene import Request
 from napari_local_ncc.io.reading import open_image
 
@@ -645,6 +650,31 @@ def test_a_packed_mrc_is_read(name, how, tmp_path):
     image = read_image(tmp_path / name)
     np.testing.assert_array_equal(image.data.compute(), STACK)
     np.testing.assert_allclose(image.grid.spacing, SIZE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.mrc", "a.mrc.gz", "a.mrc.bz2"])
+def test_a_disk_that_cannot_be_read_cuts_no_mrc_off(name, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    if name == "a.mrc":
+        mrc(tmp_path / name)
+        monkeypatch.setattr(builtins, "open", fail)
+    else:
+        how = "gzip" if name.endswith("gz") else "bzip2"
+        packed_mrc(tmp_path / name, how)
+        monkeypatch.setattr({"gzip": gzip, "bzip2": bz2}[how], "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        start_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.mrc.gz", "a.mrc.bz2"])
+@pytest.mark.parametrize(
+    "held", [b"", b"nothing packed", b"BZh9" + bytes(40), b"\x1f\x8b" + bytes(40)]
+)
+def test_an_mrc_that_is_not_packed_as_its_name_says_has_no_start(name, held, tmp_path):
+    (tmp_path / name).write_bytes(held)
+    assert start_of(tmp_path / name) == b""
 
 
 CUT = [".nii", ".nii.gz", ".nrrd", ".mha", ".h5", ".mrc", ".mrc.gz", ".npy", ".png"]

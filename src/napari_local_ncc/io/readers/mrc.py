@@ -114,7 +114,9 @@ def start_of(path: Path) -> bytes:
     try:
         with opened(path, "rb") as file:
             start: bytes = file.read(HEADER)
-    except (EOFError, OSError, zlib.error):  # it is cut off, or not what its name says
+    except (EOFError, OSError, zlib.error) as error:  # cut off, or not what its name says
+        if getattr(error, "errno", None) is not None:  # the system's word, not of what is packed
+            raise
         return b""
     return start
 
