@@ -396,7 +396,7 @@ def test_a_pixel_size_that_only_one_of_two_unitless_images_has_is_told(tmp_path,
     images = {name: SpatialImage.from_array(PLANE, spacing=s) for name, s in sizes}
     for pair, told in (("ab", True), ("ba", True), ("aa", False), ("bc", False)):
         advice = spacing_advice(*(images[name].replace(name=name) for name in pair))
-        assert ("b has pixels of 0.5x0.25 without a unit, a says nothing" in advice) == told
+        assert ("b has pixels of 0.5x0.25 without a unit, a has pixels of 1;" in advice) == told
         assert bool(advice) == told
     physical = SpatialImage.from_array(PLANE, spacing=(0.5, 0.5), units=("um", "um"))
     assert spacing_advice(images["a"], physical) == ""

@@ -206,8 +206,8 @@ def spacing_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
     sized, other = (fixed, moving) if is_sized[0] else (moving, fixed)
     size = "x".join(f"{step:g}" for step in sized.grid.space().spacing)
     return (
-        f"{sized.name} has pixels of {size} without a unit, {other.name} says nothing of its "
-        "own: they are taken to be of 1; give both files a size, or neither"
+        f"{sized.name} has pixels of {size} without a unit, {other.name} has pixels of 1; they lie "
+        "by these numbers: where a size is not told, give both files one, or neither"
     )
 
 
