@@ -322,6 +322,21 @@ def test_a_batch_judges_each_pair_and_a_bad_one_stops_nothing(table, capsys, rep
     assert table_of_multiqc["data"]["right"]["verdict"] == "good"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "right.tif", "--report", "right.tif/r.html"], "right.tif is a file; the results"),
+        (["-o", "new/out", "--report", "new/out/r.html", "--multiqc", "no/x.json"], "no folder no"),
+        (["-o", "out", "--report", "out/r.html", "--multiqc", "out/x.csv"], "must end in .json"),
+    ],
+)
+def test_a_page_that_is_refused_leaves_no_folder(words, said, table, capsys):
+    before = sorted(table.rglob("*"))
+    assert main(["batch", "pairs.csv", *words, *FAST]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(table.rglob("*")) == before
+
+
 def test_a_second_run_goes_on_where_the_first_ended(table, capsys):
     words = ["batch", "pairs.csv", "-o", "out", *FAST, "--no-maps"]
     assert main(words) == 3

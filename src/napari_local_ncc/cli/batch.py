@@ -109,10 +109,6 @@ def batch_(
     )
     check_registered(register)
     chosen = _pairs(pairs)
-    files = [path for pair in chosen for path in astuple(pair)[1:] if path]
-    for path, ending in ((report, ".html"), (multiqc, ".json")):
-        if path is not None:
-            _check_page(path, ending, files, output)
     from napari_local_ncc.batch.compare import Settings
     from napari_local_ncc.batch.results import counts, outliers, pair_row, write_results
     from napari_local_ncc.batch.run import iter_run_batch
@@ -128,6 +124,8 @@ def batch_(
         unitless=unitless,
         keep_maps=maps,
     )
+    pages = [(path, end) for path, end in ((report, ".html"), (multiqc, ".json")) if path]
+    _check_pages(pages, chosen, output, keep_maps=maps)
     found = follow(translate(iter_run_batch(chosen, settings, output, fresh=fresh), _progress_in))
     rows = [pair_row(each) for each in found]
     odd = outliers(rows)
@@ -170,16 +168,27 @@ def _pairs(words: list[str]) -> list[FilePair]:
     return pair_by_name(*words)
 
 
-def _check_page(path: Path, ending: str, inputs: list[str], folder: Path) -> None:
+def _check_pages(
+    pages: list[tuple[Path, str]], pairs: list[FilePair], folder: Path, *, keep_maps: bool
+) -> None:
     """Fail before the work where a page cannot be written; one that is there is replaced.
 
-    The folder of the results, which a batch makes, may be that of the page.
+    The folder of the results may be that of a page: it is made here, unless a page is refused.
     """
+    from napari_local_ncc.batch.run import check_folder
     from napari_local_ncc.io.outputs import check_free
 
-    if path.suffix.lower() == ending and path.parent.resolve() == folder.resolve():
-        folder.mkdir(parents=True, exist_ok=True)
-    check_free(path, overwrite=True, inputs=inputs, ending=ending)
+    check_folder(pairs, folder, keep_maps=keep_maps)
+    files = [path for pair in pairs for path in astuple(pair)[1:] if path]
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for path, ending in pages:
+            check_free(path, overwrite=True, inputs=files, ending=ending)
+    except BaseException:
+        for each in new:
+            each.rmdir()
+        raise
 
 
 def _progress_in(event: PairBegun | Progress) -> tuple[Progress, ...]:
