@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import zarr
 from napari_local_ncc import confidence_map, read_image
 from napari_local_ncc.chunked.slab import Slab
 from napari_local_ncc.cli import main
+from napari_local_ncc.files import claim as claims
 from napari_local_ncc.files.claim import claim_part, unfinished
 from napari_local_ncc.io import read_map, write_map
 from napari_local_ncc.maps.comparison import Comparison
@@ -246,6 +248,28 @@ def test_one_run_alone_makes_a_slab_and_none_joins_meanwhile(words, output, caps
         assert main([*words, "--slab", "3/3"]) == 0
     assert main([*words, "--slab", "2/3"]) == 0
     assert main([*words, "--join"]) == 0
+
+
+def test_a_lock_is_closed_before_it_goes_in_windows(output, monkeypatch):
+    """It removes nothing that is open: what others have open is kept by itself."""
+    folder, opened = unfinished(output), []
+    unlink = type(folder).unlink
+
+    def open_and_note(*words):
+        opened.append(open(*words))  # noqa: SIM115
+        return opened[-1]
+
+    def unlink_closed(path):
+        assert all(file.closed for file in opened)
+        unlink(path)
+
+    monkeypatch.setattr(claims, "open", open_and_note, raising=False)
+    monkeypatch.setattr(claims, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(type(folder), "unlink", unlink_closed)
+    with pytest.raises(ZeroDivisionError), claim_part(output, "1 of 3"):
+        raise ZeroDivisionError
+    assert opened
+    assert not folder.exists()
 
 
 def test_an_image_that_changed_since_is_noticed(words, output, capsys):

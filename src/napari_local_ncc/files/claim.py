@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -348,6 +349,8 @@ def _remove_empty(folder: Path, target: Path) -> None:
         if LOCK in names and all(f"{name} ".startswith(f"{LOCK} ") for name in names):
             with open(folder / LOCK, "rb+") as file:
                 lock_file(file, target)
+                if sys.platform == "win32":  # which removes nothing that is open, another's neither
+                    file.close()
                 for name in sorted(names, reverse=True):  # that of all goes last
                     (folder / name).unlink()
         folder.rmdir()
