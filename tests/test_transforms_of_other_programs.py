@@ -9,6 +9,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+import shutil
 import signal
 from importlib import import_module
 from itertools import pairwise
@@ -273,8 +274,29 @@ def test_a_flow_of_which_a_chunk_is_lost_or_changed_is_refused(ending, tmp_path)
     with pytest.raises(ValueError, match=r"t\..*zarr"):
         read_transform(tmp_path / f"t{ending}", grid)
     chunk.unlink()
-    with pytest.raises(ValueError, match=r"t\..*zarr.*(damaged|chunks of its field are lost)"):
+    with pytest.raises(
+        ValueError, match=r"t\..*zarr.*(damaged|chunks of its field are lost, or left)"
+    ):
         read_transform(tmp_path / f"t{ending}", grid)
+
+
+@pytest.mark.parametrize("is_left_out", [True, False])
+def test_a_field_with_pixels_of_no_displacement_is_told(is_left_out, tmp_path):
+    grid, path = turned_grid(2), tmp_path / "t.ome.zarr"
+    a_flow(grid).save(path)
+    level = path / "displacement/s0"
+    values = zarr.open_array(level, mode="r")[...]
+    values[:, :10] = np.nan
+    shutil.rmtree(level)
+    zarr.create_array(
+        level,
+        data=values,
+        chunks=(1, 10, values.shape[2]),
+        fill_value=np.nan,
+        config={"write_empty_chunks": not is_left_out},
+    )
+    with pytest.raises(ValueError, match=r"t\.ome\.zarr: .* have no displacement \(NaN\)"):
+        read_transform(path, grid)
 
 
 @pytest.mark.parametrize("ending", [".json", ".ome.zarr"])

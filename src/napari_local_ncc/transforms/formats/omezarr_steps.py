@@ -159,10 +159,17 @@ def _field(document: Document, group: zarr.Group, ndim: int) -> tuple[Points, Ma
     check_claim(8 * array.size, array.nbytes_stored(), "its field")
     is_marked = array.fill_value is not None and bool(np.isnan(array.fill_value))
     if is_marked and array.shards is None and array.nchunks_initialized < array.nchunks:
-        raise ReadError("chunks of its field are lost; make the flow again, or copy all of it")
+        raise ReadError(
+            "chunks of its field are lost, or left out because they have no displacement (NaN); "
+            "copy all of it, or make it again with a displacement for each pixel"
+        )
     values = np.moveaxis(np.asarray(array[...], np.float64), vector, 0)
     if values.shape[0] != ndim or values.ndim != ndim + 1:
         raise ValueError(f"its vectors have the shape {array.shape}, but it has {ndim} axes")
+    if not np.isfinite(values).all():
+        raise ReadError(
+            "pixels of its field have no displacement (NaN); make it again with one for each pixel"
+        )
     steps = [*level["coordinateTransformations"], *image.get("coordinateTransformations", [])]
     whole = Step.linear(np.eye(ndim + 1))
     for step in steps:
