@@ -407,3 +407,6 @@ def test_a_pixel_size_that_only_one_of_two_unitless_images_has_is_told(tmp_path,
         words[-1] = str(tmp_path / words[-1])
         assert main(words) == 0
         assert "without a unit" in capsys.readouterr().err
+    (tmp_path / "p.csv").write_text("fixed,moving\na.ome.zarr,b.ome.zarr\n", encoding="utf-8")
+    main(["batch", str(tmp_path / "p.csv"), "-o", str(tmp_path / "out"), "--no-maps"])
+    assert capsys.readouterr().err.count("without a unit") == 1
