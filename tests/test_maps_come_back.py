@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import scipy.ndimage
 import tifffile
 from napari.components import ViewerModel
 from napari.errors import MultipleReaderError
+from napari.layers import Image
 from npe2.io_utils import read
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
 from napari_local_ncc._napari.answer.show import layers_of_run
 from napari_local_ncc._napari.layers.convert import METADATA
-from napari_local_ncc._napari.results.kept_results import bands_beside, result_of
+from napari_local_ncc._napari.results import kept_results
+from napari_local_ncc._napari.results.kept_results import bands_beside, keep_result, result_of
 from napari_local_ncc._napari.storage.read_map import get_reader, open_map
 from napari_local_ncc._napari.storage.write_map import write_layers
 from napari_local_ncc.reports.recipe import as_python
@@ -212,6 +215,23 @@ def test_napari_saves_the_whole_map(viewer, ran, tmp_path):
     written = viewer.layers.save(str(tmp_path / "m.ome.zarr"), plugin=PLUGIN)
     assert written == [str(tmp_path / "m.ome.zarr")]
     (new,) = open_map(written[0])
+    check_equal(new, old, viewer)
+
+
+def test_of_two_runs_with_one_record_the_one_that_is_shown_is_saved(viewer, ran, tmp_path):
+    """As of images that were edited between them."""
+    old = ncc_of(viewer)
+    kept = result_of(old)
+    blank = {
+        name: replace(each, levels=[np.zeros_like(level) for level in each.levels])
+        for name, each in kept.products.items()
+    }
+    earlier = Image(blank["ncc"].levels[0])
+    kept_results._KEPT.clear()
+    keep_result(earlier, replace(kept, products=blank))
+    keep_result(old, kept)
+    (path,) = viewer.layers.save(str(tmp_path / "m.ome.zarr"), plugin=PLUGIN)
+    (new,) = open_map(path)
     check_equal(new, old, viewer)
 
 

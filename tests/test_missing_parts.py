@@ -113,6 +113,17 @@ def test_a_description_of_a_thousand_planes_for_each_that_is_there_is_refused(to
         read_image(tmp_path / "7001.tif")
 
 
+def test_one_plane_of_a_packed_imagej_file_is_not_all(tmp_path):
+    told = "ImageJ=1.54f\nimages=10\nslices=10\n"
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(STACK[0], description=told, metadata=None, compression="zlib")
+    with pytest.warns(ReadNote, match="9 of 10 planes are not in the file"):
+        image = read_image(tmp_path / "a.tif")
+    samples = image.data.compute()
+    np.testing.assert_array_equal(samples[0], STACK[0])
+    assert np.isnan(samples[1:]).all()
+
+
 def test_missing_planes_are_undefined_in_the_map(tmp_path):
     write_cut_ome(tmp_path / "a.ome.tif")
     with pytest.warns(ReadNote):

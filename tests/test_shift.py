@@ -308,6 +308,20 @@ def test_the_stated_error_holds_in_noise_and_small_windows(sigma, radius, snr, w
     assert 0.95 - 0.04 < np.mean(np.abs(z) < 1.96) < 0.95 + 0.03
 
 
+@pytest.mark.parametrize("radius", [3, 5])
+def test_the_stated_error_holds_along_one_axis(rng, radius):
+    """A few samples are fitted by as many numbers as an area's are."""
+    image = scipy.ndimage.gaussian_filter(rng.standard_normal(20_000), 1.0, mode="wrap")
+    moved = np.fft.ifft(scipy.ndimage.fourier_shift(np.fft.fft(image), 0.4)).real
+    pair = (line + rng.normal(0, image.std() / 5, line.shape) for line in (image, moved))
+    shift, error, _ = with_error(*pair, radius=(radius,))
+    z = ((shift - 0.4) / error)[0, radius + 3 : -radius - 3 : 2 * radius + 1]
+    z = z[np.isfinite(z)]
+    assert z.size > 1000
+    assert 0.68 - 0.06 < np.mean(np.abs(z) < 1) < 0.68 + 0.08
+    assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.06
+
+
 @pytest.mark.parametrize("search", [(0, 3), (3, 0)])
 def test_an_axis_that_is_not_searched_has_no_error(rng, search):
     image = scipy.ndimage.gaussian_filter(rng.standard_normal((60, 60)), 1.0)

@@ -44,9 +44,9 @@ def test_a_map_without_registration_loads_what_it_runs(folder):
     words = ["map", "a.npy", "b.npy", "-o", "o.npy"]
     modules = loaded(MAP.format(words=words, code=0), folder)
     assert not {"skimage", "SimpleITK", "dask_image", "rich", "matplotlib"} & set(modules)
-    assert (
-        len(ours(modules)) <= 68
-    )  # 60 before the bands of a block became a room of three, and claiming an output of five
+    # 60 before the bands of a block became a room of three, claiming an output one of five,
+    # and what a box needs of a graph one of its own
+    assert len(ours(modules)) <= 69
 
 
 def test_a_command_imports_no_other(folder):

@@ -180,6 +180,7 @@ def _check_pages(
 
     check_folder(pairs, folder, keep_maps=keep_maps)
     files = [path for pair in pairs for path in astuple(pair)[1:] if path]
+    folder = folder.resolve()  # of ``a/../b`` no ``a`` is to be made
     new = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

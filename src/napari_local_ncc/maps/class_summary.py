@@ -19,7 +19,10 @@ EVIDENCE = (
     "the difference"
 )
 DIFFERS, UNSURE = (CLASSES.index(name) for name in ("differs", "cannot tell"))
-CRITERIA = f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on"
+CRITERIA = (
+    f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on "
+    "that is half of the best ncc, or halves what is not in common"
+)
 
 
 def classes_by_threshold(

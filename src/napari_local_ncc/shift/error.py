@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.intp]
 
 MOST_ERROR = 0.5  # px; beyond, the error of the error is as large
-FITTED = 0.775  # independent samples of a window that each number that is fitted uses up
+FITTED = {1: 1.6, 2: 0.775, 3: 0.775}  # by axes: independent samples that a fitted number uses up
 EDGE = 1.0  # px of slopes beyond either end of a window that smoothing lets in
 DOUBT = 1.6  # standard deviations of what noise adds to the curvature that it counts less
 
@@ -91,7 +91,7 @@ def noise_terms(
         means = means / whole
         gain = np.sqrt(var_fixed / var)  # of moving, in units of fixed; noise is in both
         power = (4 * pi * SMOOTHING**2) ** (-ndim / 2)  # of smoothed noise, of 1 of its own
-        left = 1 / (1 + FITTED * (ndim + 2) * share / power)  # of the noise, by the fit
+        left = 1 / (1 + FITTED[ndim] * (ndim + 2) * share / power)  # of the noise, by the fit
         noise = 2 * np.maximum(var_fixed - cov * gain, 0) / (power * left)
         joint = sums(pair.fixed, fields, window.taps) / whole
         contrast = joint[1:] - joint[0] * means[1:]

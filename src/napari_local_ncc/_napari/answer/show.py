@@ -85,12 +85,19 @@ def show_band(viewer: Viewer, layer: Image, name: str) -> None:
     if name in there:
         there[name].visible = True
     elif kept is not None:
-        _add_in_turns(viewer, layer, [kept.products[name]])
+        _add_in_turns(viewer, layer, [kept.products[name]], is_wanted=_unless_asked(layer))
 
 
 def show_product(viewer: Viewer, layer: Image, product: Product, *, scale: bool = False) -> None:
     """Show what was made of a run on request above its others, perhaps with a scale of colours."""
-    _add_in_turns(viewer, layer, [product], scale=scale)
+    _add_in_turns(viewer, layer, [product], scale=scale, is_wanted=_unless_asked(layer))
+
+
+def _unless_asked(layer: Image) -> Callable[[], bool]:
+    """Return what says whether no other map of the run has been asked for since."""
+    key = getattr(layer, "__wrapped__", layer)
+    before = _asked.get(key)
+    return lambda: _asked.get(key) is before
 
 
 def _add_in_turns(
@@ -99,7 +106,7 @@ def _add_in_turns(
     products: Sequence[Product],
     *,
     scale: bool = False,
-    is_wanted: Callable[[], bool] = lambda: True,
+    is_wanted: Callable[[], bool],
 ) -> None:
     """Add a layer at a turn of the event loop, and draw it at the next: napari takes long for each.
 

@@ -83,12 +83,25 @@ def write_layers(path: str, layer_data: Sequence[LayerData]) -> list[str]:
         raise ValueError(
             "a map is saved from the layers of one run of Local NCC: select its NCC layer"
         )
-    kept = next((each for each in every_kept() if each.run == runs[0]), None)
+    kept = _kept_of(layer_data, runs[0])
     if kept is not None:
         return finish(iter_save_result(kept, Path(path), overwrite=True))
     target = Path(path)
     finish(iter_write_map(_map_of_layers(layer_data, runs[0]), target, overwrite=True))
     return [str(target)]
+
+
+def _kept_of(layer_data: Sequence[LayerData], run: dict[str, Any]) -> KeptResult | None:
+    """Return the run that layers show; of copies the last with their record, None without any.
+
+    Two runs of one pair have one record, though their images were edited meanwhile.
+    """
+    found = [each for each in every_kept() if each.run == run]
+    shown = [data[0] if looks.get("multiscale") else data for data, looks, _ in layer_data]
+    for each in found:
+        if any(p.levels[0] is data for p in each.products.values() for data in shown):
+            return each
+    return found[-1] if found else None
 
 
 def _map_of_layers(layer_data: Sequence[LayerData], run: dict[str, Any]) -> ConfidenceMap:

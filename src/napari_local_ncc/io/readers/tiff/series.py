@@ -154,7 +154,7 @@ def _lacks_pages(tif: TiffFile) -> bool:
         return False
     first = tif.series[0]
     outer = first.shape[: len(first.shape) - len(first.keyframe.shape)]
-    return bool(first.kind == "imagej" and math.prod(outer) > len(first))
+    return bool(first.kind == "imagej" and math.prod(outer) > len(tif.pages))
 
 
 def _check_chain(tif: TiffFile) -> None:
@@ -225,9 +225,8 @@ def _check_promise(root: ElementTree.Element, tif: TiffFile) -> None:
         told = [_count(each.get(key)) for each in data for key in ("PlaneCount", "NumPlanes")]
         counts = {axis: _count(pixels.get(f"Size{axis}")) for axis in "ZCTXY"}
         sizes = math.prod(counts.values())
-        own = [each for each in data if _is_own(each, root, tif)]
         # tifffile cuts sides that are no page's into planes, too
-        area = _page_of(own, tif).size if own or not data else counts["X"] * counts["Y"]
+        area = _area_of_page(data, root, tif)
         planes = max([sizes // max(area, 1), *told, *map(_modulo_length, root.iter())])
         if planes > MOST_PLANES and planes > tif.filehandle.size // LEAST_PLANE:
             raise ReadError(
@@ -244,13 +243,32 @@ def _is_own(data: ElementTree.Element, root: ElementTree.Element, tif: TiffFile)
     return own is None and told.get("FileName", "").lower() == tif.filename.lower()
 
 
-def _page_of(data: list[ElementTree.Element], tif: TiffFile) -> TiffPage:
-    """Return the page that an image of OME-XML begins with, or the first of the file."""
-    told = data[0].get("IFD", "0") if data else "0"
+def _area_of_page(data: list[ElementTree.Element], root: ElementTree.Element, tif: TiffFile) -> int:
+    """Return the samples of the page that an image of OME-XML begins with, be it in a file beside.
+
+    That is the first of the file itself where there is no such page.
+    """
+    own = next((each for each in data if _is_own(each, root, tif)), None)
+    if own is None and data:
+        named = os.path.join(os.path.dirname(tif.filehandle.path), _file_name(data[0]))
+        if os.path.isfile(named):
+            with TiffFile(named) as beside:
+                return _area(beside, data[0])
+    return _area(tif, own)
+
+
+def _file_name(data: ElementTree.Element) -> str:
+    told = data.find("{*}UUID")
+    return "" if told is None else told.get("FileName", "").strip()
+
+
+def _area(tif: TiffFile, data: ElementTree.Element | None) -> int:
+    """Return the samples of the page of a file that OME-XML counts, or of its first."""
     try:
-        return tif.pages[int(told)].keyframe
+        page = tif.pages[int("0" if data is None else data.get("IFD", "0"))].keyframe
     except (IndexError, ValueError):
-        return tif.pages.first
+        page = tif.pages.first
+    return int(page.size)
 
 
 def _modulo_length(element: ElementTree.Element) -> int:
