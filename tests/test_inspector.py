@@ -583,8 +583,10 @@ def test_strain_is_made_when_it_is_asked_for(viewer, run, inspector, settle, qtb
     assert made.colorbar.visible
     inspector["band"].value = "rotation_yx"
     qtbot.waitUntil(lambda: "rotation y to x (°)" in viewer.layers, timeout=30_000)
+    turned = viewer.layers["rotation y to x (°)"]
+    qtbot.waitUntil(lambda: turned.visible)  # it is drawn at the next turn
     with_scale = [each for each in viewer.layers if each.visible and each.colorbar.visible]
-    assert with_scale == [viewer.layers["rotation y to x (°)"]]  # scales have no names
+    assert with_scale == [turned]  # scales have no names
 
 
 def test_strain_goes_with_the_map_that_it_was_made_of(viewer, run, inspector, settle, qtbot):
