@@ -151,6 +151,16 @@ def test_a_metaimage_of_a_pattern_of_files(numbers, tmp_path, capsys):
     assert "as a pattern" in said_by(capsys, "info", path)
 
 
+@pytest.mark.parametrize(
+    "end", [b"ElementDataFile\0\0\0\1OCAL\n", b"", b"B\0\0\0 = 1\nElementDataFile = LOCAL\n"]
+)
+def test_a_metaimage_whose_header_does_not_end(end, tmp_path, capsys):
+    """MetaIO went on in the samples, and ended the process by a signal now and then."""
+    header = b"ObjectType = Image\nNDims = 2\nDimSize = 8 8\nElementType = MET_UCHAR\n"
+    (tmp_path / "a.mha").write_bytes(header + end + bytes(range(64)))
+    assert "does not say where its samples are" in said_by(capsys, "info", tmp_path / "a.mha")
+
+
 def test_an_empty_list_of_filters_is_no_word_to_a_user(tmp_path, capsys):
     """Zarr warns of it, once for each time it looks."""
     zarr.create_array(tmp_path / "a.zarr", data=np.eye(8), chunks=(4, 4), zarr_format=2)

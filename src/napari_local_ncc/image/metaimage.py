@@ -19,8 +19,9 @@ SAMPLES = re.compile(rb"^\s*ElementDataFile\s*[:=][ \t]*([^\r\n]*)", re.MULTILIN
 def check_header(path: Path) -> None:
     """Raise ReadError where MetaIO would end the process.
 
-    By more axes than it holds, or by a pattern of file names: it divides by the step of their
-    numbers, 0 too, and gives the pattern to C's `sprintf` as it is.
+    By more axes than it holds, by a header that does not end with where the samples are, or by a
+    pattern of file names: it divides by the step of their numbers, 0 too, and gives the pattern to
+    C's `sprintf` as it is.
 
     Parameters
     ----------
@@ -38,6 +39,9 @@ def check_header(path: Path) -> None:
                 f"its NDims is {number.decode('ascii', 'replace')[:40]!r}, not a number of axes; "
                 "the file is damaged, write it anew"
             )
+    last = SAMPLES.search(start)
+    if last is None or b"\0" in start[: last.end()]:
+        raise ReadError("its header does not say where its samples are; the file is damaged")
     if any(b"%" in told for told in SAMPLES.findall(start)):
         raise ReadError(
             "its samples are in files whose names it gives as a pattern (%d), which is not read "
