@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
 from dask.optimization import cull
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def culled(array: da.Array, box: tuple[slice | int, ...]) -> da.Array:
         *(_chunks_in(chunks, part) for chunks, part in zip(array.chunks, box, strict=True)),
     )
     graph, _ = cull(_graph_of(array), list(keys))
-    return da.Array(graph, array.name, array.chunks, meta=array._meta)
+    return da.Array(graph, array.name, array.chunks, meta=meta_from_array(array))
 
 
 def _listed(array: da.Array) -> int:

@@ -39,8 +39,8 @@ def check_header(path: Path) -> None:
                 f"its NDims is {number.decode('ascii', 'replace')[:40]!r}, not a number of axes; "
                 "the file is damaged, write it anew"
             )
-    last = SAMPLES.search(start)
-    if last is None or b"\0" in start[: last.end()]:
+    samples = SAMPLES.search(start)
+    if samples is None or b"\0" in start[: samples.end()]:
         raise ReadError("its header does not say where its samples are; the file is damaged")
     if any(b"%" in told for told in SAMPLES.findall(start)):
         raise ReadError(

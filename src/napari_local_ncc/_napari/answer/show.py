@@ -57,8 +57,7 @@ def show_view(viewer: Viewer, layer: Image, view: View) -> None:
     view : View
         What to show.
     """
-    key = getattr(layer, "__wrapped__", layer)
-    _asked[key] = view
+    _asked[getattr(layer, "__wrapped__", layer)] = view
     there, kept = layers_of_run(viewer, layer), result_of(layer)
     for name, each in there.items():
         if each.visible != (name in view.kinds):
@@ -66,7 +65,7 @@ def show_view(viewer: Viewer, layer: Image, view: View) -> None:
     products = {} if kept is None else kept.products
     missing = [products[name] for name in view.kinds if name in products and name not in there]
     drawn = [each for each in missing if len(each.levels[0])]
-    _add_in_turns(viewer, layer, drawn, is_wanted=lambda: _asked.get(key) is view)
+    _add_in_turns(viewer, layer, drawn, is_wanted=_unless_asked(layer))
 
 
 def select_view(viewer: Viewer, layer: Image, view: View) -> None:

@@ -253,6 +253,7 @@ def _area_of_page(data: list[ElementTree.Element], root: ElementTree.Element, ti
         named = os.path.join(os.path.dirname(tif.filehandle.path), _file_name(data[0]))
         if os.path.isfile(named):
             with TiffFile(named) as beside:
+                _check_chain(beside)
                 return _area(beside, data[0])
     return _area(tif, own)
 
