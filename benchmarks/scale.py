@@ -1,5 +1,7 @@
 """Time and memory of whole commands on large images: python benchmarks/scale.py --sides 4096.
 
+`--shapes 512x1024x1024 --kinds store "map, volume"` measures volumes; of what takes hours
+`--slab 1/64` computes a part alone, and what is said of a pixel is then of one of that part.
 Processor time (all processes), wall time and the peak of anonymous memory, each command in a
 process of its own; beside them `da.store` of a + b through the same files, and loading the
 libraries alone. docs/scale.md holds the figures. Reads /proc, so Linux.
@@ -8,11 +10,13 @@ libraries alone. docs/scale.md holds the figures. Reads /proc, so Linux.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,18 +28,19 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TILE = 1024
+TILES = {2: 1024, 3: 128}  # px a side, of a scene as of a chunk
 LAYERS = 3  # of one scene, each rolled elsewhere, make a tile
-SHIFT = (3.4, -5.7)
+SHIFT = (0.6, 3.4, -5.7)  # px
 ALL = "ncc,confidence,shift,shift_error,classes,ceiling,fit"
 IMPORTS = "import dask.array, zarr, tifffile"
 STORE = """
 import sys, dask.array as da, numpy as np, tifffile, zarr
 from zarr.codecs import BloscCodec
 a, b = (tifffile.memmap(path, mode="r") for path in sys.argv[1:3])
-a, b = (da.from_array(x, chunks=1024, name=False, meta=np.empty((0, 0), x.dtype)) for x in (a, b))
+edge, none = int(sys.argv[4]), np.empty((0,) * a.ndim, a.dtype)
+a, b = (da.from_array(x, chunks=edge, name=False, meta=none) for x in (a, b))
 codec = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
-how = {"chunks": (1024, 1024), "dtype": "f4", "compressors": codec}
+how = {"chunks": (edge,) * a.ndim, "dtype": "f4", "compressors": codec}
 out = zarr.create_array(sys.argv[3], shape=a.shape, **how)
 da.store(a.astype("f4") + b, out, lock=False)
 """
@@ -49,26 +54,34 @@ class Cost(NamedTuple):
     anonymous: int
 
 
-def make_pair(folder: Path, side: int) -> list[Path]:
+def make_pair(folder: Path, shape: tuple[int, ...]) -> list[Path]:
     """Write two images of the same scene, the second moved, as OME-TIFF."""
     rng = np.random.default_rng(0)
-    scene = ndimage.gaussian_filter(rng.normal(size=(TILE, TILE)), 1.5, mode="wrap")
+    ndim = len(shape)
+    edge = TILES[ndim]
+    axes = tuple(range(ndim))
+    scene = ndimage.gaussian_filter(rng.normal(size=(edge,) * ndim), 1.5, mode="wrap")
     scene *= 600 / scene.std() / np.sqrt(LAYERS)
-    moved = ndimage.shift(scene, SHIFT, mode="grid-wrap")
-    places = rng.integers(0, TILE, (-(-side // TILE), -(-side // TILE), LAYERS, 2))
+    moved = ndimage.shift(scene, SHIFT[-ndim:], mode="grid-wrap")
+    places = rng.integers(0, edge, (*(-(-n // edge) for n in shape), LAYERS, ndim))
     paths = []
     for name, image in (("a", scene), ("b", moved)):
         noise = rng.normal(size=image.shape) * 60 + 4000
-        path = folder / f"{name}{side}.ome.tif"
-        pixels = tifffile.memmap(path, shape=(side, side), dtype=np.uint16, ome=True)
-        for i, j in np.ndindex(places.shape[:2]):
-            part = pixels[i * TILE : (i + 1) * TILE, j * TILE : (j + 1) * TILE]
+        path = folder / f"{name}{named(shape)}.ome.tif"
+        pixels = tifffile.memmap(path, shape=shape, dtype=np.uint16, ome=True)
+        for at in np.ndindex(places.shape[:ndim]):
+            part = pixels[tuple(slice(k * edge, (k + 1) * edge) for k in at)]
             # no two tiles alike: a repeated scene has more than one best shift
-            tile = noise + sum(np.roll(image, place, (0, 1)) for place in places[i, j])
-            part[...] = tile[: part.shape[0], : part.shape[1]]
+            tile = noise + sum(np.roll(image, place, axes) for place in places[at])
+            part[...] = tile[tuple(slice(n) for n in part.shape)]
         pixels.flush()
         paths.append(path)
     return paths
+
+
+def named(shape: tuple[int, ...]) -> str:
+    """Return a shape in words."""
+    return "x".join(map(str, shape))
 
 
 def cost_of(words: list[str]) -> Cost:
@@ -123,54 +136,52 @@ def children(pid: int) -> list[int]:
     return own + [each for child in own for each in children(child)]
 
 
-def report(label: str, side: int, cost: Cost, base: Cost | None = None) -> None:
-    """Print a row of the table."""
-    ratio = "" if base is None else f"{cost.processor / base.processor:.2f} x"
+def report(label: str, shape: tuple[int, ...], cost: Cost, share: float = 1) -> None:
+    """Print a row of the table, for a share of the pixels of an image."""
     print(
-        f"| {side:,} | {label} | {cost.wall:.2f} | {cost.processor:.2f} "
-        f"| {1e9 * cost.processor / side**2:.1f} | {cost.anonymous / 1e6:.0f} | {ratio} |",
+        f"| {named(shape)} | {label} | {cost.wall:.2f} | {cost.processor:.2f} "
+        f"| {1e9 * cost.processor / (math.prod(shape) * share):.1f} | {cost.anonymous / 1e6:.0f} |",
         flush=True,
     )
 
 
-def measure(folder: Path, side: int, kinds: list[str]) -> None:
-    """Print what all commands take for images of a size."""
-    images = [str(path) for path in make_pair(folder, side)]
+def measure(folder: Path, shape: tuple[int, ...], kinds: list[str], slab: str | None) -> None:
+    """Print what all commands take for images of a shape."""
+    images = [str(path) for path in make_pair(folder, shape)]
     output = folder / "o.ome.zarr"
-    command = [
-        sys.executable,
-        "-m",
-        "napari_local_ncc",
-        "map",
-        *images,
-        "-o",
-        str(output),
-        "--overwrite",
-    ]
-    options = {
-        "map": [],
-        "map, --memory 600MB": ["--memory", "600MB"],
-        "map, two processes": ["--workers", "2", "--threads", "1"],
-        "map, two threads": ["--threads", "2"],
-        "map, registered, --memory 600MB": ["--register", "translation", "--memory", "600MB"],
-        "map, registered": ["--register", "translation"],
-        "map, affine, --memory 1.5GB": ["--register", "affine", "--memory", "1.5GB"],
-        "map, flow, --memory 1.5GB": ["--register", "flow", "--memory", "1.5GB"],
-        "map, all bands": ["--bands", ALL],
-    }
+    command = [sys.executable, "-m", "napari_local_ncc", "map", *images, "-o", str(output)]
+    command += ["--overwrite"] if slab is None else ["--slab", slab, *DECIDED]
+    share = 1.0 if slab is None else float(Fraction(slab))
     for kind in kinds:
         if kind == "imports":
-            report("loading dask, zarr, tifffile", side, cost_of([sys.executable, "-c", IMPORTS]))
+            report("loading dask, zarr, tifffile", shape, cost_of([sys.executable, "-c", IMPORTS]))
         elif kind == "store":
-            base = cost_of([sys.executable, "-c", STORE, *images, str(folder / "base.zarr")])
-            report("da.store(a + b)", side, base)
+            words = [sys.executable, "-c", STORE, *images, str(folder / "base.zarr")]
+            report("da.store(a + b)", shape, cost_of([*words, str(TILES[len(shape)])]))
             shutil.rmtree(folder / "base.zarr")
         else:
-            report(kind, side, cost_of([*command, *options[kind]]))
+            cost = cost_of([*command, *OPTIONS[kind]])
+            report(kind if slab is None else f"{kind}, slab {slab}", shape, cost, share)
+            if slab is not None:  # which is left for its join
+                shutil.rmtree(f"{output}.unfinished")
     for path in images:
         Path(path).unlink()
 
 
+DECIDED = ["--memory", "4GB", "--threads", "2"]  # of slabs
+OPTIONS = {
+    "map": [],
+    "map, --memory 600MB": ["--memory", "600MB"],
+    "map, two processes": ["--workers", "2", "--threads", "1"],
+    "map, two threads": ["--threads", "2"],
+    "map, registered, --memory 600MB": ["--register", "translation", "--memory", "600MB"],
+    "map, registered": ["--register", "translation"],
+    "map, affine, --memory 1.5GB": ["--register", "affine", "--memory", "1.5GB"],
+    "map, flow, --memory 1.5GB": ["--register", "flow", "--memory", "1.5GB"],
+    "map, all bands": ["--bands", ALL],
+    "map, volume": ["--radius", "2,4,4"],
+    "map, volume, all bands": ["--radius", "2,4,4", "--bands", ALL],
+}
 KINDS = ["imports", "store", "map", "map, registered", "map, all bands", "map, --memory 600MB",
          "map, two threads", "map, two processes"]  # fmt: skip
 
@@ -178,17 +189,19 @@ KINDS = ["imports", "store", "map", "map, registered", "map, all bands", "map, -
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sides", type=int, nargs="+", default=[4096])
+    parser.add_argument("--sides", type=int, nargs="+", default=[], help="of planes; 4096 at first")
+    parser.add_argument("--shapes", nargs="+", default=[], metavar="ZxYxX")
     parser.add_argument("--kinds", nargs="+", default=KINDS)
+    parser.add_argument("--slab", metavar="I/N", help="of the maps, only this part")
     parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args()
-    print(
-        "| side | command | wall s | processor s | ns/px | anonymous MB | |\n"
-        "|---|---|---|---|---|---|---|"
-    )
+    print("| pixels | command | wall s | processor s | ns/px | anonymous MB |")
+    print("|---|---|---|---|---|---|")
+    shapes = [(side, side) for side in chosen.sides]
+    shapes += [tuple(map(int, each.split("x"))) for each in chosen.shapes]
     with TemporaryDirectory(dir=chosen.folder) as folder:
-        for side in chosen.sides:
-            measure(Path(folder), side, chosen.kinds)
+        for shape in shapes or [(4096, 4096)]:
+            measure(Path(folder), shape, chosen.kinds, chosen.slab)
 
 
 if __name__ == "__main__":
