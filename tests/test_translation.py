@@ -379,3 +379,19 @@ def test_the_spline_is_that_of_scipy(degree):
         for is_slope, expected in ((False, spline(at)), (True, spline.derivative()(at))):
             weights = spline_weights(degree, fraction, is_slope)
             np.testing.assert_allclose(weights, np.nan_to_num(expected), atol=1e-14)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-18, 1e30])
+def test_the_unit_of_float32_samples_does_not_matter(unit):
+    """Their squares were beyond the type, and the image "constant" or without any shift."""
+    rng = np.random.default_rng(0)
+    scene = ndi.gaussian_filter(rng.normal(size=(80, 80)), 1.5)
+    plain, other = (
+        estimate_translation(
+            *(np.float32(k) * x.astype(np.float32) for x in (scene, scene[3:, 2:]))
+        )
+        for k in (1, unit)
+    )
+    assert other.is_reliable
+    np.testing.assert_allclose(other.offset, plain.offset, atol=1e-4)
+    np.testing.assert_allclose(plain.offset, (-3, -2), atol=0.01)

@@ -90,8 +90,10 @@ def standardise(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standar
     values = data.astype(kind, copy=False) - kind(mean)
     if usable is not None:
         values = np.where(usable, values, kind(0))
+    power = int(np.frexp(max(values.max(), -values.min()))[1])
+    values = np.ldexp(values, -power)  # exact; squares of any unit are in reach of the type then
     spread = float(np.sqrt(np.square(values).sum(dtype=np.float64) / count))
-    if spread <= 4 * np.finfo(kind).eps * abs(mean):
+    if np.ldexp(spread, power) <= 4 * np.finfo(kind).eps * abs(mean):
         raise ValueError(
             f"{name} is constant ({mean:g}) over its {count} valid samples, so any shift fits; "
             "choose another channel, slice or mask"
