@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_local_ncc.shift.small_windows import SmallWindow
     from napari_local_ncc.shift.subpixel.room import Room
     from napari_local_ncc.shift.subpixel.smooth_pair import SmoothPair
 
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
     Integers = NDArray[np.intp]
 
 MOST_ERROR = 0.5  # px; beyond, the error of the error is as large
-FITTED = {1: 1.6, 2: 0.775, 3: 0.775}  # by axes: independent samples that a fitted number uses up
-EDGE = 1.0  # px of slopes beyond either end of a window that smoothing lets in
 DOUBT = 1.6  # standard deviations of what noise adds to the curvature that it counts less
 
 
 def noise_terms(
-    pair: SmoothPair, room: Room, at_top: Numbers, pixels: Integers, tile: tuple[int, ...]
+    pair: SmoothPair,
+    room: Room,
+    at_top: Numbers,
+    pixels: Integers,
+    tile: tuple[int, ...],
+    small: SmallWindow,
 ) -> Numbers:
     """Return what the error of shifts follows from once the noise is averaged.
 
@@ -60,6 +64,8 @@ def noise_terms(
         Which of the tile they are, counted in C order.
     tile : tuple of int
         Its lengths along z, y, x.
+    small : SmallWindow
+        What windows are too small for.
 
     Returns
     -------
@@ -91,12 +97,12 @@ def noise_terms(
         means = means / whole
         gain = np.sqrt(var_fixed / var)  # of moving, in units of fixed; noise is in both
         power = (4 * pi * SMOOTHING**2) ** (-ndim / 2)  # of smoothed noise, of 1 of its own
-        left = 1 / (1 + FITTED[ndim] * (ndim + 2) * share / power)  # of the noise, by the fit
+        # Where samples are missing, more of the noise is taken up by the fit.
+        left = small.left ** (share / small.share)
         noise = 2 * np.maximum(var_fixed - cov * gain, 0) / (power * left)
         joint = sums(pair.fixed, fields, window.taps) / whole
         contrast = joint[1:] - joint[0] * means[1:]
-        widths = [taps.sum() ** 2 / (taps**2).sum() for taps in window.taps if taps.size > 1]
-        edge = np.prod([1 - EDGE / width for width in widths])
+        inside = np.sqrt(small.inside)
         matrices = np.zeros((3, _pairs(ndim), len(pixels)))
         for i, a in enumerate(axes):
             product = sums(slopes[i][0] * known, fields[1:], window.taps) / whole
@@ -108,7 +114,7 @@ def noise_terms(
                     fit = contrast[2 * i] * contrast[2 * j] * cov / (var_fixed**2 / gain)
                     matrices[0, at] = -gain * at_top[place] - fit
                     matrices[1, at] = product[2 * j]
-                matrices[2, at] += edge * product[2 * j + 1] / (1 + (i != j))
+                matrices[2, at] += inside[i] * inside[j] * product[2 * j + 1] / (1 + (i != j))
         for i, a in enumerate(axes):
             if not window.search[a]:  # the shift is 0, for sure
                 beside = [_pairs(max(i, j)) + min(i, j) for j in range(ndim)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_local_ncc.ncc.kernels.tiles import lengths_of, relative
 from napari_local_ncc.shift.error import noise_terms, terms_of
+from napari_local_ncc.shift.small_windows import small_window
 from napari_local_ncc.shift.subpixel.room import Room
 from napari_local_ncc.shift.subpixel.smooth_pair import SmoothPair, SmoothWindow
 from napari_local_ncc.shift.subpixel.window_sums import climb
@@ -71,6 +72,8 @@ def refine_shift(
     )
     terms = np.empty((terms_of(windowed) if with_error else 0, *lengths_of(region)))
     terms[:1] = np.nan
+    searched = [s > 0 for s in window.search[-windowed:]]
+    small = small_window(window.taps[-windowed:], searched)
     room = Room()
     for tile in _tiles(region, windowed):
         here = (slice(None), *relative(tile, region))
@@ -88,7 +91,7 @@ def refine_shift(
             lookup[:, pixels] = found[3 - windowed :]
             if with_error:
                 values = terms[here].reshape(len(terms), -1)
-                values[:, pixels] = noise_terms(pair, room, at_top, pixels, sides)
+                values[:, pixels] = noise_terms(pair, room, at_top, pixels, sides, small)
                 terms[here] = values.reshape(terms[here].shape)
             start[here] = lookup.reshape(start[here].shape)
     if with_error:

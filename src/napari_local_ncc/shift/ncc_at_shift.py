@@ -110,9 +110,11 @@ class Windows:
         self.work = Workplace(self.whole, stacks, dtypes, masked=True)
 
     @property
-    def samples(self) -> float:
-        """How many samples a whole window is worth."""
-        return prod(taps.sum() ** 2 / (taps**2).sum() for taps in self.whole.taps)
+    def samples(self) -> tuple[float, float]:
+        """How many samples a whole window is worth, and it with the windows around it."""
+        taps = self.whole.taps
+        around = [np.convolve(weights, np.ones(weights.size)) for weights in taps]
+        return _worth(taps), _worth(around)
 
     def overlaps(self, shift: Sequence[int]) -> list[_Overlap]:
         """Return where both images are at a shift, along each axis."""
@@ -135,6 +137,10 @@ class Windows:
         """Return values along z, y, x, of which some axes have none."""
         placed = dict(zip(self.slots, values[-len(self.slots) :], strict=True))
         return tuple(placed.get(slot, other) for slot in range(3))
+
+
+def _worth(taps: Sequence[NDArray[np.float64]]) -> float:
+    return float(prod(weights.sum() ** 2 / (weights**2).sum() for weights in taps))
 
 
 def _from_zero(lengths: tuple[int, ...]) -> Slices:

@@ -20,7 +20,7 @@ from napari_local_ncc.ncc.kernels.rows import BLOCK, U, fill_row
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.ncc.kernels.rows import Array, Triple
+    from napari_local_ncc.ncc.kernels.rows import Array, Pair, Triple
 
     Values = NDArray[np.float32]
     Integers = NDArray[np.intp]
@@ -308,10 +308,11 @@ def _find_second(local: Values, beside: int, shifts: Integers, pixels: Values) -
 
 @inner
 def _add_weights(
-    local: Values, shifts: Integers, pixels: Values, samples: float, sums: Array, n: int
+    local: Values, shifts: Integers, pixels: Values, samples: Pair, sums: Array, n: int
 ) -> None:
     """Add up the weights of all shifts, and squared distances so weighted."""
-    bound = np.float32(NEGLIGIBLE ** (2 / samples))
+    share, power = samples[0] / samples[1], -samples[1] / 2
+    bound = np.float32(1 / (1 + (NEGLIGIBLE ** (1 / power) - 1) / share))
     for k in range(shifts.shape[0]):
         here, heavy = U(shifts[k, 3] * ROW), 0
         for x in range(U(n)):
@@ -324,7 +325,7 @@ def _add_weights(
             least = np.float64(pixels[LEAST + x])
             if value <= 0 or least < bound * (1 - value * value):
                 continue
-            weight = (least / (1 - value * value)) ** (samples / 2)
+            weight = (1 + share * ((1 - value * value) / least - 1)) ** power
             sums[3 * ROW + x] += weight
             for axis in range(3):
                 gap = abs(shifts[k, axis] - np.float64(pixels[TOPS + axis * ROW + x]))
@@ -338,7 +339,7 @@ def weigh_shifts(
     shifts: Integers,
     search: Triple,
     first: Triple,
-    samples: float,
+    samples: Pair,
     out: Values,
 ) -> None:
     """Weigh all shifts of every pixel against the best.
@@ -347,16 +348,17 @@ def weigh_shifts(
     ----------
     ncc, shifts, search, first
         As for `find_peaks`.
-    samples : float
-        How many samples a window has.
+    samples : tuple of float
+        How many samples a window has, and how many tell the noise.
     out : array of float32, shape (12, batch, z, y, x)
         The first 8 as `find_peaks` sets them. Receives the NCC of the second peak over that of
         the first, and the variance along z, y, x (px^2) of which peak is the right one.
 
     Notes
     -----
-    With white noise a shift of NCC r has the likelihood (1 - r^2)^(-samples / 2). The variance
-    is that of the distances beyond `NEAR` from the best shift, so weighted.
+    With white noise known from m samples, n of them in the window, a shift of NCC r has the
+    likelihood (1 + n (x - 1) / m)^(-m / 2) of that of the best, R, with x = (1 - r^2) / (1 - R^2).
+    The variance is that of the distances beyond `NEAR` from the best shift, so weighted.
     """
     _, batch, deep, high, wide = ncc.shape
     _, _, depth, height, width = out.shape

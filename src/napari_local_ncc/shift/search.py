@@ -127,7 +127,7 @@ def _peaks(
     ncc: NDArray[np.float32],
     tile: Slices,
     search: tuple[int, ...],
-    samples: float | None,
+    samples: tuple[float, float] | None,
     *,
     with_whole: bool,
 ) -> list[NDArray[np.float32]]:
