@@ -9,14 +9,14 @@ import shutil
 import sys
 import tempfile
 from copy import deepcopy
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-import scipy.ndimage
 from hypothesis import HealthCheck, settings
+
+from on_gpu import stand_in
 
 ROOT = Path(__file__).parents[1]
 # Before napari is imported: the settings of whoever runs the tests are not touched.
@@ -171,28 +171,10 @@ def said():
     return lambda: [(str(n.severity), n.message) for n in notification_manager.records]
 
 
-class OnGPU(np.ndarray):
-    """An array that says to be CuPy's."""
-
-    __module__ = "cupy"
-
-
 @pytest.fixture
 def gpu(monkeypatch):
     """NumPy and SciPy in the place of CuPy, with one GPU."""
-    cupy, cupyx, scipy_in_place = (ModuleType(name) for name in ("cupy", "cupyx", "cupyx.scipy"))
-    cupy.__getattr__ = partial(getattr, np)
-    cupy.asarray = lambda array, *rest: np.asarray(array, *rest).view(OnGPU)
-    cupy.asnumpy = lambda array: np.asarray(array).view(np.ndarray)
-    runtime, driver = (
-        type(name, (RuntimeError,), {}) for name in ("CUDARuntimeError", "CUDADriverError")
-    )
-    cupy.cuda = SimpleNamespace(
-        runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=runtime),
-        driver=SimpleNamespace(CUDADriverError=driver),
-    )
-    cupyx.scipy, scipy_in_place.ndimage = scipy_in_place, scipy.ndimage
-    for module in (cupy, cupyx, scipy_in_place):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(sys.modules, "cupyx.scipy.ndimage", scipy.ndimage)
-    return cupy
+    modules = stand_in()
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return modules["cupy"]

@@ -1,4 +1,4 @@
-"""Maps whose NCC a GPU computes, with NumPy in the place of CuPy."""
+"""Maps that a GPU computes, with NumPy in the place of CuPy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from operator import attrgetter
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
-from napari_local_ncc import NCCParameters, Registration, read_image
+from napari_local_ncc import NCCParameters, Registration, SpatialImage, read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.io import read_map
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.maps.run import run_comparison
-from napari_local_ncc.ncc import dispatch
+from napari_local_ncc.ncc import separable
 from napari_local_ncc.progress import finish
+
+MAX = 15
 
 
 @pytest.fixture
@@ -32,20 +37,20 @@ def words(tmp_path):
 
 @pytest.fixture
 def moved(monkeypatch):
-    """The shapes of the blocks that go to the GPU."""
+    """The shapes of the blocks that are compared on the GPU."""
     shapes = []
-    compute = dispatch.ncc_on_gpu
+    compute = separable.ncc_by_filters
 
     def count(*images, **options):
-        shapes.append([array.shape for ((_, array),) in images])
+        shapes.append([array.shape for array in images])
         return compute(*images, **options)
 
-    monkeypatch.setattr(dispatch, "ncc_on_gpu", count)
+    monkeypatch.setattr(separable, "ncc_by_filters", count)
     return shapes
 
 
 def test_a_map_is_computed_on_the_gpu_block_by_block(words, gpu, moved):
-    assert main([*words, "--device", "cuda", "--memory", "253MB"]) == 0
+    assert main([*words, "--device", "cuda", "--memory", "263MB"]) == 0
     assert moved == [[(n, 200)] * 2 for n in (260, 264, 192)]
     found = read_map(words[4])
     assert found.provenance["device"] == "cuda"
@@ -62,17 +67,96 @@ def test_moved_and_masked_images_are_the_same_on_both(words, gpu, moved, shift):
     mask = np.random.default_rng(1).random(images[0].grid.shape) < 0.9
     used = NCCParameters(radius=3, weights="gaussian", min_std=5)
     comparison = Comparison(*images, mask, used, there)
-    expected = finish(map_of(comparison)).bands.compute()
-    assert moved == []
-    found = finish(map_of(comparison, device="cuda", blocks=(128, 128))).bands.compute()
+    found, expected = on_both(comparison, blocks=(128, 128))
     assert len(moved) == 12
+    alike(found, expected, 1e-6)
+
+
+def on_both(comparison, **options):
+    """The bands on the GPU and on the processor, by the same calibration."""
+    expected = finish(map_of(comparison, **options))
+    options |= {"device": "cuda", "calibration": expected.calibration}
+    found = finish(map_of(comparison, **options)).bands.compute(scheduler="sync")
+    assert type(found) is np.ndarray
+    return found, expected.bands.compute(scheduler="sync")
+
+
+def alike(found, expected, tolerance):
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+@st.composite
+def comparisons(draw):
+    """Pairs of any shape and transform, some with invalid samples and masks."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    ndim = draw(st.integers(1, 3))
+    sides = {1: (30, 300), 2: (9, 60), 3: (6, 14)}[ndim]
+    shape = tuple(draw(st.integers(*sides)) for _ in range(ndim))
+    fixed = gaussian_filter(rng.normal(size=shape), draw(st.sampled_from([0, 1.2])))
+    moving = fixed + 0.3 * fixed.std() * rng.normal(size=shape)
+    if draw(st.booleans()):
+        fixed, moving = ((3000 + 400 * image).astype(np.uint16) for image in (fixed, moving))
+    else:
+        for image in (fixed, moving):
+            image[rng.random(shape) < draw(st.sampled_from([0, 0.05]))] = np.nan
+    mask = rng.random(shape) < 0.9 if draw(st.booleans()) else None
+    images = [SpatialImage.from_array(image) for image in (fixed, moving)]
+    parameters = NCCParameters(
+        radius=draw(st.integers(1, 5 if ndim < 3 else 2)),
+        weights=draw(st.sampled_from(["box", "gaussian"])),
+        bands=("ncc", "confidence"),
+        interpolation=draw(st.sampled_from(["linear", "cubic"])),
+        alternative=draw(st.sampled_from(["greater", "two-sided"])),
+    )
+    kind = draw(st.sampled_from(["none", "whole", "part", "affine", "flow"]))
+    return Comparison(*images, mask, parameters, transform(kind, images[0].grid, rng))
+
+
+def transform(kind, grid, rng):
+    matrix = np.eye(grid.ndim + 1)
+    if kind == "none":
+        return None
+    if kind == "whole":
+        matrix[:-1, -1] = rng.integers(-2, 3, grid.ndim)
+    else:
+        matrix[:-1, -1] = rng.uniform(-2, 2, grid.ndim)
+    if kind == "affine":
+        matrix[:-1, :-1] += rng.normal(0, 0.02, (grid.ndim, grid.ndim))
+    if kind != "flow":
+        return Registration.from_matrix(matrix, grid)
+    flow = gaussian_filter(rng.normal(size=(grid.ndim, *grid.shape)), (0, *(3,) * grid.ndim))
+    flow = flow.astype(np.float32)
+    flow[:, : grid.shape[0] // 2] = 0  # where positions are whole pixels
+    return Registration.from_matrix(np.eye(grid.ndim + 1), grid, "flow", displacement=flow)
+
+
+@given(comparisons())
+@settings(max_examples=MAX, suppress_health_check=list(HealthCheck))
+def test_ncc_and_confidence_of_any_pair_are_the_same_on_both(gpu, comparison):
+    ncc, confidence = zip(*on_both(comparison), strict=True)
+    alike(*ncc, 1e-6)
+    alike(*confidence, 1e-4)
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_confidence_by_contrast_and_frame_is_the_same_on_both(gpu, per_frame):
+    rng = np.random.default_rng(2)
+    strength = np.geomspace(1, 8, 240)
+    pair = strength * gaussian_filter(rng.normal(size=(2, 2, 200, 240)), (0, 0, 1, 1))
+    images = [SpatialImage.from_array(image, axis_labels=("t", "y", "x")) for image in pair]
+    parameters = NCCParameters(radius=3, bands=("ncc", "confidence"), per_frame=per_frame)
+    comparison = Comparison(*images, parameters=parameters)
+    nulls = finish(map_of(comparison)).calibration.nulls
+    assert len(nulls) == 1 + per_frame
+    assert len(nulls[0].strata) > 1
+    found, expected = on_both(comparison, blocks=(1, 128, 128))
+    alike(found, expected, 1e-4)
 
 
 def test_what_a_gpu_does_not_compute_is_said_before_any_work(words, gpu, capsys):
     assert main([*words, "--device", "cuda", "--bands", "ncc,shift"]) == 2
-    assert "computes ncc only, not shift" in capsys.readouterr().err
+    assert "computes ncc, confidence only, not shift" in capsys.readouterr().err
     assert main([*words, "--device", "tpu"]) == 2
     assert "there is no device 'tpu'" in capsys.readouterr().err
 
@@ -82,12 +166,12 @@ def test_a_resumed_map_is_of_one_device(words, gpu, capsys):
     from napari_local_ncc.io import map_sink
 
     sink = map_sink(words[4], resume=True)
-    run = run_comparison(Comparison(*images), sink=sink, device="cuda", memory=253e6, threads=1)
+    run = run_comparison(Comparison(*images), sink=sink, device="cuda", memory=263e6, threads=1)
     for event in run:
         if type(event).__name__ == "MapTile":
             break
     run.close()
-    more = ["--memory", "253MB", "--resume"]
+    more = ["--memory", "263MB", "--resume"]
     assert main([*words, *more]) == 2
     assert "begun with other images, options or blocks" in capsys.readouterr().err
     assert main([*words, *more, "--device", "cuda"]) == 0
@@ -121,7 +205,7 @@ def test_without_cupy_or_a_gpu_there_is_one_line(words, gpu, capsys, monkeypatch
 
 @pytest.mark.parametrize("kind", ["runtime.CUDARuntimeError", "driver.CUDADriverError"])
 def test_a_gpu_that_fails_is_told_in_one_line(words, gpu, capsys, monkeypatch, kind):
-    def fail(_):
+    def fail(*_):
         raise attrgetter(kind)(gpu.cuda)("cudaErrorIllegalAddress: an illegal address")
 
     monkeypatch.setattr(gpu, "asarray", fail)

@@ -95,7 +95,7 @@ def test_images_may_be_chunked_differently(rng):
 def test_other_array_namespaces_go_by_filters_in_chunks_too(rng, gpu):
     fixed, moving = rng.normal(size=(2, 30, 41))
     lazy = local_ncc(*(da.from_array(x, 9).map_blocks(gpu.asarray) for x in (fixed, moving)))
-    assert_same(np.asarray(lazy.compute(scheduler="sync")), local_ncc(fixed, moving))
+    assert_same(lazy.compute(scheduler="sync").get(), local_ncc(fixed, moving))
 
 
 @pytest.mark.parametrize("weights", ["box", "gaussian"])

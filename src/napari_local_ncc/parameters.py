@@ -216,7 +216,7 @@ def is_cupy(array: object) -> bool:
 def as_samples(array: Any, name: str = "the image") -> NDArray[Any]:
     """Return a NumPy array; what a masked array hides becomes NaN, which is "no sample".
 
-    What lies on a GPU is copied: only `local_ncc` computes there.
+    What lies on a GPU is copied.
     """
     check_array(array, name)
     if is_cupy(array):

@@ -146,7 +146,8 @@ def map_(
     device: Annotated[
         str | None,
         typer.Option(
-            metavar="cuda", help="Compute NCC on a GPU (CuPy), block by block; band ncc only."
+            metavar="cuda",
+            help="Compute on a GPU (CuPy), block by block: the bands ncc and confidence.",
         ),
     ] = None,
     memory: Memory = None,

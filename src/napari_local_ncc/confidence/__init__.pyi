@@ -9,4 +9,4 @@ from .even_light import structure_in_even_light as structure_in_even_light
 from .false_discovery import ConfidenceTally as ConfidenceTally
 from .false_discovery import false_discovery_threshold as false_discovery_threshold
 from .samples import effective_samples as effective_samples
-from .samples import margin as margin
+from .texture_windows import margin as margin

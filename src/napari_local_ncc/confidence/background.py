@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.ndimage
 
+from napari_local_ncc.ncc.device import namespace_of, ndimage_of
 from napari_local_ncc.ncc.moments import window_mean
 
 if TYPE_CHECKING:
@@ -57,52 +57,58 @@ def without_smooth_background(
     fitted by least squares within `background_radius` (Savitzky and Golay, Anal. Chem. 36,
     1627, 1964), at the image's border on one side. Anything quadratic is taken away exactly.
     """
-    samples = np.asarray(image)
-    valid = np.isfinite(samples)
+    xp = namespace_of(image)
+    samples = xp.asarray(image)
+    valid = xp.isfinite(samples)
     if mask is not None:
-        valid &= np.asarray(mask)
+        valid &= xp.asarray(mask)
     reach = background_radius(radius)
-    values = np.where(valid, samples, 0).astype(np.float64)
-    values -= float(np.sum(values / max(int(valid.sum()), 1)))
+    values: Numbers = xp.where(valid, samples, 0).astype(np.float64)
+    values -= float(xp.sum(values / max(int(valid.sum()), 1)))
     if not valid.all():
-        values = np.where(valid, values, _plane_around(values, valid, reach))
+        values = xp.where(valid, values, _plane_around(values, valid, reach))
     level = values
     for axis, r in enumerate(reach):
         if r and samples.shape[axis] > DEGREE + 1:
             level = _fit(level, r, axis)
-    return np.where(valid, values - level, np.nan).astype(np.float32)
+    rest: NDArray[np.float32] = xp.where(valid, values - level, np.nan).astype(np.float32)
+    return rest
 
 
 def _plane_around(values: Numbers, valid: NDArray[np.bool_], reach: Sequence[int]) -> Numbers:
     """Return at every sample the plane through the valid samples around it, axis by axis."""
+    xp = namespace_of(values)
     weight = window_mean(valid, reach, "box")
-    known = np.maximum(weight, 1e-12)
-    values = np.where(valid, values, 0.0)
+    known = xp.maximum(weight, 1e-12)
+    values = xp.where(valid, values, 0.0)
     mean = window_mean(values, reach, "box") / known
     level = mean.copy()
     for axis, r in enumerate(reach):
         if not r:
             continue
         n = values.shape[axis]
-        x = np.arange(n).reshape([-1 if k == axis else 1 for k in range(values.ndim)]) - n / 2
+        x = xp.arange(n).reshape([-1 if k == axis else 1 for k in range(values.ndim)]) - n / 2
         middle = window_mean(valid * x, reach, "box") / known
         spread = window_mean(valid * x**2, reach, "box") / known - middle**2
         tilt = window_mean(values * x, reach, "box") / known - middle * mean
         wide = spread > (r / 4) ** 2  # narrower, a slope is that of noise
-        level += np.where(wide, tilt / np.where(wide, spread, 1.0) * (x - middle), 0.0)
-    return np.where(weight > 1e-9, level, 0.0)
+        level += xp.where(wide, tilt / xp.where(wide, spread, 1.0) * (x - middle), 0.0)
+    found: Numbers = xp.where(weight > 1e-9, level, 0.0)
+    return found
 
 
 def _fit(values: Numbers, reach: int, axis: int) -> Numbers:
     """Return the parabola's value at every sample along an axis."""
+    xp, ndimage = namespace_of(values), ndimage_of(values)
     n = values.shape[axis]
-    lines = np.moveaxis(values, axis, -1)
+    lines: Numbers = xp.moveaxis(values, axis, -1)
     if n <= 2 * reach + 1:
-        return np.moveaxis(lines @ _whole_line(n, reach).T, -1, axis)
-    level = scipy.ndimage.correlate1d(values, _weights(reach, reach), axis)
-    along = np.moveaxis(level, axis, -1)
+        level: Numbers = xp.moveaxis(lines @ xp.asarray(_whole_line(n, reach).T), -1, axis)
+        return level
+    level = ndimage.correlate1d(values, xp.asarray(_weights(reach, reach)), axis)
+    along = xp.moveaxis(level, axis, -1)
     for i in range(reach):
-        taps = _weights(i, reach)
+        taps = xp.asarray(_weights(i, reach))
         along[..., i] = lines[..., : taps.size] @ taps
         along[..., n - 1 - i] = lines[..., n - taps.size :] @ taps[::-1]
     return level

@@ -16,6 +16,8 @@ from napari_local_ncc.confidence.null_distribution import (
     confidence_tables,
     threshold,
 )
+from napari_local_ncc.ncc.device import namespace_of
+from napari_local_ncc.parameters import is_cupy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +125,8 @@ class Calibration:
                 f"ncc has shape {ncc.shape} but contrast has shape {contrast.shape}; "
                 "every ncc needs the contrast of its window"
             )
-        height = ncc if self.alternative == "greater" else np.abs(ncc)
+        xp = namespace_of(ncc)
+        height = ncc if self.alternative == "greater" else xp.abs(ncc)
         frames = None if frame is None else np.asarray(frame)
         if frames is not None and frames.dtype.kind not in "iu":
             raise ValueError(f"frame must be an integer or an array of them, got {frame!r}")
@@ -140,7 +143,7 @@ class Calibration:
                 f"the arrays hold frames of shape {tuple(lengths)}, but frame has shape "
                 f"{frames.shape}; it needs a number for each"
             )
-        out = np.empty(ncc.shape, np.float32)
+        out: NDArray[np.float32] = xp.empty(ncc.shape, np.float32)
         for index in np.ndindex(*lengths):
             indices = iter(index)
             part = tuple(slice(None) if r else next(indices) for r in self.radius)
@@ -311,17 +314,22 @@ def _read(
     effective_samples: NDArray[Any],
     contrast: NDArray[Any] | None,
 ) -> NDArray[np.float32]:
+    xp = namespace_of(ncc)
+    if contrast is None:
+        null, contrast = replace(null, contrasts=(), strata=()), xp.zeros_like(ncc)
+    tables, octave = confidence_tables(null)
+    typical = np.array(null.contrasts, np.float32)
+    if is_cupy(ncc):
+        from napari_local_ncc.confidence.on_gpu.look_up_by_index import look_up_by_index
+
+        return look_up_by_index(tables, typical, octave, STEPS, ncc, effective_samples, contrast)
     from napari_local_ncc.confidence.confidence_kernel import look_up
 
-    if contrast is None:
-        null, contrast = replace(null, contrasts=(), strata=()), np.zeros_like(ncc)
     values, numbers, contrasts = (
         np.ascontiguousarray(array, np.float32).reshape(-1)
         for array in (ncc, effective_samples, contrast)
     )
     out = np.empty(ncc.shape, np.float32)
-    tables, octave = confidence_tables(null)
-    typical = np.array(null.contrasts, np.float32)
     bits = numbers.view(np.int32)
     look_up(tables, typical, octave, STEPS, values, numbers, bits, contrasts, out.reshape(-1))
     return out

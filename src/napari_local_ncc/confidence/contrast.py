@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_local_ncc.confidence.background import background_radius
 from napari_local_ncc.confidence.even_light import smooth_contrast
+from napari_local_ncc.ncc.device import namespace_of
 from napari_local_ncc.ncc.moments import window_moments
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def relative_contrast(
         Natural logarithm of the ratio of standard deviations, that in the window over that
         around (see `smooth_contrast`), summed over both images. 0 where it is unknown.
     """
+    xp = namespace_of(fixed)
     where = tuple(
         slice(*part.indices(n)[:2])
         for part, n in zip(region or (slice(None),) * fixed.ndim, fixed.shape, strict=True)
@@ -69,8 +71,10 @@ def relative_contrast(
     if not in_even_light:
         around = _variances_around(fixed, moving, radius, mask, where)
         variances = [near / far for near, far in zip(variances, around, strict=True)]
-    ratio = np.prod([np.maximum(variance, LEAST) for variance in variances], axis=0)
-    return np.where(np.isfinite(ratio), 0.5 * np.log(ratio), 0.0).astype(np.float32)
+    one, other = (xp.maximum(variance, LEAST) for variance in variances)
+    ratio = one * other
+    found: NDArray[np.float32] = xp.where(xp.isfinite(ratio), 0.5 * xp.log(ratio), 0.0)
+    return found.astype(np.float32)
 
 
 def _variances_around(
@@ -81,12 +85,13 @@ def _variances_around(
     where: tuple[slice, ...],
 ) -> list[NDArray[np.float64]]:
     """Return that around every window of either image; NaN where it is 0."""
-    unused = False if mask is None else ~mask
+    xp = namespace_of(fixed)
+    unused = xp.zeros((), bool) if mask is None else ~mask
     wide = background_radius(radius)
     means = window_moments(fixed, moving, radius=wide, weights="box", mask=mask).mean
     found = []
     for image, mean in zip((fixed, moving), means, strict=True):
-        rest = np.where(unused, np.nan, image - mean)
+        rest = xp.where(unused, np.nan, image - mean)
         contrast = smooth_contrast(rest, radius=radius)[where].astype(np.float64)
-        found.append(np.where(contrast > 0, contrast**2, np.nan))
+        found.append(xp.where(contrast > 0, contrast**2, np.nan))
     return found

@@ -10,9 +10,9 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.ndimage
 
 from napari_local_ncc.confidence.background import background_radius, without_smooth_background
+from napari_local_ncc.ncc.device import namespace_of, ndimage_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,9 @@ def structure_in_even_light(
     """
     rest = without_smooth_background(image, radius=radius, mask=mask)
     contrast = smooth_contrast(rest, radius=radius, origin=origin)
-    return np.divide(rest, contrast, out=rest, where=contrast > 0)
+    contrast[~(contrast > 0)] = 1
+    rest /= contrast
+    return rest
 
 
 def smooth_contrast(
@@ -103,19 +105,20 @@ def smooth_contrast(
     """
     sides, counts = _blocks(radius)
     starts = [o % side for o, side in zip(origin or (0,) * samples.ndim, sides, strict=True)]
-    valid = np.isfinite(samples)
+    xp = namespace_of(samples)
+    valid = xp.isfinite(samples)
     is_whole = bool(valid.all())
-    squares = np.square(samples if is_whole else np.where(valid, samples, 0), dtype=np.float64)
+    squares = xp.square(samples if is_whole else xp.where(valid, samples, 0), dtype=np.float64)
     lines = [np.ones(n) for n in valid.shape]
-    number: Numbers = valid.astype(np.float64) if not is_whole else np.ones(())
+    number: Numbers = valid.astype(np.float64) if not is_whole else xp.ones(())
     for axis, (side, start, count) in enumerate(zip(sides, starts, counts, strict=True)):
         if count:
             squares = _sum_blocks(squares, side, start, axis)
             lines[axis] = _sum_blocks(lines[axis], side, start, 0)
             number = number if is_whole else _sum_blocks(number, side, start, axis)
     if is_whole:
-        number = reduce(np.multiply, np.ix_(*lines))
-    found = np.sqrt(_power_at_corners(squares, number, sides, counts)).astype(np.float32)
+        number = xp.asarray(reduce(np.multiply, np.ix_(*lines)))
+    found = xp.sqrt(_power_at_corners(squares, number, sides, counts)).astype(np.float32)
     for axis, (side, start, count) in enumerate(zip(sides, starts, counts, strict=True)):
         if count:
             found = _between_corners(found, samples.shape[axis], side, start, axis)
@@ -134,27 +137,30 @@ def _blocks(radius: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _sum_blocks(values: Numbers, side: int, start: int, axis: int) -> Numbers:
     """Sum blocks of neighbours along an axis; of the first, `start` lie before the array."""
-    lines = np.moveaxis(values, axis, 0)
+    xp = namespace_of(values)
+    lines = xp.moveaxis(values, axis, 0)
     n = len(lines)
-    sums = np.zeros((-(-(n + start) // side), *lines.shape[1:]))
+    sums = xp.zeros((-(-(n + start) // side), *lines.shape[1:]))
     for k in range(side):
         first = int(k < start)
         part = lines[k - start + first * side :: side]
         sums[first : first + len(part)] += part
-    return np.moveaxis(sums, 0, axis)
+    found: Numbers = xp.moveaxis(sums, 0, axis)
+    return found
 
 
 def _power_at_corners(
     squares: Numbers, number: Numbers, sides: Sequence[int], counts: Sequence[int]
 ) -> Numbers:
     """Return the mean square at the corners of blocks from their sums of squares and samples."""
+    xp = namespace_of(squares)
     for axis, count in enumerate(counts):
         after = [(0, int(k == axis and count > 0)) for k in range(squares.ndim)]
-        squares, number = np.pad(squares, after), np.pad(number, after)
+        squares, number = xp.pad(squares, after), xp.pad(number, after)
     total, weight = _sum_around(squares, counts), _sum_around(number, counts)
     is_known = (total > 0) & (weight > 0)
     total[~is_known] = weight[~is_known] = 1.0
-    power = np.where(is_known, total / weight, 0.0)
+    power: Numbers = xp.where(is_known, total / weight, 0.0)
     for axis, (side, count) in enumerate(zip(sides, counts, strict=True)):
         if not count:
             continue
@@ -164,11 +170,11 @@ def _power_at_corners(
         middle = _sum_around(number, counts, axis, x) / weight
         spread = _sum_around(number, counts, axis, x**2) / weight - middle**2
         within = (side**2 - 1) / 4  # three times the spread of a block's own samples
-        half = np.sqrt(np.maximum(3 * spread + within, 1.0))
+        half = xp.sqrt(xp.maximum(3 * spread + within, 1.0))
         aside = (_sum_around(squares, counts, axis, x) / total - middle) / half
         aside *= 1 + within / half**2  # power lies aside in every block as well
-        slope = _slope(np.where(is_known, aside, 0.0))
-        power /= np.exp(slope * middle / half) * _mean_of_exponential(slope)
+        slope = _slope(xp.where(is_known, aside, 0.0))
+        power /= xp.exp(slope * middle / half) * _mean_of_exponential(slope)
     return power
 
 
@@ -176,23 +182,28 @@ def _sum_around(
     blocks: Numbers, counts: Sequence[int], axis: int = -1, factor: Numbers | None = None
 ) -> Numbers:
     """Sum the blocks around every corner, times a factor along one axis if there is one."""
+    xp, ndimage = namespace_of(blocks), ndimage_of(blocks)
     for k, count in enumerate(counts):
         if count:
             taps = factor if k == axis and factor is not None else np.ones(2 * count)
-            blocks = scipy.ndimage.correlate1d(blocks, taps, k, mode="constant")
+            blocks = ndimage.correlate1d(blocks, xp.asarray(taps), k, mode="constant")
     return blocks
 
 
 def _slope(aside: Numbers) -> Numbers:
     """Return the logarithmic slope, per half a window, of what has its centre so far aside."""
-    y = np.clip(aside, -STEEPEST, STEEPEST)
+    xp = namespace_of(aside)
+    y: Numbers = xp.clip(aside, -STEEPEST, STEEPEST)
     return y * (3 - y**2) / (1 - y**2)
 
 
 def _mean_of_exponential(slope: Numbers) -> Numbers:
     """Return the mean over a window of what is 1 in its middle."""
-    steep = np.where(np.abs(slope) < 1e-6, 1.0, slope)
-    return np.where(np.abs(slope) < 1e-6, 1.0, np.sinh(steep) / steep)
+    xp = namespace_of(slope)
+    is_even = xp.abs(slope) < 1e-6
+    steep = xp.where(is_even, 1.0, slope)
+    mean: Numbers = xp.where(is_even, 1.0, xp.sinh(steep) / steep)
+    return mean
 
 
 def _between_corners(
@@ -201,8 +212,10 @@ def _between_corners(
     """Return at n samples along an axis what lies linearly between the corners of blocks."""
     block, within = np.divmod(np.arange(start, start + n), side)
     share = ((within + 0.5) / side).astype(np.float32)
-    share = share.reshape([-1 if k == axis else 1 for k in range(corners.ndim)])
-    found = np.diff(corners, axis=axis).take(block, axis)
+    xp = namespace_of(corners)
+    share = xp.asarray(share.reshape([-1 if k == axis else 1 for k in range(corners.ndim)]))
+    block = xp.asarray(block)
+    found: NDArray[np.float32] = xp.diff(corners, axis=axis).take(block, axis)
     found *= share
     found += corners.take(block, axis)
     return found

@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.ndimage
 
-from napari_local_ncc.ncc.separable import window_taps
-from napari_local_ncc.parameters import as_samples, check_radius, check_real, check_weights
+from napari_local_ncc.confidence.texture_windows import (
+    FLAT,
+    is_narrow,
+    long_lags,
+    long_weights,
+    valid_samples,
+    wide_reach,
+)
+from napari_local_ncc.ncc.device import namespace_of
+from napari_local_ncc.parameters import (
+    as_samples,
+    check_radius,
+    check_real,
+    check_weights,
+    is_cupy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,51 +33,10 @@ if TYPE_CHECKING:
     Slices = tuple[slice, ...]
     Numbers = NDArray[np.float64]
 
-# Correlations measured in one window are too noisy where that is small, and biased where
-# the texture is coarse; in windows twice as wide the calibration holds in either.
-WIDENING = 2
-LONGEST_LAG = 4  # px
-# The mean of a narrow window takes coarse structure away. If the variance held that, related
-# images would seem coarse, and be judged more severely, where their structure is strong.
-NARROW, NARROW_REACH = 2, 6  # px
 TILE = (24, 64, 1024)  # z, y, x
-# Shares of the largest square in a tile, or of the mean square in a window, at or below
-# which a variance may be rounding: of sums that slide through the tile, and of the window's.
-UNSURE, FLAT = 1e-11, 1e-13
-
-
-def margin(radius: Sequence[int]) -> tuple[int, ...]:
-    """Return how far around a region `effective_samples` reads, per axis in pixels.
-
-    Parameters
-    ----------
-    radius : sequence of int
-        The NCC window's radius along each axis; 0 = independent.
-
-    Returns
-    -------
-    tuple of int
-        A part of an image with this margin gives what the whole image gives.
-    """
-    reach, lags = _reach(radius), _long_lags(radius)
-    return tuple(map(sum, zip(reach, lags, strict=True)))
-
-
-def _narrow(radius: Sequence[int]) -> bool:
-    """Return whether the mean of a window takes most of coarse structure away."""
-    return max(radius) <= NARROW and sum(r > 0 for r in radius) < 3
-
-
-def _reach(radius: Sequence[int]) -> tuple[int, ...]:
-    """Return the radius of the windows in which autocorrelations are measured."""
-    least = NARROW_REACH if _narrow(radius) else 0
-    return tuple(max(WIDENING * r, least) if r else 0 for r in radius)
-
-
-def _long_lags(radius: Sequence[int]) -> tuple[int, ...]:
-    """Return the second lag at which neighbours are compared, in pixels per axis."""
-    wanted = [2 * r if _narrow(radius) else 1 + r // 2 for r in radius]
-    return tuple(min(lag, LONGEST_LAG) if r else 0 for lag, r in zip(wanted, radius, strict=True))
+# Share of the largest square in a tile, at or below which a variance may be rounding: of sums
+# that slide through the tile.
+UNSURE = 1e-11
 
 
 def effective_samples(
@@ -94,7 +67,7 @@ def effective_samples(
     -------
     array of float32, shape of the region
         Effective number of samples. NaN where undefined: the centre sample is invalid or
-        either image is flat around it.
+        either image is flat around it. CuPy arrays for CuPy arrays.
 
     Notes
     -----
@@ -121,14 +94,26 @@ def effective_samples(
     >>> bool(numbers[0] > 60), bool(numbers[1] < 20)
     (True, True)
     """
-    images = [as_samples(fixed), as_samples(moving)]
-    images += [] if mask is None else [np.asarray(mask)]
+    xp = namespace_of(fixed)
+    images: list[Any] = [
+        image if is_cupy(image) else as_samples(image) for image in (fixed, moving)
+    ]
+    images += [] if mask is None else [xp.asarray(mask)]
     check_images(images)
     shape = images[0].shape
     radii, weights = check_radius(radius, len(shape)), check_weights(weights)
     check_axes(radii)
     where = region or (slice(None),) * len(shape)
     where = tuple(slice(*part.indices(n)[:2]) for part, n in zip(where, shape, strict=True))
+    if is_cupy(images[0]):
+        from napari_local_ncc.confidence.on_gpu.samples_by_filters import (
+            effective_samples_by_filters,
+        )
+
+        found: NDArray[np.float32] = effective_samples_by_filters(
+            *images, radius=radii, weights=weights, region=where
+        )
+        return found
     out = np.empty([part.stop - part.start for part in where], np.float32)
     _fill(images, radii, weights, where, out)
     return out
@@ -192,7 +177,7 @@ def _fill_volume(
     out: NDArray[np.float32],
 ) -> None:
     shape = images[0].shape
-    reach = tuple(min(r, n - 1) for r, n in zip(_reach(radius), shape, strict=True))
+    reach = tuple(min(r, n - 1) for r, n in zip(wide_reach(radius), shape, strict=True))
     inside = [_samples_inside(n, r, weights) for n, r in zip(shape, radius, strict=True)]
     for centres, around in _tiles(region, reach, radius, shape):
         fixed, moving, *mask = (image[around] for image in images)
@@ -203,7 +188,7 @@ def _fill_volume(
             for number, part, axis in zip(inside, centres, ((1, 2), (0, 2), (0, 1)), strict=True):
                 share *= np.expand_dims(number[part], axis)
         else:
-            share *= _valid_samples(valid.astype(np.float64), radius, weights)[within]
+            share *= valid_samples(valid.astype(np.float64), radius, weights)[within]
             share[~valid[within]] = np.nan
         out[_relative(centres, region)] = share
 
@@ -236,11 +221,8 @@ def _share(
     weight = np.empty((0, 0, 0)) if valid is None else valid.astype(np.float64)
     share = np.empty([part.stop - part.start for part in within], np.float32)
     first = tuple(part.start for part in within)
-    lags, narrow = _long_lags(radius), _narrow(radius)
-    # As measured: wide windows hold lags that the first does not foretell, as where white
-    # noise lies on coarse texture; in narrow ones the mean takes most of them away.
-    long_weights = tuple(0.0 if narrow else 0.4 * max(r - 2, 0) for r in radius)
-    images = (a, b, weight, first, reach, lags, long_weights, narrow)
+    lags, narrow = long_lags(radius), is_narrow(radius)
+    images = (a, b, weight, first, reach, lags, long_weights(radius), narrow)
     tile_independent_share(*images, UNSURE, True, share)
     # NaN are flat windows, as a rule; else a sample so large that sums must not slide past it.
     unsure = np.isnan(share) if valid is None else np.isnan(share) & valid[within]
@@ -276,7 +258,7 @@ def _tiles(
 ) -> Iterator[tuple[Slices, Slices]]:
     """Yield the centres of each tile, and these with the samples around them."""
     cuts = []
-    for part, r, lag, n, side in zip(region, reach, _long_lags(radius), shape, TILE, strict=True):
+    for part, r, lag, n, side in zip(region, reach, long_lags(radius), shape, TILE, strict=True):
         step = max(side, 4 * r)
         edges = [*range(part.start, part.stop, step), part.stop]
         cuts.append(
@@ -313,15 +295,4 @@ def _centre(samples: NDArray[Any], valid: NDArray[np.bool_] | None) -> Numbers:
 def _samples_inside(size: int, radius: int, weights: str) -> NDArray[np.float32]:
     """Return what a window along one axis is worth at every pixel if no sample is missing."""
     valid = np.ones((1, 1, size))
-    return _valid_samples(valid, (0, 0, radius), weights)[0, 0].astype(np.float32)
-
-
-def _valid_samples(valid: Numbers, radius: tuple[int, ...], weights: str) -> Numbers:
-    """Return what windows of valid samples are worth."""
-    total, squares = valid, valid
-    for axis, r in enumerate(radius):
-        if r:
-            taps = window_taps(r, weights)
-            total = scipy.ndimage.correlate1d(total, taps, axis, mode="constant")
-            squares = scipy.ndimage.correlate1d(squares, taps**2, axis, mode="constant")
-    return total**2 / np.maximum(squares, 1.0)
+    return valid_samples(valid, (0, 0, radius), weights)[0, 0].astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.ndimage
 
 from napari_local_ncc.chunked.blocks import compute_here
-from napari_local_ncc.confidence.samples import margin
+from napari_local_ncc.confidence.texture_windows import margin
 from napari_local_ncc.parameters import as_samples
 
 if TYPE_CHECKING:

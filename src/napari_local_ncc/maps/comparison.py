@@ -12,6 +12,7 @@ import numpy as np
 from napari_local_ncc.chunked.blocks import compute_block
 from napari_local_ncc.image.pairing import pair_images, stage_advice
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image
+from napari_local_ncc.ncc.device import namespace_on
 from napari_local_ncc.parameters import NCCParameters
 from napari_local_ncc.transforms.overlap import marked_box, overlap_box, overlap_share
 from napari_local_ncc.transforms.resampling import (
@@ -245,11 +246,15 @@ class Comparison:
             )
         return images
 
-    def read(self, box: Box) -> list[NDArray[Any]]:
-        """Return what is compared in a box of the grid: as `images_in`, read in this thread."""
-        images = [compute_block(self.pair.fixed.data, box)]
-        images += [sampling(box) for sampling in self._samplings[:1]]
-        images += [sampling(box) > 0 for sampling in self._samplings[1:]]
+    def read(self, box: Box, device: str | None = None) -> list[NDArray[Any]]:
+        """Return what is compared in a box of the grid: as `images_in`, read in this thread.
+
+        In the memory of a device, where samples are interpolated, if one is given.
+        """
+        xp = namespace_on(device)
+        images = [xp.asarray(compute_block(self.pair.fixed.data, box))]
+        images += [sampling(box, device) for sampling in self._samplings[:1]]
+        images += [sampling(box, device) > 0 for sampling in self._samplings[1:]]
         return images
 
     @cached_property

@@ -186,7 +186,7 @@ def map_of(
     """Make the map of a comparison; yield and return as `iter_confidence_map` does.
 
     `blocks` are the edges of the chunks, each of which is computed by a task of its own;
-    default: those of `map_chunks`. `device` is what NCC is computed on, if not the processor;
+    default: those of `map_chunks`. `device` is what they are computed on, if not the processor;
     see `ncc.device`.
     """
     if device is not None:

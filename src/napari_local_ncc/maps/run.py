@@ -13,6 +13,7 @@ from napari_local_ncc.maps.block.plan import check_bands_on, plan_bands
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.pipeline import load_kernel, map_of
 from napari_local_ncc.maps.stream import stream_map
+from napari_local_ncc.ncc.device import check_device, free_device_memory
 from napari_local_ncc.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -207,8 +208,9 @@ def run_comparison(
         Bytes to keep to: blocks are as large, and as many at a time, as fit. Default: half of
         what is free.
     device : "cuda", optional
-        Compute the NCC of the map on a GPU, which needs CuPy, and no band but "ncc"; samples are
-        read, moved and written by the processor.
+        Compute the map on a GPU, which needs CuPy, block by block: moving is resampled, and the
+        bands "ncc" and "confidence" are computed there. Samples are read and written, and a
+        calibration and a registration are found, by the processor.
     probe : bool, default False
         Whether to look afterwards if a translation would make images alike that were taken as
         they lie and are not.
@@ -245,7 +247,9 @@ def run_comparison(
     MapTile
     """
     check_bands_on(device, comparison.parameters.bands)
-    blocks, threads = _fit(comparison, memory, threads, client)
+    if device is not None:
+        check_device(device)
+    blocks, threads = _fit(comparison, memory, threads, client, device)
     if memory is not None:
         options = {"memory": memory / 2, **(options or {})}
         if refine:
@@ -303,11 +307,15 @@ def _probed(
 
 
 def _fit(
-    comparison: Comparison, memory: float | None, threads: int | None, client: Client | None
+    comparison: Comparison,
+    memory: float | None,
+    threads: int | None,
+    client: Client | None,
+    device: str | None,
 ) -> tuple[tuple[int, ...] | None, int]:
     """Return the blocks of a map and how many to compute at a time, within a budget."""
     grid, parameters = comparison.grid, comparison.parameters
-    plan = plan_bands(grid, parameters, None)
+    plan = plan_bands(grid, parameters, None, device=device)
     wanted = threads or os.cpu_count() or 1
     if memory is None and math.prod(grid.shape) * plan.bytes_per_pixel < SMALL:
         return None, wanted
@@ -317,6 +325,8 @@ def _fit(
     if client is not None:
         wanted = max(1, sum(client.nthreads().values()))
         memory -= BASE * (len(client.nthreads()) - 1)
+    if device is not None:
+        memory = min(memory, BASE + free_device_memory(device))
     return fit_blocks(
         grid.shape,
         grid.spatial,

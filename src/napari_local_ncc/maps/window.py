@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.blocks import compute_here
-from napari_local_ncc.confidence.samples import effective_samples, margin
+from napari_local_ncc.confidence.samples import effective_samples
+from napari_local_ncc.confidence.texture_windows import margin
 from napari_local_ncc.maps.comparison import DEFAULTS, Comparison
 from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.shift.dispatch import local_shift, shift_depth

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 
 from napari_local_ncc.chunked.windows import as_lazy, join_pieces, map_windows, without_masks
+from napari_local_ncc.ncc.device import namespace_of, ndimage_of
 from napari_local_ncc.parameters import (
     as_samples,
     check_limits,
@@ -93,7 +94,7 @@ def local_ncc(
     }
     if not any(isinstance(array, da.Array) for array in arrays):
         return _ncc_of_arrays(*arrays, **options)
-    return map_windows(partial(_ncc_of_pieces, **options), as_chunks(arrays), options["radius"])
+    return map_windows(partial(ncc_of_pieces, **options), as_chunks(arrays), options["radius"])
 
 
 def as_images(fixed: Any, moving: Any, mask: Any | None) -> list[Any]:
@@ -128,42 +129,20 @@ def as_chunks(arrays: list[Any]) -> list[da.Array]:
 
 def _ncc_of_arrays(*images: Any, **options: Any) -> Any:
     whole = tuple(slice(0, n) for n in images[0].shape)
-    return _ncc_of_pieces(*([(whole, image)] for image in images), region=whole, **options)
+    return ncc_of_pieces(*([(whole, image)] for image in images), region=whole, **options)
 
 
-def _ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
-    """Send images to the implementation for their kind, which is loaded when first needed."""
+def ncc_of_pieces(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
+    """Do as `kernels.driver.ncc_of_pieces`, by the implementation for the kind of the arrays."""
     if is_cupy(images[0][0][1]):
-        import cupy
-        import cupyx.scipy.ndimage
-
         from napari_local_ncc.ncc.separable import ncc_by_filters
 
-        arrays = [join_pieces(pieces, cupy) for pieces in images]
-        return ncc_by_filters(*arrays, **options, xp=cupy, ndimage=cupyx.scipy.ndimage)[region]
-    from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+        xp, ndimage = namespace_of(images[0][0][1]), ndimage_of(images[0][0][1])
+        arrays = [join_pieces(pieces, xp) for pieces in images]
+        return ncc_by_filters(*arrays, **options, xp=xp, ndimage=ndimage)[region]
+    from napari_local_ncc.ncc.kernels import driver  # loaded when first needed
 
-    return ncc_of_pieces(*images, region=region, **options)
-
-
-def ncc_on_gpu(*images: Any, region: tuple[slice, ...], **options: Any) -> Any:
-    """Compute on the GPU what `kernels.driver.ncc_of_pieces` does: from NumPy to NumPy arrays.
-
-    Raises
-    ------
-    OSError
-        If the GPU, or its driver, fails.
-    """
-    import cupy
-
-    try:
-        moved = [[(where, cupy.asarray(array)) for where, array in pieces] for pieces in images]
-        return cupy.asnumpy(_ncc_of_pieces(*moved, region=region, **options))
-    except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
-        raise OSError(
-            f"the GPU of --device cuda (device=) fails ({error}); see whether another program "
-            "fills or holds it (nvidia-smi), or compute on the CPU"
-        ) from error
+    return driver.ncc_of_pieces(*images, region=region, **options)
 
 
 def _check_arrays(arrays: dict[str, Any]) -> None:

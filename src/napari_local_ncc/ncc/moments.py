@@ -1,4 +1,4 @@
-"""Means and variances in the window around every sample."""
+"""Means and variances in the window around every sample, of NumPy and CuPy arrays alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from math import frexp, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.ndimage
 
+from napari_local_ncc.ncc.device import namespace_of, ndimage_of
 from napari_local_ncc.ncc.separable import window_taps
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def window_moments(
     Moments
         Of arrays of shape (...).
     """
-    valid = np.isfinite(fixed) & np.isfinite(moving)
+    xp = namespace_of(fixed)
+    valid = xp.isfinite(fixed) & xp.isfinite(moving)
     if mask is not None:
         valid &= mask
     weight = window_weight(valid, radius, weights)
     squares = weight if weights == "box" else window_weight(valid, radius, weights, power=2)
-    known = np.where(weight > 1e-12, weight, np.nan)
+    known = xp.where(weight > 1e-12, weight, np.nan)
     means, variances = zip(
         *(_mean_and_variance(image, valid, known, radius, weights) for image in (fixed, moving)),
         strict=True,
@@ -84,16 +85,17 @@ def window_mean(
 
     `power` is that of the weights: 1, or 2 for the squares that tell what they are worth.
     """
-    means = np.array(samples, np.float64)
+    xp, ndimage = namespace_of(samples), ndimage_of(samples)
+    means: Numbers = xp.array(samples, np.float64)
     options: dict[str, Any] = {"output": means, "mode": "constant"}
     for axis, r in enumerate(radius):
         if not r:
             continue
         if weights == "box":
-            scipy.ndimage.uniform_filter1d(means, 2 * r + 1, axis, **options)
+            ndimage.uniform_filter1d(means, 2 * r + 1, axis, **options)
         else:
             taps = window_taps(r, weights) ** power
-            scipy.ndimage.correlate1d(means, taps / taps.sum(), axis, **options)
+            ndimage.correlate1d(means, xp.asarray(taps / taps.sum()), axis, **options)
     return means
 
 
@@ -101,15 +103,17 @@ def window_weight(
     valid: NDArray[np.bool_], radius: Sequence[int], weights: str, *, power: int = 1
 ) -> Numbers:
     """Return the share of every window that is valid; where these fill a box, from its sides."""
+    xp = namespace_of(valid)
     axes = range(valid.ndim)
     others = [tuple(other for other in axes if other != axis) for axis in axes]
-    sides = [np.asarray(valid.any(axis=beside)) for beside in others]
-    if prod(int(side.sum()) for side in sides) != np.count_nonzero(valid):
+    sides: list[Any] = [valid.any(axis=beside) if beside else valid for beside in others]
+    if prod(int(side.sum()) for side in sides) != int(xp.count_nonzero(valid)):
         return window_mean(valid, radius, weights, power=power)
     means = [
         window_mean(side, [r], weights, power=power) for side, r in zip(sides, radius, strict=True)
     ]
-    return np.asarray(reduce(np.multiply, np.ix_(*means)))
+    found: Numbers = reduce(xp.multiply, xp.ix_(*means))
+    return found
 
 
 def mean_squared_step(
@@ -153,22 +157,24 @@ def _mean_and_variance(
     radius: Sequence[int],
     weights: str,
 ) -> tuple[Numbers, Numbers]:
+    xp = namespace_of(image)
     count = max(int(valid.sum()), 1)
     is_whole = count == valid.size
-    samples = (image if is_whole else np.where(valid, image, 0)).astype(np.float64)
+    samples = (image if is_whole else xp.where(valid, image, 0)).astype(np.float64)
     # The mean of a mean: sums of samples about it lose no digits, nor overflow.
-    centre = float(np.sum(samples / count))
+    centre = float(xp.sum(samples / count))
     samples -= centre
     if not is_whole:
         samples[~valid] = 0
-    scale = 2.0 ** -frexp(float(max(samples.max(initial=0.0), -samples.min(initial=0.0))))[1]
+    peak = max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+    scale = 2.0 ** -frexp(peak)[1]
     samples *= scale
     mean = window_mean(samples, radius, weights)
     mean /= weight
-    variance = window_mean(np.square(samples, out=samples), radius, weights)
+    variance = window_mean(xp.square(samples, out=samples), radius, weights)
     variance /= weight
     variance -= mean**2
-    np.maximum(variance, 0.0, out=variance)
+    xp.maximum(variance, 0.0, out=variance)
     mean /= scale
     mean += centre
     variance /= scale**2

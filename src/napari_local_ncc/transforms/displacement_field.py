@@ -9,12 +9,14 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
+from napari_local_ncc.image.spline import read_spline
+from napari_local_ncc.ncc.device import namespace_of, on_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import ModuleType
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -86,18 +88,20 @@ def interpolate_field(
     values: NDArray[np.float32], pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Read a field (ndim, *shape) at pixels (ndim, ...), linearly; outside as at the edge."""
+    xp = namespace_of(pixels)
     if not pixels.size:
-        return np.zeros(pixels.shape)
+        nothing: NDArray[np.float64] = xp.zeros(pixels.shape)
+        return nothing
     last = np.array(values.shape[1:]) - 1
     axes = tuple(range(1, pixels.ndim))
-    low = np.clip(np.floor(pixels.min(axis=axes)), 0, last).astype(int)
-    high = np.clip(np.ceil(pixels.max(axis=axes)), 0, last).astype(int)
-    box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
-    inner = pixels - low.reshape(-1, *(1,) * len(axes))
-    read = [
-        ndimage.map_coordinates(v[box], inner, np.float64, order=1, mode="nearest") for v in values
-    ]
-    return np.stack(read)
+    ends = [on_host(end) for end in (pixels.min(axis=axes), pixels.max(axis=axes))]
+    low = np.clip(np.floor(ends[0]), 0, last).astype(int)
+    high = np.clip(np.ceil(ends[1]), 0, last).astype(int)
+    box = tuple(slice(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    inner = pixels - xp.asarray(low.reshape(-1, *(1,) * len(axes)))
+    read = [read_spline(xp.asarray(v[box]), inner, np.dtype(np.float64), 1) for v in values]
+    field: NDArray[np.float64] = xp.stack(read)
+    return field
 
 
 def slabs(shape: Sequence[int], samples: int = SLAB) -> Iterator[tuple[slice, ...]]:
@@ -107,18 +111,22 @@ def slabs(shape: Sequence[int], samples: int = SLAB) -> Iterator[tuple[slice, ..
         yield (slice(start, min(start + thick, shape[0])), *(slice(0, n) for n in shape[1:]))
 
 
-def pixels_of(box: Sequence[slice]) -> NDArray[np.float64]:
-    """Return the indices of a box's pixels, shape (ndim, *box)."""
-    ranges = [np.arange(part.start, part.stop, dtype=np.float64) for part in box]
-    return np.stack(np.meshgrid(*ranges, indexing="ij"))
+def pixels_of(box: Sequence[slice], xp: ModuleType = np) -> NDArray[np.float64]:
+    """Return the indices of a box's pixels, shape (ndim, *box), in a namespace."""
+    ranges = [xp.arange(part.start, part.stop, dtype=np.float64) for part in box]
+    pixels: NDArray[np.float64] = xp.stack(xp.meshgrid(*ranges, indexing="ij"))
+    return pixels
 
 
 def transform_pixels(
     matrix: NDArray[np.float64], pixels: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Apply a homogeneous matrix to pixels of shape (ndim, ...)."""
+    xp = namespace_of(pixels)
+    matrix = xp.asarray(matrix)
     offset = matrix[:-1, -1].reshape(-1, *(1,) * (pixels.ndim - 1))
-    return np.tensordot(matrix[:-1, :-1], pixels, axes=1) + offset
+    moved: NDArray[np.float64] = xp.tensordot(matrix[:-1, :-1], pixels, axes=1) + offset
+    return moved
 
 
 def checked_reach(displacement: NDArray[np.float32] | None, grid: Grid) -> NDArray[np.float64]:

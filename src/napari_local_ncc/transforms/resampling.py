@@ -13,9 +13,12 @@ from napari_local_ncc.chunked.blocks import compute_block, lazy_blocks
 from napari_local_ncc.geometry.affine import invert_affine, whole_pixel_offset
 from napari_local_ncc.image.pairing import check_place, pair_images
 from napari_local_ncc.image.spatial_image import SpatialImage, as_spatial_image, map_chunks
+from napari_local_ncc.ncc.device import namespace_of, namespace_on, ndimage_of
+from napari_local_ncc.parameters import is_cupy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -312,10 +315,11 @@ class Sampling:
             return found
         return replace(found, dtype=np.result_type(moving.data.dtype, np.float32))
 
-    def __call__(self, box: Box) -> NDArray[Any]:
-        """Return the samples in a box of the grid."""
+    def __call__(self, box: Box, device: str | None = None) -> NDArray[Any]:
+        """Return the samples in a box of the grid; in the memory of a device if one is given."""
         first = len(self.grid.series_shape)
-        out = np.empty([part.stop - part.start for part in box], self.dtype)
+        xp = namespace_on(device)
+        out: NDArray[Any] = xp.empty([part.stop - part.start for part in box], self.dtype)
         frames = [range(part.start, part.stop) for part in box[:first]]
         for place in np.ndindex(out.shape[:first]):
             index = tuple(numbers[k] for numbers, k in zip(frames, place, strict=True))
@@ -357,15 +361,19 @@ class Sampling:
         if any(part.start >= part.stop for part in source):
             out[...] = np.nan
             return
-        samples = self._read(index, source).astype(self.dtype, copy=False)
-        if motion is None and self.order == 1:
+        xp = namespace_of(out)
+        samples = xp.asarray(self._read(index, source)).astype(self.dtype, copy=False)
+        is_linear = motion is None and self.order == 1
+        if is_linear and not is_cupy(out):
             _sample_affinely(samples, source, shape, self.to_moving[index], box, out)
             return
         if self.order > 1:
             samples, source = _spline_coefficients(samples, source, shape)
         positions = motion.sources if motion is not None else _positions(self.to_moving[index])
         reach = HALF_PIXEL if self.order == 0 and motion is None else ROUNDING
-        _sample_at(positions, samples, source, shape, box, self.order, reach, out)
+        _sample_at(
+            positions, samples, source, shape, box, self.order, reach, out, is_exact=is_linear
+        )
 
     def _copy(
         self, index: tuple[int, ...], box: Box, offset: tuple[int, ...], out: NDArray[Any]
@@ -383,7 +391,8 @@ class Sampling:
         if any(s.stop - s.start < b.stop - b.start for s, b in zip(source, box, strict=True)):
             out[...] = np.nan
         if all(s.start < s.stop for s in source):
-            out[there] = self._read(index, source)
+            xp = namespace_of(out)
+            out[there] = xp.asarray(self._read(index, source))
 
     def _read(self, index: tuple[int, ...], box: Box) -> NDArray[Any]:
         return compute_block(self.moving.data, (*index, *box))
@@ -407,11 +416,13 @@ def _source_box(to_moving: NDArray[np.float64], box: Box, shape: Sequence[int]) 
     )
 
 
-def _positions(to_moving: NDArray[np.float64]) -> Callable[[Box], NDArray[np.float64]]:
+def _positions(
+    to_moving: NDArray[np.float64],
+) -> Callable[[Box, ModuleType], NDArray[np.float64]]:
     """Return the function of a box of pixels to where they lie in the image."""
     from napari_local_ncc.transforms.displacement_field import pixels_of, transform_pixels
 
-    return lambda box: transform_pixels(to_moving, pixels_of(box))
+    return lambda box, xp: transform_pixels(to_moving, pixels_of(box, xp))
 
 
 def _sample_affinely(
@@ -442,7 +453,7 @@ def _sample_affinely(
 
 
 def _sample_at(
-    positions: Callable[[Box], NDArray[np.float64]],
+    positions: Callable[[Box, ModuleType], NDArray[np.float64]],
     samples: NDArray[Any],
     source: Box,
     shape: tuple[int, ...],
@@ -450,25 +461,26 @@ def _sample_at(
     order: int,
     reach: float,
     out: NDArray[Any],
+    *,
+    is_exact: bool,
 ) -> None:
     """Fill `out` slab by slab, since coordinates take more room than pixels."""
-    from scipy import ndimage
-
+    from napari_local_ncc.image.spline import read_spline
     from napari_local_ncc.transforms.displacement_field import slabs
 
-    low, last = (np.array(v).reshape(-1, *(1,) * len(box)) for v in
+    xp = namespace_of(out)
+    low, last = (xp.array(v).reshape(-1, *(1,) * len(box)) for v in
                  ([part.start for part in source], [n - 1 for n in shape]))  # fmt: skip
     step = np.spacing(2.0 * (max(shape) + max(SPLINE_MARGIN.values())))
     for slab in slabs(out.shape):
-        at = positions((slice(slab[0].start + box[0].start, slab[0].stop + box[0].start), *box[1:]))
+        rows = slice(slab[0].start + box[0].start, slab[0].stop + box[0].start)
+        at = positions((rows, *box[1:]), xp)
         inside = ((at >= -reach) & (at <= last + reach)).all(axis=0)
         if order > 1:  # what is read begins elsewhere in each box: no digit is to depend on it
-            at = np.round(at / step) * step
-        # "nearest" and a test of our own, since rounding puts border samples outside
-        values = ndimage.map_coordinates(
-            samples, at - low, out.dtype, order=order, mode="nearest", prefilter=False
-        )
-        out[slab] = np.where(inside, values, np.nan)
+            at = xp.rint(at / step) * step
+        # a test of our own, since rounding puts border samples outside
+        values = read_spline(samples, at - low, out.dtype, order, is_exact=is_exact)
+        out[slab] = xp.where(inside, values, np.nan)
 
 
 def _spline_coefficients(
@@ -480,18 +492,17 @@ def _spline_coefficients(
     pixel. Past SPLINE_REACH from an invalid one it is below 1 %, and what is nearer is
     invalid too.
     """
-    from scipy import ndimage
-
+    xp, ndimage = namespace_of(samples), ndimage_of(samples)
     margin = SPLINE_MARGIN[samples.dtype.itemsize]
     margins = [
         (min(margin, n - 1) if s.start == 0 else 0, min(margin, n - 1) if s.stop == n else 0)
         for s, n in zip(source, shape, strict=True)
     ]
-    known = np.isfinite(samples)
-    filled = np.pad(np.where(known, samples, samples.dtype.type(0)), margins, mode="reflect")
+    known = xp.isfinite(samples)
+    filled = xp.pad(xp.where(known, samples, samples.dtype.type(0)), margins, mode="reflect")
     coefficients = ndimage.spline_filter(filled, order=3, output=np.float64, mode="mirror")
     if not known.all():
-        unknown = np.pad(~known, margins, mode="reflect")
+        unknown = xp.pad(~known, margins, mode="reflect")
         near = ndimage.binary_dilation(unknown, iterations=SPLINE_REACH)
         coefficients[near] = np.nan
     grown = tuple(

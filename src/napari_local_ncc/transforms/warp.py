@@ -16,6 +16,7 @@ from napari_local_ncc.transforms.displacement_field import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from numpy.typing import NDArray
 
@@ -72,11 +73,12 @@ class FlowMotion:
         to_field[:-1, -1] -= low
         return replace(self, field=self.field[(slice(None), *part)], to_field=to_field)
 
-    def sources(self, box: Box) -> NDArray[np.float64]:
+    def sources(self, box: Box, xp: ModuleType = np) -> NDArray[np.float64]:
         """Return the pixels of moving that a box of pixels shows, shape (ndim, *box)."""
-        pixels = pixels_of(box)
+        pixels = pixels_of(box, xp)
         moved = interpolate_field(self.field, transform_pixels(self.to_field, pixels))
-        return transform_pixels(self.to_moving, pixels) + np.tensordot(self.linear, moved, axes=1)
+        shift: NDArray[np.float64] = xp.tensordot(xp.asarray(self.linear), moved, axes=1)
+        return transform_pixels(self.to_moving, pixels) + shift
 
     def source_box(self, box: Box, shape: Sequence[int]) -> Box:
         """Return a box of moving, of `shape`, that holds all that a box of pixels reads."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_local_ncc.chunked.windows import join_pieces
+from napari_local_ncc.ncc.device import namespace_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +56,11 @@ class Block:
     def ncc_and_shift(self) -> NDArray[np.float32]:
         """The NCC; where it is searched for, ncc_best, gain and the shift too; shape (n, ...)."""
         options = {"radius": self.plan.radius, "region": self.region, **self.plan.limits}
-        if self.plan.device is not None:
-            from napari_local_ncc.ncc.dispatch import ncc_on_gpu
-
-            return np.asarray(ncc_on_gpu(*self._images, **options))[np.newaxis]
         if not self.plan.searches:
-            from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+            from napari_local_ncc.ncc.dispatch import ncc_of_pieces
 
-            return ncc_of_pieces(*self._images, **options)[np.newaxis]
+            found: NDArray[np.float32] = ncc_of_pieces(*self._images, **options)[np.newaxis]
+            return found
         from napari_local_ncc.shift.dispatch import shift_of_pieces
 
         found = shift_of_pieces(
@@ -145,7 +143,7 @@ class Block:
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """How sure it is that the images are related; NaN where the NCC is."""
-        from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
+        from napari_local_ncc.ncc.dispatch import ncc_of_pieces
 
         if not self._calibration.in_even_light:
             return self.confidence_of(self.ncc)
@@ -154,7 +152,9 @@ class Block:
         # Its floor is in units of the images themselves: what that leaves out is known.
         limits = self.plan.limits | {"min_std": 0.0}
         ncc = ncc_of_pieces(*pieces, region=self.region, radius=self.plan.radius, **limits)
-        return np.where(np.isnan(self.ncc), np.float32(np.nan), self.confidence_of(ncc))
+        found = self.confidence_of(ncc)
+        found[self._xp.isnan(self.ncc)] = np.nan
+        return found
 
     def confidence_of(self, ncc: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how sure an NCC of these windows is."""
@@ -264,7 +264,12 @@ class Block:
     @cached_property
     def arrays(self) -> list[NDArray[Any]]:
         """Fixed, moving and perhaps the mask, each in one array, with all that windows reach."""
-        return [join_pieces(pieces, np) for pieces in self._images]
+        return [join_pieces(pieces, self._xp) for pieces in self._images]
+
+    @property
+    def _xp(self) -> Any:
+        """The namespace of the arrays."""
+        return namespace_on(self.plan.device)
 
     @property
     def frame(self) -> NDArray[np.intp] | None:

@@ -43,7 +43,7 @@ class BandPlan:
     has_frames : bool
         Whether the last image says which frame a pixel is of.
     device : str or None
-        What the NCC is computed on, if not the processor; see `ncc.device`.
+        What it is computed on, if not the processor; see `ncc.device`.
     """
 
     kinds: tuple[str, ...]
@@ -65,6 +65,8 @@ class BandPlan:
     def bytes_per_pixel(self) -> float:
         """How much memory a block takes for each sample that it needs, about."""
         column = sum(r > 0 for r in self.radius) > 2
+        if self.device is not None:
+            return max(ON_GPU[name][column] for name in self.kinds)
         taken = max(COMPUTED[name].memory[column] for name in self.kinds)
         return taken + KEPT * len(self.kinds)
 
@@ -104,7 +106,7 @@ class ComputedKind:
 
 def _confidence_reach(plan: BandPlan) -> Reach:
     from napari_local_ncc.confidence.even_light import even_light_reach
-    from napari_local_ncc.confidence.samples import margin
+    from napari_local_ncc.confidence.texture_windows import margin
 
     texture = margin(plan.radius)
     if plan.calibration is None or not plan.calibration.in_even_light:
@@ -179,7 +181,8 @@ COMPUTED = {
 }
 JUDGED = {"confidence", "classes"}  # kinds that need a calibration
 EXPOSED = {"classes", "ceiling"}  # and those that need an exposure
-ON_GPU = {"ncc"}  # and those that a GPU computes
+# and those that a GPU computes, with the bytes that they take there, in planes and in volumes
+ON_GPU = {"ncc": (240, 240), "confidence": (400, 560)}
 
 
 def plan_bands(
@@ -203,7 +206,7 @@ def plan_bands(
     exposure : Exposure or None
         Noise and typical contrast of the images; needed for the kinds in `EXPOSED`.
     device : str, optional
-        What the NCC is computed on, if not the processor; see `ncc.device`.
+        What they are computed on, if not the processor; see `ncc.device`.
 
     Raises
     ------
@@ -235,6 +238,6 @@ def check_bands_on(device: str | None, kinds: Sequence[str]) -> None:
     others = [name for name in kinds if device is not None and name not in ON_GPU]
     if others:
         raise ValueError(
-            f"--device {device} (device=) computes {', '.join(sorted(ON_GPU))} only, not "
+            f"--device {device} (device=) computes {', '.join(ON_GPU)} only, not "
             f"{', '.join(others)}: leave these bands out, or the device"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_local_ncc.maps.block.block import Block
 from napari_local_ncc.maps.block.plan import COMPUTED
+from napari_local_ncc.ncc.device import gpu_failures, on_host
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,13 +67,16 @@ class BandTask:
             slice(part.start - r.start, part.stop - r.start)
             for part, r in zip(box, reach, strict=True)
         )
-        images = self.comparison.read(reach)
-        if self.plan.has_frames:
-            images.append(_frame_numbers(self.comparison.grid.shape, self.plan.radius, reach))
-        whole = tuple(slice(0, n) for n in images[0].shape)
-        origin = [part.start for part in reach]
-        block = Block([[(whole, image)] for image in images], region, self.plan, origin)
-        bands = [band for name in self.plan.kinds for band in COMPUTED[name].bands(block)]
+        with gpu_failures(self.plan.device):
+            images = self.comparison.read(reach, self.plan.device)
+            if self.plan.has_frames:
+                images.append(_frame_numbers(self.comparison.grid.shape, self.plan.radius, reach))
+            whole = tuple(slice(0, n) for n in images[0].shape)
+            origin = [part.start for part in reach]
+            block = Block([[(whole, image)] for image in images], region, self.plan, origin)
+            bands = [
+                on_host(band) for name in self.plan.kinds for band in COMPUTED[name].bands(block)
+            ]
         return bands[0][np.newaxis] if len(bands) == 1 else np.stack(bands)
 
 

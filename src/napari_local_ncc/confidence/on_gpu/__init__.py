@@ -1,0 +1,1 @@
+"""What the processor has compiled, in arrays of any namespace: as a GPU computes it."""
