@@ -10,6 +10,7 @@ import pytest
 import scipy.ndimage
 from dask.array.core import slices_from_chunks
 from napari.layers import Labels, Vectors
+from qtpy.QtCore import QTimer
 
 from napari_local_ncc import NCCParameters, confidence_map
 from napari_local_ncc._napari.answer.views import View
@@ -115,6 +116,27 @@ def test_what_is_not_wanted_any_more_is_not_shown(viewer, dock, run, pair, qtbot
         dock[f"view_{view}"].native.click()
     qtbot.wait(500)
     assert shown(viewer) == {"ncc"}
+
+
+@pytest.mark.parametrize(
+    ("gone", "left"), [("ncc", {"shift_length", "arrows"}), ("shift_length", set())]
+)
+def test_no_map_is_left_by_half(viewer, dock, run, pair, qtbot, gone, left):
+    run(dock)
+    removed = []
+    viewer.layers.events.removed.connect(lambda event: removed.append(event.value))
+
+    def remove(event):  # between its adding and its drawing
+        if kind(event.value) == "shift_length":
+            layer = layers_by_kind(viewer)[gone]
+            QTimer.singleShot(0, lambda: viewer.layers.remove(layer))
+
+    viewer.layers.events.inserted.connect(remove)
+    dock["view_shift"].native.click()
+    qtbot.waitUntil(lambda: bool(removed))
+    qtbot.wait(300)
+    qtbot.waitUntil(lambda: shown(viewer) == left)
+    assert set(layers_by_kind(viewer)) - {"ncc"} == left
 
 
 def test_classes_have_names_colours_and_thresholds(viewer, dock, run, pair, show):

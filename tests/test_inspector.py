@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 from napari.utils.notifications import notification_manager
+from napari.utils.theme import get_theme
+from napari_matplotlib.util import style_sheet_from_theme
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -358,6 +360,39 @@ def test_a_closed_inspector_is_forgotten(viewer, run, qtbot, rng):
     qtbot.wait(300)
     gc.collect()
     assert gone() is None  # it has four figures
+
+
+@on_screen
+def test_an_inspector_that_is_closed_and_docked_again_hears_the_viewer(
+    viewer, run, inspector, settle, qtbot, rng, said
+):
+    for name in "ab":
+        viewer.add_image(rng.normal(size=(40, 40)), name=name)
+    run()
+    settle()
+    for _ in range(2):
+        viewer.window.remove_dock_widget(inspector.native)
+        assert inspector._press not in viewer.mouse_drag_callbacks
+        viewer.theme = "light" if viewer.theme == "dark" else "dark"
+        layer = run()  # meanwhile
+        viewer.window.add_dock_widget(inspector, name="inspector", tabify=True)
+        dock_of(inspector.native).show()
+        dock_of(inspector.native).raise_()
+        qtbot.wait(50)
+        assert inspector["map"].value is layer
+        settle()
+        look_at(viewer, inspector, (20, 21))
+        settle()
+        assert inspector.pixel.shown.index == (20, 21)
+        assert inspector.pixel.shown.layer is layer
+        assert inspector.pixel.mark.overlay.visible
+        theme = get_theme(viewer.theme)
+        assert inspector.pixel.plot.napari_theme_style_sheet == style_sheet_from_theme(theme)
+        layer.data = np.full_like(layer.data, 0.25)
+        settle()
+        assert inspector.table.table["median_ncc"] == pytest.approx([0.25], abs=1e-3)
+    assert viewer.mouse_drag_callbacks.count(inspector._press) == 1
+    assert said() == []
 
 
 def test_without_the_extra_the_rest_works(viewer, run, monkeypatch, qtbot, rng):

@@ -8,13 +8,14 @@ import pytest
 import tifffile
 import zarr
 
-from napari_local_ncc import SpatialImage, confidence_map, read_image
+from napari_local_ncc import Comparison, SpatialImage, confidence_map, read_image
 from napari_local_ncc.cli import main
 from napari_local_ncc.image import pair_images
 from napari_local_ncc.image.pairing import spacing_advice
 from napari_local_ncc.image.source import Source
 from napari_local_ncc.io import iter_write_image
 from napari_local_ncc.progress import finish
+from napari_local_ncc.reports import describe_comparison
 from napari_local_ncc.transforms.resampling import labels_on, mask_on
 
 STACK = np.random.default_rng(4).integers(0, 4000, (6, 24, 32), dtype=np.uint16)
@@ -403,10 +404,11 @@ def test_a_pixel_size_that_only_one_of_two_unitless_images_has_is_told(tmp_path,
     for name in "ab":
         finish(iter_write_image(images[name], tmp_path / f"{name}.ome.zarr"))
     pair = [str(tmp_path / f"{name}.ome.zarr") for name in "ab"]
-    for words in (["map", *pair, "-o", "m.npy"], ["register", *pair, "-o", "t.json"]):
-        words[-1] = str(tmp_path / words[-1])
-        assert main(words) == 0
-        assert "without a unit" in capsys.readouterr().err
+    for command, output in (("map", "m.npy"), ("register", "t.json"), ("refine", "r.json")):
+        assert main([command, *pair, "-o", str(tmp_path / output)]) == 0
+        assert capsys.readouterr().err.count("without a unit") == 1
     (tmp_path / "p.csv").write_text("fixed,moving\na.ome.zarr,b.ome.zarr\n", encoding="utf-8")
     main(["batch", str(tmp_path / "p.csv"), "-o", str(tmp_path / "out"), "--no-maps"])
     assert capsys.readouterr().err.count("without a unit") == 1
+    plan = describe_comparison(Comparison(images["a"], images["b"].replace(name="b")))
+    assert "b has pixels of 0.5x0.25 without a unit" in plan

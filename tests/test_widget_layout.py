@@ -222,6 +222,12 @@ def test_the_plan_follows_a_layer_that_is_edited(viewer, dock):
     assert dock["unitless"].native.isVisibleTo(dock.native)
 
 
+def test_the_plan_says_that_only_one_layer_has_a_pixel_size(viewer, dock):
+    viewer.add_image(np.eye(40), name="a")
+    viewer.add_image(np.eye(80), name="b", scale=(0.5, 0.5))
+    assert "b has pixels of 0.5x0.5 without a unit, a has pixels of 1" in dock["plan"].value
+
+
 def test_the_radius_may_be_a_length_or_one_per_axis(viewer, dock):
     viewer.open_sample(PLUGIN, "slices")
     windows = {"2 mm": "5x5 px = 5 mm", "1, 3": "3x7 px", "": "9x9 px = 9 mm"}

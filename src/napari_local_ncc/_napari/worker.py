@@ -149,6 +149,10 @@ class NewestOnly(Generic[Message, Result]):
         self._is_gone = True
         self.forget()
 
+    def listen(self) -> None:
+        """Work again, after it was let go."""
+        self._is_gone = False
+
     @property
     def is_busy(self) -> bool:
         """Whether work is going on or waits."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
@@ -14,13 +13,13 @@ import numpy as np
 from napari_local_ncc.batch.place import noise_of, place_evidence
 from napari_local_ncc.confidence.calibration import DEFINITION
 from napari_local_ncc.geometry.kind import UNREGISTERED
-from napari_local_ncc.image.pairing import spacing_advice
+from napari_local_ncc.image.pairing import warn_of_spacing
 from napari_local_ncc.io.outputs import check_unchanged, state_of, states_of
 from napari_local_ncc.io.reading import read_image
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.run import progress_in, run_comparison
 from napari_local_ncc.parameters import NCCParameters
-from napari_local_ncc.progress import Note, translate
+from napari_local_ncc.progress import translate
 from napari_local_ncc.reports.describe import describe_comparison
 from napari_local_ncc.reports.document import as_json, document, pair_facts
 from napari_local_ncc.reports.tables import frame_table
@@ -199,8 +198,7 @@ def _comparison(pair: FilePair, settings: Settings) -> Comparison:
         settings.parameters,
         unitless=cast("Unitless | None", settings.unitless),  # pair_images checks it
     )
-    if advice := spacing_advice(comparison.fixed, comparison.moving):
-        warnings.warn(advice, Note, stacklevel=2)
+    warn_of_spacing(comparison.fixed, comparison.moving)
     if not pair.transform:
         return comparison
     return comparison.with_registration(read_transform(pair.transform, comparison.grid))

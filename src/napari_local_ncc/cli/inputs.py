@@ -92,7 +92,6 @@ def open_inputs(
     a, b = (_place(opened(choice), choice.grid, ndim) for choice in (fixed, moving))
     say_stages(a, b)
     say_channels(a, b)
-    say_spacing(a, b)
     allowed = None
     if mask is not None:
         allowed = opened(mask, **AS_LABELS).select_known(parse_selection(fixed.select))
@@ -127,14 +126,6 @@ def say_channels(fixed: SpatialImage, moving: SpatialImage) -> None:
     from napari_local_ncc.image.pairing import channel_advice
 
     if advice := channel_advice(fixed, moving):
-        say(advice)
-
-
-def say_spacing(fixed: SpatialImage, moving: SpatialImage) -> None:
-    """Say that only one of two images has a pixel size, where neither has a unit."""
-    from napari_local_ncc.image.pairing import spacing_advice
-
-    if advice := spacing_advice(fixed, moving):
         say(advice)
 
 

@@ -84,6 +84,7 @@ def refine_(
     from napari_local_ncc.chunked.budget import parse_memory
 
     budget = None if memory is None else parse_memory(memory)
+    from napari_local_ncc.image.pairing import warn_of_spacing
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.maps.comparison import Comparison
     from napari_local_ncc.maps.refinement import refinement_of
@@ -101,6 +102,7 @@ def refine_(
     if mask is not None:
         allowed = read_image(mask, **how | AS_LABELS).with_spatial_ndim(ndim)
     comparison = Comparison(images[0], images[1], allowed, parameters)
+    warn_of_spacing(comparison.fixed, comparison.moving)
     if transform is not None:
         comparison = comparison.with_registration(read_transform(transform, comparison.grid))
     if budget is not None:

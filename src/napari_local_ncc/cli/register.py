@@ -17,7 +17,7 @@ from napari_local_ncc.cli.console import (
     save_transform,
     tell,
 )
-from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_spacing, say_stages
+from napari_local_ncc.cli.inputs import AS_LABELS, laid_over, say_stages
 from napari_local_ncc.cli.options import (
     AbsentChunks,
     IgnorePositions,
@@ -125,6 +125,7 @@ def register_(
 ) -> None:
     """Find the transform that brings one image onto another, and save it."""
     from napari_local_ncc.chunked.budget import parse_memory
+    from napari_local_ncc.image.pairing import warn_of_spacing
     from napari_local_ncc.io.outputs import check_free, check_unchanged, states_of
     from napari_local_ncc.io.reading import read_image
     from napari_local_ncc.registration.door import iter_register
@@ -157,7 +158,7 @@ def register_(
         for path, scene in ((fixed, scene_fixed), (moving, scene_moving))
     ]
     say_stages(*images)
-    say_spacing(*images)
+    warn_of_spacing(*images)
     if (fixed, scene_fixed) == (moving, scene_moving):
         images[1] = images[0]  # a series whose drift is to be found
     placed = None

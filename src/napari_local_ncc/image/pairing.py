@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -11,6 +12,7 @@ import numpy as np
 from napari_local_ncc.geometry.grid import is_unknown
 from napari_local_ncc.geometry.units import PIXEL
 from napari_local_ncc.parameters import check_choice
+from napari_local_ncc.progress import Note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,8 +209,14 @@ def spacing_advice(fixed: SpatialImage, moving: SpatialImage) -> str:
     size = "x".join(f"{step:g}" for step in sized.grid.space().spacing)
     return (
         f"{sized.name} has pixels of {size} without a unit, {other.name} has pixels of 1; they lie "
-        "by these numbers: where a size is not told, give both files one, or neither"
+        "by these numbers: where a size is not told, give both one, or neither"
     )
+
+
+def warn_of_spacing(fixed: SpatialImage, moving: SpatialImage) -> None:
+    """Warn of what `spacing_advice` says of two images, if that is anything."""
+    if advice := spacing_advice(fixed, moving):
+        warnings.warn(advice, Note, stacklevel=3)
 
 
 def check_place(marks: SpatialImage, image: SpatialImage, name: str) -> Unitless:

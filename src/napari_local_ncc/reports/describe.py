@@ -13,6 +13,7 @@ from napari_local_ncc.geometry.affine import apply_affine, invert_affine, whole_
 from napari_local_ncc.geometry.grid import INDEPENDENT_LABELS, axis_name
 from napari_local_ncc.geometry.kind import UNREGISTERED, with_article
 from napari_local_ncc.geometry.units import PIXEL, percent, unit_factor, unit_symbol
+from napari_local_ncc.image.pairing import spacing_advice
 from napari_local_ncc.maps.bands import KINDS, bands_on
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _unit_notes(fixed: SpatialImage, moving: SpatialImage, unitless: Unitless | 
         if PIXEL in image.grid.space().units
     ]
     if len(bare) != 1:
-        return []
+        return [advice] if (advice := spacing_advice(fixed, moving)) else []
     other = moving if bare[0] == "fixed" else fixed
     unit = unit_symbol(other.grid.units[-1])
     if unitless == "pixels":

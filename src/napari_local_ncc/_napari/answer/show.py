@@ -65,7 +65,7 @@ def show_view(viewer: Viewer, layer: Image, view: View) -> None:
     products = {} if kept is None else kept.products
     missing = [products[name] for name in view.kinds if name in products and name not in there]
     drawn = [each for each in missing if len(each.levels[0])]
-    _add_in_turns(viewer, layer, drawn, is_wanted=_unless_asked(layer))
+    _add_in_turns(viewer, layer, drawn, after=layer, is_wanted=_unless_asked(layer))
 
 
 def select_view(viewer: Viewer, layer: Image, view: View) -> None:
@@ -84,12 +84,14 @@ def show_band(viewer: Viewer, layer: Image, name: str) -> None:
     if name in there:
         there[name].visible = True
     elif kept is not None:
-        _add_in_turns(viewer, layer, [kept.products[name]], is_wanted=_unless_asked(layer))
+        product = kept.products[name]
+        _add_in_turns(viewer, layer, [product], after=layer, is_wanted=_unless_asked(layer))
 
 
 def show_product(viewer: Viewer, layer: Image, product: Product, *, scale: bool = False) -> None:
     """Show what was made of a run on request above its others, perhaps with a scale of colours."""
-    _add_in_turns(viewer, layer, [product], scale=scale, is_wanted=_unless_asked(layer))
+    is_wanted = _unless_asked(layer)
+    _add_in_turns(viewer, layer, [product], after=layer, scale=scale, is_wanted=is_wanted)
 
 
 def _unless_asked(layer: Image) -> Callable[[], bool]:
@@ -104,27 +106,31 @@ def _add_in_turns(
     layer: Image,
     products: Sequence[Product],
     *,
+    after: Layer,
     scale: bool = False,
     is_wanted: Callable[[], bool],
 ) -> None:
     """Add a layer at a turn of the event loop, and draw it at the next: napari takes long for each.
 
-    Nothing comes any more once it is not wanted.
+    Nothing comes any more once it is not wanted, or the layer that it is to come after has gone:
+    at first the run's NCC layer, then the one added before. So no map is left by half where the
+    user removes the NCC meanwhile.
     """
     if not products:
         return
     product, *others = products
 
     def add() -> None:
-        if not is_wanted() or layer not in viewer.layers:
+        if not is_wanted() or after not in viewer.layers:
             return
-        if product.kind not in layers_of_run(viewer, layer):
+        new = layers_of_run(viewer, layer).get(product.kind)
+        if new is None:
             new = _add(viewer, layer, product, scale=scale)
             QTimer.singleShot(0, partial(show, new))
-        _add_in_turns(viewer, layer, others, scale=scale, is_wanted=is_wanted)
+        _add_in_turns(viewer, layer, others, after=new, scale=scale, is_wanted=is_wanted)
 
     def show(new: Layer) -> None:
-        if is_wanted():
+        if is_wanted() and new in viewer.layers:
             with whole_or_not(product.name, partial(_remove, viewer, new)):
                 new.visible = True
 

@@ -204,28 +204,36 @@ class TextScroll(QScrollArea):
         return QSize(0, USUAL_TEXT)
 
 
-class Undocking(QObject):
-    """Tells when a widget is taken out of the window.
+class Docking(QObject):
+    """Tells when a widget is taken out of the window, and when it is put into it again.
 
-    napari then leaves it without a parent, and nothing else says so.
+    napari leaves it without a parent when its dock is closed, and nothing else says so.
 
     Parameters
     ----------
     widget : QWidget
         What is docked.
-    tell : callable
+    undocked, docked : callable
         Called then.
     """
 
-    def __init__(self, widget: QWidget, tell: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        widget: QWidget,
+        undocked: Callable[[], object],
+        docked: Callable[[], object] | None = None,
+    ) -> None:
         super().__init__()
-        self._tell = tell
+        self._undocked, self._docked = undocked, docked
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Look at who the widget's parent is."""
-        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
-            self._tell()
+        if event.type() == QEvent.Type.ParentChange:
+            if watched.parent() is None:
+                self._undocked()
+            elif self._docked is not None:
+                self._docked()
         return False
 
 

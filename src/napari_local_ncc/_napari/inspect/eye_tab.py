@@ -118,11 +118,17 @@ class EyeTab(Tab):
             self._stop()
 
     def let_go(self) -> None:
-        """Let the layers look as before; the buttons are gone."""
+        """Let the layers look as before; the buttons may be gone."""
         self._follow_edits()
-        if self._shown is not None:
-            self._shown.end()
+        shown, self._shown = self._shown, None
+        if shown is not None:
+            shown.end()
         super().let_go()
+
+    def listen(self) -> None:
+        """Begin with nothing shown."""
+        super().listen()
+        self._ended()
 
     def _kept(self) -> tuple[Image, KeptResult]:
         layer, kept = self._layer, result_of(self._layer)

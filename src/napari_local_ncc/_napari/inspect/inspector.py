@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QTabWidget
 
 from napari_local_ncc._napari.answer.show import layers_of_run, show_band, show_product
-from napari_local_ncc._napari.compare.layout import MAIN, Undocking, dock_of, tabify_onto
+from napari_local_ncc._napari.compare.layout import MAIN, Docking, dock_of, tabify_onto
 from napari_local_ncc._napari.compare.preferences import memory_budget
 from napari_local_ncc._napari.inspect.eye_tab import EyeTab
 from napari_local_ncc._napari.inspect.histogram_tab import HistogramTab
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Layer
 
+    from napari_local_ncc._napari.inspect.tab import Listener
     from napari_local_ncc._napari.results.kept_results import KeptResult
     from napari_local_ncc._napari.results.result_spec import Product
 
@@ -53,7 +54,7 @@ class InspectorWidget(Container):
         self._viewer = viewer
         self._world: tuple[float, ...] | None = None  # where the mouse was
         self._units: tuple[str, ...] = ()
-        self._is_in_front, self._is_gone = True, False
+        self._is_in_front = self._is_listening = False
         self._watched: Image | None = None
         choice = ComboBox(
             name="map",
@@ -169,12 +170,16 @@ class InspectorWidget(Container):
         self.histogram.counted.connect(self._tabulate)
         self.histogram.threshold.valueChanged.connect(self._tabulate)
         self.tabs.currentChanged.connect(self._show_mark)
+        self._hear()
+        self._docking = Docking(self.native, undocked=self._quit, docked=self._listen)
+        self.native.destroyed.connect(self._quit)
+
+    def _hear(self) -> None:
+        self._is_in_front = self._is_listening = True
         self._viewer.mouse_drag_callbacks.append(self._press)
         self._viewer.mouse_move_callbacks.append(self._move)
         for event in self._dims_events():
             event.connect(self._step)
-        self._undocking = Undocking(self.native, self._quit)
-        self.native.destroyed.connect(self._quit)
 
     def _choose(self, *_: Any) -> None:
         layer = self["map"].value
@@ -265,19 +270,33 @@ class InspectorWidget(Container):
         if self._is_seen():
             self._inspect()
 
+    def _listen(self) -> None:
+        """Hear of the viewer again: the widget was closed, and is docked once more."""
+        if self._is_listening:
+            return
+        self._hear()
+        for part in self._listeners():
+            part.listen()
+        self.reset_choices()
+        self._choose()
+        self._join_later()
+
     def _quit(self) -> None:
-        """Hear no more of the viewer: the widget is gone, or out of the window for good.
+        """Hear no more of the viewer: the widget is gone, or out of the window.
 
         Or the viewer would keep it, with all figures, since it keeps what it calls.
         """
-        if self._is_gone:
+        if not self._is_listening:
             return
-        self._is_gone = True
+        self._is_listening = False
         self._watch(None)
         self._viewer.mouse_drag_callbacks.remove(self._press)
         self._viewer.mouse_move_callbacks.remove(self._move)
         for event in self._dims_events():
             event.disconnect(self._step)
-        tabs = (self.pixel, self.histogram, self.scatter, self.table, self.eye)
-        for part in (*tabs, self.derived):
+        for part in self._listeners():
             part.let_go()
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        tabs = (self.pixel, self.histogram, self.scatter, self.table, self.eye)
+        return *tabs, self.derived

@@ -83,8 +83,7 @@ class WindowMark:
         self._is_seen = False
         self._name = f"local_ncc_window_{id(self)}"  # another inspector may be on its way out
         self.overlay = WindowOverlay(blending="translucent_no_depth")
-        for name in ("ndisplay", "order", "units"):
-            getattr(viewer.dims.events, name).connect(self._draw)
+        self.listen()
 
     def put(self, found: Inspection | None) -> None:
         """Mark another pixel, or none."""
@@ -96,6 +95,11 @@ class WindowMark:
         """Show it, or hide it."""
         self._is_seen = seen
         self._draw()
+
+    def listen(self) -> None:
+        """Follow what the viewer shows."""
+        for name in ("ndisplay", "order", "units"):
+            getattr(self._viewer.dims.events, name).connect(self._draw)
 
     def let_go(self) -> None:
         """Leave no trace in the viewer."""

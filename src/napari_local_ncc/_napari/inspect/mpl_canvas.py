@@ -44,6 +44,7 @@ def make_plot(viewer: Viewer) -> Any:
     Made here and not at import, since napari-matplotlib is an extra.
     """
     import matplotlib.style
+    from napari.utils.events import Event
     from napari.utils.theme import get_theme
     from napari_matplotlib.base import BaseNapariMPLWidget
 
@@ -65,6 +66,11 @@ def make_plot(viewer: Viewer) -> Any:
         def let_go(self) -> None:
             """Hear no more of the viewer."""
             self.viewer.events.theme.disconnect(self._on_napari_theme_changed)
+
+        def listen(self) -> None:
+            """Hear of it again, and draw in its theme, which may have changed meanwhile."""
+            self.viewer.events.theme.connect(self._on_napari_theme_changed)
+            self._on_napari_theme_changed(Event("theme", value=self.viewer.theme))
 
         def _redraw(self) -> Any:
             text = get_theme(self.viewer.theme).text.as_hex()

@@ -16,10 +16,14 @@ EMPTY = "There is no map yet: run Local NCC first."
 
 
 class Listener(Protocol):
-    """What hears of the viewer, or works for it, until it is let go."""
+    """What hears of the viewer, or works for it, until it is let go; it may listen again."""
 
     def let_go(self) -> None:
         """Hear no more of it."""
+        ...
+
+    def listen(self) -> None:
+        """Hear of it again."""
         ...
 
 
@@ -57,3 +61,8 @@ class Tab(QWidget):
         """Hear no more of the viewer."""
         for listener in self._listeners:
             listener.let_go()
+
+    def listen(self) -> None:
+        """Hear of it again: the inspector was closed, and is docked once more."""
+        for listener in self._listeners:
+            listener.listen()

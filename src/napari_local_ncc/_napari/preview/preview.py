@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_local_ncc._napari.compare.layout import Undocking
+from napari_local_ncc._napari.compare.layout import Docking
 from napari_local_ncc._napari.layers.convert import PREVIEW, ncc_colors, placement_on, set_changed
 from napari_local_ncc._napari.preview.compute import Sight, look
 from napari_local_ncc._napari.preview.view import View
@@ -63,7 +63,7 @@ class LivePreview:
         self._rest.setInterval(REST)
         self._rest.timeout.connect(self._begin)
         widget["preview"].changed.connect(self._switch)
-        self._undocking = Undocking(widget.native, self._switch_off)
+        self._docking = Docking(widget.native, undocked=self._switch_off)
         for event in self._view_events():
             event.connect(self._look_again)
         viewer.layers.events.removed.connect(self._on_removed)
