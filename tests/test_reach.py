@@ -29,6 +29,7 @@ from napari_local_ncc.registration.affine.orientations import (
 )
 from napari_local_ncc.registration.affine.sampled_image import Sampled, frame_of
 from napari_local_ncc.registration.affine.score_kernel import sum_scores
+from napari_local_ncc.registration.affine.verified_shift import verified_shift
 from napari_local_ncc.registration.engine_thread import Watch
 
 pytest.importorskip("SimpleITK")
@@ -203,6 +204,34 @@ def test_unrelated_discs_are_refused(model, snr):
     assert not found.reports[0].applied
     assert search_range(2, model) in found.reports[0].note
     assert_allclose(found.matrix, np.eye(3))
+
+
+def test_a_shift_is_applied_where_turns_tell_nothing():
+    """Few discs fit others by some turn nearly as well, but by no shift alone."""
+    scene, random = discs(0, count=14, side=320, radii=(8, 18)), np.random.default_rng([0, 2])
+    parts = scene[:224, :224], scene[80:304, 60:284]
+    images = [part + random.normal(size=part.shape) * scene.std() for part in parts]
+    found = register(*images, model="rigid")
+    (report,) = found.reports
+    assert report.applied
+    assert "by turns nothing is better than chance" in report.note
+    assert missed(found.matrix, np.array([[1, 0, -80], [0, 1, -60], [0, 0, 1]]), (224, 224)) < 0.5
+
+
+@pytest.mark.parametrize("step", [1.0, 1.5])
+def test_a_verified_shift_is_one_in_the_frame(step):
+    """Of images whose pixels differ, too; and none of unrelated ones."""
+    truth = motion(shift=(7.0, -4.5))
+    place = np.diag([step, step, 1.0])
+    fixed, moving = waves(truth), waves(place, shape=(120, 120))
+    to_frame = np.diag([0.01, 0.01, 1.0])
+    here, there = (Sampled(a.astype(np.float32), to_frame) for a in (fixed, moving))
+    there = Sampled(there.values, to_frame @ place)
+    matrix, verdict = verified_shift(here, there, Watch())
+    assert verdict.is_significant
+    assert_allclose(matrix, to_frame @ truth @ np.linalg.inv(to_frame), atol=5e-4)
+    other = Sampled(waves(truth, seed=5).astype(np.float32), to_frame)
+    assert verified_shift(other, there, Watch()) is None
 
 
 def test_two_cells_that_an_affine_lays_on_two_others_are_no_match():

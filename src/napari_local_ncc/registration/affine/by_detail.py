@@ -13,6 +13,7 @@ from napari_local_ncc.registration.affine.detail_search import DetailSearch, on_
 from napari_local_ncc.registration.affine.ladder import error_quantiles, simplest
 from napari_local_ncc.registration.affine.least_squares import fit_of_least_error
 from napari_local_ncc.registration.affine.sampled_image import Sampled, orthogonal
+from napari_local_ncc.registration.affine.verified_shift import verified_shift
 from napari_local_ncc.registration.evidence.judge import Verdict, judge
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Found:
         Distances within which the truth lies in 68 and in 95 of 100 cases; NaN if unknown.
     mirrored : int or None
         The axis of moving along which it would have to be mirrored to fit; None: it need not.
+    is_by_shift : bool
+        Whether turns and scales told nothing, and a shift did, from which it was fitted.
     """
 
     matrix: Matrix
@@ -57,6 +60,7 @@ class Found:
     error_px: float = np.nan
     error95_px: float = np.nan
     mirrored: int | None = None
+    is_by_shift: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +75,9 @@ class DetailPair:
 
     def find(self, begin: Matrix, *, alone: bool) -> Found | None:
         """Search, judge, and fit what is significant; None where nothing overlaps.
+
+        Where no turn or scale is more than chance, a shift may be: among fewer motions chance
+        finds less. The fit then begins there.
 
         Parameters
         ----------
@@ -100,6 +107,9 @@ class DetailPair:
             if against.significance >= MIRRORED:
                 turned = invert_affine(mirror) @ chance.matrix
                 return self._fit(search, turned, against, nearest_mirror(turned))
+            shift = verified_shift(self.fixed, self.moving, self.watch)
+            if shift is not None:
+                return replace(self._fit(search, *shift, None), is_by_shift=True)
         return self._fit(search, best.matrix, verdict, None)
 
     def verdict(

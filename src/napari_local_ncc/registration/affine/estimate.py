@@ -121,7 +121,8 @@ def estimate_affine(
     and the identity are improved by least squares up to full resolution, on images smoothed
     alike, to the limit that noise sets; a contrast that differs by a curve is brought to
     fixed's first. Where nothing is then better than what the same search finds in moving
-    mirrored and turned, mutual information [1]_ is tried: shifts of up to a quarter of the
+    mirrored and turned, but the judge of translations applies a shift, the fit begins at that;
+    where not, mutual information [1]_ is tried: shifts of up to a quarter of the
     field with rotations of up to 32 degrees, improved by Mattes' metric [2]_.
 
     The simplest motion that explains the pair is kept: a richer one only where it fits better
@@ -229,7 +230,9 @@ def estimate_affine(
         mirrored=found.mirrored,
         searched="near the start" if start is not None else search_range(len(begin) - 1, model),
         doubts=doubts,
-        remarks=tuple(filter(None, (said_of_fixed, said_of_moving, said_of_motion))),
+        remarks=tuple(
+            filter(None, (said_of_fixed, said_of_moving, said_of_motion, _said_of_rung(found)))
+        ),
     )
 
 
@@ -272,6 +275,11 @@ def _of_other_motion(found: Found, fixed: Sampled, moving: Sampled) -> tuple[flo
     error = (found.error_px if known else 1.0) ** 2 / fixed.ndim * np.diag(1 / step**2)
     other = other_motion(pair, np.zeros(fixed.ndim), error, evidence, step)
     return said_of(other, _pixels_moved(found, fixed, moving), STILL * float(step.max()))
+
+
+def _said_of_rung(found: Found) -> str:
+    """Say so where a shift told what a search over turns did not."""
+    return "by turns nothing is better than chance, by a shift it is" if found.is_by_shift else ""
 
 
 def _pixels_moved(found: Found, fixed: Sampled, moving: Sampled) -> Vector:

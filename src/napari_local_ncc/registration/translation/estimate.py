@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_local_ncc.registration.evidence.judge import Verdict
     from napari_local_ncc.registration.translation.array_pair import Standardised, Vector
     from napari_local_ncc.registration.translation.candidates import ShiftSearch
 
@@ -49,9 +50,8 @@ class Translation:
         The same at ``offset``. Moving is interpolated linearly where that is fractional.
     overlap : float
         Share of fixed's valid samples that have a valid partner at ``offset``, in [0, 1].
-    significance : float
-        How many times the evidence for the best shift there is, reliable or not, is the most
-        that the same search finds in unrelated structure, see `judge`. NaN where undefined.
+    verdict : Verdict
+        On the best shift there is, reliable or not.
     is_reliable : bool
         Whether that is enough to believe in the shift.
     ncc_found : float
@@ -69,13 +69,18 @@ class Translation:
     ncc_before: float
     ncc_after: float
     overlap: float
-    significance: float
+    verdict: Verdict
     is_reliable: bool
     ncc_found: float
     doubt: str = ""
     remarks: tuple[str, ...] = ()
     error_px: float = np.nan
     error95_px: float = np.nan
+
+    @property
+    def significance(self) -> float:
+        """How many times the most in unrelated structure its evidence is, see `judge`."""
+        return self.verdict.significance
 
 
 def estimate_translation(
@@ -183,7 +188,7 @@ def estimate_translation(
         before,
         ncc,
         pair.share(best),
-        verdict.significance,
+        verdict,
         is_reliable,
         ncc if found is None else pair.ncc(found),
         "" if is_reliable else doubt,
