@@ -234,6 +234,13 @@ def test_a_verified_shift_is_one_in_the_frame(step):
     assert verified_shift(other, there, Watch()) is None
 
 
+def test_no_shift_is_asked_for_in_pixels_far_smaller():
+    """An overview in the pixels of a detail would take all memory."""
+    here = Sampled(np.ones((64, 64), np.float32), np.eye(3))
+    there = Sampled(np.ones((64, 64), np.float32), np.diag([1e4, 1e4, 1.0]))
+    assert verified_shift(here, there, Watch()) is None
+
+
 def test_two_cells_that_an_affine_lays_on_two_others_are_no_match():
     """Rims of few round cells coincide: mutual information found them, and edges agreed."""
     at = np.indices((256, 256))

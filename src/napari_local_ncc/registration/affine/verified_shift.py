@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from napari_local_ncc.registration.engine_thread import Watch
     from napari_local_ncc.registration.evidence.judge import Verdict
 
+MOST_SAMPLES = 4  # times those of the larger image: what moving may have in fixed's pixels
+
 
 def verified_shift(fixed: Sampled, moving: Sampled, watch: Watch) -> tuple[Matrix, Verdict] | None:
     """Return the map of a shift, and its verdict; None where a translation would be refused.
+
+    Nor is a shift asked for where fixed's pixels are so small that moving would have many.
 
     Parameters
     ----------
@@ -28,7 +32,10 @@ def verified_shift(fixed: Sampled, moving: Sampled, watch: Watch) -> tuple[Matri
     watch : Watch
         Can stop the work.
     """
-    values, origin = _in_pixels_of(fixed, moving)
+    placed = _in_pixels_of(fixed, moving)
+    if placed is None:
+        return None
+    values, origin = placed
     try:
         found = estimate_translation(fixed.values, values.values, start=origin, watch=watch)
     except ValueError:  # no shift leaves enough in common
@@ -40,8 +47,8 @@ def verified_shift(fixed: Sampled, moving: Sampled, watch: Watch) -> tuple[Matri
     return matrix, found.verdict
 
 
-def _in_pixels_of(fixed: Sampled, moving: Sampled) -> tuple[Sampled, Vector]:
-    """Return moving in fixed's pixels, and where fixed's first pixel lies on it.
+def _in_pixels_of(fixed: Sampled, moving: Sampled) -> tuple[Sampled, Vector] | None:
+    """Return moving in fixed's pixels, and where fixed's first pixel lies on it; None if too large.
 
     Nothing is interpolated where both have the same pixels but for an offset.
     """
@@ -54,6 +61,8 @@ def _in_pixels_of(fixed: Sampled, moving: Sampled) -> tuple[Sampled, Vector]:
     )
     first = np.floor(corners.min(axis=0) + 1e-6)
     shape = (np.ceil(corners.max(axis=0) - 1e-6) - first + 1).astype(int)
+    if shape.prod(dtype=np.float64) > MOST_SAMPLES * max(fixed.values.size, moving.values.size):
+        return None
     move = np.eye(fixed.ndim + 1)
     move[:-1, -1] = first
     lattice = Sampled(np.empty(shape, np.float32), fixed.to_frame @ move)
