@@ -142,7 +142,7 @@ def time_arrays(side: int) -> None:
 def time_command(side: int, bands: str) -> None:
     """Print what the whole command takes with and without."""
     with TemporaryDirectory() as folder:
-        images = [str(path) for path in make_pair(Path(folder), side)]
+        images = [str(path) for path in make_pair(Path(folder), (side, side))]
         words = [sys.executable, "-m", "napari_local_ncc", "map", *images, "--bands", bands, "-o"]
         for name, device in WAYS.items():
             where = [] if device is None else ["--device", device]

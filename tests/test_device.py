@@ -95,8 +95,12 @@ def comparisons(draw):
     shape = tuple(draw(st.integers(*sides)) for _ in range(ndim))
     fixed = gaussian_filter(rng.normal(size=shape), draw(st.sampled_from([0, 1.2])))
     moving = fixed + 0.3 * fixed.std() * rng.normal(size=shape)
-    if draw(st.booleans()):
-        fixed, moving = ((3000 + 400 * image).astype(np.uint16) for image in (fixed, moving))
+    kind = draw(st.sampled_from(["none", "whole", "part", "affine", "flow"]))
+    whole = draw(st.sampled_from([None, np.uint16, np.int64]))
+    if whole is not None:
+        fixed, moving = ((3000 + 400 * image).astype(whole) for image in (fixed, moving))
+        if whole is np.int64 and kind in ("none", "whole"):  # where float64 skips numbers
+            fixed, moving = fixed + 2**60, moving + 2**60
     else:
         for image in (fixed, moving):
             image[rng.random(shape) < draw(st.sampled_from([0, 0.05]))] = np.nan
@@ -109,7 +113,6 @@ def comparisons(draw):
         interpolation=draw(st.sampled_from(["linear", "cubic"])),
         alternative=draw(st.sampled_from(["greater", "two-sided"])),
     )
-    kind = draw(st.sampled_from(["none", "whole", "part", "affine", "flow"]))
     return Comparison(*images, mask, parameters, transform(kind, images[0].grid, rng))
 
 
@@ -159,6 +162,11 @@ def test_what_a_gpu_does_not_compute_is_said_before_any_work(words, gpu, capsys)
     assert "computes ncc, confidence only, not shift" in capsys.readouterr().err
     assert main([*words, "--device", "tpu"]) == 2
     assert "there is no device 'tpu'" in capsys.readouterr().err
+
+
+def test_more_memory_than_the_gpu_has_is_refused(words, gpu, capsys):
+    assert main([*words, "--device", "cuda", "--memory", "9GB"]) == 2
+    assert "give --memory (memory=) 4250MB or less" in capsys.readouterr().err
 
 
 def test_a_resumed_map_is_of_one_device(words, gpu, capsys):

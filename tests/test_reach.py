@@ -12,6 +12,7 @@ from scipy import ndimage as ndi
 
 from napari_local_ncc import read_map, register
 from napari_local_ncc.cli import main
+from napari_local_ncc.registration.affine import by_detail
 from napari_local_ncc.registration.affine.block_jackknife import block_jackknife
 from napari_local_ncc.registration.affine.contrast import in_contrast_of
 from napari_local_ncc.registration.affine.detail_search import FOLLOWED
@@ -214,7 +215,18 @@ def test_a_shift_is_applied_where_turns_tell_nothing():
     found = register(*images, model="rigid")
     (report,) = found.reports
     assert report.applied
-    assert "by turns nothing is better than chance" in report.note
+    assert "by turns and scales nothing is better than chance" in report.note
+    assert missed(found.matrix, np.array([[1, 0, -80], [0, 1, -60], [0, 0, 1]]), (224, 224)) < 0.5
+
+
+def test_a_shift_that_nothing_richer_fits_is_kept(monkeypatch):
+    """The judge of translations has spoken for it."""
+    monkeypatch.setattr(by_detail, "fit_of_least_error", lambda *_: None)
+    scene, random = discs(0, count=14, side=320, radii=(8, 18)), np.random.default_rng([0, 2])
+    parts = scene[:224, :224], scene[80:304, 60:284]
+    images = [part + random.normal(size=part.shape) * scene.std() for part in parts]
+    found = register(*images, model="affine")
+    assert found.reports[0].applied
     assert missed(found.matrix, np.array([[1, 0, -80], [0, 1, -60], [0, 0, 1]]), (224, 224)) < 0.5
 
 

@@ -98,6 +98,8 @@ def effective_samples(
     images: list[Any] = [
         image if is_cupy(image) else as_samples(image) for image in (fixed, moving)
     ]
+    if is_cupy(images[0]) != is_cupy(images[1]):
+        raise TypeError("one image is in the memory of a GPU, the other is not; bring both there")
     images += [] if mask is None else [xp.asarray(mask)]
     check_images(images)
     shape = images[0].shape

@@ -321,12 +321,18 @@ def _fit(
         return None, wanted
     from napari_local_ncc.chunked.budget import BASE, fit_blocks, free_memory
 
+    if device is not None:
+        free = BASE + free_device_memory(device)
+        if memory is not None and memory > free:
+            raise ValueError(
+                f"half of what is free on the GPU, {(free - BASE) / 1e6:.0f} MB, may be used: "
+                f"give --memory (memory=) {free / 1e6:.0f}MB or less"
+            )
+        memory = min(free_memory() / 2, free) if memory is None else memory
     memory = free_memory() / 2 if memory is None else memory
     if client is not None:
         wanted = max(1, sum(client.nthreads().values()))
         memory -= BASE * (len(client.nthreads()) - 1)
-    if device is not None:
-        memory = min(memory, BASE + free_device_memory(device))
     return fit_blocks(
         grid.shape,
         grid.spatial,

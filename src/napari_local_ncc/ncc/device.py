@@ -47,6 +47,10 @@ def check_device(device: str) -> None:
         raise OSError(f"--device cuda (device=) finds no GPU ({error})") from error
     if not found:
         raise OSError("--device cuda (device=) finds no GPU")
+    try:
+        (cupy.ones(1) + 1).get()
+    except RuntimeError as error:  # it is of no use: no compiler, or no kernels for this GPU
+        raise OSError(f"--device cuda (device=) cannot compute on the GPU ({error})") from error
 
 
 def free_device_memory(device: str) -> int:
@@ -79,6 +83,14 @@ def ndimage_of(array: object) -> Any:
     import scipy.ndimage
 
     return scipy.ndimage
+
+
+def as_floats(samples: Any) -> Any:
+    """Return samples as float64, 64-bit integers less their lowest: there float64 skips numbers."""
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize < 8 or not samples.size:
+        return samples.astype(np.float64)
+    whole = samples.astype(np.uint64)  # modulo 2 ** 64, as the difference is
+    return (whole - whole.dtype.type(int(samples.min()) % 2**64)).astype(np.float64)
 
 
 def on_host(array: Any) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.ndimage
 
+from napari_local_ncc.ncc.device import as_floats
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -75,7 +77,7 @@ def ncc_by_filters(
                 samples = ndimage.correlate1d(samples, taps, axis, mode="constant", cval=0.0)
         return samples
 
-    a, b = (image.astype(np.float64) for image in (fixed, moving))
+    a, b = (as_floats(image) for image in (fixed, moving))
     valid = xp.isfinite(a) & xp.isfinite(b)
     if mask is not None:
         valid &= mask
@@ -106,7 +108,7 @@ def ncc_by_filters(
     if unsure.any():  # a window of one value has nothing to gather
         size = [2 * r + 1 for r in radius]
         for image in (fixed, moving):
-            unsure &= ~_is_constant(image.astype(np.float64), valid, size, xp, ndimage)
+            unsure &= ~_is_constant(as_floats(image), valid, size, xp, ndimage)
     places = xp.argwhere(unsure)
     step = max(1, GATHERED // taps)
     for first in range(0, len(places), step):

@@ -72,8 +72,9 @@ def refine_shift(
     )
     terms = np.empty((terms_of(windowed) if with_error else 0, *lengths_of(region)))
     terms[:1] = np.nan
-    searched = [s > 0 for s in window.search[-windowed:]]
-    small = small_window(window.taps[-windowed:], searched)
+    small = None
+    if with_error:
+        small = small_window(window.taps[-windowed:], [s > 0 for s in window.search[-windowed:]])
     room = Room()
     for tile in _tiles(region, windowed):
         here = (slice(None), *relative(tile, region))
@@ -89,7 +90,7 @@ def refine_shift(
             found, at_top = climb(pair, room, sides, pixels, *given, with_top=with_error)
             lookup = np.full(lookup.shape, np.nan, np.float32)
             lookup[:, pixels] = found[3 - windowed :]
-            if with_error:
+            if small is not None:
                 values = terms[here].reshape(len(terms), -1)
                 values[:, pixels] = noise_terms(pair, room, at_top, pixels, sides, small)
                 terms[here] = values.reshape(terms[here].shape)

@@ -503,8 +503,9 @@ def _spline_coefficients(
     coefficients = ndimage.spline_filter(filled, order=3, output=np.float64, mode="mirror")
     if not known.all():
         unknown = xp.pad(~known, margins, mode="reflect")
-        near = ndimage.binary_dilation(unknown, iterations=SPLINE_REACH)
-        coefficients[near] = np.nan
+        for _ in range(SPLINE_REACH):  # CuPy has no iterations
+            unknown = ndimage.binary_dilation(unknown)
+        coefficients[unknown] = np.nan
     grown = tuple(
         slice(s.start - before, s.stop + after)
         for s, (before, after) in zip(source, margins, strict=True)

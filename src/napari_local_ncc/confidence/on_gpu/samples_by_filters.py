@@ -19,7 +19,7 @@ from napari_local_ncc.confidence.texture_windows import (
     valid_samples,
     wide_reach,
 )
-from napari_local_ncc.ncc.device import namespace_of, ndimage_of
+from napari_local_ncc.ncc.device import as_floats, namespace_of, ndimage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def effective_samples_by_filters(
         slice(part.start - a.start, part.stop - a.start)
         for part, a in zip(region, around, strict=True)
     )
-    fixed, moving = fixed[around], moving[around]
+    fixed, moving = as_floats(fixed[around]), as_floats(moving[around])
     valid = xp.isfinite(fixed) & xp.isfinite(moving)
     if mask is not None:
         valid &= mask[around]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.affine import invert_affine
+from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.contrast import in_contrast_of
 from napari_local_ncc.registration.affine.detail_search import DetailSearch, on_lattice
 from napari_local_ncc.registration.affine.ladder import error_quantiles, simplest
@@ -19,7 +20,6 @@ from napari_local_ncc.registration.evidence.judge import Verdict, judge
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_local_ncc.geometry.kind import Kind
     from napari_local_ncc.registration.affine.sampled_image import Matrix
     from napari_local_ncc.registration.engine_thread import Watch
 
@@ -109,7 +109,10 @@ class DetailPair:
                 return self._fit(search, turned, against, nearest_mirror(turned))
             shift = verified_shift(self.fixed, self.moving, self.watch)
             if shift is not None:
-                return replace(self._fit(search, *shift, None), is_by_shift=True)
+                found = self._fit(search, *shift, None)
+                if not found.converged:  # for more freedom there is too little
+                    found = Found(*shift, Kind.TRANSLATION, 1, converged=True)
+                return replace(found, is_by_shift=True)
         return self._fit(search, best.matrix, verdict, None)
 
     def verdict(

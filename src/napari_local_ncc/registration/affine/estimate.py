@@ -279,7 +279,11 @@ def _of_other_motion(found: Found, fixed: Sampled, moving: Sampled) -> tuple[flo
 
 def _said_of_rung(found: Found) -> str:
     """Say so where a shift told what a search over turns did not."""
-    return "by turns nothing is better than chance, by a shift it is" if found.is_by_shift else ""
+    return (
+        "by turns and scales nothing is better than chance, by a shift it is"
+        if found.is_by_shift
+        else ""
+    )
 
 
 def _pixels_moved(found: Found, fixed: Sampled, moving: Sampled) -> Vector:

@@ -52,6 +52,7 @@ def _in_pixels_of(fixed: Sampled, moving: Sampled) -> tuple[Sampled, Vector] | N
 
     Nothing is interpolated where both have the same pixels but for an offset.
     """
+    moving = moving.reduce(fixed.step)
     to_moving = invert_affine(moving.to_frame) @ fixed.to_frame
     if np.allclose(to_moving[:-1, :-1], np.eye(fixed.ndim), rtol=0, atol=1e-9):
         return moving, to_moving[:-1, -1]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCORE_SAMPLES = 2**18  # behind the NCC that is reported
 MIN_SAMPLES = 8
 NEGLIGIBLE = 1e-12  # weight of a sample, that is rounding and may lie outside
+LARGE = 40  # power of two of samples, beyond which float32 has no room for their squares
 REACH = 3  # half-width of the smoothing spline, px
 LINEAR, QUINTIC = 1, 5  # degrees of splines
 
@@ -91,7 +92,9 @@ def standardise(image: ArrayLike, valid: ArrayLike | None, name: str) -> Standar
     if usable is not None:
         values = np.where(usable, values, kind(0))
     power = int(np.frexp(max(values.max(), -values.min()))[1])
-    values = np.ldexp(values, -power)  # exact; squares of any unit are in reach of the type then
+    power = power if abs(power) > LARGE else 0
+    if power:
+        np.ldexp(values, -power, out=values)  # exact, and then the type has room for squares
     spread = float(np.sqrt(np.square(values).sum(dtype=np.float64) / count))
     if np.ldexp(spread, power) <= 4 * np.finfo(kind).eps * abs(mean):
         raise ValueError(
