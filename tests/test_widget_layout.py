@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QPushButton, QWidget
 
 from conftest import make_plain
-from napari_local_ncc._napari.compare.layout import MAIN, Section
+from napari_local_ncc._napari.compare.layout import MAIN, Section, TextScroll
 from napari_local_ncc._napari.compare.widget import _fields_of
 
 PLUGIN = "napari-local-ncc"
@@ -360,6 +360,26 @@ def test_headline_legend_and_run_are_seen_together_in_a_low_window(viewer, fresh
         assert part.height() > 10
         assert part.visibleRegion().boundingRect() == part.rect()  # nothing of it is scrolled away
         assert part.mapTo(window, part.rect().bottomLeft()).y() < 700
+
+
+def test_what_is_found_has_a_bar_only_where_something_is_hidden(viewer, fresh_dock, run, qtbot):
+    viewer.window._qt_window.show()
+    viewer.open_sample(PLUGIN, "slices")
+    run(fresh_dock)
+    scroll = fresh_dock.native.findChild(TextScroll)
+    content, bar = scroll.widget(), scroll.verticalScrollBar()
+    found = (
+        "Registered: moved 7.2 mm down. The images agree in 77 % of the area; 18 % are displaced"
+    )
+    for words in range(2, 40):
+        fresh_dock["headline"].value = " ".join((3 * found).split()[:words])
+        for height in (600, 660, 700, 768):
+            viewer.window.resize(1366, height)
+            for _ in range(3):
+                QApplication.processEvents()
+            last = fresh_dock["details"].native
+            end = last.mapTo(content, last.rect().bottomLeft()).y() + 1
+            assert bar.maximum() == max(0, end - scroll.viewport().height()), (words, height)
 
 
 def test_five_clicks_from_two_layers_to_all_three_answers(make_napari_viewer, qtbot):

@@ -153,7 +153,8 @@ def _part(comparison: Comparison) -> list[str]:
 def _beside(parameters: NCCParameters, grid: Grid) -> list[str]:
     """Say what is computed beside the NCC."""
     found = [text for name in parameters.bands if (text := KINDS[name].plan(parameters, grid))]
-    return [f"with {' and '.join(found)}"] if found else []
+    listed = " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+    return [f"with {listed}"] if found else []
 
 
 def _frames(grid: Grid) -> list[str]:

@@ -308,9 +308,13 @@ def reports(answer: Container, details: PushButton) -> Container:
 
 
 def wrap(label: QLabel) -> None:
-    """Let a text fill the width that there is, and never ask for more."""
+    """Let a text fill the width that there is, and never ask for more.
+
+    Nor for more height than it has at that width: with the policy `Minimum` it asked for that of
+    a width of its own, and a scroll bar came where nothing was hidden.
+    """
     label.setWordWrap(True)
-    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)
     label.setSizePolicy(policy)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
