@@ -393,7 +393,7 @@ def test_the_transform_is_refined_kept_and_inspected(viewer, dock, run, click, q
     assert np.nanmedian(ncc.data) > max(before + 0.2, 0.9)
     assert "Refined: " in dock["message"].value
     assert " rounds: mean NCC " in dock["message"].value
-    assert dock["transform"].value == "the last one: flow"
+    assert dock["transform"].value == "last: flow"
 
     _, inspector = viewer.window.add_plugin_dock_widget(PLUGIN, "Local NCC inspector")
     inspector.pixel.point_at(ncc, (50, 60))

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from napari_local_ncc import Comparison, Grid, NCCParameters, SpatialImage, run_comparison
+from napari_local_ncc import (
+    Comparison,
+    Grid,
+    NCCParameters,
+    SpatialImage,
+    confidence_map,
+    run_comparison,
+)
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.maps.shift_summary import DisplacedSummary
 from napari_local_ncc.progress import finish, translate
@@ -57,6 +64,16 @@ def test_shares_places_and_lengths_are_told():
         + f"{differs / total:.0%}".replace("%", " %")
         + " really differ. 10 % of the image cannot be compared."
     )
+
+
+def test_what_a_mask_leaves_out_is_not_said_to_be_beyond_comparison(rng):
+    image, mask = rng.random((60, 60)), np.zeros((60, 60), bool)
+    mask[:30, :30] = True
+    result = confidence_map(image, image, mask=mask)
+    tally = MapTally.of(result)
+    tally.add(np.asarray(result.bands), (slice(0, 60), slice(0, 60)))
+    said = headline(None, tally).agreement
+    assert said.endswith(" of the image is masked, or cannot be compared.")
 
 
 def test_each_next_step_has_its_reason():

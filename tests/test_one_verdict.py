@@ -77,7 +77,7 @@ def by_widget(pair, mask, model, viewer, dock, run):
     dock["mask"].value = viewer.add_labels(mask)
     dock["registration"].value = model
     run(dock)
-    return dock._choices._transforms.named(f"the last one: {model}")
+    return dock._choices._transforms.named(f"last: {model}")
 
 
 @pytest.mark.parametrize(("model", "names"), CASES)

@@ -51,7 +51,7 @@ def test_register_without_a_model_is_refused(viewer, dock, click):
 
 def test_a_transform_is_used_instead_of_registering(viewer, dock, run, registered):
     dock["registration"].value = "existing"
-    assert dock["transform"].value == "the last one: translation"
+    assert dock["transform"].value == "last: translation"
     assert "resampled by a translation" in dock["plan"].value
     run(dock)
     ncc = viewer.layers[-1]
@@ -78,7 +78,7 @@ def test_a_run_offers_its_transform_once(viewer, dock, run):
         dock[name].value = True
     run(dock)
     offered = [choice for choice in dock["transform"].choices if choice is not None]
-    assert sorted(offered) == ["NCC", "the last one: translation"]
+    assert sorted(offered) == ["NCC", "last: translation"]
 
 
 def test_a_file_keeps_a_transform(viewer, dock, click, registered, files):
@@ -196,5 +196,5 @@ def test_cancelling_a_registration_keeps_the_last_one(viewer, dock, click, regis
     click(dock, "cancel")
     assert dock["run"].enabled
     assert dock["message"].value == "Cancelled; nothing was added."
-    assert dock["transform"].value == "the last one: translation"
+    assert dock["transform"].value == "last: translation"
     assert len(viewer.layers) == 5

@@ -284,6 +284,7 @@ def test_no_second_layer_is_said(viewer, dock, click, said, rng):
     viewer.add_image(rng.normal(size=(9, 9)))
     click(dock, "run")
     assert "Two different image layers" in dock["message"].value
+    assert dock["plan"].native.isHidden()  # which says the same
     assert said() == []  # the line says it; nothing pops up beside it
     assert len(viewer.layers) == 1
 

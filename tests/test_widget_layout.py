@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QPushButton, QWidget
 
 from conftest import make_plain
-from napari_local_ncc._napari.compare.layout import MAIN, Section, TextScroll
+from napari_local_ncc._napari.compare.layout import MAIN, SPACING, Section, TextScroll
 from napari_local_ncc._napari.compare.widget import _fields_of
 
 PLUGIN = "napari-local-ncc"
@@ -379,7 +379,8 @@ def test_what_is_found_has_a_bar_only_where_something_is_hidden(viewer, fresh_do
                 QApplication.processEvents()
             last = fresh_dock["details"].native
             end = last.mapTo(content, last.rect().bottomLeft()).y() + 1
-            assert bar.maximum() == max(0, end - scroll.viewport().height()), (words, height)
+            hidden = max(0, end - scroll.viewport().height())
+            assert hidden <= bar.maximum() <= hidden + SPACING, (words, height)
 
 
 def test_five_clicks_from_two_layers_to_all_three_answers(make_napari_viewer, qtbot):

@@ -44,7 +44,7 @@ def test_moved_by_hand_used_as_a_start_and_put_back(viewer, placed, run):
     assert placed["start"].value == "by hand"
     assert "the translation begins at 'by hand'" in placed["plan"].value
     run(placed)
-    found = placed._choices._transforms.named("the last one: translation")
+    found = placed._choices._transforms.named("last: translation")
     np.testing.assert_allclose(found.translation, TRUTH, atol=0.1)
 
 
@@ -215,5 +215,5 @@ def test_register_first_does_not_begin_at_a_turned_placement(viewer, placed, run
     assert placed["next_step"].text == "Register first"
     run(placed, "next_step")
     assert placed["start"].value == ""
-    found = placed._choices._transforms.named("the last one: translation")
+    found = placed._choices._transforms.named("last: translation")
     np.testing.assert_allclose(found.translation, TRUTH, atol=0.1)

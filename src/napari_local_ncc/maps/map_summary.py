@@ -52,6 +52,8 @@ class MapTally:
         Whether what is related has a high NCC, or else a high |NCC|.
     pattern : str
         What registration saw of the instrument in both images; empty if nothing.
+    is_masked : bool
+        Whether a mask leaves out pixels.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class MapTally:
     ) -> None:
         self.extent = "area"
         self.pattern = ""
+        self.is_masked = False
         self._names = tuple(band_names)
         self._displaced = displaced
         self.is_signed = alternative == "greater"
@@ -87,6 +90,7 @@ class MapTally:
             tally._shift = _shift_summary(result)
         tally.extent = EXTENTS[min(result.grid.spatial_ndim, len(EXTENTS)) - 1]
         tally.pattern = _pattern_of(result)
+        tally.is_masked = result.provenance.get("mask") is not None
         return tally
 
     def add(self, bands: NDArray[Any], location: tuple[slice, ...] = ()) -> None:

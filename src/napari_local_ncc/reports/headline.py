@@ -237,7 +237,8 @@ def _agreement(tally: MapTally) -> str:
     if not summary.defined:
         return "Nothing can be compared: every window is flat, masked, or outside one image."
     left_out = 1 - summary.defined
-    rest = f" {share_text(left_out)} of the image cannot be compared." if left_out >= TOLD else ""
+    why = "is masked, or cannot be compared" if tally.is_masked else "cannot be compared"
+    rest = f" {share_text(left_out)} of the image {why}." if left_out >= TOLD else ""
     if tally.is_signed and summary.median <= -ALIKE:
         number = f": the median NCC is {summary.median:.2f}" if shares else ""
         rest += f" Contrast is inverted{number}."

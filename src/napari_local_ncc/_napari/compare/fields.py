@@ -88,7 +88,7 @@ def main_fields(viewer: Viewer) -> Container:
         ComboBox(
             name="unitless",
             label="missing units",
-            choices=[("as shown in the viewer", "numbers"), ("same pixels", "pixels")],
+            choices=[("as displayed", "numbers"), ("same pixels", "pixels")],
             tooltip="One layer has no physical units: are its coordinates the numbers that "
             "the viewer shows, or are its pixels the other layer's pixels?",
         ),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAIN = "local-ncc"  # the object name of the main widget
 FOLDED, UNFOLDED = "▸", "▾"
 LEAST_HEIGHT = 120  # px: three fields to scroll through, on the smallest screen
+SPACING = 4  # px, between what is found and what was planned
 LEAST_TEXT, USUAL_TEXT = 190, 240  # px: headline, switch and legend, and some lines more
 LINE_STYLE = """
 QPushButton { text-align: left; background: transparent; border: none; padding: 2px }
@@ -301,7 +302,7 @@ def reports(answer: Container, details: PushButton) -> Container:
     for label in labels:
         wrap(label.native)
     column = Container(name="reports", widgets=[answer, details, *labels], labels=False)
-    column.native.layout().setSpacing(4)
+    column.native.layout().setSpacing(SPACING)
     column.margins = (0, 0, 0, 0)
     column.native.layout().addStretch(1)
     return column

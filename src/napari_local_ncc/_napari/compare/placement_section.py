@@ -127,8 +127,8 @@ class Placement(Container):
             )
         self._hand.begin(moving)
         return (
-            f"Drag {moving.name} onto the fixed image; the handle above its frame turns it, the "
-            "corners scale it. Then press Use as start."
+            f"Drag {moving.name} onto the fixed image; the handle above its frame turns it (zoom "
+            "out to see it), the corners scale it. Then press Use as start."
         )
 
     def _use(self) -> str:

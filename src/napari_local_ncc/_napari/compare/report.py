@@ -85,7 +85,8 @@ class Report:
         is_answered = self._fields["headline"].visible
         all_of_it = not is_answered or self._details.is_unfolded
         self._details.visible = is_answered
-        self._fields["plan"].visible = all_of_it or not self._has_plan
+        is_repeated = self._fields["plan"].value == self._fields["message"].value
+        self._fields["plan"].visible = not is_repeated and (all_of_it or not self._has_plan)
         self._fields["message"].visible = all_of_it or not self._is_told
 
     def _say(self, text: str, *, is_told: bool) -> None:

@@ -319,7 +319,7 @@ class LocalNCCWidget(Container):
             self._preview.use(job, outcome.registration)
         found = outcome.registration
         if found is not None:
-            self._transforms.keep(f"the last one: {found.model}", found)
+            self._transforms.keep(f"last: {found.model}", found)
         if outcome.kept is not None and layer is not None:
             self._panel.show_result(layer)
             self._report.tell(outcome.kept.details)
