@@ -6,10 +6,11 @@
     python benchmarks/linear_evidence.py stated results.jsonl --pairs 50  # for each model and SNR
     python benchmarks/linear_evidence.py exact results.jsonl --pairs 10
     python benchmarks/linear_evidence.py blur results.jsonl --pairs 10
+    python benchmarks/linear_evidence.py living results.jsonl --pairs 32
     python benchmarks/linear_evidence.py time              # needs pystackreg
     python benchmarks/linear_evidence.py series pc12-unreg.tif    # the same, and its example
 
-The first six add a line for each pair to a file, and go on where they were stopped;
+The first seven add a line for each pair to a file, and go on where they were stopped;
 `registration_evidence.py write` counts. Scenes are read by quintic splines from images of
 1024 px, at twice their spacing or more. Seeds from `FINAL` on are those of figures that are quoted.
 """
@@ -282,6 +283,50 @@ def blur(seed: int, k: int) -> list[dict[str, Any]]:
     return rows
 
 
+def cells(
+    ground: Image, places: Image, shapes: Image, stage: Image, noise: float, random: Generator
+) -> Image:
+    """Return phase contrast of cells, dark with a bright halo, on ground that the stage moved."""
+    at = np.indices((SIDE, SIDE)).astype(float)
+    margin = (len(ground) - SIDE) // 2
+    image = ndi.shift(ground, stage, order=5)[margin : margin + SIDE, margin : margin + SIDE]
+    for place, (angle, long, short, contrast) in zip(places + stage, shapes, strict=True):
+        y, x = at - place[:, None, None]
+        along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
+        r = np.hypot(along / long, across / short)
+        image += contrast * (
+            1.5 * np.exp(-(((r - 1.15) / 0.25) ** 2)) - 0.8 * np.exp(-((r / 0.8) ** 4))
+        )
+    return image + random.normal(0, noise, image.shape)
+
+
+def living(seed: int, k: int) -> list[dict[str, Any]]:
+    """A stage that moved by a shift, and cells that moved, turned and changed on their own, too."""
+    rows = []
+    random = np.random.default_rng([seed, 11])
+    ground = ndi.gaussian_filter(random.normal(size=(SIDE + 40,) * 2), 2)
+    ground *= 0.12 / ground.std()
+    number = random.integers(20, 50)
+    places = random.uniform(-10, SIDE + 10, (number, 2))
+    low, high = [0, 7, 5, 0.5], [np.pi, 14, 8, 1.5]  # angle, half axes, contrast
+    shapes = random.uniform(low, high, (number, 4))
+    moved = places + random.normal(0, 0.6, places.shape)
+    far = random.random(number) < 0.12
+    moved[far] += random.normal(0, 5, (np.count_nonzero(far), 2))
+    turned = shapes + random.normal(0, [0.05, 0, 0, 0.08], shapes.shape)
+    truth = np.eye(3)
+    truth[:2, 2] = random.uniform(-3, 3, 2)
+    for noise in (0.05, 0.5):
+        images = [
+            cells(ground, places, shapes, np.zeros(2), noise, random),
+            cells(ground, moved, turned, truth[:2, 2], noise, random),
+        ]
+        for model in ("translation", "rigid", "similarity", "affine"):
+            found = registered(images, model, truth, initial=truth)
+            rows.append({"kind": "cells", "snr": 1 / noise, **found})
+    return rows
+
+
 TRIALS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "reach": reach,
     "volumes": volumes,
@@ -289,6 +334,7 @@ TRIALS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "stated": stated,
     "exact": exact,
     "blur": blur,
+    "living": living,
 }
 
 
