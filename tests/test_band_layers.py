@@ -110,6 +110,23 @@ def test_all_bands_in_one_run(viewer, dock, run, pair, show):
         assert title in dock["message"].value
 
 
+def test_details_are_those_of_the_result_that_is_turned_to(viewer, dock, run, pair):
+    dock["shift_error"].value = True
+    run(dock)
+    first, of_first = viewer.layers[-1], dock["message"].value
+    assert "shift y ± (px): median" in of_first
+    assert "_sd_" not in of_first
+    dock["keep"].value, dock["radius"].value = True, 6
+    run(dock)
+    second, of_second = viewer.layers[-1], dock["message"].value
+    assert of_first != of_second
+    for layer, told in ((first, of_first), (second, of_second), (first, of_first)):
+        viewer.layers.selection.active = layer
+        assert dock["message"].value == told
+    viewer.layers.remove(first)
+    assert dock["message"].value == of_second
+
+
 def test_what_is_not_wanted_any_more_is_not_shown(viewer, dock, run, pair, qtbot):
     run(dock)
     for view in ("shift", "ncc"):  # before the first layer of the shift has come

@@ -41,9 +41,12 @@ class ResultPanel(Container):
     ----------
     stepped : psygnal.Signal
         A `NextStep` whose button was pressed.
+    turned : psygnal.Signal
+        Another result is shown since the user has turned to it.
     """
 
     stepped = Signal(NextStep)
+    turned = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
@@ -165,6 +168,7 @@ class ResultPanel(Container):
         layer = map_layer_of(self._viewer, self._viewer.layers.selection.active)
         if layer is not None and layer != self._layer and result_of(layer) is not None:
             self.show_result(layer)
+            self.turned.emit()
 
     def _follow_removal(self, *_: Any) -> None:
         if self._layer is None or self._layer in self._viewer.layers:
@@ -174,3 +178,4 @@ class ResultPanel(Container):
             self.show_result(others[0])
         else:
             self._show_nothing()
+        self.turned.emit()

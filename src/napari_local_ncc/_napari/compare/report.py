@@ -49,6 +49,11 @@ class Report:
         """Say all that was found: it stays folded away while its headline is shown."""
         self._say("\n".join(lines), is_told=True)
 
+    def turn_to(self, lines: Iterable[str]) -> None:
+        """Tell of another result, where one was told of; what happened just now stays."""
+        if self._is_told or not self._fields["message"].value:
+            self.tell(lines)
+
     def fail(self, error: Exception) -> None:
         """Say what went wrong; what the user cannot mend is shown by napari, with its traceback."""
         self._complaint = str(error) or type(error).__name__

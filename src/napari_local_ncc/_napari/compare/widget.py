@@ -193,6 +193,7 @@ class LocalNCCWidget(Container):
                 name = getattr(field, "text", "") or field.label or field.name
                 field.native.setAccessibleName(field.native.accessibleName() or name)
         self._panel.stepped.connect(self._take_step)
+        self._panel.turned.connect(self._tell_of_result)
         self._placement.told.connect(self._report.say)
         self._placement.failed.connect(self._report.fail)
         self._placement.placed.connect(self._use_placement)
@@ -281,6 +282,10 @@ class LocalNCCWidget(Container):
             model = "flow" if step is NextStep.FLOW else "translation"
             self["registration"].value = model
         self._begin(compare=True)
+
+    def _tell_of_result(self) -> None:
+        result = self._panel.result
+        self._report.turn_to(() if result is None else result.details)
 
     def _begin(self, *, compare: bool) -> None:
         self._offer_choices()  # the layers may have been edited since

@@ -19,6 +19,7 @@ from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc._napari.results.warm_up import warm_up_labels
 from napari_local_ncc.chunked.tiles import compute_tiles
 from napari_local_ncc.geometry.affine import apply_affine, invert_affine
+from napari_local_ncc.maps.bands import bands_on
 from napari_local_ncc.maps.pipeline import map_of
 from napari_local_ncc.maps.run import MapBegun, MapTile, align, run_comparison
 from napari_local_ncc.progress import Progress, Step, translate
@@ -236,7 +237,7 @@ class _Display:
             fixed = self._job.comparison.fixed.grid
             made = self._arrows.product(result.map, self._job.output, fixed, self._job.names)
             arrows = {"arrows": made}
-        details = details_of(result.tally, result.registration, result.refinement)
+        details = details_of(result.map, result.tally, result.refinement)
         return self._kept(head, result.tally.shares, details, arrows)
 
     def _kept(
@@ -253,12 +254,13 @@ class _Display:
 
 
 def details_of(
-    tally: MapTally, registration: Registration | None, refinement: Refinement | None = None
+    result: ConfidenceMap, tally: MapTally, refinement: Refinement | None = None
 ) -> list[str]:
-    """Say all that is known of a map, a line each."""
-    lines = [f"{TITLES.get(title, title)}: {text}" for title, text in tally.lines().items()]
-    if registration is not None:
-        lines.append(f"Registration: {describe_registration(registration)}")
+    """Say all that is known of a map, a line each; bands by what their layers are called."""
+    titles = {band.name: band.title for band in bands_on(result.parameters, result.grid)} | TITLES
+    lines = [f"{titles.get(name, name)}: {text}" for name, text in tally.lines().items()]
+    if result.registration is not None:
+        lines.append(f"Registration: {describe_registration(result.registration)}")
     if refinement is not None:
         lines.append(f"Refined: {refinement}")
     return lines

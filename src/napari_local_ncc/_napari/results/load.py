@@ -96,7 +96,7 @@ def run_load(
         names = _pair(result.provenance)
         every["arrows"] = arrows.product(result, output, result.grid, names)
     head = headline(result.registration, tally)
-    details = tuple(details_of(tally, result.registration))
+    details = tuple(details_of(result, tally))
     kept = KeptResult(every, result, head, tally.shares, details)
     return Outcome(result.registration, kept=kept)
 
