@@ -68,7 +68,8 @@ def make_pair(folder: Path, shape: tuple[int, ...]) -> list[Path]:
     for name, image in (("a", scene), ("b", moved)):
         noise = rng.normal(size=image.shape) * 60 + 4000
         path = folder / f"{name}{named(shape)}.ome.tif"
-        pixels = tifffile.memmap(path, shape=shape, dtype=np.uint16, ome=True)
+        axes_told = {"axes": "ZYX"[-ndim:]}
+        pixels = tifffile.memmap(path, shape=shape, dtype=np.uint16, ome=True, metadata=axes_told)
         for at in np.ndindex(places.shape[:ndim]):
             part = pixels[tuple(slice(k * edge, (k + 1) * edge) for k in at)]
             # no two tiles alike: a repeated scene has more than one best shift
