@@ -20,7 +20,7 @@ from qtpy.QtCore import QEvent
 from napari_local_ncc import local_ncc
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.results import allocate as blank
-from napari_local_ncc._napari.results import job
+from napari_local_ncc._napari.results import job, warm_up
 from napari_local_ncc._napari.results.job import Landed, Outcome
 from napari_local_ncc._napari.results.result_layer import ResultLayer
 from napari_local_ncc._napari.results.result_spec import Product
@@ -267,6 +267,16 @@ def test_a_run_is_left_quietly_when_qt_went_first(viewer, qapp):
 def test_compiling_is_no_part_of_the_calibration(dock):
     for done, text in ((0, "Preparing the calibration"), (1, "Calibrating: 1 of 24")):
         dock._report.show_progress(Progress(Step.CALIBRATE, done, 24), None)
+        assert dock["message"].value == text
+
+
+def test_what_a_first_run_waits_for_is_said(dock, monkeypatch):
+    for is_done, text in (
+        (False, "Registering (compiled once after an installation)"),
+        (True, "Registering"),
+    ):
+        monkeypatch.setattr(warm_up, "_is_done", is_done)
+        dock._report.show_progress(Progress(Step.REGISTER, 0, 1), None)
         assert dock["message"].value == text
 
 

@@ -44,7 +44,7 @@ class Step(StrEnum):
     REGISTER = "register", "Registering"
     REFINE = "refine", "Refining"
     CALIBRATE = "calibrate", "Calibrating"
-    LOAD = "load the kernel", "Loading the kernel", "a few seconds after an installation"
+    LOAD = "load the kernel", "Loading the kernel", "compiled once after an installation"
     COMPARE = "compare", "Comparing"
     RESAMPLE = "resample", "Resampling"
     JUDGE = "judge", "Judging"

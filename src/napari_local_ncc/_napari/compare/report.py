@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import ErrorNotification, notification_manager
 
+from napari_local_ncc._napari.results.warm_up import is_warm
 from napari_local_ncc.progress import MENDABLE, Step
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Report:
         bar.native.setUpdatesEnabled(True)
         text = PREPARING if progress.step is Step.CALIBRATE and not progress.done else progress.text
         is_counted = progress.total > 1 and text is not PREPARING
+        if not (progress.done or progress.step is Step.LOAD or is_warm()):
+            text += f" ({Step.LOAD.note})"
         part = f": {progress.done} of {progress.total}" if is_counted else ""
         metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
         self.say(text + part + metric)

@@ -44,6 +44,11 @@ def warm_up(cancelled: threading.Event) -> Generator[None, None, bool]:
     return True
 
 
+def is_warm() -> bool:
+    """Say whether all of that is there; until then a run waits for it."""
+    return _is_done
+
+
 def search_memory() -> None:
     """Search all memory for garbage now, which Python would do in the first run.
 
