@@ -57,6 +57,34 @@ def test_quitting_meanwhile_ends_the_process_without_an_error(qtbot, after):
     assert done.returncode == 0
 
 
+# A script, or a notebook, without an event loop: nobody tells the workers that all is over.
+END = """
+import threading, time
+import napari
+from napari_local_ncc._napari.worker import start_worker
+viewer = napari.Viewer(show=False)
+begun = threading.Event()
+def steps(cancelled):
+    begun.set()
+    for _ in range({steps}):
+        time.sleep({seconds})
+        yield
+start_worker(steps, threading.Event(), lambda message: None, lambda result: None)
+assert begun.wait(60)
+viewer.close()
+"""
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(1, 1), (10_000, 0.01)])
+def test_a_script_that_ends_meanwhile_is_no_crash(qtbot, steps, seconds):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", END.format(steps=steps, seconds=seconds)],
+        capture_output=True, encoding="utf-8", timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
+
+
 def test_a_first_run_loads_nothing_and_is_no_reason_to_search_the_memory():
     done = subprocess.run(
         [sys.executable, "-c", FIRST_RUN], capture_output=True, encoding="utf-8", check=False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from napari.qt.threading import create_worker
+from napari.qt.threading import WorkerBase, create_worker
 
 from napari_local_ncc.progress import MENDABLE
 
@@ -95,6 +96,7 @@ def start_worker(
     # Functions keep alive whoever is told: PySide6 calls a method whose object has gone since the
     # signal was sent, and crashes. They let go at the end, since the worker may live on.
     told: list[Callable[[Any], None]] = [show, finish]
+    _outlive_no_worker()
     create_worker(
         attempt,
         steps_of,
@@ -105,6 +107,16 @@ def start_worker(
             "finished": lambda: told.clear(),
         },
     )
+
+
+@cache
+def _outlive_no_worker() -> None:
+    """Wait for the workers as Python ends: napari does so only where an event loop ends.
+
+    A script, or a notebook's kernel, may end without one; a worker that then is done finds that
+    Qt's objects have gone, and PyQt6 aborts the process.
+    """
+    atexit.register(WorkerBase.await_workers)
 
 
 class NewestOnly(Generic[Message, Result]):
