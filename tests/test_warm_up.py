@@ -1,5 +1,6 @@
 """What a first run needs is there before it: loaded, compiled, and searched for garbage."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -84,10 +85,12 @@ def test_a_script_that_ends_meanwhile_is_no_crash(qtbot):
     assert "Error" not in done.stderr
 
 
-def test_a_first_run_loads_nothing_and_is_no_reason_to_search_the_memory():
+def test_a_first_run_loads_nothing_and_is_no_reason_to_search_the_memory(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_RUN], capture_output=True, encoding="utf-8", check=False
-    )
+        [sys.executable, "-c", FIRST_RUN],
+        capture_output=True, encoding="utf-8", check=False,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},  # nothing is compiled yet
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     loaded, growth = done.stdout.splitlines()
     assert not loaded

@@ -11,6 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_local_ncc.maps.comparison import Comparison
 from napari_local_ncc.maps.run import run_comparison
+from napari_local_ncc.ncc.dispatch import local_ncc
 from napari_local_ncc.parameters import BANDS, NCCParameters
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 SIDE = 64  # px of the images that are compared for it
+CAMERA_KINDS = (np.uint16, np.uint8)  # beside what interpolation gives
 _is_done = False
 
 
@@ -39,6 +41,11 @@ def warm_up(cancelled: threading.Event) -> Generator[None, None, bool]:
     comparison = Comparison(scene[0], scene.mean(axis=0), parameters=parameters)
     for _ in run_comparison(comparison, model="translation", cancelled=cancelled):
         yield
+    for kind in CAMERA_KINDS:  # windows are summed by a code of their own for each
+        local_ncc(*(scene * 9 + 99).astype(kind), radius=2)
+        yield
+    scene[0, 0, 0] = np.nan  # as beside what a registration moved
+    local_ncc(*scene, radius=2)
     warm_up_labels()
     _is_done = True
     return True
