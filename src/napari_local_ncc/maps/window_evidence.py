@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_local_ncc.confidence.ceiling import ceiling_of
-from napari_local_ncc.ncc.moments import Moments, mean_squared_step
+from napari_local_ncc.ncc.moments import Moments, mean_squared_step, window_worth
 from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_] | None
 
 HALF_PIXEL = 0.25  # squared, of which a shift by half a pixel loses so many squared steps
+MOST_NCC = 1 - 1e-6  # beyond which an NCC is 1 but for rounding
 REST_ERROR = 0.09  # share of what half a pixel loses that is always allowed for: 0.15 px
 
 
@@ -44,6 +45,10 @@ class Block(Protocol):
     @property
     def ncc_elsewhere(self) -> NDArray[np.float32] | None:
         """The NCC at the motion of the images as a whole, if that is beyond the search."""
+
+    @property
+    def ncc_around(self) -> list[NDArray[np.float32]]:
+        """The NCC at no displacement and at that motion, in wider windows."""
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -128,6 +133,7 @@ def class_band(block: Block) -> list[NDArray[np.float32]]:
         samples=moments.samples,
         gain=_exposure(block).gain,
         elsewhere=_elsewhere(block, half_pixel),
+        around=_around(block),
     )
     return [found.astype(np.float32)]
 
@@ -186,3 +192,16 @@ def _elsewhere(block: Block, half_pixel: Floats) -> Looks | None:
     # Moving's contrast there is taken for that here: it decides little beside the NCC.
     fixed, moving = block.powers
     return Looks(block.height(ncc), block.confidence_of(ncc), fixed, moving, half_pixel)
+
+
+def _around(block: Block) -> Floats | None:
+    """Return twice the log likelihood of the images' common motion over no shift, around windows.
+
+    Of normal structure and noise that nobody knows; None where there is no such motion.
+    """
+    plan = block.plan
+    if plan.motion is None:
+        return None
+    worth = window_worth(plan.wide, plan.limits["weights"])
+    here, there = (np.clip(block.height(ncc), 0, MOST_NCC) for ncc in block.ncc_around)
+    return np.asarray(worth * np.log((1 - here**2) / (1 - there**2)), np.float64)

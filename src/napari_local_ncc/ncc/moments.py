@@ -75,7 +75,7 @@ def window_moments(
         *(_mean_and_variance(image, valid, known, radius, weights) for image in (fixed, moving)),
         strict=True,
     )
-    return Moments(means, variances, _worth(radius, weights) * known**2 / squares)
+    return Moments(means, variances, window_worth(radius, weights) * known**2 / squares)
 
 
 def window_mean(
@@ -181,7 +181,7 @@ def _mean_and_variance(
     return mean, variance
 
 
-def _worth(radius: Sequence[int], weights: str) -> float:
+def window_worth(radius: Sequence[int], weights: str) -> float:
     """Return what a window without invalid samples is worth."""
     taps = [window_taps(r, weights) for r in radius if r]
     return float(np.prod([t.sum() ** 2 / (t**2).sum() for t in taps]))

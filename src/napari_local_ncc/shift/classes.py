@@ -123,6 +123,7 @@ def classes_of_windows(
     samples: Reals,
     gain: float = np.nan,
     elsewhere: Looks | None = None,
+    around: Reals | None = None,
 ) -> NDArray[np.uint8]:
     """Class windows by what the noise and the texture let one say.
 
@@ -143,6 +144,8 @@ def classes_of_windows(
         their noise; NaN where unknown.
     elsewhere : Looks, optional
         At a shift that was not searched.
+    around : array of float, shape (...), optional
+        Twice the log likelihood of that shift over no shift, in a wider window.
 
     Returns
     -------
@@ -151,7 +154,8 @@ def classes_of_windows(
 
         4 beyond the search: common structure is clearly more likely at the shift that was not
         searched, or beyond chance there and more likely than at those that were (but for a best
-        one at the border), or clearly more likely at a best shift that lies at the border of the
+        one at the border), or clearly more likely around, where the window itself says nothing
+        against it; or clearly more likely at a best shift that lies at the border of the
         search and leaves a difference that noise explains. 2 displaced: noise hardly explains the
         difference at no shift, common structure is clearly more likely at the best shift, its NCC
         is beyond chance, the number of shifts included, and noise explains what is left. 1 agrees:
@@ -166,10 +170,12 @@ def classes_of_windows(
         likelihood, best_likelihood = here.likelihood(samples), best.likelihood(samples)
         is_different = here.residual() > here.limit(samples)
         is_different_best = best.residual() > best.limit(samples)
-        is_moved = best_likelihood - likelihood > ndtri(MOVED / np.maximum(looks, 1.0)) ** 2
+        best_by_chance = ndtri(MOVED / np.maximum(looks, 1.0)) ** 2
+        is_moved = best_likelihood - likelihood > best_by_chance
         is_moved &= (step > 0) & (here.residual() > _chi_square(samples, SUSPECT))
         is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
         is_alike = _is_alike(here, likelihood, samples)
+        is_lost = _is_lost(here, best, gain, samples) & ~(here.confidence >= LEVEL)
         is_elsewhere = np.zeros(here.ncc.shape, bool)
         if elsewhere is not None:
             explained = elsewhere.residual() <= elsewhere.limit(samples)
@@ -181,6 +187,11 @@ def classes_of_windows(
             # best of them, at the border, may lie beside it.
             follows = (there > likelihood) & ((gained > 0) | is_at_border)
             is_elsewhere |= follows & explained & _is_alike(elsewhere, there, samples)
+            if around is not None:
+                # What a window in noise cannot tell by itself, but does not deny either.
+                silent = explained & ~is_lost & (likelihood - there < ndtri(SUSPECT) ** 2)
+                silent &= (best_likelihood - there < best_by_chance) | is_at_border
+                is_elsewhere |= silent & (around > ndtri(MOVED) ** 2)
         conditions = [
             (np.isnan(here.ncc), UNDEFINED),
             (is_elsewhere, BEYOND),
@@ -188,7 +199,7 @@ def classes_of_windows(
             (is_alike & ~is_different, AGREES),
             (is_different & is_different_best, DIFFERS),
             (is_moved & is_found & is_at_border, BEYOND),
-            (_is_lost(here, best, gain, samples) & ~(here.confidence >= LEVEL), DIFFERS),
+            (is_lost, DIFFERS),
         ]
     where, labels = zip(*conditions, strict=True)
     return np.select(where, labels, UNSURE).astype(np.uint8)

@@ -245,17 +245,25 @@ class Block:
     @cached_property
     def ncc_elsewhere(self) -> NDArray[np.float32] | None:
         """The NCC at the motion of the images as a whole, if that is beyond the search."""
+        motion = self.plan.motion
+        return None if motion is None else self._ncc_at(motion, self.plan.radius)
+
+    @property
+    def ncc_around(self) -> list[NDArray[np.float32]]:
+        """The NCC at no displacement and at that motion, in windows `plan.wide` around."""
+        assert self.plan.motion is not None  # else there is nothing to look for
+        still = (0,) * len(self.plan.radius)
+        return [self._ncc_at(shift, self.plan.wide) for shift in (still, self.plan.motion)]
+
+    def _ncc_at(self, shift: Reach, radius: Reach) -> NDArray[np.float32]:
+        """Return the NCC at a displacement by whole pixels in windows of a radius."""
         from napari_local_ncc.ncc.kernels.driver import ncc_of_pieces
 
-        motion = None if self.plan.exposure is None else self.plan.exposure.motion
-        if motion is None:
-            return None
         fixed, moving, *masks = self.arrays
         whole = tuple(slice(0, n) for n in fixed.shape)
-        pieces = [[(whole, fixed)], [(whole, _moved(moving, motion, *masks))]]
+        pieces = [[(whole, fixed)], [(whole, _moved(moving, shift, *masks))]]
         pieces += [[(whole, mask)] for mask in masks]
-        options = {"radius": self.plan.radius, **self.plan.limits}
-        return ncc_of_pieces(*pieces, region=self.region, **options)
+        return ncc_of_pieces(*pieces, region=self.region, radius=radius, **self.plan.limits)
 
     @property
     def _window(self) -> dict[str, Any]:

@@ -76,6 +76,16 @@ class BandPlan:
         return "shift_error" in self.kinds
 
     @property
+    def motion(self) -> Reach | None:
+        """The shift per axis by which the images as a whole agree, if it is beyond the search."""
+        return None if self.exposure is None else self.exposure.motion
+
+    @property
+    def wide(self) -> Reach:
+        """Radius per axis of the windows in which that motion is looked for, too."""
+        return tuple(WIDER * r for r in self.radius)
+
+    @property
     def reach(self) -> Reach:
         """How far the bands of a pixel reach along each axis."""
         reaches = [self.radius, *(COMPUTED[name].reach(self) for name in self.kinds)]
@@ -121,12 +131,11 @@ def _shift_reach(plan: BandPlan) -> Reach:
 
 
 def _class_reach(plan: BandPlan) -> Reach:
-    motion = None if plan.exposure is None else plan.exposure.motion
-    far = [abs(d) for d in motion] if motion else [0] * len(plan.radius)
+    far = [abs(d) for d in plan.motion or ()]
     reaches = [
         _confidence_reach(plan),
         _shift_reach(plan),
-        tuple(r + d for r, d in zip(plan.radius, far, strict=True)),
+        *([tuple(r + d for r, d in zip(plan.wide, far, strict=True))] if far else []),
         tuple(
             r + s + n for r, s, n in zip(plan.radius, plan.search, _noise_reach(plan), strict=True)
         ),
@@ -162,6 +171,7 @@ def _radius(plan: BandPlan) -> Reach:
     return plan.radius
 
 
+WIDER = 2  # times a window's radius: around it, where it cannot tell by itself
 KEPT = 16  # bytes of a sample of a finished band: in the queue, and while it is written
 SEARCHED = (320, 900)  # bytes of a sample, in planes and volumes
 COMPUTED = {
