@@ -114,6 +114,8 @@ def napari_loaded():
 
 @pytest.fixture
 def make_napari_viewer(napari_loaded, make_napari_viewer):
+    # A worker's thread would free what is left of earlier viewers, and PySide6 deadlocks there.
+    gc.collect()
     return make_napari_viewer
 
 

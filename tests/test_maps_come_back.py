@@ -19,11 +19,13 @@ from napari.layers import Image
 from npe2.io_utils import read
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QFileDialog
 
 from napari_local_ncc._napari.answer.show import layers_of_run
 from napari_local_ncc._napari.layers.convert import METADATA
 from napari_local_ncc._napari.results import kept_results
 from napari_local_ncc._napari.results.kept_results import bands_beside, keep_result, result_of
+from napari_local_ncc._napari.storage.map_files import SAVED
 from napari_local_ncc._napari.storage.read_map import get_reader, open_map
 from napari_local_ncc._napari.storage.write_map import write_layers
 from napari_local_ncc.reports.recipe import as_python
@@ -192,6 +194,22 @@ def test_napari_is_restarted_and_all_is_there(qapp, session, saved, ending):
     for name, values in arrays.items():
         assert arrays_again[name].dtype == values.dtype
         np.testing.assert_array_equal(arrays_again[name], values, err_msg=name)
+
+
+def test_a_name_without_an_ending_takes_the_chosen_one(viewer, ran, qtbot, tmp_path, monkeypatch):
+    def save(name, kind):
+        answer = (str(tmp_path / name) if name else "", kind)
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: answer)
+        ran["message"].value = ""
+        ran["save_map"].native.click()
+        qtbot.waitUntil(lambda: ran["message"].value[:7] not in ("", "Writing"), timeout=30_000)
+        return ran["message"].value
+
+    zarr, tiff = SAVED.split(";;")
+    assert save("mine", zarr) == f"Saved {tmp_path / 'mine.ncc.ome.zarr'}"
+    assert save("mine", tiff) == f"Saved {tmp_path / 'mine.ncc.ome.tif'}"
+    assert "exists" in save("mine", zarr)  # the dialog has asked about another name
+    assert save("mine.ome.tif", zarr) == f"Saved {tmp_path / 'mine.ome.tif'}"
 
 
 def test_a_map_is_dropped_on_the_dock(viewer, ran, qtbot, tmp_path, click):

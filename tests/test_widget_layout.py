@@ -362,6 +362,25 @@ def test_headline_legend_and_run_are_seen_together_in_a_low_window(viewer, fresh
         assert part.mapTo(window, part.rect().bottomLeft()).y() < 700
 
 
+def test_what_a_button_says_is_in_sight(viewer, fresh_dock, run, qtbot):
+    viewer.window._qt_window.show()
+    viewer.window.resize(1366, 700)
+    viewer.open_sample(PLUGIN, "slices")
+    run(fresh_dock)
+    fresh_dock["placement_section"].native.click()
+    fresh_dock["details"].native.click()  # the message stands below all figures, too
+    for button, words in (("use_placement", "was not moved"), ("move", "Drag moving")):
+        fresh_dock[button].native.click()
+        settle(qtbot, fresh_dock)
+        message = fresh_dock["message"].native
+        assert words in message.text()
+        assert message.visibleRegion().boundingRect() == message.rect()
+    run(fresh_dock)
+    settle(qtbot, fresh_dock)
+    head = fresh_dock["headline"].native
+    assert head.visibleRegion().boundingRect() == head.rect()
+
+
 def test_what_is_found_has_a_bar_only_where_something_is_hidden(viewer, fresh_dock, run, qtbot):
     viewer.window._qt_window.show()
     viewer.open_sample(PLUGIN, "slices")

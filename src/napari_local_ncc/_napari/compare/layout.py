@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAIN = "local-ncc"  # the object name of the main widget
 FOLDED, UNFOLDED = "▸", "▾"
 LEAST_HEIGHT = 120  # px: three fields to scroll through, on the smallest screen
+LAYING_OUT = 20  # ms, from one step of a layout to the next
 SPACING = 4  # px, between what is found and what was planned
 LEAST_TEXT, USUAL_TEXT = 190, 240  # px: headline, switch and legend, and some lines more
 LINE_STYLE = """
@@ -120,7 +121,45 @@ def button_row(*buttons: tuple[str, str, str]) -> Container:
     return row
 
 
-class FittingScroll(QScrollArea):
+class Scroll(QScrollArea):
+    """A scroll area whose content is as wide as it, and that shows what is asked for.
+
+    Parameters
+    ----------
+    content : QWidget
+        What is in it.
+    """
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setWidget(content)
+        self._laid_out = QTimer(self)
+        self._laid_out.setSingleShot(True)
+        self._laid_out.timeout.connect(self._scroll_to_part)
+        self._part: QWidget | None = None
+        self._place = (0, 0, 0)
+
+    def reveal(self, part: QWidget) -> None:
+        """Scroll to a part of the content, once that is laid out: to its head, and as it fits."""
+        self._part, self._place = part, (0, 0, 0)
+        self._laid_out.start(0)
+
+    def _scroll_to_part(self) -> None:
+        if self._part is None:
+            return
+        bar, room = self.verticalScrollBar(), self.viewport().height()
+        top = self._part.mapTo(self.widget(), self._part.rect().topLeft()).y()
+        end = top + self._part.height()
+        bar.setValue(min(max(bar.value(), min(top, end - room)), top))
+        if self._place != (top, end, bar.maximum()):  # Qt lays out in steps: look once more
+            self._place = (top, end, bar.maximum())
+            self._laid_out.start(LAYING_OUT)
+
+
+class FittingScroll(Scroll):
     """A scroll area that is as high as its content where there is room.
 
     Parameters
@@ -130,30 +169,9 @@ class FittingScroll(QScrollArea):
     """
 
     def __init__(self, content: Container) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        super().__init__(content.native)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.setMinimumHeight(LEAST_HEIGHT)
-        self.setWidget(content.native)
-        self._laid_out = QTimer(self)
-        self._laid_out.setSingleShot(True)
-        self._laid_out.timeout.connect(self._scroll_to_part)
-        self._part: QWidget | None = None
-
-    def reveal(self, part: QWidget) -> None:
-        """Scroll to a part of the content, once that is laid out: to its head, and as it fits."""
-        self._part = part
-        self._laid_out.start(0)
-
-    def _scroll_to_part(self) -> None:
-        if self._part is None:
-            return
-        bar, room = self.verticalScrollBar(), self.viewport().height()
-        top = self._part.mapTo(self.widget(), self._part.rect().topLeft()).y()
-        lowest = min(top, top + self._part.height() - room)
-        bar.setValue(min(max(bar.value(), lowest), top))
 
     def sizeHint(self) -> QSize:
         """Ask for what the content needs, where Qt's own asks for less."""
@@ -182,7 +200,7 @@ class FittingScroll(QScrollArea):
         return super().eventFilter(content, event)
 
 
-class TextScroll(QScrollArea):
+class TextScroll(Scroll):
     """A scroll area for text: it takes the room that is left, whatever the text says.
 
     Parameters
@@ -192,13 +210,9 @@ class TextScroll(QScrollArea):
     """
 
     def __init__(self, content: QWidget) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        super().__init__(content)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
         self.setMinimumHeight(LEAST_TEXT)
-        self.setWidget(content)
 
     def sizeHint(self) -> QSize:
         """Ask for the same height always, or what surrounds the text would jump."""

@@ -156,8 +156,9 @@ class Placement(Container):
             self.reset_choices()
             fields[f"{role}_points"].value = points
         return (
-            "Click structures of fixed, then choose the layer 'moving landmarks' and click the "
-            "same ones there, in the same order. Then press Fit landmarks."
+            "Click structures of fixed (hide what covers it by its eye in the layer list), then "
+            "choose the layer 'moving landmarks' and click the same ones in moving, in the same "
+            "order. Then press Fit landmarks."
         )
 
     def _fit(self) -> str:

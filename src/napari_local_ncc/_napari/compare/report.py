@@ -10,7 +10,9 @@ from napari_local_ncc._napari.results.warm_up import is_warm
 from napari_local_ncc.progress import MENDABLE, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from qtpy.QtWidgets import QWidget
 
     from napari_local_ncc._napari.compare.layout import Fold
     from napari_local_ncc.progress import Progress
@@ -27,11 +29,16 @@ class Report:
         The fields by name: "plan", "message", "progress", and the answer's "headline".
     details : Fold
         The line that folds all figures away.
+    reveal : callable
+        Scrolls to one of the texts.
     """
 
-    def __init__(self, fields: Mapping[str, Any], details: Fold) -> None:
+    def __init__(
+        self, fields: Mapping[str, Any], details: Fold, reveal: Callable[[QWidget], None]
+    ) -> None:
         self._fields = fields
         self._details = details
+        self._reveal = reveal
         self._complaint = ""  # the last error that was said
         self._is_told = False  # the message is a report, whose headline says enough
         self._has_plan = False
@@ -43,12 +50,15 @@ class Report:
         self.fold()
 
     def say(self, text: str) -> None:
-        """Say what is so now."""
+        """Say what is so now, in sight: below a headline or a plan it would go unseen."""
         self._say(text, is_told=False)
+        if text:
+            self._reveal(self._fields["message"].native)
 
     def tell(self, lines: Iterable[str]) -> None:
         """Say all that was found: it stays folded away while its headline is shown."""
         self._say("\n".join(lines), is_told=True)
+        self._reveal(self._fields["headline"].native)
 
     def turn_to(self, lines: Iterable[str]) -> None:
         """Tell of another result, where one was told of; what happened just now stays."""
@@ -81,7 +91,7 @@ class Report:
             text += f" ({Step.LOAD.note})"
         part = f": {progress.done} of {progress.total}" if is_counted else ""
         metric = "" if progress.metric is None else f", metric {progress.metric:.4f}"
-        self.say(text + part + metric)
+        self._say(text + part + metric, is_told=False)
 
     def unfold_details(self) -> None:
         """Show all figures below the headline, or fold them away."""

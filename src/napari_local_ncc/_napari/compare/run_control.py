@@ -35,6 +35,8 @@ BEGINNERS = (
     "next_step",
 )  # the buttons that start a run
 
+NOTHING_LEFT = "Local NCC was closed during its run, which was cancelled: nothing was added."
+
 
 class RunControl:
     """Runs what is asked for, and keeps the buttons and the report true.
@@ -92,10 +94,10 @@ class RunControl:
         self.run.ended.connect(self._receive)
         self.run.start()
 
-    def cancel(self) -> None:
-        """End the run at once."""
+    def cancel(self) -> tuple[int, int] | None:
+        """End the run at once; return how many tiles it leaves, and of how many, if it does."""
         if self.run is None:
-            return
+            return None
         keep = self._fields["on_cancel"].value == "keep"
         try:
             kept = self.run.cancel(keep=keep)
@@ -107,6 +109,15 @@ class RunControl:
             else f"Cancelled; {kept[0]} of {kept[1]} tiles are finished and kept."
         )
         self.ended.emit(None, None)
+        return kept
+
+    def close(self) -> None:
+        """End the run, and say so: its dock is closed, and nobody could see or cancel it."""
+        run = self.run
+        if run is None:
+            return
+        is_left = self.cancel() is not None
+        _warn(run.left_behind if is_left else NOTHING_LEFT)
 
     def let_go(self) -> None:
         """End the run, and show nothing more: the widget is gone."""
@@ -118,7 +129,7 @@ class RunControl:
         told = self.run.left_behind
         self.run = None
         if told:
-            notification_manager.dispatch(Notification(told, NotificationSeverity.WARNING))
+            _warn(told)
 
     def show_running(self, running: bool) -> None:
         """Let the buttons say whether a run is under way."""
@@ -149,3 +160,8 @@ class RunControl:
             self._report.fail(result.error)
         else:
             raise result.error  # a defect of ours: napari shows it with its traceback
+
+
+def _warn(text: str) -> None:
+    """Tell by napari, where no dock does."""
+    notification_manager.dispatch(Notification(text, NotificationSeverity.WARNING))

@@ -13,6 +13,7 @@ from napari_local_ncc._napari.answer.panel import ResultPanel
 from napari_local_ncc._napari.compare.fields import EXISTING, main_fields, more_fields
 from napari_local_ncc._napari.compare.layout import (
     MAIN,
+    Docking,
     FittingScroll,
     Fold,
     Section,
@@ -124,10 +125,11 @@ class LocalNCCWidget(Container):
         self.native.layout().setContentsMargins(3, 6, 3, 6)  # it fits 300 px
         self._scroll = FittingScroll(self._fields)
         self.native.layout().insertWidget(1, self._scroll)
-        self.native.layout().insertWidget(4, TextScroll(said.native), 1)
+        texts = TextScroll(said.native)
+        self.native.layout().insertWidget(4, texts, 1)
         self._preview = LivePreview(viewer, self, self._choices.job)
         self._roles = Roles(self, self._offer_choices)
-        self._report = Report(self, details)
+        self._report = Report(self, details, texts.reveal)
         self._control = RunControl(viewer, self, self._report, self._deliver)
         self._files = MapFiles(
             self.native, self._panel, self._control.launch, self._report.say, self._report.fail
@@ -197,6 +199,7 @@ class LocalNCCWidget(Container):
         self._placement.told.connect(self._report.say)
         self._placement.failed.connect(self._report.fail)
         self._placement.placed.connect(self._use_placement)
+        self._docking = Docking(self.native, undocked=self._rest)
         self.native.destroyed.connect(self._quit)
         QApplication.instance().aboutToQuit.connect(self._quit)
 
@@ -332,6 +335,11 @@ class LocalNCCWidget(Container):
             self._panel.show_headline(headline(found))
             refined = [] if outcome.refinement is None else [f"Refined: {outcome.refinement}"]
             self._report.tell([f"Registration: {describe_registration(found)}", *refined])
+
+    def _rest(self) -> None:
+        """Compute nothing while no window holds the widget; napari may dock it again."""
+        self["preview"].value = False
+        self._control.close()
 
     def _quit(self) -> None:
         """End what is running, and show nothing more: the widget is gone."""

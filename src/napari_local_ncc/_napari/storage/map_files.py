@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SAVED = "Maps, OME-Zarr (*.ome.zarr);;Maps, OME-TIFF (*.ome.tif)"
 LOADED = "Maps (*.tif *.tiff *.npy *.nii *.nii.gz *.nrrd *.mha zarr.json)"
-NAME = "map.ncc.ome.zarr"
+MARK = ".ncc"  # by which napari finds our reader of TIFF files
+NAME = f"map{MARK}.ome.zarr"
 
 
 class MapFiles(QObject):
@@ -61,18 +62,22 @@ class MapFiles(QObject):
 
     def ask_and_save(self) -> None:
         """Ask where to write the map that is shown, and write it."""
-        path, _ = QFileDialog.getSaveFileName(self._dock, "Save the map", NAME, SAVED)
-        if path:
-            self.save(Path(path))
+        name, kind = QFileDialog.getSaveFileName(self._dock, "Save the map", NAME, SAVED)
+        path = Path(name)
+        if name and path.suffix:
+            self.save(path)
+        elif name:
+            ending = f"{MARK}{kind.rpartition('*')[2].rstrip(')')}"
+            self.save(path.with_name(path.name + ending), replace=False)  # nobody was asked
 
-    def save(self, path: Path) -> None:
-        """Write the map that is shown, replacing what is there: the dialog has asked."""
+    def save(self, path: Path, *, replace: bool = True) -> None:
+        """Write the map that is shown, replacing what is there where the dialog has asked."""
         result = self._panel.result
         if result is None:
             self._fail(ValueError("there is no map to save: run, or load one"))
             return
         self._say(f"Writing {path.name}")
-        self._writer.work(lambda _: iter_save_result(result, path, overwrite=True))
+        self._writer.work(lambda _: iter_save_result(result, path, overwrite=replace))
 
     def ask_and_load(self) -> None:
         """Ask for a map, in a folder or in a file, and load it."""
