@@ -28,7 +28,10 @@ NAN = np.nan
     ("ncc", "best", "gain", "label"),
     [
         (NAN, NAN, NAN, UNDEFINED),
-        (0.9, 0.95, 0.05, AGREES),
+        (0.93, 0.95, 0.02, AGREES),
+        (0.9, 0.95, 0.05, DISPLACED),
+        (0.9985, 0.99999, 0.0015, AGREES),
+        (-0.9, 0.6, 1.5, DISPLACED),
         (0.9, NAN, NAN, AGREES),
         (0.6, 0.9, 0.3, DISPLACED),
         (0.48, 0.52, 0.04, DISPLACED),
@@ -49,7 +52,9 @@ def test_the_threshold_may_differ_from_pixel_to_pixel():
     np.testing.assert_array_equal(labels, [AGREES, DIFFERS, DIFFERS])
 
 
-@pytest.mark.parametrize("options", [{"threshold": 0}, {"threshold": [1.5]}, {"min_gain": 0}])
+@pytest.mark.parametrize(
+    "options", [{"threshold": 0}, {"threshold": [1.5]}, {"min_gain": 0}, {"samples": 0}]
+)
 def test_bad_thresholds_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         classify([0.5], [0.5], [0.0], **options)
@@ -73,19 +78,32 @@ def test_a_dark_background_hides_no_difference(rng):
     assert not (classify(*values) == DIFFERS).any()  # NCCs alone do not tell, and say so
 
 
+@pytest.mark.parametrize("radius", [2, 4, 7])
 @pytest.mark.parametrize("snr", [5, 2, 1])
-def test_the_best_of_many_in_noise_is_no_displacement(snr):
+def test_the_best_of_many_in_noise_is_no_displacement(snr, radius):
     """Of the same content in noise, the best of 49 NCCs reaches the threshold by chance."""
     image = skimage.data.coins()[:200, :200].astype(float)
     noise = np.random.default_rng(43).normal(size=(2, 200, 200)) * image.std() / snr
-    images = image + noise
-    values = local_ncc(*images), *local_shift(*images)[:2]
-    for labels in (classify(*values), classify(*values, ceiling=noise_ceiling(*images))):
+    images, options = image + noise, {"samples": (2 * radius + 1) ** 2}
+    values = local_ncc(*images, radius=radius), *local_shift(*images, radius=radius)[:2]
+    highest = noise_ceiling(*images, radius=radius)
+    for labels in (classify(*values, **options), classify(*values, ceiling=highest, **options)):
         assert np.mean(labels == DISPLACED) < 0.015
         assert np.mean(labels == DIFFERS) < 0.015
     moved = np.array([image, np.roll(image, 2, axis=0)]) + noise * snr / 45
-    labels = classify(local_ncc(*moved), *local_shift(*moved)[:2])
+    values = local_ncc(*moved, radius=radius), *local_shift(*moved, radius=radius)[:2]
+    labels = classify(*values, **options)
     assert np.mean(labels[10:-10, 10:-10] == DISPLACED) > 0.7
+
+
+def test_with_a_ceiling_half_of_what_could_be_common_has_to_be():
+    """Unless a threshold is given, which then holds."""
+    ncc, nothing = np.array([0.55, 0.75, 0.55, 0.45]), np.zeros(4)
+    ceiling = [0.95, 0.95, 0.6, 0.6]
+    labels = classify(ncc, ncc, nothing, ceiling=ceiling)
+    np.testing.assert_array_equal(labels, [DIFFERS, AGREES, AGREES, DIFFERS])
+    labels = classify(ncc, ncc, nothing, threshold=0.5, ceiling=ceiling)
+    np.testing.assert_array_equal(labels, [AGREES, AGREES, AGREES, DIFFERS])
 
 
 def test_an_unknown_ceiling_is_none():

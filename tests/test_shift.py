@@ -311,18 +311,18 @@ def test_the_stated_error_holds_in_noise_and_small_windows(sigma, radius, snr, w
     assert 0.95 - 0.04 < np.mean(np.abs(z) < 1.96) < 0.95 + 0.03
 
 
-@pytest.mark.parametrize("radius", [2, 3, 5])
-def test_the_stated_error_holds_along_one_axis(rng, radius):
-    """A few samples are fitted by as many numbers as an area's are."""
+@pytest.mark.parametrize(("radius", "snr"), [(2, 5), (3, 5), (5, 5), (3, 2), (5, 2)])
+def test_the_stated_error_holds_along_one_axis(rng, radius, snr):
+    """A few samples are fitted by as many numbers as an area's are, and tell little of noise."""
     image = scipy.ndimage.gaussian_filter(rng.standard_normal(20_000), 1.0, mode="wrap")
     moved = np.fft.ifft(scipy.ndimage.fourier_shift(np.fft.fft(image), 0.4)).real
-    pair = (line + rng.normal(0, image.std() / 5, line.shape) for line in (image, moved))
+    pair = (line + rng.normal(0, image.std() / snr, line.shape) for line in (image, moved))
     shift, error, _ = with_error(*pair, radius=(radius,))
     z = ((shift - 0.4) / error)[0, radius + 3 : -radius - 3 : 2 * radius + 1]
     z = z[np.isfinite(z)]
-    assert z.size > 1000
-    assert 0.68 - 0.06 < np.mean(np.abs(z) < 1) < 0.68 + 0.08
-    assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.06
+    assert z.size > 500
+    assert 0.68 - 0.05 < np.mean(np.abs(z) < 1) < 0.68 + 0.08
+    assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.04
 
 
 @pytest.mark.parametrize(
@@ -378,14 +378,14 @@ def test_the_variance_of_a_shift_is_that_of_its_matrices(rng, searched):
     triangles = matrices[(..., *np.tril_indices(axes))].transpose(0, 2, 1).reshape(3 * pairs, count)
     noise, share = rng.random((2, count))
     noise[0] = np.nan
-    doubt, steep, crossed = 0.5, 0.4, 0.3
+    doubts, steep, crossed = np.array([0.5, 0.2]), 0.4, 0.3
     found = np.empty((axes, count))
     terms = np.concatenate([[noise, share], triangles])
-    variances_of_shifts(noise, terms, used, doubt, steep, crossed, found)
+    variances_of_shifts(noise, terms, used, doubts, steep, crossed, found)
     for k in range(count):
         power, parts = noise[k], []
         score = share[k] * power * matrices[2, k]
-        less = doubt * np.sqrt(share[k]), steep
+        less = doubts * np.sqrt(share[k]) + [0.0, steep]
         for matrix, taken in zip(matrices[:2, k], less, strict=True):
             curved = matrix - taken * power * unit
             if not np.linalg.eigvalsh(np.nan_to_num(curved, nan=-1)).min() > 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.units import percent
-from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MAP, MIN_GAIN, classify, shares_of
+from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MAP, classify, shares_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ EVIDENCE = (
 )
 DIFFERS, UNSURE = (CLASSES.index(name) for name in ("differs", "cannot tell"))
 CRITERIA = (
-    f"alike from ncc {ALIKE:g} on; a shift counts from a gain of {MIN_GAIN:g} on "
-    "that is half of the best ncc, or halves what is not in common"
+    f"alike from ncc {ALIKE:g} on; a shift counts where it leaves clearly less that is not in "
+    "common, and more than noise makes of the best of many"
 )
 
 

@@ -22,7 +22,13 @@ import numpy as np
 import scipy.ndimage
 
 from napari_local_ncc.shift.error_kernel import variances_of_shifts
-from napari_local_ncc.shift.smoothing import MARGIN, SMOOTHING, derivative_taps, wide_taps
+from napari_local_ncc.shift.smoothing import (
+    MARGIN,
+    SMOOTHING,
+    derivative_taps,
+    noise_reach,
+    wide_taps,
+)
 from napari_local_ncc.shift.window_sums_kernel import sum_products, sums_room
 
 if TYPE_CHECKING:
@@ -163,7 +169,7 @@ def standard_error(terms: Numbers, radius: Sequence[int], search: Sequence[int])
         In px.
     """
     known = np.isfinite(terms[0])
-    sides = [2 * r + 1 for r in radius]
+    sides = [2 * r + 1 for r in noise_reach(radius)]
     options: dict[str, Any] = {"size": sides, "mode": "constant"}
     total = scipy.ndimage.uniform_filter(np.where(known, terms[0], 0), **options)
     count = scipy.ndimage.uniform_filter(known.astype(np.float64), **options)
@@ -174,13 +180,15 @@ def standard_error(terms: Numbers, radius: Sequence[int], search: Sequence[int])
     axes = len(searched)
     steep = (4 * pi * SMOOTHING**2) ** (-axes / 2) / (2 * SMOOTHING**2)
     crossed = (8 * pi * SMOOTHING**2) ** (-axes / 2) / (4 * SMOOTHING**2)
-    doubt = DOUBT * sqrt(crossed * 3 / (4 * SMOOTHING**2))
+    chance = sqrt(crossed * 3 / (4 * SMOOTHING**2)) / 2
+    # Along one axis windows hold so little that fixed's slopes alone seem steep by chance, too.
+    doubts = [DOUBT * chance, DOUBT * chance if axes == 1 else 0.0]
     variance = np.empty((axes, *known.shape))
     variances_of_shifts(
         noise.ravel(),
         terms.reshape(len(terms), -1),
         searched,
-        doubt / 2,
+        np.array(doubts),
         steep / 2,
         crossed / 4,
         variance.reshape(axes, -1),

@@ -55,7 +55,7 @@ def variances_of_shifts(
     noise: Numbers,
     terms: Numbers,
     searched: Numbers,
-    doubt: float,
+    doubts: Numbers,
     steep: float,
     crossed: float,
     out: Numbers,
@@ -70,9 +70,12 @@ def variances_of_shifts(
         See `error.noise_terms`; the noise there is not looked at.
     searched : array of float64, shape (axes,)
         1 for axes that are searched, 0 for those along which the shift is 0 for sure.
-    doubt, steep, crossed : float
-        Of noise of power 1, what the curvature counts less over the root of the share, what it
-        adds to the mean square of slopes, and to the slopes of one image times the other's.
+    doubts : array of float64, shape (2,)
+        Of noise of power 1, what the curvature counts less over the root of the share, and what
+        the mean square of slopes does.
+    steep, crossed : float
+        Of noise of power 1, what it adds to the mean square of slopes, and to the slopes of one
+        image times the other's.
     out : array of float64, shape (axes, pixels)
         Receives it, in px^2.
     """
@@ -85,7 +88,7 @@ def variances_of_shifts(
         power, share = noise[pixel], terms[1, pixel]
         _fill(terms, 2 + 2 * pairs, pixel, axes, smooth)
         for kind in range(2):
-            less = steep * power if kind else doubt * power * np.sqrt(share)
+            less = doubts[kind] * power * np.sqrt(share) + (steep * power if kind else 0.0)
             _fill(terms, 2 + kind * pairs, pixel, axes, matrix)
             for i in range(axes):
                 matrix[i, i] -= less * searched[i]

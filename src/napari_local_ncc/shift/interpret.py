@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 CLASSES = ("undefined", "agrees", "displaced", "differs", "beyond the search", "cannot tell")
 ALIKE = 0.5  # NCC from which on a quarter of the variance is common
+ALIKE_IN_NOISE = 0.7  # of the NCC that noise allows: half of what could be common is
 MIN_GAIN = 0.1  # of a displacement; less is the best of many almost equal values
-CLEAR = 0.5  # of the best NCC, or of what is not in common: less may be the best of many in noise
+# Over the root of a window's samples, by which the logarithm of what is not in common has to fall:
+# about two standard deviations of what noise does to it; less may be the best of many.
+CLEAR = 4.0
+SAMPLES = 81  # of a window of radius 4 in 2-D
+LITTLE = 0.1  # of `min_gain`, which a clear displacement gains at least
 MAP, MOST = 1000, 0.75  # pixels that make a map, and the share of it that is taken to agree
 EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
 MAX_NCC = 0.999  # beyond which an NCC weighs no more
@@ -27,9 +32,10 @@ def classify(
     ncc_best: ArrayLike,
     gain: ArrayLike,
     *,
-    threshold: ArrayLike = ALIKE,
+    threshold: ArrayLike | None = None,
     min_gain: float = MIN_GAIN,
     ceiling: ArrayLike | None = None,
+    samples: float = SAMPLES,
 ) -> NDArray[np.uint8]:
     """Tell agreement, displacement and difference apart by thresholds of NCC.
 
@@ -41,10 +47,11 @@ def classify(
         The NCC at no displacement.
     ncc_best, gain : array_like, shape (...)
         Bands of `local_shift`.
-    threshold : float or array_like, default 0.5
-        NCC from which on two windows show the same. At 0.5 a quarter of the variance is
-        common. The detection threshold of a calibration, a number or one per pixel, says
-        what is more than chance in the texture at hand.
+    threshold : float or array_like, optional
+        NCC from which on two windows show the same. Default: 0.5, at which a quarter of the
+        variance is common; or 0.7 of the ceiling, if that is more, at which half of that is common
+        which could be in this noise. The detection threshold of a calibration, a number or one
+        per pixel, says what is more than chance in the texture at hand.
     min_gain : float, default 0.1
         What a displacement must gain at least to be one, rather than the best of many
         almost equal values.
@@ -54,23 +61,27 @@ def classify(
         it NCCs alone do not tell noise from difference: single windows count as free of
         noise, and in a map, of 1000 defined pixels or more, nothing is said to differ where
         less than three quarters reach the threshold, be it for a dark background alone.
+    samples : float, default 81
+        How many samples a window holds, (2 radius + 1) along each axis, multiplied: in small ones
+        more has to be gained, as noise makes more of the best of many.
 
     Returns
     -------
     array of uint8, shape (...)
         Indices into `CLASSES`. 0 undefined: `ncc` is NaN. 2 displaced: `ncc_best` reaches
-        the threshold, and either `ncc` does not or `gain` reaches `min_gain`; and, where there is
-        noise (a ceiling below 1, or a map without one), it gains half of `ncc_best`, or halves
-        the variance not in common: else it may be the best of many in noise. 1 agrees: of
-        all others, where `ncc` reaches the threshold. 3 differs: no displacement that was
-        searched makes the images alike, though noise would let them be. 5 cannot tell: the
+        the threshold, and leaves less of the variance not in common, 1 - ncc^2, than
+        exp(-4 / sqrt(samples)) of it, and `gain` reaches a tenth of `min_gain`; where there is
+        no noise (a ceiling of 1, or single windows without one), also where `ncc` does not reach
+        the threshold or `gain` reaches `min_gain`. Of less in noise it may be the best of many.
+        1 agrees: of all others, where `ncc` reaches the threshold. 3 differs: no displacement that
+        was searched makes the images alike, though noise would let them be. 5 cannot tell: the
         ceiling is unknown or below the threshold, so that what is the same might not reach it;
-        or a displacement in noise gains less than that half.
+        or a displacement in noise, which would do without, leaves more than that.
 
     Raises
     ------
     ValueError
-        If `threshold` is not within (0, 1], or `min_gain` is not above 0.
+        If `threshold` is not within (0, 1], or `min_gain` or `samples` is not above 0.
 
     Notes
     -----
@@ -85,21 +96,31 @@ def classify(
     [1, 2, 3, 0]
     """
     ncc, best, gain = np.asarray(ncc), np.asarray(ncc_best), np.asarray(gain)
-    limit = np.asarray(threshold, np.float64)
+    limit = np.asarray(_least(ceiling) if threshold is None else threshold, np.float64)
     # NaN passes: where the texture is in no class of a calibration, nothing is alike.
     if np.any(limit <= 0) or np.any(limit > 1):
         raise ValueError(f"threshold must lie in (0, 1] (an NCC), got {threshold!r}")
     if not min_gain > 0:
         raise ValueError(f"min_gain must be above 0 (a difference of NCC), got {min_gain!r}")
+    if not samples > 0:
+        raise ValueError(f"samples must be above 0 (of a window), got {samples!r}")
     highest = _reached(ncc) if ceiling is None else np.asarray(ceiling)
     alike = ncc >= limit
     is_likelier = (best >= limit) & (~alike | (gain >= min_gain))
-    is_clear = (gain >= CLEAR * best) | (1 - best**2 <= CLEAR * (1 - ncc**2)) | (highest >= 1)
+    left = np.exp(-CLEAR / np.sqrt(samples)) * (1 - np.maximum(ncc, 0) ** 2)
+    is_clear = (best >= limit) & (gain >= LITTLE * min_gain) & (1 - best**2 <= left)
+    is_displaced = is_clear | (is_likelier & (highest >= 1))
     # NaN compares as False: without a limit in this texture, it is the windows that differ.
     is_unsure = (highest < limit) | np.isnan(highest)
     unsure = CLASSES.index("cannot tell")
-    conditions = [np.isnan(ncc), is_likelier & is_clear, is_likelier, alike, is_unsure]
+    conditions = [np.isnan(ncc), is_displaced, is_likelier, alike, is_unsure]
     return np.select(conditions, [0, 2, unsure, 1, unsure], 3).astype(np.uint8)
+
+
+def _least(ceiling: ArrayLike | None) -> NDArray[np.float64]:
+    """Return the NCC from which on windows are alike, whose noise lets them reach a ceiling."""
+    highest = np.nan if ceiling is None else ceiling
+    return np.fmax(ALIKE, ALIKE_IN_NOISE * np.minimum(np.asarray(highest, np.float64), 1.0))
 
 
 def _reached(ncc: NDArray[Any]) -> float:

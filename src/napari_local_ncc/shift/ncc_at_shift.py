@@ -109,11 +109,14 @@ class Windows:
         self.whole = self.window(self.overlaps([0] * len(shape)))
         self.work = Workplace(self.whole, stacks, dtypes, masked=True)
 
-    @property
-    def samples(self) -> tuple[float, float]:
-        """How many samples a whole window is worth, and it with the windows around it."""
+    def samples(self, reach: Sequence[int]) -> tuple[float, float]:
+        """Return how many samples a whole window is worth, and it with the windows around it.
+
+        These are as far as `reach` along each axis.
+        """
         taps = self.whole.taps
-        around = [np.convolve(weights, np.ones(weights.size)) for weights in taps]
+        wide = self.place(reach, 0)
+        around = [np.convolve(t, np.ones(2 * r + 1)) for t, r in zip(taps, wide, strict=True)]
         return _worth(taps), _worth(around)
 
     def overlaps(self, shift: Sequence[int]) -> list[_Overlap]:

@@ -17,6 +17,7 @@ from napari_local_ncc.shift.error import total_error
 from napari_local_ncc.shift.fit_tiles import refine_shift
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
 from napari_local_ncc.shift.peak_kernel import find_peaks, weigh_shifts
+from napari_local_ncc.shift.smoothing import noise_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +60,7 @@ def search_pieces(
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(order)))
     wanted = region
     if with_error:  # the noise is averaged over as much more
-        region = _reach(region, radius, shape)
+        region = _reach(region, noise_reach(radius), shape)
     tiles = []
     for tile in _tiles(region, radius, search, shape):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
@@ -81,7 +82,7 @@ def search_pieces(
         is_negative = None if is_signed else ncc < 0
         if is_negative is not None:
             np.abs(ncc, out=ncc)
-        samples_of_window = windows.samples if with_error else None
+        samples_of_window = windows.samples(noise_reach(radius)) if with_error else None
         best = _peaks(ncc, here, search[-len(windowed) :], samples_of_window, with_whole=with_whole)
         for band, values in zip(out, (at_zero, *best), strict=True):
             band[relative(tile, region)] = values.reshape(lengths_of(tile))

@@ -10,13 +10,22 @@ import numpy as np
 from numpy.polynomial import hermite_e
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 SMOOTHING = 0.8  # px, sigma; less lets interpolation bias in, more costs resolution
 REACH = 3  # samples on either side that it takes in
 FILL_SIGMA, FILL_REACH = 1.0, 2  # px: from how far around an invalid sample is filled in
 SLOPE_REACH = 4  # samples, of an image smoothed three times
+ALONE = 20  # samples that noise is averaged over along a single axis, at least: windows hold few
 MARGIN = REACH + FILL_REACH  # samples beyond a window that its smoothed samples depend on
+
+
+def noise_reach(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return how far around a window its noise is averaged over, along each axis."""
+    is_alone = sum(r > 0 for r in radius) == 1
+    return tuple(max(r, ALONE) if r and is_alone else r for r in radius)
 
 
 @cache
