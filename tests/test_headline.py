@@ -269,11 +269,11 @@ def test_of_a_series_it_is_told_how_many_frames_are_registered():
     shift[0, 2] = 5.0
     found = placed(shift, evidence(applied=True), evidence(applied=False, note="chance (0.8)"))
     assert headline(found).registration == (
-        "Registered 1 of 2 frames: moved by up to y 5 px. "
+        "Registered 1 of 2 frames: moved by up to 5 px along y. "
         "Doubtful: frames that stay as they began, since chance: 1."
     )
     given = Registration.from_matrix(found.matrix, found.grid)  # by another program
-    assert headline(given).registration == "Registered: moved by up to y 5 px."
+    assert headline(given).registration == "Registered: moved by up to 5 px along y."
     assert "could not be registered" not in describe_registration(given)
 
 

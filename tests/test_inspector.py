@@ -420,6 +420,18 @@ def test_it_fits_a_laptop(viewer, run, inspector, settle):
     assert needed.height() < 620
 
 
+@on_screen
+def test_no_tab_widens_the_narrowest_dock(viewer, run, inspector, settle):
+    viewer.open_sample(PLUGIN, "slices")
+    run()
+    dock = dock_of(inspector.native)
+    viewer.window._qt_window.resizeDocks([dock], [300], Qt.Orientation.Horizontal)
+    for tab in range(inspector.tabs.count()):
+        inspector.tabs.setCurrentIndex(tab)
+        settle()
+        assert dock.width() <= 300, inspector.tabs.tabText(tab)
+
+
 def look_at(viewer, inspector, world):
     """Inspect a place, as if it were clicked."""
     event = SimpleNamespace(position=tuple(world), pos=(0, 0), type="mouse_release")

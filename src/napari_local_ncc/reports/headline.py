@@ -196,7 +196,7 @@ def _step(grid: Grid, steps: NDArray[np.float64], least: NDArray[np.float64]) ->
 def _steps(grid: Grid, steps: NDArray[np.float64], least: NDArray[np.float64]) -> list[str]:
     """Say how far the frames of a series were moved, at most."""
     moves = [
-        f"{axis_name(label)} {step:.3g} {unit_symbol(unit)}"
+        f"{step:.3g} {unit_symbol(unit)} along {axis_name(label)}"
         for label, step, unit, limit in zip(
             grid.axis_labels, np.abs(steps).max(axis=0), grid.units, least, strict=True
         )

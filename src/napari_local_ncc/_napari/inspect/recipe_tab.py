@@ -51,6 +51,7 @@ class RecipeTab(Tab):
         self.recipe.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         row = QHBoxLayout()
         for button in (self.copy_python, self.copy_command):
+            button.setStyleSheet("padding: 3px 2px")  # or the dock would widen beyond 300 px
             row.addWidget(button)
         self.column.addLayout(row)
         self.column.addWidget(self.recipe, stretch=1)
