@@ -15,6 +15,7 @@ from napari_local_ncc.evidence.noise import NoiseModel
 from napari_local_ncc.maps.exposure import Exposure, common_motion
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.shift import CLASSES
+from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
 UNDEFINED, AGREES, DISPLACED, DIFFERS, BEYOND, UNSURE = range(6)
 PARAMETERS = NCCParameters(radius=4, search=3, bands=("ncc", "classes"))
@@ -315,3 +316,15 @@ def test_noise_around_is_that_of_the_whole_image_with_its_reach():
     part = image[near, near]
     found = noise_around(part, np.ones(part.shape, bool), radius=(3, 3))
     np.testing.assert_allclose(found[reach:-reach, reach:-reach], whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("there", "found"), [(1.0, DIFFERS), (6.0, DIFFERS)])
+def test_a_window_without_structure_explains_nothing(there, found):
+    """Differs at no shift; what the best one brings is empty, or other structure."""
+    here, best = (
+        Looks(*(np.array([value]) for value in (ncc, 0.7, 6.0, moving, 0.9)))
+        for ncc, moving in ((0.0, 6.0), (0.15, there))
+    )
+    options = {"step": np.array([3.0]), "is_at_border": np.array([True]), "looks": 5.0}
+    labels = classes_of_windows(here, best, samples=np.array([81.0]), gain=1.0, **options)
+    np.testing.assert_array_equal(labels, found)

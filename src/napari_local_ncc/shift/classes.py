@@ -161,7 +161,8 @@ def classes_of_windows(
         is beyond chance, the number of shifts included, and noise explains what is left. 1 agrees:
         else, where noise explains the difference at no shift, and the NCC is beyond chance, or
         likely not chance while common structure is clearly more likely than none. 3 differs: no
-        shift that was searched leaves a difference that noise explains; or the structure of one
+        shift that was searched leaves a difference that noise explains, or the best one brings
+        what has no structure to explain it with; or the structure of one
         image is lost in the other, where the typical contrast would show it. 5 cannot tell: all
         others. What noise explains includes what is below a pixel of the shift, and 4 % of the
         structure's variance.
@@ -175,7 +176,10 @@ def classes_of_windows(
         is_moved &= (step > 0) & (here.residual() > _chi_square(samples, SUSPECT))
         is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
         is_alike = _is_alike(here, likelihood, samples)
-        is_lost = _is_lost(here, best, gain, samples) & ~(here.confidence >= LEVEL)
+        anywhere = np.fmax(here.moving, best.moving), here.moving
+        is_lost = _is_lost(here.fixed, anywhere, gain, samples) & ~(here.confidence >= LEVEL)
+        # A window without structure leaves nothing to explain, but explains nothing either.
+        is_empty = _is_lost(here.fixed, (best.moving, best.moving), gain, samples) & ~is_found
         is_elsewhere = np.zeros(here.ncc.shape, bool)
         if elsewhere is not None:
             explained = elsewhere.residual() <= elsewhere.limit(samples)
@@ -197,7 +201,7 @@ def classes_of_windows(
             (is_elsewhere, BEYOND),
             (is_moved & is_found & ~is_different_best & ~is_at_border, DISPLACED),
             (is_alike & ~is_different, AGREES),
-            (is_different & is_different_best, DIFFERS),
+            (is_different & (is_different_best | is_empty), DIFFERS),
             (is_moved & is_found & is_at_border, BEYOND),
             (is_lost, DIFFERS),
         ]
@@ -212,24 +216,25 @@ def _is_alike(looks: Looks, likelihood: Reals, samples: Reals) -> NDArray[np.boo
     return np.asarray((looks.confidence >= LEVEL) | is_common)
 
 
-def _is_lost(here: Looks, best: Looks, gain: float, samples: Reals) -> NDArray[np.bool_]:
-    """Say where one image has structure, and the other clearly less than is typical of it."""
+def _is_lost(
+    fixed: Reals, moving: tuple[Reals, Reals], gain: float, samples: Reals
+) -> NDArray[np.bool_]:
+    """Say where one image has structure, and the other clearly less than is typical of it.
+
+    `moving` is the power that moving has where it may be lost, and where fixed may lack it.
+    """
+    in_moving = _lacks(moving[0], fixed, gain / LOST, samples)
+    return in_moving | _lacks(fixed, moving[1], 1.0 / (gain * LOST), samples)
+
+
+def _lacks(power: Reals, other: Reals, ratio: float, samples: Reals) -> NDArray[np.bool_]:
+    """Say where there would be more by the structure of the other image, times a ratio."""
     n = np.maximum(samples - 1.0, 1.0)
     certain = -ndtri(REJECTED)
-
-    def least(power: Reals) -> Reals:
-        """Return what structure there is at least, for all that noise adds by chance."""
-        spread = np.sqrt((4.0 * np.maximum(power, 1.0) - 2.0) / n)
-        return np.maximum(power - 1.0 - certain * spread, 0.0)
-
-    def is_below(power: Reals, expected: Reals) -> NDArray[np.bool_]:
-        """Say where there would be more by the typical contrast, even were it weaker."""
-        weak = 1.0 + expected - UNTOLD
-        # Where no structure is expected, none is lost, however quiet the window.
-        is_expected = expected > UNTOLD
-        return np.asarray(is_expected & (power < weak * (1.0 - certain * np.sqrt(2.0 / n))))
-
-    moving = np.fmax(here.moving, best.moving)
-    in_moving = is_below(moving, least(here.fixed) * (gain / LOST) ** 2)
-    in_fixed = is_below(here.fixed, least(here.moving) / (gain * LOST) ** 2)
-    return np.asarray(in_moving | in_fixed)
+    # What structure there is at least, for all that noise adds by chance.
+    spread = np.sqrt((4.0 * np.maximum(other, 1.0) - 2.0) / n)
+    expected = np.maximum(other - 1.0 - certain * spread, 0.0) * ratio**2
+    weak = 1.0 + expected - UNTOLD
+    # Where no structure is expected, none is lost, however quiet the window.
+    is_below = (expected > UNTOLD) & (power < weak * (1.0 - certain * np.sqrt(2.0 / n)))
+    return np.asarray(is_below)
