@@ -10,6 +10,7 @@ from skimage import data
 from skimage.io import imread
 
 from napari_local_ncc import SpatialImage, confidence_map, register
+from napari_local_ncc.evidence.burnt_in import burnt_in
 from napari_local_ncc.evidence.plateaus import plateaus
 from napari_local_ncc.maps.map_summary import MapTally
 from napari_local_ncc.registration.evidence.judge import Verdict
@@ -163,6 +164,61 @@ def test_a_pair_and_a_series_are_decided_alike():
     for found in (register(series, series, reference="first"), register(first, series)):
         np.testing.assert_allclose(found.translation, shifts, atol=0.3)
         assert all(report.applied for report in found.reports)
+
+
+# ------------------------------------------------------------------ labels drawn into both
+
+
+def with_label(image, value, soft=0.0):
+    """Draw a scale bar and some characters, with soft edges if wanted, as exports have them."""
+    text = np.kron(np.random.default_rng(5).integers(0, 2, (6, 34)), np.ones((2, 2)))
+    drawn = np.zeros(image.shape)
+    drawn[8:20, 8:76] = text
+    drawn[-16:-11, -80:-20] = 1
+    drawn = ndi.gaussian_filter(drawn, soft) if soft else drawn
+    return np.round(image * (1 - drawn) + value * drawn)
+
+
+@pytest.mark.parametrize("soft", [0.0, 0.4])
+@pytest.mark.parametrize("value", [255, 0, 180])
+@pytest.mark.parametrize("noise", [1.5, 8.0])
+def test_a_label_does_not_hold_what_moved(soft, value, noise):
+    random = np.random.default_rng(4)
+    parts = [40 + 2.5 * part for part in crops(cells(count=25), (13, -9))]
+    noisy = [part + noise * random.normal(size=part.shape) for part in parts]
+    found = register(*(with_label(image, value, soft) for image in noisy))
+    np.testing.assert_allclose(found.translation, (13, -9), atol=0.3)
+    assert "drawn into both images left out" in found.reports[0].note
+
+
+def test_a_label_does_not_hold_what_turned():
+    random = np.random.default_rng(4)
+    scene = 40 + 2.5 * cells(count=40)
+    turned = ndi.rotate(scene, 12, reshape=False, order=3, mode="nearest")
+    parts = [image[60:260, 60:260] for image in (scene, turned)]
+    noisy = [part + 3 * random.normal(size=part.shape) for part in parts]
+    found = register(*(with_label(image, 255) for image in noisy), model="rigid")
+    assert found.reports[0].applied
+    assert abs(np.degrees(np.arcsin(found.matrix[..., 0, 1].item()))) == pytest.approx(12, abs=0.3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 20.0])
+@pytest.mark.parametrize("shift", [(0, 0), (13, -9)])
+def test_a_scene_is_no_label(noise, shift):
+    random = np.random.default_rng(6)
+    parts = [40 + 2.5 * part for part in crops(cells(count=25), shift)]
+    found = burnt_in(*(np.round(p + noise * random.normal(size=p.shape)) for p in parts))
+    assert found is None or found.mean() < 0.03
+
+
+def test_what_has_no_label():
+    image = np.random.default_rng(0).normal(size=(50, 60))
+    assert burnt_in(image, image) is None
+    assert burnt_in(image, image[:-1]) is None
+    assert burnt_in(image[0], image[0]) is None
+    assert burnt_in(image > 0, image > 0) is None
+    assert burnt_in(np.full_like(image, np.nan), image) is None
+    assert burnt_in(np.zeros_like(image), np.zeros_like(image)) is None
 
 
 # ------------------------------------------------------------------ rims, saturation, outliers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.evidence.pearson import pearson
-from napari_local_ncc.evidence.usable import usable_samples
+from napari_local_ncc.evidence.usable import usable_pair
 from napari_local_ncc.geometry.affine import check_affine, invert_affine
 from napari_local_ncc.geometry.kind import Kind
 from napari_local_ncc.registration.affine.by_detail import DetailPair, Found, reflection
@@ -175,8 +175,7 @@ def estimate_affine(
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     simpleitk()
     watch = watch or Watch()
-    here, said_of_fixed = prepare_image(fixed, fixed_to_world, "fixed")
-    there, said_of_moving = prepare_image(moving, moving_to_world, "moving")
+    here, there, said_of_images = prepare_pair(fixed, fixed_to_world, moving, moving_to_world)
     if here.ndim != there.ndim:
         raise ValueError(
             f"fixed is {here.ndim}-D but moving is {there.ndim}-D; "
@@ -230,9 +229,7 @@ def estimate_affine(
         mirrored=found.mirrored,
         searched="near the start" if start is not None else search_range(len(begin) - 1, model),
         doubts=doubts,
-        remarks=tuple(
-            filter(None, (said_of_fixed, said_of_moving, said_of_motion, _said_of_rung(found)))
-        ),
+        remarks=tuple(filter(None, (*said_of_images, said_of_motion, _said_of_rung(found)))),
     )
 
 
@@ -310,48 +307,63 @@ def _doubts(found: Found, model: str, begin: Matrix) -> tuple[str, ...]:
     return (*doubts, *([extreme] if extreme else []))
 
 
-def prepare_image(image: ArrayLike, to_world: ArrayLike, name: str) -> tuple[Sampled, str]:
-    """Check one image; return it with NaN where it shows nothing, and what was left out.
+def prepare_pair(
+    fixed: ArrayLike, fixed_to_world: ArrayLike, moving: ArrayLike, moving_to_world: ArrayLike
+) -> tuple[Sampled, Sampled, tuple[str, ...]]:
+    """Check two images; return them with NaN where they show nothing, and what was left out.
 
     Parameters
     ----------
-    image : array_like, 2-D or 3-D
+    fixed, moving : array_like, 2-D or 3-D
         Real samples; NaN and infinite ones are invalid.
-    to_world : array_like, shape (ndim + 1, ndim + 1)
-        Map of its pixels.
-    name : str
-        What errors call it.
+    fixed_to_world, moving_to_world : array_like, shape (ndim + 1, ndim + 1)
+        Map of their pixels.
+
+    Returns
+    -------
+    tuple of (Sampled, Sampled, tuple of str)
+        The images, and what was left out of each.
 
     Raises
     ------
     ValueError
-        If it is too small, constant or (almost) all invalid.
+        If one is too small, constant or (almost) all invalid.
     """
+    images = _checked(fixed, "fixed"), _checked(moving, "moving")
+    places = (
+        check_affine(matrix, data.ndim)
+        for data, matrix in zip(images, (fixed_to_world, moving_to_world), strict=True)
+    )
+    pair, said = [], []
+    for data, place, usable, name in zip(
+        images, places, usable_pair(*images), ("fixed", "moving"), strict=True
+    ):
+        known = np.isfinite(data) if usable.valid is None else usable.valid
+        values = np.where(known, usable.values, np.nan).astype(np.float64)
+        # Offset and scale go before float32 does: it has seven digits, up to 1e38.
+        values -= np.nanmin(values)
+        values /= max(float(np.nanmax(values)), np.finfo(float).tiny)
+        pair.append(Sampled(np.ascontiguousarray(values, np.float32), place))
+        said.append(f"{name}: {usable.remark}" if usable.remark else "")
+    return pair[0], pair[1], tuple(said)
+
+
+def _checked(image: ArrayLike, name: str) -> NDArray[np.generic]:
     data = np.asarray(image)
     if data.ndim not in (2, 3) or data.dtype.kind not in "buif":
         raise ValueError(
             f"{name} must be a real 2-D or 3-D image, got {data.ndim}-D {data.dtype}; "
             "select a plane or a volume"
         )
-    matrix = check_affine(to_world, data.ndim)
-    values = np.where(np.isfinite(data), data, np.nan).astype(np.float64)
-    count = int(np.count_nonzero(np.isfinite(values)))
-    if min(data.shape) < SHORTEST or count < FEWEST:
+    values = data[np.isfinite(data)]
+    if min(data.shape) < SHORTEST or values.size < FEWEST:
         raise ValueError(
-            f"{name} has shape {data.shape} and {count} valid samples; at least {SHORTEST} along "
-            f"every axis and {FEWEST} valid ones are needed; check the mask and the NaNs"
+            f"{name} has shape {data.shape} and {values.size} valid samples; at least {SHORTEST} "
+            f"along every axis and {FEWEST} valid ones are needed; check the mask and the NaNs"
         )
-    if np.nanmin(values) == np.nanmax(values):
+    if values.min() == values.max():
         raise ValueError(
-            f"{name} is constant ({np.nanmin(values):g}) over its {count} valid samples, "
+            f"{name} is constant ({values.min():g}) over its {values.size} valid samples, "
             "so any transform fits; choose another channel, slice or mask"
         )
-    usable = usable_samples(data)
-    if usable.remark:
-        known = np.isfinite(data) if usable.valid is None else usable.valid
-        values = np.where(known, usable.values, np.nan).astype(np.float64)
-    # Offset and scale go before float32 does: it has seven digits, up to 1e38.
-    values -= np.nanmin(values)
-    values /= max(float(np.nanmax(values)), np.finfo(float).tiny)
-    remark = f"{name}: {usable.remark}" if usable.remark else ""
-    return Sampled(np.ascontiguousarray(values, np.float32), matrix), remark
+    return data

@@ -11,7 +11,7 @@ from napari_local_ncc.evidence.sensor_pattern import CERTAIN
 from napari_local_ncc.geometry.affine import invert_affine
 from napari_local_ncc.registration.affine.contrast import in_contrast_of
 from napari_local_ncc.registration.affine.detail_search import on_lattice
-from napari_local_ncc.registration.affine.estimate import prepare_image
+from napari_local_ncc.registration.affine.estimate import prepare_pair
 from napari_local_ncc.registration.affine.least_squares import (
     SMOOTHINGS,
     fit_of_least_error,
@@ -57,8 +57,7 @@ def refine_transform(
         If an image is too small, constant or (almost) all invalid.
     """
     unit = np.eye(len(near))
-    here = prepare_image(fixed, unit, "fixed")[0]
-    there = prepare_image(moving, invert_affine(near), "moving")[0]
+    here, there, _ = prepare_pair(fixed, unit, moving, invert_affine(near))
     if metric != "correlation":
         there = in_contrast_of(here.values, on_lattice(there, unit, here, beyond=np.nan), there)
     fitted = fit_of_least_error(here, there, _come_nearer(here, there, reach), "translation")

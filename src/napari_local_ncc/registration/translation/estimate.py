@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.evidence.sensor_pattern import has_sensor_pattern
-from napari_local_ncc.evidence.usable import usable_samples
+from napari_local_ncc.evidence.usable import usable_pair
 from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.evidence.judge import NARROWEST
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
@@ -97,11 +97,12 @@ def estimate_translation(
 ) -> Translation:
     """Estimate the shift at which the detail of two images agrees.
 
-    Outliers, rims of one value and saturated areas are left out. The evidence for every
-    whole-pixel shift is computed from whitened detail [1]_, on a reduced level if the images
-    are large, and the best shifts are refined to sub-pixel accuracy at full resolution [2]_
-    [3]_. The best of them is taken if its evidence is 1.25 times the most that the same
-    search finds in moving mirrored and turned, and elsewhere in the images themselves.
+    Outliers, rims of one value, saturated areas and labels drawn into both images at the same
+    place are left out. The evidence for every whole-pixel shift is computed from whitened
+    detail [1]_, on a reduced level if the images are large, and the best shifts are refined to
+    sub-pixel accuracy at full resolution [2]_ [3]_. The best of them is taken if its evidence
+    is 1.25 times the most that the same search finds in moving mirrored and turned, and
+    elsewhere in the images themselves.
 
     The NCC is signed: images of inverted contrast need another metric (mutual
     information).
@@ -145,8 +146,7 @@ def estimate_translation(
     .. [2] Evangelidis & Psarakis, IEEE TPAMI 30, 1858 (2008), doi:10.1109/TPAMI.2008.113
     .. [3] Baker & Matthews, IJCV 56, 221 (2004), doi:10.1023/B:VISI.0000011205.11775.fd
     """
-    one, said_of_fixed = prepare_image(fixed, fixed_valid, "fixed")
-    two, said_of_moving = prepare_image(moving, moving_valid, "moving")
+    one, two, said_of_images = prepare_pair(fixed, moving, fixed_valid, moving_valid)
     pair = ArrayPair(one, two, min(NARROWEST, min_overlap))
     origin = np.zeros(pair.ndim) if start is None else np.array(start, np.float64)
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
@@ -192,40 +192,44 @@ def estimate_translation(
         is_reliable,
         ncc if found is None else pair.ncc(found),
         "" if is_reliable else doubt,
-        tuple(filter(None, (said_of_fixed, said_of_moving, said_of_motion))),
+        tuple(filter(None, (*said_of_images, said_of_motion))),
         max(error, apart),
         max(error95, 2 * apart),
     )
 
 
-def prepare_image(image: ArrayLike, valid: ArrayLike | None, name: str) -> tuple[Standardised, str]:
-    """Check one image, leave out what does not show the scene, and say so.
+def prepare_pair(
+    fixed: ArrayLike,
+    moving: ArrayLike,
+    fixed_valid: ArrayLike | None = None,
+    moving_valid: ArrayLike | None = None,
+) -> tuple[Standardised, Standardised, tuple[str, ...]]:
+    """Check two images, leave out what does not show the scene, and say so.
 
-    Parameters
-    ----------
-    image : array_like, shape (...)
-        Real samples; NaN and infinite ones are invalid.
-    valid : array_like of bool, optional
-        Samples to use (True). Default: all.
-    name : str
-        What errors call it.
+    Parameters are as for `estimate_translation`.
 
     Returns
     -------
-    tuple of (Standardised, str)
-        The image, and what was left out of it; empty if nothing.
+    tuple of (Standardised, Standardised, tuple of str)
+        The images, and what was left out of each.
 
     Raises
     ------
     ValueError
-        If it is constant or (almost) all invalid.
+        If one is constant or (almost) all invalid.
     """
-    checked = standardise(image, valid, name)
-    mask = None if checked.weight is None else checked.weight > 0
-    usable = usable_samples(np.asarray(image), mask)
-    if not usable.remark:
-        return checked, ""
-    return standardise(usable.values, usable.valid, name), f"{name}: {usable.remark}"
+    checked = (
+        standardise(fixed, fixed_valid, "fixed"),
+        standardise(moving, moving_valid, "moving"),
+    )
+    masks = [None if image.weight is None else image.weight > 0 for image in checked]
+    pair, said = [], []
+    for image, usable, name in zip(
+        checked, usable_pair(fixed, moving, *masks), ("fixed", "moving"), strict=True
+    ):
+        pair.append(standardise(usable.values, usable.valid, name) if usable.remark else image)
+        said.append(f"{name}: {usable.remark}" if usable.remark else "")
+    return pair[0], pair[1], tuple(said)
 
 
 def _untold(pair: ArrayPair, covariance: NDArray[np.float64]) -> str:

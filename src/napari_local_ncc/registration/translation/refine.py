@@ -10,7 +10,7 @@ from napari_local_ncc.evidence.samples import correlation_in_errors
 from napari_local_ncc.evidence.sensor_pattern import CERTAIN
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, reduce_image
 from napari_local_ncc.registration.translation.candidates import TRACK_SAMPLES, Level
-from napari_local_ncc.registration.translation.estimate import prepare_image
+from napari_local_ncc.registration.translation.estimate import prepare_pair
 from napari_local_ncc.registration.translation.subpixel import (
     Problem,
     covariance_of,
@@ -54,7 +54,7 @@ def refine_shift(
     ValueError
         If an image is constant or (almost) all invalid.
     """
-    here, there = prepare_image(fixed, None, "fixed")[0], prepare_image(moving, None, "moving")[0]
+    here, there, _ = prepare_pair(fixed, moving)
     pair = ArrayPair(here, there, min_overlap=0.0)
     found = offset
     for level in reversed(_levels(pair, reach)[1:]):  # the finest is left to `polish`
