@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 
-from napari_local_ncc import NCCParameters, confidence_map
+from napari_local_ncc import NCCParameters, classify, confidence_map
 from napari_local_ncc.confidence.local_noise import noise_around, reach_of_noise
 from napari_local_ncc.evidence.noise import NoiseModel
 from napari_local_ncc.maps.exposure import Exposure, common_motion
@@ -226,6 +226,21 @@ def test_the_summary_tells_the_classes_and_the_exposure_survives_json():
     exposure = Exposure.from_dict(result.provenance["exposure"])
     assert exposure.to_dict() == result.provenance["exposure"]
     assert exposure.fixed.sd == pytest.approx(0.25, rel=0.15)
+
+
+@pytest.mark.parametrize("radius", [2, (1, 5)])
+def test_classes_by_threshold_know_the_window(radius):
+    """Noise makes more of the best of many in a small one."""
+    fixed, moving = in_noise(texture(12), 4, 1), in_noise(texture(12), 1, 2)
+    parameters = NCCParameters(radius=radius, search=2, bands=("ncc", "shift"))
+    result = confidence_map(fixed, moving, parameters=parameters)
+    bands = dict(zip(result.band_names, result.bands.compute(), strict=True))
+    tally = MapTally.of(result)
+    tally.add(result.bands.compute(), tuple(slice(0, n) for n in fixed.shape))
+    samples = 25 if radius == 2 else 33
+    codes = classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=0.5, samples=samples)
+    assert tally.shares["displaced"] == pytest.approx(float(np.mean(codes == DISPLACED)))
+    assert (codes != classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=0.5)).any()
 
 
 def test_an_unknown_noise_survives_json_that_knows_no_nan():

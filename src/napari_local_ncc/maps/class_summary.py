@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.units import percent
-from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MAP, classify, shares_of
+from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MAP, SAMPLES, classify, shares_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,15 +26,15 @@ CRITERIA = (
 
 
 def classes_by_threshold(
-    bands: Mapping[str, NDArray[np.float32]], *, is_signed: bool = True
+    bands: Mapping[str, NDArray[np.float32]], *, is_signed: bool = True, samples: int = SAMPLES
 ) -> NDArray[np.uint8]:
-    """Return the classes of a tile by thresholds of its NCC and shift.
+    """Return the classes of a tile by thresholds of its NCC and shift; `samples`: of a window.
 
     What is not alike is said to differ: whether noise would let it be alike is asked of the whole
     map, once all of it is counted; see `ClassSummary.tells_differences`.
     """
     ncc = bands["ncc"] if is_signed else np.abs(bands["ncc"])
-    return classify(ncc, bands["ncc_best"], bands["gain"], ceiling=ALIKE)
+    return classify(ncc, bands["ncc_best"], bands["gain"], ceiling=ALIKE, samples=samples)
 
 
 class ClassSummary:
@@ -46,10 +46,14 @@ class ClassSummary:
         Whether the map has that band; else it has NCC and shift.
     is_signed : bool
         Whether what is alike has a high NCC, or else a high |NCC|.
+    samples : int
+        How many a window holds.
     """
 
-    def __init__(self, *, by_evidence: bool, is_signed: bool = True) -> None:
-        self._by_evidence, self._is_signed = by_evidence, is_signed
+    def __init__(
+        self, *, by_evidence: bool, is_signed: bool = True, samples: int = SAMPLES
+    ) -> None:
+        self._by_evidence, self._is_signed, self._samples = by_evidence, is_signed, samples
         self._counts = np.zeros(len(CLASSES), np.int64)
 
     def add(self, bands: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -57,7 +61,7 @@ class ClassSummary:
         if self._by_evidence:
             labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
         else:
-            labels = classes_by_threshold(bands, is_signed=self._is_signed)
+            labels = classes_by_threshold(bands, is_signed=self._is_signed, samples=self._samples)
         self._counts += np.bincount(labels.ravel(), minlength=len(CLASSES))
         return labels
 

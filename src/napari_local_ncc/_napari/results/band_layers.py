@@ -235,10 +235,15 @@ def _class_codes(result: ConfidenceMap) -> Callable[[Bands], NDArray[np.uint8]]:
         return lambda bands: np.nan_to_num(bands["classes"]).astype(np.uint8)
 
     def by_threshold(bands: Bands) -> NDArray[np.uint8]:
-        codes = classes_by_threshold(bands, is_signed=_is_signed(result))
+        codes = _by_threshold(bands, result)
         return np.where(codes == DIFFERS, np.uint8(UNSURE), codes)
 
     return by_threshold
+
+
+def _by_threshold(bands: Bands, result: ConfidenceMap) -> NDArray[np.uint8]:
+    samples = result.parameters.samples_on(result.grid)
+    return classes_by_threshold(bands, is_signed=_is_signed(result), samples=samples)
 
 
 def _is_signed(result: ConfidenceMap) -> bool:
@@ -258,7 +263,7 @@ def settle_differences(
     products = {layer.product.kind: layer.product for layer in drawn}
     for location in slices_from_chunks(result.bands.chunks[1:]):
         bands = {name: products[name].levels[0][location] for name in ("ncc", "ncc_best", "gain")}
-        codes = classes_by_threshold(bands, is_signed=_is_signed(result))
+        codes = _by_threshold(bands, result)
         if (codes == DIFFERS).any():
             put(products["classes"], location, codes)
             yield products["classes"], location

@@ -102,7 +102,7 @@ def iter_strain_band(
             for part, far in zip(box, near, strict=True)
         )
         samples = {key: np.asarray(band[near]) for key, band in bands.items()}
-        shift = _believed_shift(samples, is_signed=parameters.alternative == "greater")
+        shift = _believed_shift(samples, parameters, grid)
         spacing = np.linalg.norm(shift_steps(parameters, grid), axis=0).tolist()
         yield box, _on_planes(shift, windowed, partial(_quantity, take, radius, spacing))[inner]
 
@@ -161,12 +161,15 @@ def _windowed(parameters: NCCParameters, grid: Grid) -> list[int]:
     return [axis for axis, r in enumerate(parameters.radius_on(grid)) if r]
 
 
-def _believed_shift(bands: Mapping[str, NDArray[Any]], *, is_signed: bool) -> NDArray[np.float64]:
+def _believed_shift(
+    bands: Mapping[str, NDArray[Any]], parameters: NCCParameters, grid: Grid
+) -> NDArray[np.float64]:
     """Return the components of the shift, NaN where it rests on nothing."""
     if "classes" in bands:
         labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
     else:
-        labels = classes_by_threshold(bands, is_signed=is_signed)
+        is_signed, samples = parameters.alternative == "greater", parameters.samples_on(grid)
+        labels = classes_by_threshold(bands, is_signed=is_signed, samples=samples)
     believed = is_believable(labels, bands.get("confidence"))
     return np.where(believed, np.stack(shift_components(bands)), np.nan)
 
