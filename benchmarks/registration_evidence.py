@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image as Image_
+from PIL import ImageDraw, ImageFont
 from scipy import ndimage as ndi
 from skimage import data
 
@@ -165,11 +167,25 @@ KINDS: dict[str, Callable[[Generator, int], Image]] = {
     "hot pixels": smooth_noise,
     "vignettes": vignetted,
 }
-SPARSE = ("discs", "nuclei", "filaments")
+LABELLED = {"labelled discs": discs, "labelled nuclei": nuclei, "labelled texture": smooth_noise}
+KINDS |= LABELLED
+SPARSE = ("discs", "nuclei", "filaments", "labelled discs", "labelled nuclei")
+
+
+def labelled(image: Image, random: Generator) -> Image:
+    """Draw a time and a scale bar into an image of 8 bits, as an export has them."""
+    side = image.shape[0]
+    drawn = Image_.new("L", (side, side))
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(14)
+    pen.text((6, 6), f"t = {random.integers(100):02d}:{random.integers(60):02d} s", 255, font)
+    pen.rectangle((side - 76, side - 16, side - 20, side - 12), 255)
+    pen.text((side - 66, side - 36), "10 um", 255, font)
+    cover = np.asarray(drawn) / 255
+    return np.round(np.clip(image, 0, 255) * (1 - cover) + 255 * cover)
 
 
 def taken(image: Image, kind: str, snr: float, random: Generator) -> Image:
-    """Return what a camera makes of a scene: vignette, noise, hot pixels."""
+    """Return what a camera makes of a scene: vignette, noise, hot pixels, labels."""
     side = image.shape[0]
     shot = image.copy()
     if kind == "vignettes":
@@ -180,7 +196,7 @@ def taken(image: Image, kind: str, snr: float, random: Generator) -> Image:
     if kind == "hot pixels":
         hot = tuple(random.integers(0, side, (2, random.integers(1, 12))))
         shot[hot] = shot.max() + 10 * shot.std()
-    return shot
+    return labelled(shot, random) if kind in LABELLED else shot
 
 
 # ------------------------------------------------------------------ pairs
@@ -281,9 +297,11 @@ def side_of(model: str, seed: int) -> int:
     return SIDE
 
 
-def plan(rounds: int, models: list[str]) -> Iterator[tuple[str, str, float, int, int, bool]]:
+def plan(
+    rounds: int, models: list[str], kinds: list[str]
+) -> Iterator[tuple[str, str, float, int, int, bool]]:
     """Yield the trials of all models, round by round."""
-    for turn, kind, snr in product(range(rounds), KINDS, SNRS):
+    for turn, kind, snr in product(range(rounds), kinds, SNRS):
         for model in models:
             for related, number in zip((False, True), ROUND[model], strict=True):
                 if related and model != "translation" and turn >= RELATED_ROUNDS:
@@ -305,7 +323,9 @@ def read(results: Path) -> list[dict]:
 def run(options: argparse.Namespace) -> None:
     done = {key(row) for row in read(options.results)}
     with options.results.open("a", encoding="utf-8") as file:
-        for model, kind, snr, seed, side, related in plan(options.rounds, options.models):
+        for model, kind, snr, seed, side, related in plan(
+            options.rounds, options.models, options.kinds
+        ):
             known = (model, kind, snr if np.isfinite(snr) else None, seed, related)
             if known in done:
                 continue
@@ -616,6 +636,7 @@ def main() -> None:
     running = commands.add_parser("run")
     running.add_argument("results", type=Path)
     running.add_argument("--models", nargs="*", default=list(ROUND), choices=list(ROUND))
+    running.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     running.add_argument("--rounds", type=int, default=ROUNDS)
     running.set_defaults(do=run)
     writing = commands.add_parser("write")

@@ -228,16 +228,18 @@ def test_the_summary_tells_the_classes_and_the_exposure_survives_json():
     assert exposure.fixed.sd == pytest.approx(0.25, rel=0.15)
 
 
-@pytest.mark.parametrize("radius", [2, (1, 5)])
-def test_classes_by_threshold_know_the_window(radius):
+@pytest.mark.parametrize(
+    ("radius", "weights", "samples"),
+    [(2, "box", 25), ((1, 5), "box", 33), (4, "gaussian", 22.29082)],
+)
+def test_classes_by_threshold_know_the_window(radius, weights, samples):
     """Noise makes more of the best of many in a small one."""
     fixed, moving = in_noise(texture(12), 4, 1), in_noise(texture(12), 1, 2)
-    parameters = NCCParameters(radius=radius, search=2, bands=("ncc", "shift"))
+    parameters = NCCParameters(radius=radius, weights=weights, search=2, bands=("ncc", "shift"))
     result = confidence_map(fixed, moving, parameters=parameters)
     bands = dict(zip(result.band_names, result.bands.compute(), strict=True))
     tally = MapTally.of(result)
     tally.add(result.bands.compute(), tuple(slice(0, n) for n in fixed.shape))
-    samples = 25 if radius == 2 else 33
     codes = classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=0.5, samples=samples)
     assert tally.shares["displaced"] == pytest.approx(float(np.mean(codes == DISPLACED)))
     assert (codes != classify(bands["ncc"], bands["ncc_best"], bands["gain"], ceiling=0.5)).any()

@@ -199,6 +199,7 @@ def test_a_label_does_not_hold_what_turned():
     noisy = [part + 3 * random.normal(size=part.shape) for part in parts]
     found = register(*(with_label(image, 255) for image in noisy), model="rigid")
     assert found.reports[0].applied
+    assert "drawn into both images left out" in found.reports[0].note
     assert abs(np.degrees(np.arcsin(found.matrix[..., 0, 1].item()))) == pytest.approx(12, abs=0.3)
 
 
@@ -209,6 +210,36 @@ def test_a_scene_is_no_label(noise, shift):
     parts = [40 + 2.5 * part for part in crops(cells(count=25), shift)]
     found = burnt_in(*(np.round(p + noise * random.normal(size=p.shape)) for p in parts))
     assert found is None or found.mean() < 0.03
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.4, 1.0, 5.0])
+@pytest.mark.parametrize("shift", [(0, 0), (13, -9)])
+def test_few_photons_are_no_label(mean, shift):
+    random = np.random.default_rng(7)
+    frames = [random.poisson(mean * (1 + p / 20)) for p in crops(cells(count=25), shift)]
+    found = burnt_in(*frames)
+    assert found is None or found.mean() < 0.01
+
+
+def test_a_label_is_found_in_any_unit_and_order():
+    random = np.random.default_rng(8)
+    parts = [40 + 2.5 * part for part in crops(cells(count=25), (13, -9))]
+    one, two = (with_label(p + 3 * random.normal(size=p.shape), 255) for p in parts)
+    found = burnt_in(one, two)
+    assert 0.02 < found.mean() < 0.1
+    np.testing.assert_array_equal(burnt_in(two, one), found)
+    for unit in (1e-30, 1e30, 1e200):
+        np.testing.assert_array_equal(burnt_in(one * unit, two * unit), found)
+    for whole in ("uint8", "int64"):
+        np.testing.assert_array_equal(burnt_in(one.astype(whole), two.astype(whole)), found)
+    valid = np.ones(one.shape, bool)
+    valid[:, :100] = False  # the time is left out, the scale bar is not
+    half = burnt_in(one, two, valid)
+    assert not half[:40].any()
+    assert half[-16:-11, -80:-20].all()
+    stack = burnt_in(np.stack([one, one[::-1]]), np.stack([two, two[::-1]]))
+    assert stack.shape == (2, *one.shape)
+    assert stack[0][found].mean() > 0.9
 
 
 def test_what_has_no_label():

@@ -60,6 +60,12 @@ def test_bad_thresholds_are_named(options):
         classify([0.5], [0.5], [0.0], **options)
 
 
+def test_a_gain_that_is_asked_for_holds():
+    """Without one a displacement that leaves clearly less counts from 0.01 on."""
+    assert classify([0.9], [0.95], [0.05]).tolist() == [DISPLACED]
+    assert classify([0.9], [0.95], [0.05], min_gain=0.3).tolist() == [AGREES]
+
+
 def test_a_dark_background_hides_no_difference(rng):
     """A quarter of the image holds noise alone; in the rest a patch was changed."""
     fixed, other = scipy.ndimage.gaussian_filter(rng.normal(size=(2, 160, 160)), (0, 1.5, 1.5))

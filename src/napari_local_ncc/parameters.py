@@ -303,10 +303,6 @@ class NCCParameters:
         """Return a copy with some values changed, checked anew."""
         return replace(self, **changes)
 
-    def samples_on(self, grid: Grid) -> int:
-        """Return how many samples of `grid` a window holds; raises as `radius_on` does."""
-        return math.prod(2 * radius + 1 for radius in self.radius_on(grid))
-
     def radius_on(self, grid: Grid) -> tuple[int, ...]:
         """Resolve the radius to whole pixels per axis of `grid`.
 

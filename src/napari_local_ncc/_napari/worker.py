@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
 
 from napari.qt.threading import WorkerBase, create_worker
 
@@ -97,6 +98,7 @@ def start_worker(
     # signal was sent, and crashes. They let go at the end, since the worker may live on.
     told: list[Callable[[Any], None]] = [show, finish]
     _outlive_no_worker()
+    _running.add(cancelled)
     create_worker(
         attempt,
         steps_of,
@@ -109,14 +111,23 @@ def start_worker(
     )
 
 
+_running: WeakSet[threading.Event] = WeakSet()  # that cancel what goes on
+
+
 @cache
 def _outlive_no_worker() -> None:
-    """Wait for the workers as Python ends: napari does so only where an event loop ends.
+    """See to it, once, that the workers are cancelled and waited for as Python ends.
 
-    A script, or a notebook's kernel, may end without one; a worker that then is done finds that
-    Qt's objects have gone, and PyQt6 aborts the process.
+    napari waits only where an event loop ends. A script, or a notebook's kernel, may end without
+    one; a worker that then is done finds that Qt's objects have gone, and PyQt6 aborts.
     """
-    atexit.register(WorkerBase.await_workers)
+    atexit.register(_end_workers)
+
+
+def _end_workers() -> None:
+    for cancelled in list(_running):
+        cancelled.set()
+    WorkerBase.await_workers()
 
 
 class NewestOnly(Generic[Message, Result]):

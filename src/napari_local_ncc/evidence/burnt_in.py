@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 ROUND = 0.1  # of the difference's noise: as equal as what was drawn over it
 STEP = 1.0  # robust sd of the difference, by which a drawing stands out
+LEVELS = 8  # steps of whole numbers, that it does: of few photons many counts are equal
 CONTRAST = 0.5  # of the image's sd, that it stands out by at least
 BACKGROUND = 32  # px of the last two axes: side of the blocks whose mean is the background
 NEAR = 3  # px around a sample, in which others are looked at; soft edges of a drawing
-EQUAL = 0.35  # share of the outstanding samples that are equal in a drawing, at least
+EQUAL = 0.35  # share of the samples at steep edges that are equal in a drawing, at least
 BY_CHANCE = 3.0  # times the share that is equal elsewhere
 CERTAIN = 0.9  # share of which nothing more is asked
 SMALLEST = 16  # samples of a drawing
 AS_STRONG = 0.5  # of the contrast of a drawing, that it has where it goes on
 LESS_APART = 2.0  # standard errors, by which samples differ less where a drawing goes on
 FAR = 3.0  # times the noise, as which larger differences count
-GAP = 5  # px between two characters, and half as much again
+GAP = 5  # px around what goes on: half of what may lie between two characters
 FLAT = 0.2  # share of an image at one value from which that is its background
 ABRUPT = 3.0  # times the noise, by which a drawing's edges step from one sample to the next
 LARGEST = 0.15  # share of an image: more is no label
-MOST = 0.5  # share of all outstanding samples: more are content that did not move
-DRAWN = 99_999  # samples that quantiles are taken of
+DRAWN = 99_999  # samples that medians and shares are taken of, about
 
 
 def burnt_in(
@@ -54,11 +54,12 @@ def burnt_in(
     Returns
     -------
     ndarray of bool, shape (...), or None
-        True where samples that stand out from what is around them are equal in both images, to
-        a tenth of the noise of their difference, and are so together: at least 16 of them, and 35 %
-        of those that stand out there. What is around, and goes on alike, belongs to it. None
-        where nothing is, in images of different shapes, and where most of what stands out is
-        equal: that did not move.
+        True where samples at steep edges, which stand out from what is around them, are equal in
+        both images to a tenth of the noise of their difference, at least 16 of them and 35 % of
+        those edges; more where values are often equal by chance, as of few photons. What stands
+        out as much around, and differs less than elsewhere, belongs to it. None where nothing
+        is so; in images of different shapes, of one axis, or of truth values; and where it is
+        more than 15 % of the image or than what stands out elsewhere: content that did not move.
     """
     one, two = np.asarray(fixed), np.asarray(moving)
     kinds = {one.dtype.kind, two.dtype.kind}
@@ -70,42 +71,61 @@ def burnt_in(
             valid &= np.asarray(each, bool)
     if np.count_nonzero(valid) < SMALLEST:
         return None
-    kind = np.result_type(one.dtype, two.dtype, np.float32)
-    a, b = (np.where(valid, image, 0).astype(kind) for image in (one, two))
-    compared = valid & ~_background(a, valid) & ~_background(b, valid)
-    difference = a - b
-    apart = np.abs(difference)
-    drawn = apart[compared][:: max(1, np.count_nonzero(compared) // DRAWN)]
-    if not drawn.size:
+    scaled = _on_one_scale(one, two, valid)
+    if scaled is None:
         return None
-    spread = 1.4826 * float(np.median(drawn))
+    a, b = scaled
+    compared = valid & ~_background(a, valid) & ~_background(b, valid)
+    apart = np.abs(a - b)
+    sizes = apart[compared][:: max(1, np.count_nonzero(compared) // DRAWN)]
+    if not sizes.size:
+        return None
+    spread = 1.4826 * float(np.median(sizes))
     # what is smooth passes through zero over many samples
-    noise = float(np.nan_to_num(min(spread, noise_sd(difference, compared))))
-    steps = [_steps(image, valid, STEP * spread) for image in (a, b)]
+    noise = float(np.nan_to_num(min(spread, noise_sd(a - b, compared))))
+    quantum = float(np.min(sizes, where=sizes > 0, initial=1.0))
+    least = max(STEP * spread, LEVELS * quantum)
+    steps = [_steps(image, valid, least) for image in (a, b)]
     both = compared & (steps[0] * steps[1] > 0)
     # edges of what moved, however little, are not equal
-    edges = both & (_slope(a) >= ABRUPT * noise)
-    equal = edges & (apart <= ROUND * noise)
-    by_chance = float(np.mean(drawn <= ROUND * noise))
-    equal &= _around(equal, edges) >= max(EQUAL, min(CERTAIN, BY_CHANCE * by_chance))
-    if np.count_nonzero(equal) < SMALLEST:
+    edges = both & (np.minimum(_slope(a), _slope(b)) >= ABRUPT * noise)
+    by_chance = float(np.mean(sizes <= ROUND * noise))
+    equal = _equal_together(edges, apart <= ROUND * noise, by_chance)
+    if not equal.any():
         return None
-    labels, number = ndi.label(_wider(equal, NEAR), np.ones((3,) * one.ndim))
-    counts = np.bincount(labels[equal], minlength=number + 1)
-    counts[0] = 0
-    found = np.asarray((counts >= SMALLEST)[labels])
-    if not found.any():
-        return None
-    least = np.minimum(*(np.abs(step) for step in steps))
-    strong = both & (least >= AS_STRONG * np.median(least[equal & found]))
-    goes_on = strong & _is_less_apart(apart, both, np.minimum(drawn, FAR * noise))
+    found = _wider(equal, NEAR)
+    contrast = np.minimum(*(np.abs(step) for step in steps))
+    strong = both & (contrast >= AS_STRONG * np.median(contrast[equal]))
+    goes_on = strong & _is_less_apart(apart, both, np.minimum(sizes, FAR * noise))
     grown = np.asarray(ndi.binary_propagation(found, mask=found | _wider(goes_on, GAP)))
     found = grown if grown.mean() <= LARGEST else found
-    if found.mean() > LARGEST:
-        return None
     elsewhere = np.count_nonzero(compared & (steps[0] != 0) & ~found)
-    is_most = np.count_nonzero(equal & found) > MOST / (1 - MOST) * elsewhere
-    return None if is_most else found
+    is_content = np.count_nonzero(equal) > elsewhere or found.mean() > LARGEST
+    return None if is_content else found
+
+
+def _equal_together(edges: Flags, are_equal: Flags, by_chance: float) -> Flags:
+    """Return the equal samples of edges, where most of those around are, and so many are."""
+    equal = edges & are_equal
+    equal &= _around(equal, edges) >= max(EQUAL, min(CERTAIN, BY_CHANCE * by_chance))
+    labels, number = ndi.label(_wider(equal, NEAR), np.ones((3,) * edges.ndim))
+    counts = np.bincount(labels[equal], minlength=number + 1)
+    return np.asarray(equal & (counts >= SMALLEST)[labels])
+
+
+def _on_one_scale(one: Any, two: Any, valid: Flags) -> list[Values] | None:
+    """Return both images from 0 to 1, 0 where invalid; None where they are constant."""
+    known = [image[valid].astype(np.float64) for image in (one, two)]
+    low, high = min(float(x.min()) for x in known), max(float(x.max()) for x in known)
+    span = high - low
+    if not 0 < span < np.inf:
+        return None
+    scaled = []
+    for values in known:
+        image = np.zeros(one.shape, np.float32)
+        image[valid] = (values - low) / span
+        scaled.append(image)
+    return scaled
 
 
 def _background(image: Values, valid: Flags) -> Flags:

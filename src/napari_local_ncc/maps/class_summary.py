@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_local_ncc.geometry.units import percent
+from napari_local_ncc.ncc.moments import window_worth
 from napari_local_ncc.shift.interpret import ALIKE, CLASSES, MAP, SAMPLES, classify, shares_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from napari_local_ncc.geometry.grid import Grid
+    from napari_local_ncc.parameters import NCCParameters
 
 EVIDENCE = (
     "by the noise and the texture: agrees from confidence 0.95 on, unless noise cannot explain "
@@ -25,8 +29,13 @@ CRITERIA = (
 )
 
 
+def samples_of_window(parameters: NCCParameters, grid: Grid) -> float:
+    """Return how many samples a window of a map is worth: fewer than it holds where weighted."""
+    return window_worth(parameters.radius_on(grid), parameters.weights)
+
+
 def classes_by_threshold(
-    bands: Mapping[str, NDArray[np.float32]], *, is_signed: bool = True, samples: int = SAMPLES
+    bands: Mapping[str, NDArray[np.float32]], *, is_signed: bool = True, samples: float = SAMPLES
 ) -> NDArray[np.uint8]:
     """Return the classes of a tile by thresholds of its NCC and shift; `samples`: of a window.
 
@@ -46,12 +55,12 @@ class ClassSummary:
         Whether the map has that band; else it has NCC and shift.
     is_signed : bool
         Whether what is alike has a high NCC, or else a high |NCC|.
-    samples : int
-        How many a window holds.
+    samples : float
+        What a window is worth, see `samples_of_window`.
     """
 
     def __init__(
-        self, *, by_evidence: bool, is_signed: bool = True, samples: int = SAMPLES
+        self, *, by_evidence: bool, is_signed: bool = True, samples: float = SAMPLES
     ) -> None:
         self._by_evidence, self._is_signed, self._samples = by_evidence, is_signed, samples
         self._counts = np.zeros(len(CLASSES), np.int64)

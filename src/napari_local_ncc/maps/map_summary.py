@@ -89,9 +89,8 @@ class MapTally:
         if tally._shift is not None:
             tally._shift = _shift_summary(result)
         if tally._classes is not None:
-            samples = result.parameters.samples_on(result.grid)
             by_evidence = "classes" in result.band_names
-            tally._classes = _class_summary(by_evidence, tally.is_signed, samples)
+            tally._classes = _class_summary(by_evidence, tally.is_signed, result)
         tally.extent = EXTENTS[min(result.grid.spatial_ndim, len(EXTENTS)) - 1]
         tally.pattern = _pattern_of(result)
         tally.is_masked = result.provenance.get("mask") is not None
@@ -231,11 +230,15 @@ def _displaced_summary(result: ConfidenceMap) -> DisplacedSummary:
     return DisplacedSummary(result.grid, result.parameters)
 
 
-def _class_summary(by_evidence: bool, is_signed: bool, samples: int | None = None) -> ClassSummary:
-    from napari_local_ncc.maps.class_summary import ClassSummary
+def _class_summary(
+    by_evidence: bool, is_signed: bool, result: ConfidenceMap | None = None
+) -> ClassSummary:
+    from napari_local_ncc.maps.class_summary import ClassSummary, samples_of_window
 
-    told = {} if samples is None else {"samples": samples}
-    return ClassSummary(by_evidence=by_evidence, is_signed=is_signed, **told)
+    if result is None:
+        return ClassSummary(by_evidence=by_evidence, is_signed=is_signed)
+    samples = samples_of_window(result.parameters, result.grid)
+    return ClassSummary(by_evidence=by_evidence, is_signed=is_signed, samples=samples)
 
 
 def _pattern_of(result: ConfidenceMap) -> str:

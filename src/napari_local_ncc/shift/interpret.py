@@ -21,7 +21,7 @@ MIN_GAIN = 0.1  # of a displacement; less is the best of many almost equal value
 # about two standard deviations of what noise does to it; less may be the best of many.
 CLEAR = 4.0
 SAMPLES = 81  # of a window of radius 4 in 2-D
-LITTLE = 0.1  # of `min_gain`, which a clear displacement gains at least
+LITTLE = 0.1  # of `MIN_GAIN`, which a clear displacement gains at least
 MAP, MOST = 1000, 0.75  # pixels that make a map, and the share of it that is taken to agree
 EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
 MAX_NCC = 0.999  # beyond which an NCC weighs no more
@@ -33,7 +33,7 @@ def classify(
     gain: ArrayLike,
     *,
     threshold: ArrayLike | None = None,
-    min_gain: float = MIN_GAIN,
+    min_gain: float | None = None,
     ceiling: ArrayLike | None = None,
     samples: float = SAMPLES,
 ) -> NDArray[np.uint8]:
@@ -52,9 +52,9 @@ def classify(
         variance is common; or 0.7 of the ceiling, if that is more, at which half of that is common
         which could be in this noise. The detection threshold of a calibration, a number or one
         per pixel, says what is more than chance in the texture at hand.
-    min_gain : float, default 0.1
+    min_gain : float, optional
         What a displacement must gain at least to be one, rather than the best of many
-        almost equal values.
+        almost equal values. Default: 0.1 without noise, 0.01 where it leaves clearly less.
     ceiling : float or array_like, optional
         NCC that identical structure would reach in the images' noise:
         ``confidence.noise_ceiling(fixed, moving)``, or the band "ceiling" of a map. Without
@@ -62,7 +62,8 @@ def classify(
         noise, and in a map, of 1000 defined pixels or more, nothing is said to differ where
         less than three quarters reach the threshold, be it for a dark background alone.
     samples : float, default 81
-        How many samples a window holds, (2 radius + 1) along each axis, multiplied: in small ones
+        How many samples a window holds, (2 radius + 1) along each axis, multiplied, or is worth
+        where they are weighted (28 % of them with Gaussian weights of radius 4): in small ones
         more has to be gained, as noise makes more of the best of many.
 
     Returns
@@ -70,9 +71,10 @@ def classify(
     array of uint8, shape (...)
         Indices into `CLASSES`. 0 undefined: `ncc` is NaN. 2 displaced: `ncc_best` reaches
         the threshold, and leaves less of the variance not in common, 1 - ncc^2, than
-        exp(-4 / sqrt(samples)) of it, and `gain` reaches a tenth of `min_gain`; where there is
-        no noise (a ceiling of 1, or single windows without one), also where `ncc` does not reach
-        the threshold or `gain` reaches `min_gain`. Of less in noise it may be the best of many.
+        exp(-4 / sqrt(samples)) of it (of 1 where `ncc` is negative), and `gain` reaches
+        `min_gain`; where there is no noise (a ceiling of 1, or single windows without one), also
+        where `ncc` does not reach the threshold or `gain` reaches `min_gain`. Of less in noise
+        it may be the best of many.
         1 agrees: of all others, where `ncc` reaches the threshold. 3 differs: no displacement that
         was searched makes the images alike, though noise would let them be. 5 cannot tell: the
         ceiling is unknown or below the threshold, so that what is the same might not reach it;
@@ -100,15 +102,16 @@ def classify(
     # NaN passes: where the texture is in no class of a calibration, nothing is alike.
     if np.any(limit <= 0) or np.any(limit > 1):
         raise ValueError(f"threshold must lie in (0, 1] (an NCC), got {threshold!r}")
-    if not min_gain > 0:
+    least, least_of_clear = (MIN_GAIN, LITTLE * MIN_GAIN) if min_gain is None else (min_gain,) * 2
+    if not least > 0:
         raise ValueError(f"min_gain must be above 0 (a difference of NCC), got {min_gain!r}")
     if not samples > 0:
         raise ValueError(f"samples must be above 0 (of a window), got {samples!r}")
     highest = _reached(ncc) if ceiling is None else np.asarray(ceiling)
     alike = ncc >= limit
-    is_likelier = (best >= limit) & (~alike | (gain >= min_gain))
+    is_likelier = (best >= limit) & (~alike | (gain >= least))
     left = np.exp(-CLEAR / np.sqrt(samples)) * (1 - np.maximum(ncc, 0) ** 2)
-    is_clear = (best >= limit) & (gain >= LITTLE * min_gain) & (1 - best**2 <= left)
+    is_clear = (best >= limit) & (gain >= least_of_clear) & (1 - best**2 <= left)
     is_displaced = is_clear | (is_likelier & (highest >= 1))
     # NaN compares as False: without a limit in this texture, it is the windows that differ.
     is_unsure = (highest < limit) | np.isnan(highest)

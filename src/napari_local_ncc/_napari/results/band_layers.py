@@ -17,7 +17,12 @@ from napari_local_ncc._napari.results.result_spec import Product
 from napari_local_ncc.geometry.units import unit_symbol
 from napari_local_ncc.image.pyramid import update_pyramid
 from napari_local_ncc.maps.bands import bands_on, shift_components, shift_errors, shift_steps
-from napari_local_ncc.maps.class_summary import DIFFERS, UNSURE, classes_by_threshold
+from napari_local_ncc.maps.class_summary import (
+    DIFFERS,
+    UNSURE,
+    classes_by_threshold,
+    samples_of_window,
+)
 from napari_local_ncc.reports import colormap
 from napari_local_ncc.reports.describe import pixel_decimals, pixel_sides
 from napari_local_ncc.shift.arrows import ArrowTally
@@ -242,7 +247,7 @@ def _class_codes(result: ConfidenceMap) -> Callable[[Bands], NDArray[np.uint8]]:
 
 
 def _by_threshold(bands: Bands, result: ConfidenceMap) -> NDArray[np.uint8]:
-    samples = result.parameters.samples_on(result.grid)
+    samples = samples_of_window(result.parameters, result.grid)
     return classes_by_threshold(bands, is_signed=_is_signed(result), samples=samples)
 
 

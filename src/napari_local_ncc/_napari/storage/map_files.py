@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 SAVED = "Maps, OME-Zarr (*.ome.zarr);;Maps, OME-TIFF (*.ome.tif)"
 LOADED = "Maps (*.tif *.tiff *.npy *.nii *.nii.gz *.nrrd *.mha zarr.json)"
 MARK = ".ncc"  # by which napari finds our reader of TIFF files
-NAME = f"map{MARK}.ome.zarr"
+ZARR = ".ome.zarr"
+NAME = f"map{MARK}{ZARR}"
 
 
 class MapFiles(QObject):
@@ -64,11 +65,13 @@ class MapFiles(QObject):
         """Ask where to write the map that is shown, and write it."""
         name, kind = QFileDialog.getSaveFileName(self._dock, "Save the map", NAME, SAVED)
         path = Path(name)
-        if name and path.suffix:
+        has_ending = path.suffix not in ("", MARK) and not path.suffix[1:].isdigit()  # as of v1.2
+        if name and has_ending:
             self.save(path)
         elif name:
-            ending = f"{MARK}{kind.rpartition('*')[2].rstrip(')')}"
-            self.save(path.with_name(path.name + ending), replace=False)  # nobody was asked
+            ending = f"{MARK}{kind.rpartition('*')[2].rstrip(')') or ZARR}"
+            whole = path.name.removesuffix(MARK) + ending
+            self.save(path.with_name(whole), replace=False)  # nobody was asked
 
     def save(self, path: Path, *, replace: bool = True) -> None:
         """Write the map that is shown, replacing what is there where the dialog has asked."""

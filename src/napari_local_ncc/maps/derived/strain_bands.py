@@ -12,7 +12,7 @@ from napari_local_ncc.chunked.blocks import blocks_of
 from napari_local_ncc.geometry.grid import axis_name
 from napari_local_ncc.image.spatial_image import map_chunks
 from napari_local_ncc.maps.bands import Band, shift_components, shift_steps
-from napari_local_ncc.maps.class_summary import classes_by_threshold
+from napari_local_ncc.maps.class_summary import classes_by_threshold, samples_of_window
 from napari_local_ncc.shift.interpret import is_believable
 from napari_local_ncc.shift.strain import strain_and_rotation
 
@@ -168,7 +168,8 @@ def _believed_shift(
     if "classes" in bands:
         labels = np.nan_to_num(bands["classes"]).astype(np.uint8)
     else:
-        is_signed, samples = parameters.alternative == "greater", parameters.samples_on(grid)
+        is_signed = parameters.alternative == "greater"
+        samples = samples_of_window(parameters, grid)
         labels = classes_by_threshold(bands, is_signed=is_signed, samples=samples)
     believed = is_believable(labels, bands.get("confidence"))
     return np.where(believed, np.stack(shift_components(bands)), np.nan)
