@@ -31,7 +31,8 @@ class UsableSamples:
         The samples, outliers replaced by the median around them, and columns and lines of
         their own brightness evened; the image itself where there are none.
     valid : ndarray of bool or None
-        False where samples are invalid, or lie in a rim or a saturated area; None: all valid.
+        False where samples are invalid, or lie in a rim, a saturated area or a label; None: all
+        valid.
     remark : str
         What was left out or replaced; empty if nothing.
     """
