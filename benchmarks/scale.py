@@ -4,7 +4,9 @@
 `--slab 1/64` computes a part alone, and what is said of a pixel is then of one of that part.
 Processor time (all processes), wall time and the peak of anonymous memory, each command in a
 process of its own; beside them `da.store` of a + b through the same files, and loading the
-libraries alone. docs/scale.md holds the figures. Reads /proc, so Linux.
+libraries alone. With `--turns 3` all are run in turns: a row is the median of a command, with its
+least and most memory. In a `--folder` the images stay, and are taken again. docs/scale.md
+holds the figures. Reads /proc, so Linux.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -68,6 +70,9 @@ def make_pair(folder: Path, shape: tuple[int, ...]) -> list[Path]:
     for name, image in (("a", scene), ("b", moved)):
         noise = rng.normal(size=image.shape) * 60 + 4000
         path = folder / f"{name}{named(shape)}.ome.tif"
+        paths.append(path)
+        if path.exists():
+            continue
         axes_told = {"axes": "ZYX"[-ndim:]}
         pixels = tifffile.memmap(path, shape=shape, dtype=np.uint16, ome=True, metadata=axes_told)
         for at in np.ndindex(places.shape[:ndim]):
@@ -76,7 +81,6 @@ def make_pair(folder: Path, shape: tuple[int, ...]) -> list[Path]:
             tile = noise + sum(np.roll(image, place, axes) for place in places[at])
             part[...] = tile[tuple(slice(n) for n in part.shape)]
         pixels.flush()
-        paths.append(path)
     return paths
 
 
@@ -137,36 +141,46 @@ def children(pid: int) -> list[int]:
     return own + [each for child in own for each in children(child)]
 
 
-def report(label: str, shape: tuple[int, ...], cost: Cost, share: float = 1) -> None:
+def report(label: str, shape: tuple[int, ...], costs: list[Cost], share: float = 1) -> None:
     """Print a row of the table, for a share of the pixels of an image."""
+    wall, processor, memory = (statistics.median(each) for each in zip(*costs, strict=True))
+    peaks = [cost.anonymous / 1e6 for cost in costs]
     print(
-        f"| {named(shape)} | {label} | {cost.wall:.2f} | {cost.processor:.2f} "
-        f"| {1e9 * cost.processor / (math.prod(shape) * share):.1f} | {cost.anonymous / 1e6:.0f} |",
+        f"| {named(shape)} | {label} | {wall:.2f} | {processor:.2f} "
+        f"| {1e9 * processor / (math.prod(shape) * share):.1f} | {memory / 1e6:.0f} "
+        f"| {min(peaks):.0f}-{max(peaks):.0f} |",
         flush=True,
     )
 
 
-def measure(folder: Path, shape: tuple[int, ...], kinds: list[str], slab: str | None) -> None:
+def cost_of_kind(kind: str, images: list[str], shape: tuple[int, ...], slab: str | None) -> Cost:
+    """Run a command for two images, and remove what it writes."""
+    with TemporaryDirectory(dir=Path(images[0]).parent) as folder:
+        output = Path(folder) / "o.ome.zarr"
+        if kind == "imports":
+            return cost_of([sys.executable, "-c", IMPORTS])
+        if kind == "store":
+            words = [sys.executable, "-c", STORE, *images, str(output)]
+            return cost_of([*words, str(TILES[len(shape)])])
+        command = [sys.executable, "-m", "napari_local_ncc", "map", *images, "-o", str(output)]
+        return cost_of(
+            [*command, *([] if slab is None else ["--slab", slab, *DECIDED]), *OPTIONS[kind]]
+        )
+
+
+def measure(
+    folder: Path, shape: tuple[int, ...], kinds: list[str], slab: str | None, turns: int
+) -> None:
     """Print what all commands take for images of a shape."""
     images = [str(path) for path in make_pair(folder, shape)]
-    output = folder / "o.ome.zarr"
-    command = [sys.executable, "-m", "napari_local_ncc", "map", *images, "-o", str(output)]
-    command += ["--overwrite"] if slab is None else ["--slab", slab, *DECIDED]
-    share = 1.0 if slab is None else float(Fraction(slab))
+    costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
+    for _ in range(turns):
+        for kind in kinds:
+            costs[kind].append(cost_of_kind(kind, images, shape, slab))
     for kind in kinds:
-        if kind == "imports":
-            report("loading dask, zarr, tifffile", shape, cost_of([sys.executable, "-c", IMPORTS]))
-        elif kind == "store":
-            words = [sys.executable, "-c", STORE, *images, str(folder / "base.zarr")]
-            report("da.store(a + b)", shape, cost_of([*words, str(TILES[len(shape)])]))
-            shutil.rmtree(folder / "base.zarr")
-        else:
-            cost = cost_of([*command, *OPTIONS[kind]])
-            report(kind if slab is None else f"{kind}, slab {slab}", shape, cost, share)
-            if slab is not None:  # which is left for its join
-                shutil.rmtree(f"{output}.unfinished")
-    for path in images:
-        Path(path).unlink()
+        is_part = slab is not None and kind in OPTIONS
+        label = f"{kind}, slab {slab}" if is_part else kind
+        report(label, shape, costs[kind], float(Fraction(slab)) if slab and is_part else 1)
 
 
 DECIDED = ["--memory", "4GB", "--threads", "2"]  # of slabs
@@ -195,14 +209,16 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=KINDS)
     parser.add_argument("--slab", metavar="I/N", help="of the maps, only this part")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--turns", type=int, default=1)
     chosen = parser.parse_args()
-    print("| pixels | command | wall s | processor s | ns/px | anonymous MB |")
-    print("|---|---|---|---|---|---|")
+    print("| pixels | command | wall s | processor s | ns/px | anonymous MB | least-most |")
+    print("|---|---|---|---|---|---|---|")
     shapes = [(side, side) for side in chosen.sides]
     shapes += [tuple(map(int, each.split("x"))) for each in chosen.shapes]
-    with TemporaryDirectory(dir=chosen.folder) as folder:
+    with TemporaryDirectory() as own:
+        folder = Path(own) if chosen.folder is None else chosen.folder
         for shape in shapes or [(4096, 4096)]:
-            measure(Path(folder), shape, chosen.kinds, chosen.slab)
+            measure(folder, shape, chosen.kinds, chosen.slab, chosen.turns)
 
 
 if __name__ == "__main__":

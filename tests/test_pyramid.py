@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_local_ncc.image.pyramid import level_shapes, reduce_by, update_pyramid
+from napari_local_ncc.image.pyramid import level_shapes, mean_of_few, reduce_by, update_pyramid
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,21 @@ def test_a_pyramid_grown_in_parts_is_the_pyramid_of_the_whole(rng, shape, spatia
         update_pyramid(levels, part)
     for grown, expected in zip(levels, whole, strict=True):
         np.testing.assert_allclose(grown[...], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("factors", [(1, 2, 2), (2, 2, 2), (3, 1, 5)])
+def test_few_samples_are_averaged_as_many_to_the_last_bit(rng, dtype, factors):
+    from napari_local_ncc.ncc.kernels.reduce import mean_of_blocks
+
+    shape = (2, 7, 31, 23)
+    fine = (rng.normal(size=shape) * 10.0 ** rng.integers(-12, 3, shape)).astype(dtype)
+    fine[rng.random(shape) < 0.3] = np.nan
+    fine[0, :4, :9, :11] = [np.inf]
+    coarse = [-(-n // f) for n, f in zip(shape, (1, *factors), strict=True)]
+    few, many = np.empty(coarse, "f4"), np.empty(coarse, "f4")
+    mean_of_few(fine, few, *factors)
+    mean_of_blocks(fine, many, *factors)
+    np.testing.assert_array_equal(few, many)
+    assert np.isnan(few).any()
+    assert np.isfinite(few).any()

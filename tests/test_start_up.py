@@ -70,3 +70,18 @@ def test_a_command_imports_no_other(folder):
 def test_bad_words_are_said_before_anything_heavy_is_loaded(words, folder):
     modules = loaded(MAP.format(words=words, code=2), folder)
     assert not {"numpy", "dask", "numba", "scipy"} & set(modules)
+
+
+def test_workers_are_copies_of_a_process_that_has_loaded_the_kernels(folder):
+    from napari_local_ncc.cli.cluster import LOADED
+
+    lines = "; ".join(f"import {name}" for name in LOADED)  # a fork server ignores what is missing
+    modules = loaded(lines, folder)
+    # the second is what numba loads with the first kernel
+    assert {"napari_local_ncc.ncc.kernels.driver", "numba.np.arraymath"} <= set(modules)
+
+
+def test_reducing_few_samples_loads_no_compiler(folder):
+    code = "from napari_local_ncc.image.pyramid import reduce_by; import numpy as np; "
+    modules = loaded(code + "assert reduce_by(np.eye(4), (2, 2)).mean() == 0.25", folder)
+    assert "numba" not in modules

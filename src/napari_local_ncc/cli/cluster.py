@@ -22,11 +22,7 @@ SELDOM = {
     "distributed.worker.profile.enabled": False,
 }
 PATIENCE = 10  # s to wait for a scheduler, and for its first worker
-LOADED = tuple(
-    f"napari_local_ncc.{name}"
-    for name in ("io.writing", "io.map_omezarr", "io.readers.tiff.series", "maps.stream",
-                 "maps.block.task", "ncc.kernels.driver")
-)  # fmt: skip
+LOADED = ("distributed", "napari_local_ncc.cli.loaded")
 
 
 def check_distributed() -> None:
@@ -108,7 +104,7 @@ def _loaded_once() -> Iterator[None]:
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         from distributed.utils import get_mp_context
 
-        get_mp_context().set_forkserver_preload(["distributed", *LOADED])
+        get_mp_context().set_forkserver_preload(list(LOADED))
         yield
 
 

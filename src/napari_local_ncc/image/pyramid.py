@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMALLEST_PLANE = 512  # px: a pyramid ends below it
+FEW = 2**19  # samples that NumPy averages in less time than loading Numba takes, some 30 times over
 
 
 def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
@@ -29,16 +31,34 @@ def reduce_by(samples: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
         if defined is not None:
             means = np.where(defined, means, np.nan)
         return means.astype(np.float32)
-    from napari_local_ncc.ncc.kernels.reduce import mean_of_blocks
-
     ones = (1,) * max(4 - samples.ndim, 0)  # axes that it lacks
     fine = samples.astype(np.result_type(samples.dtype, np.float32), copy=False)
     shape = [-(-n // f) for n, f in zip(samples.shape, factors, strict=True)]
     coarse = np.empty(shape, np.float32)
     last = (*ones, *factors)[-3:]
     four = (-1, *(*ones, *samples.shape)[-3:])
-    mean_of_blocks(fine.reshape(four), coarse.reshape((-1, *(*ones, *shape)[-3:])), *last)
+    pair = (fine.reshape(four), coarse.reshape((-1, *(*ones, *shape)[-3:])))
+    if samples.size <= FEW and "numba" not in sys.modules:  # as where others compute the map
+        mean_of_few(*pair, *last)
+    else:
+        from napari_local_ncc.ncc.kernels.reduce import mean_of_blocks
+
+        mean_of_blocks(*pair, *last)
     return coarse
+
+
+def mean_of_few(fine: NDArray[Any], coarse: NDArray[np.float32], *factors: int) -> None:
+    """Fill `coarse` as `ncc.kernels.reduce.mean_of_blocks` does, to the last bit, by NumPy."""
+    total, count = np.zeros(coarse.shape), np.zeros(coarse.shape, np.intp)
+    for first in np.ndindex(*factors):  # in the order of the kernel's sums
+        steps = (slice(at, None, factor) for at, factor in zip(first, factors, strict=True))
+        part = fine[(slice(None), *steps)]
+        here = tuple(slice(n) for n in part.shape)
+        defined = np.isfinite(part)
+        total[here] += np.where(defined, part, 0)
+        count[here] += defined
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is defined
+        coarse[...] = total / count
 
 
 def level_shapes(shape: tuple[int, ...], spatial: Sequence[bool]) -> list[tuple[int, ...]]:
