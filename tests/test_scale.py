@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import pickle
 import signal
@@ -134,6 +135,40 @@ def test_blocks_fit_the_budget():
     with pytest.raises(ValueError, match=r"a block of 256x256 needs .* give more memory"):
         fit_blocks((40_000,) * 2, (True,) * 2, memory=BASE, **plane)
     assert free_memory() > 0
+
+
+@pytest.mark.parametrize("memory", [6e8, 1.5e9, 4e9, 16e9])
+@pytest.mark.parametrize(
+    ("reach", "per_pixel"), [((2, 4, 4), 76), ((6, 11, 11), 392), ((10, 12, 12), 732)]
+)
+def test_blocks_of_volumes_fit_the_budget(reach, per_pixel, memory):
+    shape = (512, 1024, 1000)
+    how = {"reach": reach, "per_pixel": per_pixel, "memory": memory}
+    edges, threads = fit_blocks(shape, (True,) * 3, threads=2, **how)
+    read = math.prod(e + 2 * r for e, r in zip(edges, reach, strict=True))
+    assert threads * per_pixel * read <= memory - BASE
+    assert 1 <= threads <= 2
+    assert edges == fit_blocks((3, *shape), (False,) + (True,) * 3, threads=2, **{
+        **how, "reach": (0, *reach)})[0][1:]  # fmt: skip
+
+
+def test_blocks_of_volumes_have_long_rows_unless_windows_reach_far():
+    how = {"memory": 4e9, "threads": 2}
+    assert fit_blocks((512,) * 3, (True,) * 3, reach=(2, 4, 4), per_pixel=76, **how) == (
+        (64, 128, 256),
+        2,
+    )
+    # of cubes of 32, each would read 37 times what it computes
+    far = fit_blocks((512,) * 3, (True,) * 3, reach=(36, 38, 38), per_pixel=1012, **how)
+    assert far == ((48, 48, 48), 2)
+
+
+def test_blocks_of_a_volume_are_the_whole_to_the_last_bit(rng):
+    images = rng.integers(0, 60_000, (2, 20, 36, 50)).astype(np.uint16)
+    comparison = Comparison(*images, parameters=NCCParameters(radius=(2, 4, 4)))
+    whole = finish(map_of(comparison, blocks=(20, 36, 50))).bands.compute()
+    parts = finish(map_of(comparison, blocks=(8, 16, 32))).bands.compute()
+    np.testing.assert_array_equal(parts, whole)
 
 
 @pytest.mark.parametrize(("text", "number"), [("2GB", 2e9), ("600 MiB", 600 * 2**20), ("1e9", 1e9)])
@@ -400,3 +435,22 @@ def test_the_tasks_of_an_array_are_kept_as_long_as_it_is():
     del array
     gc.collect()
     assert len(culling._graphs) == before
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 50), (12, 20, 30)])
+def test_along_rows_of_an_image_pixels_are_sampled_as_across_them(rng, shape):
+    from napari_local_ncc.transforms.linear_kernel import sample_linearly
+
+    samples = rng.normal(size=shape).astype("f4")
+    samples[..., 7:9, 5] = np.nan
+    along = np.eye(3, 4)
+    along[1:, 1:] = [[1.01, 0, 3.4], [0.02, 1, -5.7]]
+    if shape[0] > 1:
+        along[0] = [0.98, 0.01, 0, 1.3]
+    across = along.copy()
+    across[1, 2] = 1e-300  # which moves nothing, but is not 0
+    found = [np.empty((shape[0], 30, 40), "f4") for _ in range(2)]
+    for matrix, out in zip((along, across), found, strict=True):
+        sample_linearly(samples, (0, 0, 0), shape, matrix, (0, 2, 3), 1e-6, out)
+    np.testing.assert_array_equal(*found)
+    assert 0.2 < np.isfinite(found[0]).mean() < 0.95

@@ -85,3 +85,14 @@ def test_reducing_few_samples_loads_no_compiler(folder):
     code = "from napari_local_ncc.image.pyramid import reduce_by; import numpy as np; "
     modules = loaded(code + "assert reduce_by(np.eye(4), (2, 2)).mean() == 0.25", folder)
     assert "numba" not in modules
+
+
+def test_reducing_images_to_register_loads_no_cluster(folder):
+    code = """
+import dask.array as da
+from napari_local_ncc.image.pairing import Pair
+from napari_local_ncc.image.spatial_image import SpatialImage
+from napari_local_ncc.registration.multiresolution import reduce_pair
+image = SpatialImage.from_array(da.ones((60, 60), chunks=13))
+assert reduce_pair(Pair(image, image), 40_000).fixed.grid.shape == (20, 20)"""
+    assert "distributed" not in loaded(code, folder)

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import dask
 import dask.array as da
 import numpy as np
 from skimage.measure import block_reduce
@@ -77,9 +78,10 @@ def _reduce(image: SpatialImage, pixels: float) -> SpatialImage:
     shape = np.array(image.grid.shape)
     factor = int(np.ceil((np.prod(shape, dtype=float) / pixels) ** (1 / len(shape))))
     factors = np.clip(factor, 1, np.maximum(shape // NARROWEST, 1))
-    data = da.coarsen(
-        _mean_of_parts, image.data, dict(enumerate(factors.tolist())), trim_excess=True
-    )
+    with dask.config.set({"array.rechunk.method": "tasks"}):  # or it loads distributed to ask it
+        data = da.coarsen(
+            _mean_of_parts, image.data, dict(enumerate(factors.tolist())), trim_excess=True
+        )
     grow = np.diag([*factors.astype(float), 1.0])
     grow[:-1, -1] = (factors - 1) / 2
     grid = image.grid.replace(shape=data.shape, pixel_to_world=image.grid.pixel_to_world @ grow)
