@@ -53,11 +53,25 @@ def test_the_threshold_may_differ_from_pixel_to_pixel():
 
 
 @pytest.mark.parametrize(
-    "options", [{"threshold": 0}, {"threshold": [1.5]}, {"min_gain": 0}, {"samples": 0}]
+    "options",
+    [
+        *({"threshold": value} for value in (0, [1.5], -0.5, np.inf)),
+        *({"min_gain": value} for value in (0, -0.1, NAN, np.inf)),
+        *({"samples": value} for value in (0, -81, NAN, np.inf)),
+        *({"ceiling": value} for value in (-0.1, 1.1, [0.5, np.inf])),
+        *({"ncc": value} for value in ([1.2], [-np.inf])),
+        {"ncc_best": [2.0]},
+    ],
 )
-def test_bad_thresholds_are_named(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        classify([0.5], [0.5], [0.0], **options)
+def test_what_cannot_be_is_named(options):
+    values = {"ncc": [0.5], "ncc_best": [0.5], "gain": [0.0]} | options
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must"):
+        classify(**values)
+
+
+def test_what_rounding_adds_to_an_ncc_passes():
+    above = [np.nextafter(np.float32(1), np.float32(2))]
+    assert classify(above, above, [0.0], ceiling=above).tolist() == [AGREES]
 
 
 def test_a_gain_that_is_asked_for_holds():

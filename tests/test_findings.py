@@ -12,6 +12,7 @@ import scipy.ndimage
 from napari_local_ncc import NCCParameters, SpatialImage, confidence_map, register
 from napari_local_ncc.confidence import ConfidenceTally, false_discovery_threshold
 from napari_local_ncc.maps.map_summary import MapTally
+from napari_local_ncc.maps.shift_summary import ShiftSummary
 from napari_local_ncc.reports.describe import describe_registration
 from napari_local_ncc.reports.headline import headline
 from napari_local_ncc.shift.interpret import class_shares, classify
@@ -136,6 +137,26 @@ def test_what_is_detected_is_said_of_all_frames(found):
 
 def test_tiles_make_no_difference(found):
     assert tallied(found, tiles=7).lines() == tallied(found).lines()
+
+
+def test_a_shift_that_few_windows_know_is_said_to_be_one():
+    """Those that know theirs may know it by chance; without errors nothing is said of them."""
+    gain = np.full((40, 50), 0.2, "f4")
+    shift = np.full((2, 40, 50), np.nan, "f4")
+    shift[:, 0, :] = 0.5  # 2.5 %
+    bands = {"gain": gain, "shift_y": shift[0], "shift_x": shift[1]}
+    for more, filled, words in (
+        ({}, shift, False),
+        ({"peak_ratio": gain}, shift, True),
+        ({"peak_ratio": gain}, np.nan_to_num(shift), False),
+    ):
+        summary, other = ShiftSummary(), ShiftSummary()
+        other.add(bands | more | {"shift_y": filled[0], "shift_x": filled[1]})
+        summary.merge(other)
+        assert ("too small" in summary.lines()["shift"]) == words
+    summary = ShiftSummary()
+    summary.add(bands | {"peak_ratio": gain, "shift_x": np.full((40, 50), np.nan, "f4")})
+    assert "half a pixel" in summary.lines()["shift"]
 
 
 def test_only_what_was_computed_is_said():

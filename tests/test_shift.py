@@ -311,18 +311,54 @@ def test_the_stated_error_holds_in_noise_and_small_windows(sigma, radius, snr, w
     assert 0.95 - 0.04 < np.mean(np.abs(z) < 1.96) < 0.95 + 0.03
 
 
-@pytest.mark.parametrize(("radius", "snr"), [(2, 5), (3, 5), (5, 5), (3, 2), (5, 2)])
-def test_the_stated_error_holds_along_one_axis(rng, radius, snr):
-    """A few samples are fitted by as many numbers as an area's are, and tell little of noise."""
-    image = scipy.ndimage.gaussian_filter(rng.standard_normal(20_000), 1.0, mode="wrap")
+@pytest.mark.parametrize(
+    ("radius", "sigma", "snr"),
+    [(2, 1, 5), (2, 1, 2), (2, 2, 5), (3, 1, 5), (3, 1, 2), (3, 2, 5), (5, 1, 5), (5, 2, 2)],
+)
+def test_the_stated_error_holds_along_one_axis(rng, radius, sigma, snr):
+    """A few samples are fitted by as many numbers as an area's are, and tell little of noise.
+
+    Those that seem sharp by chance are not believed: 60 and 87 % were within 1 and 1.96.
+    """
+    image = scipy.ndimage.gaussian_filter(rng.standard_normal(60_000), sigma, mode="wrap")
     moved = np.fft.ifft(scipy.ndimage.fourier_shift(np.fft.fft(image), 0.4)).real
     pair = (line + rng.normal(0, image.std() / snr, line.shape) for line in (image, moved))
     shift, error, _ = with_error(*pair, radius=(radius,))
     z = ((shift - 0.4) / error)[0, radius + 3 : -radius - 3 : 2 * radius + 1]
     z = z[np.isfinite(z)]
-    assert z.size > 500
-    assert 0.68 - 0.05 < np.mean(np.abs(z) < 1) < 0.68 + 0.08
-    assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.04
+    assert z.size > 250
+    assert 0.68 - 0.06 < np.mean(np.abs(z) < 1) < 0.68 + 0.09
+    assert np.mean(np.abs(z) < 1.96) > 0.95 - 0.05
+
+
+def test_windows_of_three_samples_have_no_shift_that_is_known(rng):
+    """Brightness, contrast and shift take up all that they hold."""
+    image = scipy.ndimage.gaussian_filter(rng.standard_normal(2000), 1.0)
+    shift, *_ = with_error(image, np.roll(image, 1) + 1e-3 * rng.normal(size=2000), radius=(1,))
+    assert np.isnan(shift).all()
+
+
+def test_along_one_axis_noise_alone_has_no_shift(rng):
+    shift, *_ = with_error(*rng.standard_normal((2, 20_000)), radius=(2,))
+    assert np.mean(np.isfinite(shift)) < 0.005
+
+
+def test_along_one_axis_the_error_is_the_same_in_chunks(rng):
+    fixed = scipy.ndimage.gaussian_filter(rng.standard_normal((2, 600)), (0, 1))
+    moving = np.roll(fixed, 1, 1) + rng.standard_normal(fixed.shape) * fixed.std() / 5
+    fixed[0, 300:320] = np.nan
+    options = {"radius": (0, 3), "search": (0, 2)}
+    settings = {"weights": "box", "min_std": 0.0, "min_valid": 0.5, "with_error": True} | options
+    all_of_it = (slice(0, 2), slice(0, 600))
+    pieces = [[(all_of_it, fixed)], [(all_of_it, moving)]]
+    whole = shift_of_pieces(*pieces, region=all_of_it, **settings)[3:]
+    _, reach = shift_depth((0, 3), (0, 2), with_error=True)
+    box, inner = np.s_[:, 250 - reach : 350 + reach], np.s_[:, reach : reach + 100]
+    images = [[(np.s_[0:2, 0 : 100 + 2 * reach], a[box])] for a in (fixed, moving)]
+    part = (slice(0, 2), inner[1])
+    found = shift_of_pieces(*images, region=part, **settings)[3:]
+    assert np.isfinite(found).any()
+    np.testing.assert_allclose(found, whole[:, :, 250:350], atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,24 @@ def test_structure_in_even_light_is_that_without_the_light(radius):
         assert np.std(other[part]) == pytest.approx(np.std(one[part]), rel=0.12)
 
 
+@pytest.mark.parametrize("times", [1e40, 1e-45])
+def test_intensities_beyond_float32_are_judged_alike(times, rng):
+    """They had no confidence, and nobody said so."""
+    fixed, moving = 10 + rng.normal(size=(60, 70)) + 0.7 * rng.normal(size=(2, 60, 70))
+    parameters = NCCParameters(bands=("ncc", "confidence", "classes", "shift", "shift_error"))
+    wanted, found = (
+        confidence_map(k * fixed, k * moving, parameters=parameters).bands.compute()
+        for k in (1.0, times)
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_intensities_whose_squares_are_no_numbers_are_said(rng):
+    fixed, moving = 1e200 * rng.normal(size=(2, 60, 70))
+    with pytest.raises(ValueError, match=r"1e\+150.* divide"):
+        confidence_map(fixed, moving, parameters=NCCParameters(bands=("ncc", "classes")))
+
+
 @given(st.floats(-2.4, 2.4), st.integers(40, 80), st.integers(-9, 9))  # steeper is cut off at 2.5
 def test_power_that_grows_exponentially_is_known_at_every_sample(slope, length, decades):
     place = np.arange(length) / 17.0  # a half window is 16 px

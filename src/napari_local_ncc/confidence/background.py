@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from math import frexp
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 RADII, LEAST = 4, 16
 RADII_OF_VOLUMES, LEAST_OF_VOLUMES = 2, 10
 DEGREE = 2
+LEAST_PEAK, MOST_PEAK = 1e-25, 1e35  # between which float32 holds values, and differences of these
 
 
 def background_radius(radius: Sequence[int]) -> tuple[int, ...]:
@@ -73,6 +75,22 @@ def without_smooth_background(
             level = _fit(level, r, axis)
     rest: NDArray[np.float32] = xp.where(valid, values - level, np.nan).astype(np.float32)
     return rest
+
+
+def scaled_to_float32(image: ArrayLike) -> NDArray[Any]:
+    """Return an image, times a power of 2 where float32 would not hold its values.
+
+    Whatever has no unit of intensity does not follow from it.
+    """
+    xp = namespace_of(image)
+    samples: NDArray[Any] = xp.asarray(image)
+    if samples.dtype.kind != "f" or samples.dtype.itemsize <= np.dtype(np.float32).itemsize:
+        return samples
+    size = xp.abs(samples)
+    peak = float(xp.max(size[xp.isfinite(size)], initial=0.0))
+    if not peak or LEAST_PEAK < peak < MOST_PEAK:
+        return samples
+    return xp.ldexp(samples, -frexp(peak)[1])
 
 
 def _plane_around(values: Numbers, valid: NDArray[np.bool_], reach: Sequence[int]) -> Numbers:

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_local_ncc.confidence.background import background_radius, without_smooth_background
+from napari_local_ncc.confidence.background import (
+    background_radius,
+    scaled_to_float32,
+    without_smooth_background,
+)
 from napari_local_ncc.ncc.device import namespace_of, ndimage_of
 
 if TYPE_CHECKING:
@@ -65,7 +69,7 @@ def structure_in_even_light(
     --------
     without_smooth_background : Takes the background away only.
     """
-    rest = without_smooth_background(image, radius=radius, mask=mask)
+    rest = without_smooth_background(scaled_to_float32(image), radius=radius, mask=mask)
     contrast = smooth_contrast(rest, radius=radius, origin=origin)
     contrast[~(contrast > 0)] = 1
     rest /= contrast

@@ -9,7 +9,10 @@ import numpy as np
 import scipy.fft
 
 from napari_local_ncc.chunked.blocks import compute_here
-from napari_local_ncc.confidence.background import without_smooth_background
+from napari_local_ncc.confidence.background import (
+    scaled_to_float32,
+    without_smooth_background,
+)
 from napari_local_ncc.confidence.ceiling import powers_of
 from napari_local_ncc.confidence.local_noise import noise_around
 from napari_local_ncc.confidence.unrelated_pairs import places
@@ -32,6 +35,7 @@ CLEAR, FEWEST = 3.0, 500  # the same, and how many such windows tell what noise 
 LEAST_SHARE = 0.25  # of its variance: one image twice leaves nothing, and still is in noise
 MORE = 1.3  # times a variance of noise, from which on there may be more of it in some places
 NO_NOISE = 2.0  # times what second differences allow: more is left where the images differ
+LARGEST = 1e150  # intensity; squares of more are beyond float64
 STANDS_OUT = 8.0  # standard deviations of a correlation over all shifts: not by chance
 
 
@@ -47,8 +51,8 @@ class Exposure:
         Typical standard deviation of structure in moving over that in fixed, both in units of
         their noise; NaN where unknown.
     motion : tuple of int or None
-        Shift in pixels per axis, beyond the search, by which the images as a whole agree;
-        None where there is none.
+        Shift in pixels per axis, beyond the search or at its border, by which the images as a
+        whole agree; None where there is none.
     share : float
         Which share these noises' variances are of what second differences tell.
     local : float
@@ -136,10 +140,16 @@ def measure_exposure(
     -------
     Exposure
         The same for the same images, however they are chunked.
+
+    Raises
+    ------
+    ValueError
+        If there are values whose squares float64 does not hold.
     """
     pairs = [_read_pair(read(place)) for place in places(shape, radius, None, 0)[:TILES]]
     own_radius = (0,) * (moving.ndim - len(radius)) + radius[-moving.ndim :]
     own = [_read_pair([moving[p]])[0] for p in places(moving.shape, own_radius, None, 0)[:TILES]]
+    _check_size([*(image for pair in pairs for image in pair), *own])
     models = [_noise([fixed for fixed, _ in pairs], radius), _noise(own, own_radius)]
     share = _share_of_noise(pairs, models, radius, weights)
     models = [model.times(share) for model in models]
@@ -147,6 +157,15 @@ def measure_exposure(
     gain = _typical_gain(pairs, models, radius, weights)
     motion = common_motion(pairs, radius, search, is_signed=is_signed) if search else None
     return Exposure(models[0], models[1], gain, motion, share, local)
+
+
+def _check_size(images: Sequence[NDArray[np.float64]]) -> None:
+    for image in images:
+        if np.any(np.abs(image) > LARGEST):  # NaN passes: invalid
+            raise ValueError(
+                f"the images hold values beyond {LARGEST:g}, whose squares float64 does not "
+                "hold: divide them by a number"
+            )
 
 
 def _read_pair(parts: Sequence[Any]) -> list[NDArray[np.float64]]:
@@ -267,7 +286,7 @@ def common_motion(
     -------
     tuple of int or None
         Fixed at p shows what moving shows at p + shift. None where the highest correlation
-        over all shifts up to half a tile, summed over the tiles, lies within the search, or
+        over all shifts up to half a tile, summed over the tiles, lies inside the search, or
         stands out by less than `STANDS_OUT` standard deviations.
     """
     axes = [axis for axis, r in enumerate(radius) if r]
@@ -289,7 +308,8 @@ def common_motion(
     near = total[index] if is_signed else np.abs(total[index])
     peak = np.unravel_index(int(near.argmax()), near.shape)
     shift = tuple(int(i - n) for i, n in zip(peak, lengths, strict=True))
-    is_beyond = any(abs(d) > s for d, s in zip(shift, search, strict=True))
+    # Windows whose best shift lies at the border of the search cannot tell how far they moved.
+    is_beyond = any(d and abs(d) >= s for d, s in zip(shift, search, strict=True))
     stands_out = near[peak] - near.mean() > STANDS_OUT * near.std()
     return shift if is_beyond and stands_out else None
 
@@ -300,5 +320,5 @@ def _spread_shape(image: NDArray[Any], axes: Sequence[int]) -> tuple[int, ...]:
 
 def _detail(image: NDArray[np.float64], radius: tuple[int, ...]) -> NDArray[np.float64]:
     """Return structure above a smooth background, 0 where there is none."""
-    flat = without_smooth_background(image, radius=radius)
+    flat = without_smooth_background(scaled_to_float32(image), radius=radius)
     return np.nan_to_num(flat).astype(np.float64)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOSTLY, EVENLY = 0.7, 0.6  # share of what is displaced in one half, and of all that is defined
 COMMON = 0.8  # share of the mean square of shifts that their mean explains
+FEW = 0.1  # share of the windows with a best shift; if fewer know it, they may by chance
 REACH = 0.75  # of the search, from which on a shift is near its end
 
 
@@ -40,6 +41,7 @@ class ShiftSummary:
     def __init__(self, grid: Grid | None = None, parameters: NCCParameters | None = None) -> None:
         self._length, self._gain = GroupTally(), GroupTally()
         self._world: _WorldLength | None = None
+        self._has_error = False
         if grid is not None and parameters is not None and PIXEL not in grid.space().units:
             self._world = _WorldLength(grid, parameters)
 
@@ -48,6 +50,7 @@ class ShiftSummary:
         together = np.zeros(1, np.int64)
         self._length.add(together, shift_length(shift_components(bands)))
         self._gain.add(together, bands["gain"])
+        self._has_error |= "peak_ratio" in bands
         if self._world is not None:
             self._world.add(bands)
 
@@ -63,6 +66,7 @@ class ShiftSummary:
         """Count what another has counted."""
         self._length.merge(other._length)
         self._gain.merge(other._gain)
+        self._has_error |= other._has_error
         if self._world is not None and other._world is not None:
             self._world.merge(other._world)
 
@@ -73,13 +77,18 @@ class ShiftSummary:
     def _shifts(self) -> str:
         length, gain = self._length, self._gain
         if not length.defined.any():
+            unknown = ", or none is known to half a pixel" if self._has_error else ""
             return (
                 "defined nowhere: no window can be compared, or no best match is within the search"
+                f"{unknown}"
             )
+        few, share = "", percent(length.defined[0], 1)
+        if self._has_error and length.defined[0] < FEW * gain.defined[0]:
+            few = " (of so few windows, stated errors may be too small)"
         median = str(self._world or f"{length.quantile(0.5)[0]:.2f} px")
         return (
             f"median length {median}, median gain "
-            f"{gain.quantile(0.5)[0]:.3f}, defined in {percent(length.defined[0], 1)} of pixels"
+            f"{gain.quantile(0.5)[0]:.3f}, defined in {share} of pixels{few}"
         )
 
 

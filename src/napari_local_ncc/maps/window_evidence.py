@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_local_ncc.confidence.ceiling import ceiling_of
-from napari_local_ncc.ncc.moments import Moments, mean_squared_step, window_worth
+from napari_local_ncc.ncc.moments import Moments, mean_squared_step
 from napari_local_ncc.shift.classes import Looks, classes_of_windows
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Block(Protocol):
     @property
     def ncc_around(self) -> list[NDArray[np.float32]]:
         """The NCC at no displacement and at that motion, in wider windows."""
+
+    @property
+    def samples_around(self) -> list[Floats]:
+        """How many samples these wider windows are worth."""
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -130,10 +134,11 @@ def class_band(block: Block) -> list[NDArray[np.float32]]:
         step=np.sqrt(np.sum(steps**2, axis=0)),
         is_at_border=np.any([s == n for s, n in zip(steps, reaches, strict=True) if n], axis=0),
         looks=np.nan_to_num(worth, nan=1.0),
+        tried=looks,
         samples=moments.samples,
         gain=_exposure(block).gain,
         elsewhere=_elsewhere(block, half_pixel),
-        around=_around(block),
+        around=motion_likelihood(block),
     )
     return [found.astype(np.float32)]
 
@@ -194,14 +199,14 @@ def _elsewhere(block: Block, half_pixel: Floats) -> Looks | None:
     return Looks(block.height(ncc), block.confidence_of(ncc), fixed, moving, half_pixel)
 
 
-def _around(block: Block) -> Floats | None:
+def motion_likelihood(block: Block) -> Floats | None:
     """Return twice the log likelihood of the images' common motion over no shift, around windows.
 
-    Of normal structure and noise that nobody knows; None where there is no such motion.
+    Of normal structure and noise that nobody knows; None where there is no such motion. What is
+    missing at either place tells nothing.
     """
-    plan = block.plan
-    if plan.motion is None:
+    if block.plan.motion is None:
         return None
-    worth = window_worth(plan.wide, plan.limits["weights"])
+    worth = np.minimum(*block.samples_around)
     here, there = (np.clip(block.height(ncc), 0, MOST_NCC) for ncc in block.ncc_around)
     return np.asarray(worth * np.log((1 - here**2) / (1 - there**2)), np.float64)

@@ -68,14 +68,28 @@ def window_moments(
     valid = xp.isfinite(fixed) & xp.isfinite(moving)
     if mask is not None:
         valid &= mask
-    weight = window_weight(valid, radius, weights)
-    squares = weight if weights == "box" else window_weight(valid, radius, weights, power=2)
-    known = xp.where(weight > 1e-12, weight, np.nan)
+    known, samples = _weight_and_samples(valid, radius, weights)
     means, variances = zip(
         *(_mean_and_variance(image, valid, known, radius, weights) for image in (fixed, moving)),
         strict=True,
     )
-    return Moments(means, variances, window_worth(radius, weights) * known**2 / squares)
+    return Moments(means, variances, samples)
+
+
+def window_samples(valid: NDArray[np.bool_], radius: Sequence[int], weights: str) -> Numbers:
+    """Return how many samples every window is worth, as `Moments` has it."""
+    return _weight_and_samples(valid, radius, weights)[1]
+
+
+def _weight_and_samples(
+    valid: NDArray[np.bool_], radius: Sequence[int], weights: str
+) -> tuple[Numbers, Numbers]:
+    """Return the valid share of every window, NaN for none, and how many samples it is worth."""
+    xp = namespace_of(valid)
+    weight = window_weight(valid, radius, weights)
+    squares = weight if weights == "box" else window_weight(valid, radius, weights, power=2)
+    known = xp.where(weight > 1e-12, weight, np.nan)
+    return known, window_worth(radius, weights) * known**2 / squares
 
 
 def window_mean(
@@ -177,7 +191,8 @@ def _mean_and_variance(
     xp.maximum(variance, 0.0, out=variance)
     mean /= scale
     mean += centre
-    variance /= scale**2
+    variance /= scale  # twice, as its square may be beyond a number
+    variance /= scale
     return mean, variance
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 UNDEFINED, AGREES, DISPLACED, DIFFERS, BEYOND, UNSURE = range(len(CLASSES))
 LEVEL = 0.95  # of confidence, from which on an NCC is beyond chance
+FAR = 0.98  # the same, all shifts that were tried counted, of what lies at the search's border
 EVEN = 0.5  # the same, where common structure is also clearly likelier than none
 REJECTED = 0.01  # probability at which noise alone would explain a difference no more
 MOVED = 1e-4  # the same of a shift, over all shifts that are searched, or of common structure
@@ -120,6 +121,7 @@ def classes_of_windows(
     step: Reals,
     is_at_border: NDArray[np.bool_],
     looks: float | Reals,
+    tried: int,
     samples: Reals,
     gain: float = np.nan,
     elsewhere: Looks | None = None,
@@ -137,6 +139,8 @@ def classes_of_windows(
         Whether it lies at the border of the search.
     looks : float or array of float
         How many independent shifts the search is worth.
+    tried : int
+        How many whole-pixel shifts it tried.
     samples : array of float, shape (...)
         How many independent samples of noise a window holds.
     gain : float
@@ -156,7 +160,8 @@ def classes_of_windows(
         searched, or beyond chance there and more likely than at those that were (but for a best
         one at the border), or clearly more likely around, where the window itself says nothing
         against it; or clearly more likely at a best shift that lies at the border of the
-        search and leaves a difference that noise explains. 2 displaced: noise hardly explains the
+        search, leaves a difference that noise explains, and is beyond chance by `FAR`, all shifts
+        that were tried counted. 2 displaced: noise hardly explains the
         difference at no shift, common structure is clearly more likely at the best shift, its NCC
         is beyond chance, the number of shifts included, and noise explains what is left. 1 agrees:
         else, where noise explains the difference at no shift, and the NCC is beyond chance, or
@@ -175,6 +180,9 @@ def classes_of_windows(
         is_moved = best_likelihood - likelihood > best_by_chance
         is_moved &= (step > 0) & (here.residual() > _chi_square(samples, SUSPECT))
         is_found = best.confidence ** np.maximum(looks, 1.0) >= LEVEL
+        # Of what has nothing in common a best one at the border says that something moved: there
+        # it counts as much as it can, how many shifts were tried.
+        is_far = best.confidence**tried >= FAR
         is_alike = _is_alike(here, likelihood, samples)
         anywhere = np.fmax(here.moving, best.moving), here.moving
         is_lost = _is_lost(here.fixed, anywhere, gain, samples) & ~(here.confidence >= LEVEL)
@@ -202,7 +210,7 @@ def classes_of_windows(
             (is_moved & is_found & ~is_different_best & ~is_at_border, DISPLACED),
             (is_alike & ~is_different, AGREES),
             (is_different & (is_different_best | is_empty), DIFFERS),
-            (is_moved & is_found & is_at_border, BEYOND),
+            (is_moved & is_far & is_at_border, BEYOND),
             (is_lost, DIFFERS),
         ]
     where, labels = zip(*conditions, strict=True)

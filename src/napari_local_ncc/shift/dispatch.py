@@ -16,7 +16,7 @@ from napari_local_ncc.parameters import (
     check_weights,
     is_cupy,
 )
-from napari_local_ncc.shift.smoothing import MARGIN, noise_reach
+from napari_local_ncc.shift.smoothing import MARGIN, error_reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +126,7 @@ def shift_depth(
     radius: tuple[int, ...], search: tuple[int, ...], *, with_error: bool = False
 ) -> tuple[int, ...]:
     """Return how many samples around a region `shift_of_pieces` needs along each axis."""
-    around = noise_reach(radius) if with_error else (0,) * len(radius)
+    around = error_reach(radius) if with_error else (0,) * len(radius)
     axes = zip(radius, around, check_search(search, radius), strict=True)
     return tuple(r + more + s + MARGIN if r else 0 for r, more, s in axes)
 

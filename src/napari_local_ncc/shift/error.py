@@ -26,9 +26,11 @@ from napari_local_ncc.shift.smoothing import (
     MARGIN,
     SMOOTHING,
     derivative_taps,
+    is_single,
     noise_reach,
     wide_taps,
 )
+from napari_local_ncc.shift.subpixel.single_axis import lean_on_others
 from napari_local_ncc.shift.window_sums_kernel import sum_products, sums_room
 
 if TYPE_CHECKING:
@@ -126,8 +128,10 @@ def noise_terms(
                 beside = [_pairs(max(i, j)) + min(i, j) for j in range(ndim)]
                 matrices[:, beside] = 0
                 matrices[:2, beside[i]] = 1
-    matrices /= pair.scale**2
-    return np.concatenate([[noise / pair.scale**2, share], matrices.reshape(-1, len(pixels))])
+    for values in (matrices, noise):  # twice, as its square may be beyond a number
+        values /= pair.scale
+        values /= pair.scale
+    return np.concatenate([[noise, share], matrices.reshape(-1, len(pixels))])
 
 
 def _pairs(axes: int) -> int:
@@ -197,7 +201,11 @@ def standard_error(terms: Numbers, radius: Sequence[int], search: Sequence[int])
 
 
 def total_error(
-    terms: Numbers, spread: Values, radius: Sequence[int], search: Sequence[int]
+    terms: Numbers,
+    spread: Values,
+    windows: NDArray[np.bool_],
+    radius: Sequence[int],
+    search: Sequence[int],
 ) -> Values:
     """Return the standard error of shifts, the choice of the peak included.
 
@@ -207,13 +215,19 @@ def total_error(
         As for `standard_error`.
     spread : array of float32, shape (axes, ...)
         Variance in px^2 of which peak is the right one; see `peak_kernel.weigh_shifts`.
+    windows : array of bool, shape (...)
+        Where there is an NCC at no displacement.
 
     Returns
     -------
     array of float32, shape (axes, ...)
-        In px; NaN on all axes where it exceeds `MOST_ERROR` on one.
+        In px; NaN on all axes where it exceeds `MOST_ERROR` on one; along a single axis also
+        where few windows around have a shift.
     """
     with np.errstate(invalid="ignore"):
-        error = np.sqrt(standard_error(terms, radius, search) ** 2 + spread)
-        np.copyto(error, np.nan, where=~(error <= MOST_ERROR).all(axis=0))
+        error, is_lonely = standard_error(terms, radius, search), np.zeros(windows.shape, bool)
+        if is_single(radius):
+            error, is_lonely = lean_on_others(error, windows, radius, MOST_ERROR)
+        error = np.sqrt(error**2 + spread)
+        np.copyto(error, np.nan, where=~(error <= MOST_ERROR).all(axis=0) | is_lonely)
     return error.astype(np.float32)

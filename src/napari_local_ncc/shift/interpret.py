@@ -24,6 +24,8 @@ SAMPLES = 81  # of a window of radius 4 in 2-D
 LITTLE = 0.1  # of `MIN_GAIN`, which a clear displacement gains at least
 MAP, MOST = 1000, 0.75  # pixels that make a map, and the share of it that is taken to agree
 EVIDENCE = 1e-3  # weight below which a smoothed field fades to no displacement
+MOST_GAIN = 2.0  # from an NCC of -1 to one of 1
+ROUNDING = 1e-5  # of an NCC in float32
 MAX_NCC = 0.999  # beyond which an NCC weighs no more
 
 
@@ -83,7 +85,8 @@ def classify(
     Raises
     ------
     ValueError
-        If `threshold` is not within (0, 1], or `min_gain` or `samples` is not above 0.
+        If `threshold` is not within (0, 1], `ceiling` not within [0, 1], `min_gain` not within
+        (0, 2], `samples` not a number above 0, or an NCC not within [-1, 1].
 
     Notes
     -----
@@ -98,16 +101,20 @@ def classify(
     [1, 2, 3, 0]
     """
     ncc, best, gain = np.asarray(ncc), np.asarray(ncc_best), np.asarray(gain)
+    _check_range("ncc", ncc, -1)
+    _check_range("ncc_best", best, -1)
     limit = np.asarray(_least(ceiling) if threshold is None else threshold, np.float64)
     # NaN passes: where the texture is in no class of a calibration, nothing is alike.
     if np.any(limit <= 0) or np.any(limit > 1):
         raise ValueError(f"threshold must lie in (0, 1] (an NCC), got {threshold!r}")
     least, least_of_clear = (MIN_GAIN, LITTLE * MIN_GAIN) if min_gain is None else (min_gain,) * 2
-    if not least > 0:
-        raise ValueError(f"min_gain must be above 0 (a difference of NCC), got {min_gain!r}")
-    if not samples > 0:
-        raise ValueError(f"samples must be above 0 (of a window), got {samples!r}")
-    highest = _reached(ncc) if ceiling is None else np.asarray(ceiling)
+    if not 0 < least <= MOST_GAIN:
+        raise ValueError(f"min_gain must lie in (0, 2] (a difference of NCC), got {min_gain!r}")
+    if not 0 < samples < np.inf:
+        raise ValueError(f"samples must be a number above 0 (of a window), got {samples!r}")
+    highest = np.asarray(_reached(ncc) if ceiling is None else ceiling)
+    if ceiling is not None:
+        _check_range("ceiling", highest, 0)
     alike = ncc >= limit
     is_likelier = (best >= limit) & (~alike | (gain >= least))
     left = np.exp(-CLEAR / np.sqrt(samples)) * (1 - np.maximum(ncc, 0) ** 2)
@@ -118,6 +125,12 @@ def classify(
     unsure = CLASSES.index("cannot tell")
     conditions = [np.isnan(ncc), is_displaced, is_likelier, alike, is_unsure]
     return np.select(conditions, [0, 2, unsure, 1, unsure], 3).astype(np.uint8)
+
+
+def _check_range(name: str, values: NDArray[Any], lowest: int) -> None:
+    outside = values[(values < lowest - ROUNDING) | (values > 1 + ROUNDING)]  # NaN: undefined
+    if outside.size:
+        raise ValueError(f"{name} must lie in [{lowest}, 1] (an NCC), got {outside[0]:g}")
 
 
 def _least(ceiling: ArrayLike | None) -> NDArray[np.float64]:

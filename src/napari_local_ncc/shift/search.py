@@ -17,7 +17,7 @@ from napari_local_ncc.shift.error import total_error
 from napari_local_ncc.shift.fit_tiles import refine_shift
 from napari_local_ncc.shift.ncc_at_shift import Displaced, Windows
 from napari_local_ncc.shift.peak_kernel import find_peaks, weigh_shifts
-from napari_local_ncc.shift.smoothing import noise_reach
+from napari_local_ncc.shift.smoothing import error_reach, noise_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,8 +59,8 @@ def search_pieces(
     region, radius, search = (_reorder(values, order) for values in (region, radius, search))
     shape = tuple(max(where[axis].stop for where, _ in images[0]) for axis in range(len(order)))
     wanted = region
-    if with_error:  # the noise is averaged over as much more
-        region = _reach(region, noise_reach(radius), shape)
+    if with_error:  # its error leans on windows as far around
+        region = _reach(region, error_reach(radius), shape)
     tiles = []
     for tile in _tiles(region, radius, search, shape):
         grown = _reach(tile, [min(s, 1) for s in search], shape)  # where the fit needs NCC
@@ -104,7 +104,7 @@ def search_pieces(
     )
     found, fitted = [bands], bands[3:].copy() if with_whole else bands[:0]
     if with_error:
-        error = total_error(terms, doubt[1:], radius, search)
+        error = total_error(terms, doubt[1:], np.isfinite(bands[0]), radius, search)
         np.copyto(bands[3:], np.nan, where=np.isnan(error).any(axis=0))
         found += [error, doubt[:1]]
     if with_whole:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Correlation = Callable[[Numbers], Numbers]
 
 TEXTURE = 2.0  # px, sd of the Gaussian that made the texture that is expected
+CHOSEN = 0.015  # of the noise, which the choice of the best shift takes up along a single axis
 REACH = 12  # px that the correlations of both reach
 
 
@@ -80,6 +81,8 @@ def small_window(taps: Sequence[Numbers], searched: Sequence[bool]) -> SmallWind
             left *= 1 - _taken(sums) / unfitted
         whole = prod(s.around for s in sums) - prod(s.around_mean for s in sums)
         inside.append(_without_mean(sums) / (share * whole))
+    if len(taps) == 1:  # where little is left, that is much of it
+        left = max(left - CHOSEN, 0.0)
     return SmallWindow(left, share, tuple(inside))
 
 

@@ -18,14 +18,30 @@ SMOOTHING = 0.8  # px, sigma; less lets interpolation bias in, more costs resolu
 REACH = 3  # samples on either side that it takes in
 FILL_SIGMA, FILL_REACH = 1.0, 2  # px: from how far around an invalid sample is filled in
 SLOPE_REACH = 4  # samples, of an image smoothed three times
-ALONE = 20  # samples that noise is averaged over along a single axis, at least: windows hold few
+# Along a single axis windows hold few samples: how many to either side, at least, noise is
+# averaged over; of those whose windows' errors one leans on; and within how many radii others
+# must know a shift.
+ALONE, AROUND, BESIDE = 40, 20, 2
 MARGIN = REACH + FILL_REACH  # samples beyond a window that its smoothed samples depend on
+
+
+def is_single(radius: Sequence[int]) -> bool:
+    """Say whether windows extend along one axis only."""
+    return sum(r > 0 for r in radius) == 1
 
 
 def noise_reach(radius: Sequence[int]) -> tuple[int, ...]:
     """Return how far around a window its noise is averaged over, along each axis."""
-    is_alone = sum(r > 0 for r in radius) == 1
-    return tuple(max(r, ALONE) if r and is_alone else r for r in radius)
+    least = ALONE if is_single(radius) else 0
+    return tuple(max(r, least) if r else 0 for r in radius)
+
+
+def error_reach(radius: Sequence[int]) -> tuple[int, ...]:
+    """Return how far around a window the windows lie that the error of its shift depends on."""
+    noise = noise_reach(radius)
+    if not is_single(radius):
+        return noise
+    return tuple(n + AROUND + BESIDE * r if r else 0 for n, r in zip(noise, radius, strict=True))
 
 
 @cache

@@ -251,9 +251,25 @@ class Block:
     @property
     def ncc_around(self) -> list[NDArray[np.float32]]:
         """The NCC at no displacement and at that motion, in windows `plan.wide` around."""
+        return [self._ncc_at(shift, self.plan.wide) for shift in self._still_and_moved]
+
+    @property
+    def samples_around(self) -> list[Numbers]:
+        """How many samples these windows are worth, those that are missing left out."""
+        from napari_local_ncc.ncc.moments import window_samples
+
+        fixed, moving, *masks = self.arrays
+        valid = np.isfinite(fixed)
+        for mask in masks:
+            valid = valid & mask
+        weights = self.plan.limits["weights"]
+        known = (valid & np.isfinite(_moved(moving, d, *masks)) for d in self._still_and_moved)
+        return [window_samples(v, self.plan.wide, weights)[self.region] for v in known]
+
+    @property
+    def _still_and_moved(self) -> tuple[Reach, Reach]:
         assert self.plan.motion is not None  # else there is nothing to look for
-        still = (0,) * len(self.plan.radius)
-        return [self._ncc_at(shift, self.plan.wide) for shift in (still, self.plan.motion)]
+        return (0,) * len(self.plan.radius), self.plan.motion
 
     def _ncc_at(self, shift: Reach, radius: Reach) -> NDArray[np.float32]:
         """Return the NCC at a displacement by whole pixels in windows of a radius."""
