@@ -22,6 +22,7 @@ from skimage import data
 
 from napari_local_ncc import NCCParameters, classify, confidence_map, local_ncc, local_shift
 from napari_local_ncc.confidence import noise_ceiling
+from napari_local_ncc.evidence.noise import noise_model
 from napari_local_ncc.ncc.moments import window_moments
 from napari_local_ncc.shift import CLASSES
 
@@ -153,10 +154,19 @@ def planted_in(image: Image, rng: Generator) -> tuple[Image, Image]:
     return planted, truth
 
 
-def local_snr(image: Image, planted: Image, noise: float) -> Image:
-    """Return the standard deviation in windows over the noise's, of the image that has less."""
+def local_snr(image: Image, planted: Image, noise: float, own: float = 0.0) -> Image:
+    """Return the standard deviation of structure in windows over the noise's, where it is less.
+
+    `own` is the noise that the image had before: it is no structure.
+    """
     moments = window_moments(image, planted, radius=(RADIUS,) * 2, weights="box")
-    return np.sqrt(np.minimum(*moments.variance)) / max(noise, FLAT)
+    structure = np.maximum(np.minimum(*moments.variance) - own**2, 0.0)
+    return np.sqrt(structure) / max(np.hypot(noise, own), FLAT)
+
+
+def own_noise(name: str, image: Image) -> float:
+    """Return the noise that a photograph has by itself; drawn images have none."""
+    return noise_model(image).sd if any(name in names for names in CROPS.values()) else 0.0
 
 
 def print_planted(seed: int, kind: str) -> None:
@@ -169,7 +179,7 @@ def print_planted(seed: int, kind: str) -> None:
             noise = rng.normal(size=(2, *image.shape)) * image.std() / snr
             fixed, moving = image + noise[0], planted + noise[1]
             classes, _ = classes_and_ceiling(fixed, moving)
-            local = local_snr(image, planted, image.std() / snr)
+            local = local_snr(image, planted, image.std() / snr, own_noise(name, image))
             parts = []
             for code in (2, 3):
                 where = (truth == code) & (local >= 2)
@@ -224,7 +234,7 @@ def classified(fixed: Image, moving: Image) -> dict[str, Image]:
     return {"with a ceiling": with_ceiling, "without": classify(ncc, best, gain), "": ceiling}
 
 
-def measure_image(seed: int, image: Image) -> dict[str, Shares]:
+def measure_image(seed: int, image: Image, own: float) -> dict[str, Shares]:
     """Return, for each way, shares of the same in noise, of planted patches, of all displaced."""
     tables: dict[str, Shares] = {"with a ceiling": {}, "without": {}}
     for number, snr in enumerate(SNRS):
@@ -237,7 +247,7 @@ def measure_image(seed: int, image: Image) -> dict[str, Shares]:
         other = classified(fixed, planted + noise[1])
         moved = classified(fixed, np.roll(image, (SEARCH + 1, -2), (0, 1)) + noise[1])
         known = np.isfinite(same[""])
-        is_clear = local_snr(image, planted, sd) >= 2
+        is_clear = local_snr(image, planted, sd, own) >= 2
         inner = known & (np.pad(np.ones([n - 32 for n in image.shape]), 16) > 0)
         for way, row in tables.items():
             for name, classes, code, where in (
@@ -260,7 +270,7 @@ def write_curves(seed: int, kind: str) -> None:
     del kind
     found = {}
     for name, image in ten_images().items():
-        found[name] = measure_image(seed, image)
+        found[name] = measure_image(seed, image, own_noise(name, image))
         print(name, found[name], flush=True)
     lines: list[str] = []
     first = next(iter(found.values()))

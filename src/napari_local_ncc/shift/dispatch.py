@@ -168,7 +168,8 @@ def shift_of_pieces(
         ``ncc`` at no displacement, then the bands of `local_shift`; with the error, its
         standard deviation in px along each windowed axis, and the NCC of the second peak over
         that of the first. The shift and its error then are NaN also where the window cannot
-        decide between peaks, and where the error exceeds 0.5 px.
+        decide between peaks, and where the error exceeds 0.5 px; along a single axis also where
+        few windows around have a shift.
         `with_whole`, at the end the best NCC and its shift in whole pixels along each
         windowed axis, at the border of the search as well, and the shift whatever its error.
     """
