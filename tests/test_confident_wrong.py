@@ -203,6 +203,34 @@ def test_a_label_does_not_hold_what_turned():
     assert abs(np.degrees(np.arcsin(found.matrix[..., 0, 1].item()))) == pytest.approx(12, abs=0.3)
 
 
+def without_noise(count, seed, shift):
+    return [40 + 2.5 * part for part in crops(cells(count=count, seed=seed), shift)]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_label_that_stands_out_most_does_not_hold_what_moved(seed):
+    parts = without_noise(20, seed, (33, -29))
+    found = register(*(with_label(part, 255, 0.4) for part in parts))
+    np.testing.assert_allclose(found.translation, (33, -29), atol=0.3)
+    assert "that stays where it is, as labels do, left out" in found.reports[0].remark
+    assert not found.reports[0].doubt
+
+
+def test_what_few_parts_hold_where_it_is_is_said():
+    found = register(*(with_label(part, 255, 0.4) for part in without_noise(12, 1, (33, -29))))
+    assert "alone holds them where they are" in found.reports[0].remark
+
+
+@pytest.mark.parametrize("snr", [np.inf, 2.0, 0.5])
+@pytest.mark.parametrize("count", [5, 20])
+def test_few_cells_that_did_not_move_are_left_where_they_are(count, snr):
+    random = np.random.default_rng(count)
+    for seed in range(3):
+        parts = without_noise(count, seed, (0, 0))
+        found = register(*(noisy(part, snr, random) for part in parts))
+        assert np.abs(found.translation).max() <= max(found.reports[0].error95_px, 0.01)
+
+
 @pytest.mark.parametrize("noise", [0.0, 1.0, 20.0])
 @pytest.mark.parametrize("shift", [(0, 0), (13, -9)])
 def test_a_scene_is_no_label(noise, shift):

@@ -12,27 +12,17 @@ from napari_local_ncc.evidence.usable import usable_pair
 from napari_local_ncc.registration.engine_thread import Watch
 from napari_local_ncc.registration.evidence.judge import NARROWEST
 from napari_local_ncc.registration.translation.array_pair import ArrayPair, standardise
-from napari_local_ncc.registration.translation.candidates import search_shifts
+from napari_local_ncc.registration.translation.attempt import Attempt, Search
 from napari_local_ncc.registration.translation.other_motion import STILL, other_motion, said_of
-from napari_local_ncc.registration.translation.subpixel import (
-    error_quantiles,
-    polish,
-    shift_covariance,
-    snap,
-)
 from napari_local_ncc.transforms.report import PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from napari_local_ncc.registration.evidence.judge import Verdict
     from napari_local_ncc.registration.translation.array_pair import Standardised, Vector
-    from napari_local_ncc.registration.translation.candidates import ShiftSearch
-
-NEARLY_PERFECT = 0.9  # NCC that a narrow overlap needs
-UNTOLD = 0.1  # of the shortest side: an error as large says that the images do not tell the shift
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,50 +141,46 @@ def estimate_translation(
     origin = np.zeros(pair.ndim) if start is None else np.array(start, np.float64)
     if origin.shape != (pair.ndim,) or not np.isfinite(origin).all():
         raise ValueError(f"start must be {pair.ndim} finite numbers (one per axis), got {start}")
-    before = pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan
     near = None if guess is None else np.array(guess, np.float64)
-    held = origin if near is None else near
-    watch = watch or Watch()
-    search = search_shifts(pair, watch)
-    found = _best(search, held, near is not None, min_overlap, watch)
-    watch.check()
-    verdict = search.verdict(held if found is None else found)
-    place = held if found is None else found
-    covariance = shift_covariance(pair, place)
-    untold = "" if found is None else _untold(pair, covariance)
-    is_reliable = found is not None and verdict.is_significant and not untold
-    best = found if found is not None and (is_reliable or keep_doubtful) else held
-    ncc = pair.ncc(best)
+    search = Search(
+        origin if near is None else near, near is not None, min_overlap, watch or Watch()
+    )
+    best, said_of_parts = search.run(pair)
+    pair, offset = best.pair, best.offset(keep_doubtful=keep_doubtful)
+    ncc = pair.ncc(offset)
     if np.isnan(ncc):
         raise ValueError(
             f"no shift of moving {two.values.shape} over fixed {one.values.shape} "
             f"leaves {pair.least:.0f} valid samples in common that are not constant; "
             "relax the masks or lower min_overlap"
         )
-    searched = "that leave" if near is None else f"near {near.round(1).tolist()} px, if they leave"
-    why = untold if untold and verdict.is_significant else verdict.describe()
-    doubt = (
-        f"no shift is reliably better than none ({why}; searched: all whole pixels {searched} "
-        f"{pair.min_overlap:.0%} of the smaller image in common)"
-    )
-    has_pattern = is_reliable and (search.has_pattern or _shows_pattern(pair, best, fixed, moving))
-    known = covariance if best is place else shift_covariance(pair, best)
-    error, error95 = error_quantiles(known)
+    error, error95 = best.errors(offset)
     apart, said_of_motion = 0.0, ""
-    if is_reliable:
-        apart, said_of_motion = _of_other_motion(search, best, known, has_pattern=has_pattern)
+    if best.is_reliable:
+        has_pattern = best.search.has_pattern or _shows_pattern(pair, offset, fixed, moving)
+        apart, said_of_motion = _of_other_motion(best, has_pattern=has_pattern)
     return Translation(
-        best,
-        before,
+        offset,
+        pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan,
         ncc,
-        pair.share(best),
-        verdict,
-        is_reliable,
-        ncc if found is None else pair.ncc(found),
-        "" if is_reliable else doubt,
-        tuple(filter(None, (*said_of_images, said_of_motion))),
+        pair.share(offset),
+        best.verdict,
+        best.is_reliable,
+        pair.ncc(best.place),
+        "" if best.is_reliable else _doubt(best, near),
+        tuple(filter(None, (*said_of_images, said_of_parts, said_of_motion))),
         max(error, apart),
         max(error95, 2 * apart),
+    )
+
+
+def _doubt(best: Attempt, near: Vector | None) -> str:
+    """Say why nothing is applied, and what was searched."""
+    searched = "that leave" if near is None else f"near {near.round(1).tolist()} px, if they leave"
+    why = best.untold if best.untold and best.verdict.is_significant else best.verdict.describe()
+    return (
+        f"no shift is reliably better than none ({why}; searched: all whole pixels {searched} "
+        f"{best.pair.min_overlap:.0%} of the smaller image in common)"
     )
 
 
@@ -232,26 +218,10 @@ def prepare_pair(
     return pair[0], pair[1], tuple(said)
 
 
-def _untold(pair: ArrayPair, covariance: NDArray[np.float64]) -> str:
-    """Say so where the images, as stripes, tell nothing of a shift along some direction.
-
-    `covariance` is that of the shift, px squared.
-    """
-    if np.isinf(covariance).any():
-        return "they tell nothing of a shift along one direction"
-    error = error_quantiles(covariance)[1]
-    sides = (n for image in (pair.fixed, pair.moving) for n in image.values.shape if n > 1)
-    if not error > UNTOLD * min(sides):
-        return ""
-    return f"it may be off by {error:.0f} px: they hardly tell of a shift along one direction"
-
-
-def _of_other_motion(
-    search: ShiftSearch, offset: Vector, covariance: NDArray[np.float64], *, has_pattern: bool
-) -> tuple[float, str]:
+def _of_other_motion(best: Attempt, *, has_pattern: bool) -> tuple[float, str]:
     """Return the least error (px) by what did not move with all, and what to say of it."""
-    scale = search.scale
-    error = covariance / np.outer(scale, scale)
+    search, offset, scale = best.search, best.place, best.search.scale
+    error = best.covariance / np.outer(scale, scale)
     other = other_motion(search.levels[-1].pair, offset / scale, error, search.own, scale)
     least, said = said_of(other, offset, STILL * float(scale.max()))
     words = dict.fromkeys((PATTERN if has_pattern else "", said))
@@ -270,20 +240,3 @@ def _shows_pattern(pair: ArrayPair, offset: Vector, *images: ArrayLike) -> bool:
     ]
     shift = [int(step) for step in np.round(offset)]
     return has_sensor_pattern(given[0], given[1], shift, *valid)
-
-
-def _best(
-    search: ShiftSearch, held: Vector, only: bool, min_overlap: float, watch: Watch
-) -> Vector | None:
-    """Return the best candidate, refined; None where there is no evidence for any.
-
-    A narrow overlap counts only where it is nearly perfect.
-    """
-    pair = search.levels[0].pair
-    for candidate in search.candidates(held, watch, only=only):
-        watch.check()
-        offset = snap(pair, polish(pair, candidate))
-        is_wide = pair.overlap(offset) >= 0.95 * min_overlap * pair.smaller
-        if search.evidence(offset) > 0 and (is_wide or pair.ncc(offset) >= NEARLY_PERFECT):
-            return offset
-    return None
