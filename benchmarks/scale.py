@@ -74,13 +74,16 @@ def make_pair(folder: Path, shape: tuple[int, ...]) -> list[Path]:
         if path.exists():
             continue
         axes_told = {"axes": "ZYX"[-ndim:]}
-        pixels = tifffile.memmap(path, shape=shape, dtype=np.uint16, ome=True, metadata=axes_told)
+        part_of = path.with_name(f"part-{path.name}")
+        options = {"shape": shape, "dtype": np.uint16, "ome": True}
+        pixels = tifffile.memmap(part_of, metadata=axes_told, **options)
         for at in np.ndindex(places.shape[:ndim]):
             part = pixels[tuple(slice(k * edge, (k + 1) * edge) for k in at)]
             # no two tiles alike: a repeated scene has more than one best shift
             tile = noise + sum(np.roll(image, place, axes) for place in places[at])
             part[...] = tile[tuple(slice(n) for n in part.shape)]
         pixels.flush()
+        part_of.rename(path)
     return paths
 
 

@@ -221,6 +221,23 @@ def test_what_few_parts_hold_where_it_is_is_said():
     assert "alone holds them where they are" in found.reports[0].remark
 
 
+def test_a_label_on_what_moved_little_in_a_large_image_is_no_exact_shift():
+    """There, a px of the judged resolution is four: the label's peak has room for the scene's."""
+    side = 1200
+    y, x = np.mgrid[:side, :side]
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        places = random.uniform(150, side - 150, (6, 2))
+        parts = [
+            40 + sum(60.0 * ((y - a - dy) ** 2 + (x - b - dx) ** 2 < 200) for a, b in places)
+            for dy, dx in ((0, 0), (12, -9))
+        ]
+        found = register(*(with_label(p + random.normal(0, 0.1, p.shape), 255) for p in parts))
+        report = found.reports[0]
+        missed = np.linalg.norm(found.translation - (12, -9))
+        assert not report.applied or missed <= max(report.error95_px, 0.1)
+
+
 @pytest.mark.parametrize("snr", [np.inf, 2.0, 0.5])
 @pytest.mark.parametrize("count", [5, 20])
 def test_few_cells_that_did_not_move_are_left_where_they_are(count, snr):

@@ -11,6 +11,7 @@ from skimage import data
 
 from napari_local_ncc import Registration, SpatialImage, register
 from napari_local_ncc.cli import main
+from napari_local_ncc.registration.flow.sharpness import Smoothed, equally_sharp, relative_blur
 from napari_local_ncc.reports.describe import describe_registration
 
 SIDE = 128
@@ -171,6 +172,63 @@ def test_noise_that_neighbours_share_moves_nothing_further_away(largest):
     moved = np.moveaxis(found.transform_points(points) - points, -1, 0)
     before, after = (np.median(np.hypot(*(flow - field))) for flow in (0 * field, moved))
     assert after <= before + 0.2
+
+
+@pytest.mark.parametrize("blurred", ["fixed", "moving"])
+@pytest.mark.parametrize(
+    "scene", [photo("camera"), texture(21, 2.0)], ids=["photograph", "texture"]
+)
+def test_a_flow_does_not_take_blur_for_motion(scene, blurred):
+    scene = scipy.ndimage.zoom(scene, 2, order=3)
+    fixed, moving = scene[10:-10, 10:-10], scene[7:-13, 16:-4]
+    if blurred == "fixed":
+        fixed = scipy.ndimage.gaussian_filter(fixed, 2.5)
+    else:
+        moving = scipy.ndimage.gaussian_filter(moving, 2.5)
+    found = register(noisy(fixed, 0.05, 1), noisy(moving, 0.05, 2), model="flow")
+    points = np.stack(np.meshgrid(*2 * [np.arange(20.0, 210, 10)], indexing="ij"), -1)
+    moved = found.transform_points(points) - points - [3, -6]
+    assert np.linalg.norm(moved, axis=-1).mean() < 0.1
+    assert f"as {blurred} looks blurred" in found.reports[0].remark
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.5, 4.0])
+def test_relative_blur_is_that_of_the_images(sigma):
+    for seed in range(3):
+        scene = texture(seed, 1.0, (300, 320)).astype(np.float32)
+        sharp = noisy(scene[:256, :256], 0.05, seed + 1).astype(np.float32)
+        soft = scipy.ndimage.gaussian_filter(scene, sigma)[20:276, 7:263]
+        soft = noisy(soft, 0.05, seed + 2).astype(np.float32)
+        assert np.sqrt(relative_blur(sharp, soft)) == pytest.approx(sigma, rel=0.15)
+        assert relative_blur(soft, sharp) == pytest.approx(-relative_blur(sharp, soft), rel=0.01)
+        assert relative_blur(sharp, 50 - 7 * soft) == pytest.approx(
+            relative_blur(sharp, soft), rel=0.01
+        )
+
+
+def test_images_that_are_equally_sharp_are_left_as_they_are():
+    for seed, sigma in enumerate([0.0, 1.0, 3.0]):
+        scene = texture(seed, sigma, (200, 200)).astype(np.float32)
+        pair = [noisy(scene, 0.2, seed + k).astype(np.float32) for k in (1, 2)]
+        one, two, said = equally_sharp(*pair, pair[1])
+        assert one is pair[0]
+        assert two is pair[1]
+        assert not said
+    empty = np.full((40, 40), np.nan, np.float32)
+    assert relative_blur(empty, empty) == 0
+    assert relative_blur(scene[:9], scene[:9]) == 0
+    assert relative_blur(0 * scene, 0 * scene) == 0
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (12, 20, 30)])
+def test_a_box_of_a_smoothed_image_is_that_of_the_whole(shape):
+    image = texture(1, 0.0, shape).astype(np.float32)
+    image[(slice(3, 6),) * len(shape)] = np.nan
+    smooth = Smoothed(image, 1.7)
+    whole = smooth[tuple(slice(0, n) for n in shape)]
+    assert np.isnan(whole).sum() == 3 ** len(shape)
+    for box in ((slice(0, 7),) * len(shape), tuple(slice(4, n - 1) for n in shape)):
+        np.testing.assert_allclose(smooth[box], whole[box], atol=1e-6)
 
 
 def test_a_flow_begins_with_a_verified_shift_also_where_samples_were_left_out():

@@ -163,6 +163,18 @@ def test_blocks_of_volumes_have_long_rows_unless_windows_reach_far():
     assert far == ((48, 48, 48), 2)
 
 
+@pytest.mark.parametrize("planes", [5, 16, 40])
+@pytest.mark.parametrize("reach", [(2, 4, 4), (6, 11, 11)])
+def test_a_thin_volume_needs_no_more_than_a_cube(planes, reach):
+    shape = (planes, 400, 400)
+    sides = [min(32 + 2 * r, n) for r, n in zip(reach, shape, strict=True)]
+    how = {"reach": reach, "per_pixel": 400, "threads": 1}
+    room = 400 * math.prod(sides)
+    edges, _ = fit_blocks(shape, (True,) * 3, memory=BASE + room, **how)
+    read = (min(e + 2 * r, n) for e, r, n in zip(edges, reach, shape, strict=True))
+    assert 400 * math.prod(read) <= room
+
+
 def test_blocks_of_a_volume_are_the_whole_to_the_last_bit(rng):
     images = rng.integers(0, 60_000, (2, 20, 36, 50)).astype(np.uint16)
     comparison = Comparison(*images, parameters=NCCParameters(radius=(2, 4, 4)))

@@ -99,6 +99,22 @@ def test_intensities_beyond_float32_are_judged_alike(times, rng):
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("nothing", [-1.7e308, -3.4e38, 1e200])
+def test_a_masked_number_for_no_data_changes_nothing(nothing, rng):
+    fixed, moving = rng.normal(size=(60, 70)) + 0.7 * rng.normal(size=(2, 60, 70))
+    mask = np.ones(fixed.shape, bool)
+    mask[20:31, 30:44] = False
+    parameters = NCCParameters(bands=("ncc", "confidence", "classes", "ceiling"), search=2)
+    wanted, found = (
+        confidence_map(fixed, np.where(mask, moving, k), parameters=parameters, mask=mask)
+        for k in (0.0, nothing)
+    )
+    for band in ("ncc", "confidence", "classes"):
+        np.testing.assert_allclose(found[band], wanted[band], atol=1e-4)
+    # moving's noise is told by all of its samples
+    np.testing.assert_allclose(found["ceiling"], wanted["ceiling"], atol=0.1)
+
+
 def test_intensities_whose_squares_are_no_numbers_are_said(rng):
     fixed, moving = 1e200 * rng.normal(size=(2, 60, 70))
     with pytest.raises(ValueError, match=r"1e\+150.* divide"):

@@ -122,6 +122,8 @@ def fit_blocks(
         if not is_volume:
             return cube
         rows = cut(edge * times for times in ROWS)
+        if math.prod(rows) > math.prod(cube):  # too thin to be halved
+            return cube
         return min(cube, rows, key=lambda e: (1 if e is rows else LITTLE) * read(e) / math.prod(e))
 
     def needed(edge: int) -> float:

@@ -77,17 +77,19 @@ def without_smooth_background(
     return rest
 
 
-def scaled_to_float32(image: ArrayLike) -> NDArray[Any]:
+def scaled_to_float32(image: ArrayLike, mask: ArrayLike | None = None) -> NDArray[Any]:
     """Return an image, times a power of 2 where float32 would not hold its values.
 
-    Whatever has no unit of intensity does not follow from it.
+    Whatever has no unit of intensity does not follow from it. Nor do values from outside the
+    `mask` count, as a file's number for no data.
     """
     xp = namespace_of(image)
     samples: NDArray[Any] = xp.asarray(image)
     if samples.dtype.kind != "f" or samples.dtype.itemsize <= np.dtype(np.float32).itemsize:
         return samples
     size = xp.abs(samples)
-    peak = float(xp.max(size[xp.isfinite(size)], initial=0.0))
+    valid = xp.isfinite(size) if mask is None else xp.isfinite(size) & xp.asarray(mask)
+    peak = float(xp.max(size[valid], initial=0.0))
     if not peak or LEAST_PEAK < peak < MOST_PEAK:
         return samples
     return xp.ldexp(samples, -frexp(peak)[1])

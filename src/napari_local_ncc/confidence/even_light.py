@@ -69,7 +69,8 @@ def structure_in_even_light(
     --------
     without_smooth_background : Takes the background away only.
     """
-    rest = without_smooth_background(scaled_to_float32(image), radius=radius, mask=mask)
+    samples = scaled_to_float32(image, mask)
+    rest = without_smooth_background(samples, radius=radius, mask=mask)
     contrast = smooth_contrast(rest, radius=radius, origin=origin)
     contrast[~(contrast > 0)] = 1
     rest /= contrast

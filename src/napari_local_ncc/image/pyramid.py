@@ -57,7 +57,7 @@ def mean_of_few(fine: NDArray[Any], coarse: NDArray[np.float32], *factors: int) 
         defined = np.isfinite(part)
         total[here] += np.where(defined, part, 0)
         count[here] += defined
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is defined
+    with np.errstate(invalid="ignore", over="ignore"):  # 0 / 0 where nothing is defined
         coarse[...] = total / count
 
 

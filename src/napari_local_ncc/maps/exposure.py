@@ -149,7 +149,9 @@ def measure_exposure(
     pairs = [_read_pair(read(place)) for place in places(shape, radius, None, 0)[:TILES]]
     own_radius = (0,) * (moving.ndim - len(radius)) + radius[-moving.ndim :]
     own = [_read_pair([moving[p]])[0] for p in places(moving.shape, own_radius, None, 0)[:TILES]]
-    _check_size([*(image for pair in pairs for image in pair), *own])
+    _check_size([image for pair in pairs for image in pair])
+    # without the mask: what is beyond belongs to no sample, as a file's number for no data
+    own = [np.where(np.abs(image) > LARGEST, np.nan, image) for image in own]
     models = [_noise([fixed for fixed, _ in pairs], radius), _noise(own, own_radius)]
     share = _share_of_noise(pairs, models, radius, weights)
     models = [model.times(share) for model in models]

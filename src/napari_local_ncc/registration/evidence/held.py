@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 8  # px of the judged resolution: side of the parts that are left out
 RIVAL = 0.5  # of the most evidence for any shift or by chance, that there is for none
 SHARE = 1 / 30  # of the blocks, that are left out: as large as labels are
+LARGEST = 0.25  # of the images, that is left out: more is a scene
 HOLD = 0.25  # of all that agrees, that these make at least
 
 
@@ -48,7 +49,8 @@ def held_parts(fixed: Detail, moving: Detail, own: Surface, by_chance: float) ->
     ndarray of bool, shape of the images, or None
         The thirtieth of all blocks of 8 px that agrees most where the images are, and the blocks
         beside them. None where the shapes differ, where chance or another shift has twice the
-        evidence, and where those blocks hold less than half of all that agrees.
+        evidence, where those blocks hold less than a quarter of all that agrees, and where they
+        are, with those beside them, more than a quarter of the images.
     """
     if fixed.values.shape != moving.values.shape:
         return None
@@ -60,12 +62,13 @@ def held_parts(fixed: Detail, moving: Detail, own: Surface, by_chance: float) ->
     order = np.argsort(sums, axis=None)[::-1]
     total = np.cumsum(sums.ravel()[order], dtype=np.float64)
     number = max(round(SHARE * sums.size), 1)
-    if total[number - 1] < HOLD * total[-1]:
+    if total[-1] <= 0 or total[number - 1] < HOLD * total[-1]:
         return None
     blocks = np.zeros(sums.shape, bool)
     blocks.ravel()[order[:number]] = True
     wider = ndi.binary_dilation(blocks, np.ones((3,) * blocks.ndim))
-    return enlarged(wider, size, fixed.values.shape)
+    parts = enlarged(wider, size, fixed.values.shape)
+    return parts if parts.mean() <= LARGEST else None
 
 
 def enlarged(flags: Flags, factor: Sequence[int], shape: Sequence[int]) -> Flags:

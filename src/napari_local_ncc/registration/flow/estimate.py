@@ -52,7 +52,9 @@ CHANCE_LEVEL = 0.5  # quantile of the correlations of unrelated windows that cou
 class ArrayLike(Protocol):
     """What can be read box by box: a NumPy array, or a lazy one."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image."""
 
     def __getitem__(self, box: tuple[slice, ...]) -> object: ...
 

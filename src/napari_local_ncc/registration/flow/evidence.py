@@ -148,12 +148,25 @@ def _gain(fixed: Pixels, moving: Pixels, method: str, chance: float, watch: Watc
         hole = ndi.maximum_filter(centres, 2 * HOLE + 1)
         rest = np.where(hole & np.isfinite(fixed), unmoved, fixed)
         moved = _move(b, block_flow(rest, moving, contrast, method, chance), order=3)
-        found.append((np.square(a - b) - np.square(a - moved))[centres])
+        apart, after = (_apart(a[centres], other[centres]) for other in (b, moved))
+        found.append(apart - after)
     gains = np.concatenate(found)
     gains = gains[np.isfinite(gains)]
     if gains.size < FEWEST or not gains.std() > 0:
         return np.nan
     return float(gains.mean() / (gains.std(ddof=1) / np.sqrt(gains.size)))
+
+
+def _apart(fixed: Pixels, moving: Pixels) -> Pixels:
+    """Return the squared differences of samples, but for a gain; NaN where one is.
+
+    Noise takes of the local contrast of the image that has more of it: where moving stands out
+    more, a flow that only weakens it would make both more alike.
+    """
+    known = np.isfinite(fixed) & np.isfinite(moving)
+    power = np.square(moving[known]).sum()
+    gain = np.vdot(fixed[known], moving[known]) / power if power > 0 else 0.0
+    return np.square(fixed - np.float32(max(gain, 0.0)) * moving)
 
 
 def _smooth(image: Pixels) -> Pixels:

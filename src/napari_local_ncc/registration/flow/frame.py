@@ -15,6 +15,7 @@ from napari_local_ncc.registration.evidence.agreement import likeness
 from napari_local_ncc.registration.evidence.global_ncc import with_quality
 from napari_local_ncc.registration.flow.estimate import WHOLE, iter_flow
 from napari_local_ncc.registration.flow.evidence import FlowEvidence, FlowTrial
+from napari_local_ncc.registration.flow.sharpness import equally_sharp
 from napari_local_ncc.registration.translation_frame import estimate_shift
 from napari_local_ncc.transforms.displacement_field import slabs
 from napari_local_ncc.transforms.registration import Registration
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 GAINED = 2.5  # standard errors from which a flow is better than none: chance gives 6 of 1000
 FOLDED = 1e-3  # share of cells: noise folds space here and there, a wrong flow more
+AS_FINE = 0.02  # of a pixel's length: difference that does not count
 BYTES = 400  # that optical flow takes for each sample that it handles at once
 
 
@@ -42,7 +44,7 @@ def estimate_frame(
     Parameters and result are those of `Engine.estimate`.
     """
     begin = _verified_shift(pair, settings, watch) if start is None else start
-    found, evidence = dense_flow(pair, begin, settings.method, settings.memory, watch)
+    found, evidence, remark = dense_flow(pair, begin, settings.method, settings.memory, watch)
     watch.check()
     none, held, after = [likeness(pair, transform) for transform in (None, begin, found)]
     before = {"no transform": none, "its start": held}
@@ -57,7 +59,8 @@ def estimate_frame(
         significance=evidence.verdict.significance,
         gain=evidence.gain,
         applied=is_applied,
-        note="; ".join(filter(None, [*doubts, folds])),
+        note="; ".join(filter(None, [*doubts, folds, remark])),
+        remark=remark,
         volumes=volumes,
     )
     if not is_applied:
@@ -120,9 +123,19 @@ def _folds(volumes: Jacobian) -> str:
     )
 
 
+def _is_as_fine(pair: Pair, start: Registration) -> bool:
+    """Whether moving's pixels are as large as fixed's, where the start puts them."""
+    steps = (
+        invert_affine(pair.moving.grid.pixel_to_world)
+        @ start.matrix
+        @ pair.fixed.grid.pixel_to_world
+    )[:-1, :-1]
+    return bool(np.abs(np.linalg.norm(steps, axis=0) - 1).max() < AS_FINE)
+
+
 def dense_flow(
     pair: Pair, start: Registration, method: str, memory: float, watch: Watch
-) -> tuple[Registration, FlowEvidence]:
+) -> tuple[Registration, FlowEvidence, str]:
     """Find the flow of two frames, and compose it with its start.
 
     Parameters
@@ -144,14 +157,18 @@ def dense_flow(
         Of one frame, with the global NCC and the overlap.
     evidence : FlowEvidence
         What speaks for the flow.
+    said : str
+        What was smoothed, see `equally_sharp`; empty if nothing.
     """
     grid = pair.fixed.grid
     moving = resample(pair.moving, grid, start)
-    trial = FlowTrial.prepare(pair.fixed.data, moving.data, method)
+    taken = pair.moving if _is_as_fine(pair, start) else moving
+    one, two, said = equally_sharp(pair.fixed.data, moving.data, taken.data)
+    trial = FlowTrial.prepare(one, two, method)
     watch.check()
     steps = iter_flow(
-        pair.fixed.data,
-        moving.data,
+        one,
+        two,
         method=method,
         whole=int(min(WHOLE, memory / BYTES)),
         chance=trial.chance,
@@ -171,4 +188,4 @@ def dense_flow(
         flow[part] = np.tensordot(to_world, flow[part], axes=1)
     alone = Registration.from_matrix(np.eye(grid.ndim + 1), grid, Kind.FLOW, displacement=flow)
     watch.check()
-    return with_quality(pair, alone.compose(start)), evidence
+    return with_quality(pair, alone.compose(start)), evidence, said

@@ -99,35 +99,36 @@ class Search:
     min_overlap: float
     watch: Watch
 
-    def run(self, pair: ArrayPair) -> tuple[Attempt, str]:
+    def run(self, pair: ArrayPair) -> tuple[Attempt, float, str]:
         """Search, and search again without what holds the images where they are.
 
         Returns
         -------
-        tuple of (Attempt, str)
-            The better search, and what to say of it. That is the second where it finds another
-            motion.
+        tuple of (Attempt, float, str)
+            The better search: the second where it finds another motion. How far (px) that may
+            be off by what holds the images, and what to say of it.
         """
         first = self._attempt(pair)
         if self.only:
-            return first, ""
+            return first, 0.0, ""
         search = first.search
         parts = held_parts(*search.details, search.own, search.by_chance)
         if parts is None:
-            return first, ""
+            return first, 0.0, ""
         parts = enlarged(parts, search.scale.tolist(), pair.fixed.values.shape)
         try:
             fixed = _without(pair.fixed, parts, "fixed")
             moving = _without(pair.moving, parts, "moving")
         except ValueError:  # nothing is left that varies: the parts are all there is
-            return first, ""
+            return first, 0.0, ""
         second = self._attempt(ArrayPair(fixed, moving, pair.min_overlap))
         share = f"{np.mean(parts):.1%}"
         if _is_another(first, second):
-            return second, f"{share} that stays where it is, as labels do, left out"
-        if first.is_reliable and _is_still(first) and not second.is_reliable:
-            return first, f"{share} alone holds them where they are: a label, or few objects"
-        return first, ""
+            return second, 0.0, f"{share} that stays where it is, as labels do, left out"
+        apart = _apart(first, second)
+        if first.is_reliable and _is_still(first) and (apart or not second.is_reliable):
+            return first, apart, f"{share} alone holds them where they are: a label, or few objects"
+        return first, apart, ""
 
     def _attempt(self, pair: ArrayPair) -> Attempt:
         search = search_shifts(pair, self.watch)
@@ -167,6 +168,18 @@ def _is_another(first: Attempt, second: Attempt) -> bool:
         return True
     apart = np.abs((second.place - first.place) / first.search.scale).max()
     return bool(apart > PEAK and second.verdict.significance > first.verdict.significance)
+
+
+def _apart(first: Attempt, second: Attempt) -> float:
+    """Return how far the second search leads within the peak of what holds the images (px).
+
+    0 where the errors (95 %) of both explain it. What moved by so little, what holds them outdoes.
+    """
+    if not (second.is_found and _is_still(first) and _is_still(second)):
+        return 0.0
+    apart = float(np.linalg.norm(second.place - first.place))
+    known = sum(each.errors(each.place)[1] for each in (first, second))
+    return apart if apart > known else 0.0
 
 
 def _is_still(attempt: Attempt) -> bool:

@@ -145,7 +145,7 @@ def estimate_translation(
     search = Search(
         origin if near is None else near, near is not None, min_overlap, watch or Watch()
     )
-    best, said_of_parts = search.run(pair)
+    best, least, said_of_parts = search.run(pair)
     pair, offset = best.pair, best.offset(keep_doubtful=keep_doubtful)
     ncc = pair.ncc(offset)
     if np.isnan(ncc):
@@ -155,10 +155,11 @@ def estimate_translation(
             "relax the masks or lower min_overlap"
         )
     error, error95 = best.errors(offset)
-    apart, said_of_motion = 0.0, ""
+    apart, said_of_motion = least, ""
     if best.is_reliable:
         has_pattern = best.search.has_pattern or _shows_pattern(pair, offset, fixed, moving)
-        apart, said_of_motion = _of_other_motion(best, has_pattern=has_pattern)
+        other, said_of_motion = _of_other_motion(best, has_pattern=has_pattern)
+        apart = max(least, other)
     return Translation(
         offset,
         pair.ncc(origin) if pair.overlap(origin) >= pair.least else np.nan,
