@@ -90,7 +90,7 @@ def equally_sharp(
 
 
 def _said(sharp: str, sigma: float, blurred: str) -> str:
-    return f"{sharp} smoothed by {sigma:.1f} px, as {blurred} looks blurred"
+    return f"to find the flow, {sharp} was smoothed by {sigma:.1f} px, as {blurred} looks blurred"
 
 
 def relative_blur(fixed: Pixels, moving: Pixels) -> float:
